@@ -1,0 +1,55 @@
+// Package admission defines what an admission plug-in is: a check on a write that is already
+// authenticated and authorized, which may change the object (Mutator) or refuse it (Validator). The
+// built-in plug-ins are in the packages below.
+package admission
+
+import (
+	"context"
+
+	"k8s.io/apiserver/pkg/authentication/user"
+
+	"clipper/api"
+)
+
+// An Operation is the kind of request under admission, in upstream's words.
+type Operation string
+
+// The operations.
+const (
+	Create  Operation = "CREATE"
+	Update  Operation = "UPDATE"
+	Delete  Operation = "DELETE"
+	Connect Operation = "CONNECT"
+)
+
+// Attributes is one write on its way to the store.
+type Attributes struct {
+	Operation   Operation
+	Resource    api.Resource
+	Subresource string // "" for the object itself
+	Namespace   string
+	Name        string     // "" on a create with generateName, until the name is made
+	Object      api.Object // the new state; nil on delete. A Mutator may change it. For binding and such: the body.
+	Old         api.Object // the stored state, read-only; nil on create
+	User        user.Info
+	DryRun      bool
+	Warn        func(text string) // adds a Warning header; never nil
+	Undo        func(fn func())   // registers what to undo if the request fails after all or is a dry run; never nil
+}
+
+// A Mutator may change Attributes.Object or refuse the request with an API error (403 Forbidden as a rule).
+type Mutator interface {
+	Admit(ctx context.Context, a *Attributes) error
+}
+
+// A Validator may refuse a request; it runs after all Mutators and after validation, inside the commit
+// loop, so it sees the state that will be replaced.
+type Validator interface {
+	Validate(ctx context.Context, a *Attributes) error
+}
+
+// A Chain is the ordered list of plug-ins of a server.
+type Chain struct {
+	Mutators   []Mutator
+	Validators []Validator
+}

@@ -1,0 +1,117 @@
+// Package catalogue describes every kind of object that the API serves, each in one place: names, scope,
+// defaults, validation, what an update may change, table columns, selectable fields, served versions.
+// Routing, discovery, the write pipeline and `kubectl get` output all derive from these descriptions.
+//
+// The packages below it hold the descriptions, one folder per API group and, where a kind has much to say,
+// one per resource. Package catalogue/all links them in. Everything here is pure: no I/O, clock or client.
+package catalogue
+
+import (
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"clipper/api"
+)
+
+// A Resource describes one kind of object. Nil functions mean "nothing to do".
+type Resource struct {
+	api.Resource // the storage version, which is also the preferred served one
+
+	Singular   string   // "pod"
+	ListKind   string   // "PodList"
+	ShortNames []string // "po"
+	Categories []string // "all"
+	// Verbs that discovery lists and the server accepts; nil means all eight: create delete
+	// deletecollection get list patch update watch. Create-only kinds (reviews) have just "create".
+	Verbs []string
+	// Prefix is the storage key's first element: "pods". Empty for kinds that are never stored.
+	Prefix string
+
+	New     func() api.Object     // an empty object of the storage version
+	NewList func() runtime.Object // an empty list of the storage version
+
+	// Default fills in what the user left out, as upstream's versioned defaulting does. It runs on every
+	// decoded object and on patch results, before admission. It must be idempotent.
+	Default func(obj api.Object)
+
+	// PrepareCreate resets what a creator may not set (status, disabled fields) and sets generation.
+	PrepareCreate func(obj api.Object)
+	// PrepareUpdate carries over from old what an update of the main resource may not change (status),
+	// and raises metadata.generation where the spec differs, as upstream's strategy does.
+	PrepareUpdate func(obj, old api.Object)
+	// ValidateCreate and ValidateUpdate return every fault at once, with upstream's paths and messages.
+	// Object metadata (names, labels, annotations, owner references, finalizers, immutability of name, uid
+	// and creationTimestamp) is validated by the pipeline for all kinds, with ValidateName for the name.
+	ValidateCreate func(obj api.Object) field.ErrorList
+	ValidateUpdate func(obj, old api.Object) field.ErrorList
+	// Warnings returns what upstream says in Warning headers; old is nil on create.
+	Warnings func(obj, old api.Object) []string
+	// ValidateName says what is wrong with a name (prefix: it will get a generated suffix). Nil means the
+	// usual: a DNS-1123 subdomain.
+	ValidateName func(name string, prefix bool) []string
+	// Canonicalize brings a valid object to its stored form (empty lists dropped, …). Rarely needed.
+	Canonicalize func(obj api.Object)
+	// AllowCreateOnUpdate: PUT of an absent object creates it (leases, endpoints, …), as upstream.
+	AllowCreateOnUpdate bool
+	// AllowUnconditionalUpdate: PUT without resourceVersion overwrites. True for nearly all kinds upstream.
+	AllowUnconditionalUpdate bool
+
+	// GracePeriod decides graceful deletion: given the object and the seconds asked for (nil: none asked),
+	// it returns the seconds to wait before the object goes, 0 for at once. Nil: always at once.
+	GracePeriod func(obj api.Object, asked *int64) int64
+	// DefaultPropagation for deletes that name none; "" means background. Upstream: orphan for
+	// replication controllers of v1, background for the rest.
+	DefaultPropagation metav1.DeletionPropagation
+
+	// Status describes the status subresource; nil: there is none.
+	Status *Status
+	// Scale maps the object to autoscaling/v1 Scale; nil: no scale subresource.
+	Scale *Scale
+	// Subresources lists others by name with their verbs and kind, for discovery and routing: "binding",
+	// "eviction", "log", "exec", "token", …. How they act is in apiserver/subresource.
+	Subresources []Subresource
+
+	// Columns of `kubectl get`; nil means NAME and AGE. Rows yields one cell per column for an object.
+	Columns []metav1.TableColumnDefinition
+	Row     func(obj api.Object) []any
+
+	// Fields are the selectable fields beyond metadata.name and metadata.namespace.
+	Fields map[string]func(obj api.Object) string
+
+	// Also lists other served versions of the same kind.
+	Also []Version
+}
+
+// A Status describes a status subresource.
+type Status struct {
+	// Prepare carries over from old everything a status update may not change (spec, most metadata).
+	Prepare func(obj, old api.Object)
+	// Validate returns every fault of the new status.
+	Validate func(obj, old api.Object) field.ErrorList
+}
+
+// A Scale maps an object to and from autoscaling/v1 Scale.
+type Scale struct {
+	Replicas    func(obj api.Object) (spec, status int32)
+	SetReplicas func(obj api.Object, n int32)
+	Selector    func(obj api.Object) string // in string form, for status.selector
+}
+
+// A Subresource is an entry of discovery such as pods/eviction.
+type Subresource struct {
+	Name                 string
+	Group, Version, Kind string // of the body; Group and Version may be empty for the parent's
+	Verbs                []string
+	New                  func() runtime.Object // an empty body; nil for connect verbs (log, exec, proxy)
+}
+
+// A Version is another served version of a Resource. The conversions work in both directions without loss.
+type Version struct {
+	Version string
+	New     func() api.Object
+	NewList func() runtime.Object
+	Default func(obj api.Object)                    // defaulting of this version, before conversion
+	ToHub   func(in api.Object) (api.Object, error) // to the storage version
+	FromHub func(in api.Object) (api.Object, error)
+}
