@@ -1,0 +1,76 @@
+// Package pipeline is the one door through which the cluster's objects are read and written. Requests from
+// the network come through it after authentication, authorization and decoding; the server's own parts come
+// through it directly (package apiserver/inprocess). A write is defaulted, admitted, validated, committed.
+//
+// Objects that the pipeline returns are the store's own and read-only. Objects that are handed to it for a
+// write are taken over: the caller must not touch them again. Errors are upstream's API errors.
+package pipeline
+
+import (
+	"context"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apiserver/pkg/authentication/user"
+
+	"clipper/api"
+	"clipper/catalogue"
+	"clipper/store"
+)
+
+// A Request says which object, or range of objects, is asked for, and by whom.
+type Request struct {
+	Resource    *catalogue.Resource
+	Subresource string // "" for the object itself
+	Namespace   string // "" for cluster-scoped objects and for reads across namespaces
+	Name        string // "" for collections, and for a create, which takes it from the object
+
+	User user.Info // who asks; admission and errors name them
+	// Manager is the field manager of writes whose options name none: the user agent's first word, or the
+	// name of the part that writes ("kube-controller-manager").
+	Manager string
+	// Warn receives what upstream says in Warning headers. Nil drops it.
+	Warn func(text string)
+	// Version is the served version the client speaks; "" is the storage version. It only matters for
+	// managedFields: objects themselves are always of the storage version here.
+	Version string
+}
+
+// A Result is what a write leaves behind.
+type Result struct {
+	Object runtime.Object // read-only
+	// Item is the committed state; nil for a dry run and for kinds that are not stored.
+	Item    *store.Item
+	Created bool // the object did not exist before
+	// Gone is set by Delete if the object went at once. If not it has a deletionTimestamp now.
+	Gone bool
+}
+
+// A Creater answers creates of kinds that are never stored (reviews), and of subresources that act on more
+// than their parent object (serviceaccounts/token).
+type Creater func(ctx context.Context, req *Request, body api.Object, o metav1.CreateOptions) (runtime.Object, error)
+
+// Door is the pipeline's face, method by method.
+type Door interface {
+	// Get returns the latest committed state of an object; NotFound if there is none.
+	Get(ctx context.Context, req *Request) (*store.Item, error)
+	// List returns the objects that the options select, at one revision.
+	List(ctx context.Context, req *Request, o *metav1.ListOptions) (*List, error)
+	// Create stores a new object, or acts on a subresource (binding, eviction, token).
+	Create(ctx context.Context, req *Request, obj api.Object, o *metav1.CreateOptions) (*Result, error)
+	// Update replaces an object or its status or scale.
+	Update(ctx context.Context, req *Request, obj api.Object, o *metav1.UpdateOptions) (*Result, error)
+	Patch(ctx context.Context, req *Request, pt types.PatchType, data []byte, o *metav1.PatchOptions) (*Result, error)
+	Delete(ctx context.Context, req *Request, o *metav1.DeleteOptions) (*Result, error)
+	DeleteCollection(ctx context.Context, req *Request, o *metav1.DeleteOptions, which *metav1.ListOptions) ([]*store.Item, error)
+}
+
+// A List is a consistent selection of objects.
+type List struct {
+	Items    []*store.Item
+	Revision int64
+	// Continue is the token for the rest, "" at the end; Remaining counts it where that is known.
+	Continue  string
+	Remaining *int64
+}
