@@ -5,9 +5,12 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	batchv1 "k8s.io/api/batch/v1"
+	certificatesv1 "k8s.io/api/certificates/v1"
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	nodev1 "k8s.io/api/node/v1"
 	policyv1 "k8s.io/api/policy/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	schedulingv1 "k8s.io/api/scheduling/v1"
@@ -49,6 +52,11 @@ var (
 	RoleBindings           = kind[*rbacv1.RoleBinding]("rbac.authorization.k8s.io", "v1", "rolebindings", "RoleBinding", true)
 	ClusterRoles           = kind[*rbacv1.ClusterRole]("rbac.authorization.k8s.io", "v1", "clusterroles", "ClusterRole", false)
 	ClusterRoleBindings    = kind[*rbacv1.ClusterRoleBinding]("rbac.authorization.k8s.io", "v1", "clusterrolebindings", "ClusterRoleBinding", false)
+
+	CertificateSigningRequests = kind[*certificatesv1.CertificateSigningRequest]("certificates.k8s.io", "v1", "certificatesigningrequests", "CertificateSigningRequest", false)
+	RuntimeClasses             = kind[*nodev1.RuntimeClass]("node.k8s.io", "v1", "runtimeclasses", "RuntimeClass", false)
+	IngressClasses             = kind[*networkingv1.IngressClass]("networking.k8s.io", "v1", "ingressclasses", "IngressClass", false)
+	VolumeAttachments          = kind[*storagev1.VolumeAttachment]("storage.k8s.io", "v1", "volumeattachments", "VolumeAttachment", false)
 )
 
 // A Kind is a Resource whose Go type is known: the typed face of Client.
