@@ -1,0 +1,9 @@
+// Package openapi holds the schemas of the built-in kinds and serves them: the OpenAPI v2 document, the
+// v3 documents of each group and version, and the structured-merge types that server-side apply needs.
+//
+// The schemas come from the Go types of k8s.io/api, read at development time (generate.sh) into three
+// compressed files. They stay compressed in memory until something asks for them: an idle server that no
+// one applies to or explains from never opens them.
+package openapi
+
+//go:generate ./generate.sh

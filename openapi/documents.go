@@ -1,0 +1,283 @@
+package openapi
+
+import (
+	"bytes"
+	"compress/gzip"
+	"crypto/sha256"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"sort"
+	"strings"
+	"sync"
+
+	openapiv2 "github.com/google/gnostic-models/openapiv2"
+	openapiv3 "github.com/google/gnostic-models/openapiv3"
+	"github.com/munnerz/goautoneg"
+	"google.golang.org/protobuf/proto"
+
+	"clipper/catalogue"
+)
+
+// Media types of the documents.
+const (
+	mediaJSON    = "application/json"
+	mediaProtoV2 = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf"
+	mediaProtoV3 = "application/com.github.proto-openapi.spec.v3@v1.0+protobuf"
+	// mediaProtoV2Old is what clients before Kubernetes 1.27 ask for; answered with the same bytes.
+	mediaProtoV2Old = "application/com.github.googleapis.gnostic.OpenAPIv2@68f4ded+protobuf"
+)
+
+// Documents serves /openapi/v2 and /openapi/v3 for a set of resources. Each document is made when first
+// asked for and kept compressed.
+type Documents struct {
+	resources func() []*catalogue.Resource
+
+	mu   sync.Mutex
+	docs map[string]*document // by path and media type
+}
+
+// A document is one rendered form of one specification.
+type document struct {
+	once   sync.Once
+	packed []byte
+	etag   string
+	err    error
+}
+
+// New returns the documents of the resources that the function returns; Invalidate says when that changed.
+func New(resources func() []*catalogue.Resource) *Documents {
+	return &Documents{resources: resources, docs: map[string]*document{}}
+}
+
+// Invalidate forgets all documents; the next request makes them anew.
+func (d *Documents) Invalidate() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.docs = map[string]*document{}
+}
+
+// ServeHTTP answers GET below /openapi/.
+func (d *Documents) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	path := strings.TrimSuffix(r.URL.Path, "/")
+	switch {
+	case path == "/openapi/v2":
+		media, ok := negotiate(r, mediaProtoV2, mediaProtoV2Old)
+		d.serve(w, r, path, media, ok, d.v2)
+	case path == "/openapi/v3":
+		d.serve(w, r, path, mediaJSON, true, d.v3Index)
+	case strings.HasPrefix(path, "/openapi/v3/"):
+		gv := strings.TrimPrefix(path, "/openapi/v3/")
+		if !d.has(gv) {
+			http.NotFound(w, r)
+			return
+		}
+		media, ok := negotiate(r, mediaProtoV3)
+		d.serve(w, r, path, media, ok, func() ([]byte, error) { return d.v3(gv) })
+	default:
+		http.NotFound(w, r)
+	}
+}
+
+// negotiate returns the media type to answer with: JSON, or one of protos where the client prefers it.
+func negotiate(r *http.Request, protos ...string) (media string, ok bool) {
+	accept := r.Header.Get("Accept")
+	if accept == "" {
+		return mediaJSON, true
+	}
+	for _, clause := range goautoneg.ParseAccept(accept) {
+		full := clause.Type + "/" + clause.SubType
+		for _, p := range protos {
+			if full == p {
+				return p, true
+			}
+		}
+		if full == mediaJSON || full == "*/*" || full == "application/*" {
+			return mediaJSON, true
+		}
+	}
+	return "", false
+}
+
+func (d *Documents) serve(w http.ResponseWriter, r *http.Request, path, media string, ok bool, make func() ([]byte, error)) {
+	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+		w.WriteHeader(http.StatusMethodNotAllowed)
+		return
+	}
+	if !ok {
+		w.WriteHeader(http.StatusNotAcceptable)
+		return
+	}
+	doc := d.document(path + " " + media)
+	doc.once.Do(func() { doc.make(media, make) })
+	if doc.err != nil {
+		http.Error(w, fmt.Sprintf("make %s: %v", path, doc.err), http.StatusInternalServerError)
+		return
+	}
+	h := w.Header()
+	h.Set("Content-Type", media)
+	h.Set("Etag", doc.etag)
+	h.Set("Vary", "Accept, Accept-Encoding")
+	if hash := r.URL.Query().Get("hash"); hash != "" {
+		h.Set("Cache-Control", "public, immutable")
+	}
+	if r.Header.Get("If-None-Match") == doc.etag {
+		w.WriteHeader(http.StatusNotModified)
+		return
+	}
+	if strings.Contains(r.Header.Get("Accept-Encoding"), "gzip") {
+		h.Set("Content-Encoding", "gzip")
+		w.Write(doc.packed) // an error here is the client's going away
+		return
+	}
+	if plain, err := gzip.NewReader(bytes.NewReader(doc.packed)); err == nil {
+		io.Copy(w, plain)
+	}
+}
+
+func (d *Documents) document(key string) *document {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	doc := d.docs[key]
+	if doc == nil {
+		doc = &document{}
+		d.docs[key] = doc
+	}
+	return doc
+}
+
+func (doc *document) make(media string, make func() ([]byte, error)) {
+	data, err := make()
+	if err == nil && media != mediaJSON {
+		data, err = toProto(media, data)
+	}
+	if err != nil {
+		doc.err = err
+		return
+	}
+	var packed bytes.Buffer
+	z := gzip.NewWriter(&packed)
+	z.Write(data) // into memory: cannot fail
+	z.Close()
+	doc.packed, doc.etag = packed.Bytes(), fmt.Sprintf("%q", fmt.Sprintf("%X", sha256.Sum256(data)))
+}
+
+// toProto converts a document from JSON to the protobuf form that media names.
+func toProto(media string, data []byte) ([]byte, error) {
+	if media == mediaProtoV3 {
+		doc, err := openapiv3.ParseDocument(data)
+		if err != nil {
+			return nil, err
+		}
+		return proto.Marshal(doc)
+	}
+	doc, err := openapiv2.ParseDocument(data)
+	if err != nil {
+		return nil, err
+	}
+	return proto.Marshal(doc)
+}
+
+// groupVersions returns the served ones in the form of v3 paths ("api/v1", "apis/apps/v1") with their
+// resources.
+func (d *Documents) groupVersions() map[string][]*catalogue.Resource {
+	out := map[string][]*catalogue.Resource{}
+	for _, r := range d.resources() {
+		add := func(version string) {
+			gv := strings.TrimPrefix(basePath(r.Group, version), "/")
+			out[gv] = append(out[gv], r)
+		}
+		add(r.Version)
+		for _, v := range r.Also {
+			add(v.Version)
+		}
+	}
+	return out
+}
+
+func (d *Documents) has(gv string) bool {
+	_, ok := d.groupVersions()[gv]
+	return ok
+}
+
+// v3Index renders /openapi/v3: where the document of each group and version is. The hash in the address
+// lets clients keep a document for good; it covers all that the documents are made from.
+func (d *Documents) v3Index() ([]byte, error) {
+	type entry struct {
+		URL string `json:"serverRelativeURL"`
+	}
+	paths := map[string]entry{}
+	for gv, resources := range d.groupVersions() {
+		sum := sha256.New()
+		sum.Write(packedV3)
+		for _, r := range resources {
+			fmt.Fprintf(sum, "%v %v %v\n", r.Resource, r.Verbs, len(r.Subresources))
+		}
+		paths[gv] = entry{fmt.Sprintf("/openapi/v3/%s?hash=%X", gv, sum.Sum(nil))}
+	}
+	return json.Marshal(map[string]any{"paths": paths})
+}
+
+// v3 renders the document of one group and version.
+func (d *Documents) v3(gv string) ([]byte, error) {
+	var all schemas
+	if err := unpack(packedV3, &all); err != nil {
+		return nil, err
+	}
+	all[patchModel] = json.RawMessage(`{"description":"Patch is provided to give a concrete name and type to the Kubernetes PATCH request body.","type":"object"}`)
+	models, err := kindModels()
+	if err != nil {
+		return nil, err
+	}
+	version := gv[strings.LastIndex(gv, "/")+1:]
+	paths := map[string]map[string]any{}
+	var roots []string
+	for _, r := range d.groupVersions()[gv] {
+		for _, o := range operations(r, version, models) {
+			addPath(paths, o, o.v3())
+			roots = append(roots, o.body, o.response)
+		}
+	}
+	return json.Marshal(map[string]any{
+		"openapi": "3.0.0", "info": info(), "paths": paths,
+		"components": map[string]any{"schemas": all.closure(roots)},
+	})
+}
+
+// v2 renders the one document of OpenAPI v2.
+func (d *Documents) v2() ([]byte, error) {
+	var all schemas
+	if err := unpack(packedV2, &all); err != nil {
+		return nil, err
+	}
+	all[patchModel] = json.RawMessage(`{"description":"Patch is provided to give a concrete name and type to the Kubernetes PATCH request body.","type":"object"}`)
+	models, err := kindModels()
+	if err != nil {
+		return nil, err
+	}
+	paths := map[string]map[string]any{}
+	var roots []string
+	for gv, resources := range d.groupVersions() {
+		version := gv[strings.LastIndex(gv, "/")+1:]
+		for _, r := range resources {
+			for _, o := range operations(r, version, models) {
+				addPath(paths, o, o.v2())
+				roots = append(roots, o.body, o.response)
+			}
+		}
+	}
+	sort.Strings(roots)
+	return json.Marshal(map[string]any{
+		"swagger": "2.0", "info": info(), "paths": paths, "definitions": all.closure(roots),
+	})
+}
+
+func addPath(paths map[string]map[string]any, o operation, rendered map[string]any) {
+	if paths[o.path] == nil {
+		paths[o.path] = map[string]any{}
+	}
+	paths[o.path][o.method] = rendered
+}
+
+func info() map[string]string { return map[string]string{"title": "Kubernetes", "version": "v1.36.3"} }

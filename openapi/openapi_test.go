@@ -1,0 +1,190 @@
+package openapi
+
+import (
+	"bytes"
+	"encoding/json"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	openapiv2 "github.com/google/gnostic-models/openapiv2"
+	openapiv3 "github.com/google/gnostic-models/openapiv3"
+	"google.golang.org/protobuf/proto"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/managedfields"
+	"k8s.io/kube-openapi/pkg/spec3"
+	"k8s.io/kube-openapi/pkg/validation/spec"
+
+	"clipper/api"
+	"clipper/catalogue"
+)
+
+func testResources() []*catalogue.Resource {
+	return []*catalogue.Resource{
+		{Resource: api.Pods.Resource, ListKind: "PodList", Status: &catalogue.Status{}, Subresources: []catalogue.Subresource{
+			{Name: "eviction", Group: "policy", Version: "v1", Kind: "Eviction", Verbs: []string{"create"}}}},
+		{Resource: api.Nodes.Resource, ListKind: "NodeList"},
+		{Resource: api.Deployments.Resource, ListKind: "DeploymentList", Status: &catalogue.Status{}, Scale: &catalogue.Scale{}},
+	}
+}
+
+func get(t *testing.T, path, accept string) *httptest.ResponseRecorder {
+	t.Helper()
+	w := httptest.NewRecorder()
+	r := httptest.NewRequest(http.MethodGet, path, nil)
+	if accept != "" {
+		r.Header.Set("Accept", accept)
+	}
+	New(testResources).ServeHTTP(w, r)
+	return w
+}
+
+// TestV3Documents follows what kubectl does: the index, then the document it points to, by operation and kind.
+func TestV3Documents(t *testing.T) {
+	var index struct {
+		Paths map[string]struct{ ServerRelativeURL string }
+	}
+	w := get(t, "/openapi/v3", "")
+	if err := json.Unmarshal(w.Body.Bytes(), &index); err != nil {
+		t.Fatal(err)
+	}
+	if len(index.Paths) != 2 {
+		t.Fatalf("index has %d documents, want api/v1 and apis/apps/v1: %v", len(index.Paths), index.Paths)
+	}
+	w = get(t, index.Paths["apis/apps/v1"].ServerRelativeURL, "application/json")
+	if w.Code != 200 || w.Header().Get("Cache-Control") != "public, immutable" {
+		t.Fatalf("status %d, headers %v", w.Code, w.Header())
+	}
+	var doc spec3.OpenAPI
+	if err := json.Unmarshal(w.Body.Bytes(), &doc); err != nil {
+		t.Fatal(err)
+	}
+	item := doc.Paths.Paths["/apis/apps/v1/namespaces/{namespace}/deployments/{name}"]
+	if item == nil || item.Patch == nil || item.Patch.OperationId != "patchAppsV1NamespacedDeployment" {
+		t.Fatalf("no patch operation: %+v", item)
+	}
+	var validated bool
+	for _, p := range item.Patch.Parameters {
+		validated = validated || p.Name == "fieldValidation"
+	}
+	if !validated {
+		t.Error("patch does not offer fieldValidation; kubectl would refuse to validate")
+	}
+	for _, want := range []string{"io.k8s.api.apps.v1.Deployment", "io.k8s.api.core.v1.PodSpec", "io.k8s.api.autoscaling.v1.Scale"} {
+		if doc.Components.Schemas[want] == nil {
+			t.Errorf("schema %s is missing", want)
+		}
+	}
+	for path := range doc.Paths.Paths {
+		if strings.Contains(path, "/pods") {
+			t.Errorf("document of apps has %s", path)
+		}
+	}
+}
+
+func TestProtobufDocumentsParse(t *testing.T) {
+	w := get(t, "/openapi/v2", mediaProtoV2)
+	var v2 openapiv2.Document
+	if err := proto.Unmarshal(w.Body.Bytes(), &v2); err != nil || len(v2.GetDefinitions().GetAdditionalProperties()) < 100 {
+		t.Errorf("v2: %v, %d definitions", err, len(v2.GetDefinitions().GetAdditionalProperties()))
+	}
+	w = get(t, "/openapi/v3/api/v1", mediaProtoV3)
+	var v3 openapiv3.Document
+	if err := proto.Unmarshal(w.Body.Bytes(), &v3); err != nil || len(v3.GetPaths().GetPath()) == 0 {
+		t.Errorf("v3: %v, %d paths", err, len(v3.GetPaths().GetPath()))
+	}
+}
+
+func TestHTTP(t *testing.T) {
+	for _, tt := range []struct {
+		path, accept string
+		code         int
+	}{
+		{"/openapi/v2", "application/json", 200},
+		{"/openapi/v2", "text/html", 406},
+		{"/openapi/v3/apis/none/v1", "", 404},
+		{"/openapi/v4", "", 404},
+	} {
+		if w := get(t, tt.path, tt.accept); w.Code != tt.code {
+			t.Errorf("%s accepting %q: %d, want %d", tt.path, tt.accept, w.Code, tt.code)
+		}
+	}
+	d := New(testResources)
+	first := httptest.NewRecorder()
+	d.ServeHTTP(first, httptest.NewRequest("GET", "/openapi/v3/api/v1", nil))
+	again := httptest.NewRequest("GET", "/openapi/v3/api/v1", nil)
+	again.Header.Set("If-None-Match", first.Header().Get("Etag"))
+	second := httptest.NewRecorder()
+	d.ServeHTTP(second, again)
+	if second.Code != http.StatusNotModified {
+		t.Errorf("same ETag: %d, want 304", second.Code)
+	}
+	zipped := httptest.NewRequest("GET", "/openapi/v3/api/v1", nil)
+	zipped.Header.Set("Accept-Encoding", "gzip")
+	third := httptest.NewRecorder()
+	d.ServeHTTP(third, zipped)
+	if third.Header().Get("Content-Encoding") != "gzip" || third.Body.Len() >= first.Body.Len() {
+		t.Errorf("gzip: %d bytes of %d", third.Body.Len(), first.Body.Len())
+	}
+	if _, err := io.Copy(io.Discard, first.Body); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestTypeConverterEqualsLibrary compares field sets from the embedded types with those that the library
+// derives from the full schemas.
+func TestTypeConverterEqualsLibrary(t *testing.T) {
+	var all map[string]*spec.Schema
+	if err := unpack(packedV3, &all); err != nil {
+		t.Fatal(err)
+	}
+	library, err := managedfields.NewTypeConverter(all, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	replicas := int32(2)
+	template := corev1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{Labels: map[string]string{"a": "b"}}, Spec: corev1.PodSpec{
+		Containers:  []corev1.Container{{Name: "c", Image: "i", Ports: []corev1.ContainerPort{{ContainerPort: 80, Protocol: "TCP"}}, Env: []corev1.EnvVar{{Name: "x", Value: "y"}}}},
+		Tolerations: []corev1.Toleration{{Key: "k"}},
+	}}
+	for _, obj := range []runtime.Object{
+		&corev1.Pod{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Pod"}, ObjectMeta: metav1.ObjectMeta{Name: "p", Finalizers: []string{"f"}}, Spec: template.Spec},
+		&appsv1.Deployment{TypeMeta: metav1.TypeMeta{APIVersion: "apps/v1", Kind: "Deployment"}, Spec: appsv1.DeploymentSpec{Replicas: &replicas, Template: template}},
+		&corev1.ConfigMap{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "ConfigMap"}, Data: map[string]string{"k": "v"}, BinaryData: map[string][]byte{"b": {1}}},
+		&corev1.Service{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Service"}, Spec: corev1.ServiceSpec{Ports: []corev1.ServicePort{{Port: 80, Protocol: "TCP"}}, ClusterIPs: []string{"1.2.3.4"}}},
+	} {
+		want, err := library.ObjectToTyped(obj)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := TypeConverter().ObjectToTyped(obj)
+		if err != nil {
+			t.Fatal(err)
+		}
+		wantSet, err := want.ToFieldSet()
+		if err != nil {
+			t.Fatal(err)
+		}
+		gotSet, err := got.ToFieldSet()
+		if err != nil {
+			t.Fatal(err)
+		}
+		wantJSON, _ := wantSet.ToJSON()
+		gotJSON, _ := gotSet.ToJSON()
+		if !bytes.Equal(wantJSON, gotJSON) {
+			t.Errorf("%T: field sets differ\n got %s\nwant %s", obj, gotJSON, wantJSON)
+		}
+		if _, err := TypeConverter().TypedToObject(got); err != nil {
+			t.Error(err)
+		}
+	}
+	unknown := &corev1.Pod{TypeMeta: metav1.TypeMeta{APIVersion: "v9", Kind: "Pod"}}
+	if _, err := TypeConverter().ObjectToTyped(unknown); err == nil {
+		t.Error("an unknown kind was converted")
+	}
+}

@@ -1,0 +1,53 @@
+package openapi
+
+import (
+	"bytes"
+	"compress/gzip"
+	_ "embed"
+	"encoding/json"
+	"fmt"
+	"io"
+	"regexp"
+)
+
+//go:embed v2.json.gz
+var packedV2 []byte
+
+//go:embed v3.json.gz
+var packedV3 []byte
+
+// unpack decodes gzipped JSON into out.
+func unpack(packed []byte, out any) error {
+	r, err := gzip.NewReader(bytes.NewReader(packed))
+	if err != nil {
+		return fmt.Errorf("open embedded schemas: %w", err)
+	}
+	data, err := io.ReadAll(r)
+	if err != nil {
+		return fmt.Errorf("open embedded schemas: %w", err)
+	}
+	return json.Unmarshal(data, out)
+}
+
+// schemas are component schemas by model name, each still encoded.
+type schemas map[string]json.RawMessage
+
+// reference finds what a schema refers to, in the form of either version.
+var reference = regexp.MustCompile(`"#/(?:definitions|components/schemas)/([^"]+)"`)
+
+// closure returns the schemas named by roots and all that they refer to.
+func (s schemas) closure(roots []string) schemas {
+	out := schemas{}
+	for queue := roots; len(queue) > 0; queue = queue[1:] {
+		name := queue[0]
+		schema, known := s[name]
+		if _, done := out[name]; done || !known {
+			continue
+		}
+		out[name] = schema
+		for _, m := range reference.FindAllSubmatch(schema, -1) {
+			queue = append(queue, string(m[1]))
+		}
+	}
+	return out
+}
