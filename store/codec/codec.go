@@ -1,0 +1,139 @@
+// Package codec encodes objects for the store's log in the form that Kubernetes itself writes: protobuf
+// in its "k8s\0" envelope for built-in kinds, JSON for custom resources and kinds without protobuf.
+package codec
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	kjson "sigs.k8s.io/json"
+
+	"clipper/api"
+	"clipper/store"
+)
+
+var magic = []byte("k8s\x00")
+
+// New returns the codec for the kinds of scheme. Decoded objects carry their apiVersion and kind.
+func New(scheme *runtime.Scheme) store.Codec {
+	c := codec{scheme}
+	return store.Codec{
+		Encode: func(_ store.Key, obj api.Object) ([]byte, error) { return c.encode(obj) },
+		Decode: func(_ store.Key, data []byte) (api.Object, error) { return c.decode(data) },
+	}
+}
+
+type codec struct{ scheme *runtime.Scheme }
+
+// protobuf is what the types of k8s.io/api implement.
+type protobuf interface {
+	Marshal() ([]byte, error)
+	Unmarshal([]byte) error
+}
+
+func (c codec) encode(obj api.Object) ([]byte, error) {
+	if u, ok := obj.(*unstructured.Unstructured); ok {
+		return u.MarshalJSON()
+	}
+	gvk, err := c.kindOf(obj)
+	if err != nil {
+		return nil, err
+	}
+	m, ok := obj.(protobuf)
+	if !ok {
+		return encodeJSON(obj, gvk)
+	}
+	raw, err := m.Marshal()
+	if err != nil {
+		return nil, err
+	}
+	u := runtime.Unknown{Raw: raw}
+	u.APIVersion, u.Kind = gvk.ToAPIVersionAndKind()
+	out := make([]byte, len(magic)+u.Size())
+	copy(out, magic)
+	n, err := u.MarshalTo(out[len(magic):])
+	return out[:len(magic)+n], err
+}
+
+func encodeJSON(obj api.Object, gvk schema.GroupVersionKind) ([]byte, error) {
+	if obj.GetObjectKind().GroupVersionKind() != gvk {
+		obj = obj.DeepCopyObject().(api.Object)
+		obj.GetObjectKind().SetGroupVersionKind(gvk)
+	}
+	return json.Marshal(obj)
+}
+
+func (c codec) kindOf(obj api.Object) (schema.GroupVersionKind, error) {
+	if gvk := obj.GetObjectKind().GroupVersionKind(); gvk.Kind != "" {
+		return gvk, nil
+	}
+	kinds, _, err := c.scheme.ObjectKinds(obj)
+	if err != nil {
+		return schema.GroupVersionKind{}, err
+	}
+	return kinds[0], nil
+}
+
+func (c codec) decode(data []byte) (api.Object, error) {
+	if raw, ok := bytes.CutPrefix(data, magic); ok {
+		return c.decodeProtobuf(raw)
+	}
+	var meta runtime.TypeMeta
+	if err := json.Unmarshal(data, &meta); err != nil {
+		return nil, fmt.Errorf("value is neither protobuf nor JSON: %w", err)
+	}
+	gvk := schema.FromAPIVersionAndKind(meta.APIVersion, meta.Kind)
+	if gvk.Kind == "" || gvk.Version == "" {
+		return nil, errors.New("value has no apiVersion and kind")
+	}
+	if !c.scheme.Recognizes(gvk) {
+		u := &unstructured.Unstructured{}
+		return u, u.UnmarshalJSON(data)
+	}
+	obj, err := c.new(gvk)
+	if err != nil {
+		return nil, err
+	}
+	if err := kjson.UnmarshalCaseSensitivePreserveInts(data, obj); err != nil {
+		return nil, fmt.Errorf("decode %s from JSON: %w", gvk, err)
+	}
+	return obj, nil
+}
+
+func (c codec) decodeProtobuf(data []byte) (api.Object, error) {
+	var u runtime.Unknown
+	if err := u.Unmarshal(data); err != nil {
+		return nil, fmt.Errorf("decode envelope: %w", err)
+	}
+	gvk := schema.FromAPIVersionAndKind(u.APIVersion, u.Kind)
+	obj, err := c.new(gvk)
+	if err != nil {
+		return nil, err
+	}
+	m, ok := obj.(protobuf)
+	if !ok {
+		return nil, fmt.Errorf("%s has no protobuf form", gvk)
+	}
+	if err := m.Unmarshal(u.Raw); err != nil {
+		return nil, fmt.Errorf("decode %s: %w", gvk, err)
+	}
+	obj.GetObjectKind().SetGroupVersionKind(gvk)
+	return obj, nil
+}
+
+func (c codec) new(gvk schema.GroupVersionKind) (api.Object, error) {
+	o, err := c.scheme.New(gvk)
+	if err != nil {
+		return nil, err
+	}
+	obj, ok := o.(api.Object)
+	if !ok {
+		return nil, fmt.Errorf("%s is not a kind with metadata", gvk)
+	}
+	return obj, nil
+}

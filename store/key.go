@@ -1,0 +1,60 @@
+package store
+
+import (
+	"fmt"
+	"strings"
+
+	"clipper/api"
+)
+
+const keyRoot = "/registry/"
+
+// Path returns k's place in the log: /registry/<resource>/<namespace>/<name>.
+func (k Key) Path() string {
+	if k.Namespace == "" {
+		return keyRoot + k.Resource + "/" + k.Name
+	}
+	return keyRoot + k.Resource + "/" + k.Namespace + "/" + k.Name
+}
+
+// parsePath is the reverse of Key.Path. Resource prefixes are one element ("pods"), unless known has a
+// longer one or the first element is an API group, which has a dot ("stable.example.com/crontabs").
+func parsePath(path string, known map[string]api.Resource) (Key, error) {
+	rest, ok := strings.CutPrefix(path, keyRoot)
+	if !ok {
+		return Key{}, fmt.Errorf("key %s: not below %s", path, keyRoot)
+	}
+	parts := strings.Split(rest, "/")
+	n := 1
+	if len(parts) > 2 {
+		two := parts[0] + "/" + parts[1]
+		if _, ok := known[two]; ok || strings.Contains(parts[0], ".") {
+			n = 2
+		}
+	}
+	k := Key{Resource: strings.Join(parts[:n], "/")}
+	switch parts = parts[n:]; len(parts) {
+	case 1:
+		k.Name = parts[0]
+	case 2:
+		k.Namespace, k.Name = parts[0], parts[1]
+	default:
+		return Key{}, fmt.Errorf("key %s: not of the form %s<resource>/[<namespace>/]<name>", path, keyRoot)
+	}
+	if k.Resource == "" || k.Name == "" {
+		return Key{}, fmt.Errorf("key %s: an element is empty", path)
+	}
+	return k, nil
+}
+
+// check refuses a key that would not come back from the log as itself.
+func (k Key) check(known map[string]api.Resource) error {
+	back, err := parsePath(k.Path(), known)
+	if err != nil {
+		return err
+	}
+	if back != k {
+		return fmt.Errorf("key %s: resource %q, namespace %q and name %q cannot be told apart in it", k.Path(), k.Resource, k.Namespace, k.Name)
+	}
+	return nil
+}

@@ -1,0 +1,51 @@
+package store
+
+import "clipper/api"
+
+// Options say how a store behaves. The zero value of a field means its default.
+type Options struct {
+	// Codec turns objects into the log's values and back.
+	Codec Codec
+	// Resources maps storage prefixes to resources, for their indexes and for prefixes of more than one
+	// element. A prefix that is missing here is stored all the same, without indexes.
+	Resources map[string]api.Resource
+
+	RingSize  int // events kept per resource; 8192
+	RingBytes int // and the sum of their encoded sizes; 8 MiB. The last 64 events are kept whatever their size.
+
+	// KeyFile holds the key that encrypts the values of the prefixes in Encrypt. It is made, with mode
+	// 0600, if there is none and nothing encrypted either. Empty: nothing is encrypted.
+	KeyFile string
+	Encrypt []string // "secrets"
+
+	// CheckMutation makes the store remember what every published object encodes to; Verify compares.
+	CheckMutation bool
+}
+
+// A Codec encodes objects for the log; package codec has the one that servers use. Encode must not
+// change obj; the store has emptied its resourceVersion, which the log keeps apart. Both are called from
+// many goroutines at once.
+type Codec struct {
+	Encode func(k Key, obj api.Object) ([]byte, error)
+	// Decode must not keep data.
+	Decode func(k Key, data []byte) (api.Object, error)
+}
+
+const (
+	defaultRingSize  = 8192
+	defaultRingBytes = 8 << 20
+	minRing          = 64
+)
+
+func (o Options) withDefaults() Options {
+	if o.RingSize == 0 {
+		o.RingSize = defaultRingSize
+	}
+	if o.RingBytes == 0 {
+		o.RingBytes = defaultRingBytes
+	}
+	if o.Encrypt == nil {
+		o.Encrypt = []string{"secrets"}
+	}
+	return o
+}

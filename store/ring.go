@@ -1,0 +1,64 @@
+package store
+
+import "sort"
+
+// A ring keeps a resource's latest events, oldest first. Readers hold slices of events that they got
+// under the store's lock; so an element never changes, and trimming moves the live ones to a new array.
+type ring struct {
+	events    []*Event
+	bytes     int
+	compacted int64 // events up to this revision are gone
+
+	maxEvents, maxBytes int
+}
+
+func (e *Event) size() int {
+	switch {
+	case e.New != nil:
+		return e.New.size
+	case e.Last != nil:
+		return e.Last.size
+	}
+	return 0
+}
+
+// newest returns the state that e made: the object, or what it was last.
+func (e *Event) newest() *Item {
+	if e.New != nil {
+		return e.New
+	}
+	return e.Last
+}
+
+func (r *ring) add(e *Event) {
+	e.newest().encodings.keep()
+	r.events = append(r.events, e)
+	r.bytes += e.size()
+	drop := 0
+	for len(r.events)-drop > r.maxEvents || r.bytes > r.maxBytes && len(r.events)-drop > minRing {
+		r.bytes -= r.events[drop].size()
+		r.events[drop].newest().encodings.drop()
+		r.compacted = r.events[drop].Revision
+		drop++
+	}
+	r.events = r.events[drop:]
+	if spare := cap(r.events) - len(r.events); drop > 0 && spare == 0 {
+		// The array's end is reached: go on in a new one that holds the live events alone.
+		r.events = append(make([]*Event, 0, len(r.events)+len(r.events)/2+1), r.events...)
+	}
+}
+
+// after returns the events with greater revisions than revision, which must not be compacted.
+func (r *ring) after(revision int64) []*Event {
+	n := len(r.events)
+	// Most who ask are nearly up to date: look from the end in growing steps.
+	lo := 0
+	for step := 1; step < n; step *= 2 {
+		if r.events[n-step].Revision <= revision {
+			lo = n - step
+			break
+		}
+	}
+	i := lo + sort.Search(n-lo, func(i int) bool { return r.events[lo+i].Revision > revision })
+	return r.events[i:n:n]
+}

@@ -1,0 +1,137 @@
+package store
+
+import (
+	"fmt"
+
+	"github.com/tidwall/btree"
+
+	"clipper/api"
+)
+
+// A Snapshot is an immutable state of one resource. It is small; pass it by value.
+type Snapshot struct {
+	revision int64
+	f        *frozen
+	resource string
+}
+
+// Revision is the store's revision that the snapshot shows.
+func (sn Snapshot) Revision() int64 { return sn.revision }
+
+// Len counts the objects in a namespace, or all with "".
+func (sn Snapshot) Len(namespace string) int {
+	if namespace == "" {
+		return sn.f.tree.Len()
+	}
+	return rank(sn.f.tree, Key{Namespace: namespace + "\x00"}) - rank(sn.f.tree, Key{Namespace: namespace})
+}
+
+// rank counts the items before k: O(log² n), so that counting the rest of a list costs nothing.
+func rank(tree *btree.BTreeG[*Item], k Key) int {
+	lo, hi := 0, tree.Len()
+	for lo < hi {
+		mid := int(uint(lo+hi) >> 1)
+		if it, _ := tree.GetAt(mid); compareKeys(it.Key, k) < 0 {
+			lo = mid + 1
+		} else {
+			hi = mid
+		}
+	}
+	return lo
+}
+
+// Rank counts the objects of a namespace (all with "") that Ascend with the same after leaves out.
+func (sn Snapshot) Rank(namespace string, after Key) int {
+	start := Key{Namespace: namespace}
+	if compareKeys(after, start) < 0 {
+		return 0
+	}
+	after.Name += "\x00" // the least key that is greater
+	return rank(sn.f.tree, after) - rank(sn.f.tree, start)
+}
+
+// Get returns one object.
+func (sn Snapshot) Get(k Key) (*Item, bool) { return sn.f.tree.Get(&Item{Key: k}) }
+
+// Ascend calls fn with the objects of a namespace (all with ""), by namespace and name, until fn returns
+// false. It starts behind after; the zero Key means at the start.
+func (sn Snapshot) Ascend(namespace string, after Key, fn func(*Item) bool) {
+	from := Key{Namespace: namespace}
+	if compareKeys(after, from) >= 0 && after != (Key{}) {
+		from = after
+	}
+	sn.f.tree.Ascend(&Item{Key: from}, func(it *Item) bool {
+		if namespace != "" && it.Key.Namespace != namespace {
+			return false
+		}
+		if after.Name == it.Key.Name && after.Namespace == it.Key.Namespace {
+			return true
+		}
+		return fn(it)
+	})
+}
+
+// ByIndex returns the objects that ix files under value. It panics if the resource has no such index.
+func (sn Snapshot) ByIndex(ix api.Index, value string) []*Item {
+	for _, x := range sn.f.indexes {
+		if x.name == ix {
+			return x.lookup(value)
+		}
+	}
+	panic(fmt.Sprintf("store: %s has no index %q; add it to api.Indexes", sn.resource, ix))
+}
+
+func (x index) lookup(value string) []*Item {
+	var out []*Item
+	x.tree.Ascend(indexEntry{value, &Item{}}, func(e indexEntry) bool {
+		if e.value != value {
+			return false
+		}
+		out = append(out, e.item)
+		return true
+	})
+	return out
+}
+
+// Snapshot returns the present state of a resource.
+func (s *Store) Snapshot(resource string) Snapshot {
+	s.mu.RLock()
+	if t := s.tables[resource]; t != nil && t.frozen != nil {
+		sn := Snapshot{s.revision, t.frozen, resource}
+		s.mu.RUnlock()
+		return sn
+	}
+	s.mu.RUnlock()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.snapshotLocked(s.tableLocked(resource))
+}
+
+func (s *Store) snapshotLocked(t *table) Snapshot {
+	return Snapshot{s.revision, t.freezeLocked(s.revision), t.resource}
+}
+
+// SnapshotAt returns the state of a resource at a revision: ErrFuture if it has not been published,
+// ErrCompacted if the ring does not reach back that far.
+func (s *Store) SnapshotAt(resource string, revision int64) (Snapshot, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	t := s.tableLocked(resource)
+	if err := s.checkRevisionLocked(t, revision); err != nil {
+		return Snapshot{}, err
+	}
+	if len(t.ring.after(revision)) == 0 {
+		return Snapshot{revision, t.freezeLocked(s.revision), resource}, nil
+	}
+	return Snapshot{revision, t.pastLocked(revision), resource}, nil
+}
+
+func (s *Store) checkRevisionLocked(t *table, revision int64) error {
+	switch {
+	case revision > s.revision:
+		return fmt.Errorf("%s at revision %d, the store is at %d: %w", t.resource, revision, s.revision, ErrFuture)
+	case revision < t.ring.compacted:
+		return fmt.Errorf("%s at revision %d, kept since %d: %w", t.resource, revision, t.ring.compacted, ErrCompacted)
+	}
+	return nil
+}
