@@ -7,6 +7,8 @@
 package catalogue
 
 import (
+	"time"
+
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/validation/field"
@@ -72,9 +74,10 @@ type Resource struct {
 	// "eviction", "log", "exec", "token", …. How they act is in apiserver/subresource.
 	Subresources []Subresource
 
-	// Columns of `kubectl get`; nil means NAME and AGE. Rows yields one cell per column for an object.
+	// Columns of `kubectl get`; nil means upstream's default: NAME and CREATED AT. Row yields one cell per
+	// column for an object, ages as of now.
 	Columns []metav1.TableColumnDefinition
-	Row     func(obj api.Object) []any
+	Row     func(obj api.Object, now time.Time) []any
 
 	// Fields are the selectable fields beyond metadata.name and metadata.namespace.
 	Fields map[string]func(obj api.Object) string
@@ -108,10 +111,13 @@ type Subresource struct {
 
 // A Version is another served version of a Resource. The conversions work in both directions without loss.
 type Version struct {
+	Group   string // where it differs from the Resource's, as for events of events.k8s.io; else ""
 	Version string
 	New     func() api.Object
 	NewList func() runtime.Object
 	Default func(obj api.Object)                    // defaulting of this version, before conversion
 	ToHub   func(in api.Object) (api.Object, error) // to the storage version
 	FromHub func(in api.Object) (api.Object, error)
+	// Fields translates this version's names of selectable fields to the storage version's, where they differ.
+	Fields map[string]string
 }

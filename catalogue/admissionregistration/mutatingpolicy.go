@@ -1,0 +1,18 @@
+package admissionregistration
+
+import (
+	admissionv1 "k8s.io/api/admissionregistration/v1"
+
+	"clipper/api"
+	"clipper/catalogue"
+)
+
+// mutatingPolicies describes MutatingAdmissionPolicy.
+func mutatingPolicies() *catalogue.Resource {
+	return catalogue.Describe[admissionv1.MutatingAdmissionPolicy, admissionv1.MutatingAdmissionPolicyList](catalogue.Kind[*admissionv1.MutatingAdmissionPolicy]{
+		Resource:      api.Resource{Group: "admissionregistration.k8s.io", Version: "v1", Name: "mutatingadmissionpolicies", Kind: "MutatingAdmissionPolicy"},
+		Categories:    []string{"api-extensions"},
+		NeedsRevision: true,
+		Generation:    catalogue.PartOf(func(o *admissionv1.MutatingAdmissionPolicy) *admissionv1.MutatingAdmissionPolicySpec { return &o.Spec }),
+	})
+}

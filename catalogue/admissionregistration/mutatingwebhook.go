@@ -1,0 +1,18 @@
+package admissionregistration
+
+import (
+	admissionv1 "k8s.io/api/admissionregistration/v1"
+
+	"clipper/api"
+	"clipper/catalogue"
+)
+
+// mutatingWebhooks describes MutatingWebhookConfiguration.
+func mutatingWebhooks() *catalogue.Resource {
+	return catalogue.Describe[admissionv1.MutatingWebhookConfiguration, admissionv1.MutatingWebhookConfigurationList](catalogue.Kind[*admissionv1.MutatingWebhookConfiguration]{
+		Resource:      api.Resource{Group: "admissionregistration.k8s.io", Version: "v1", Name: "mutatingwebhookconfigurations", Kind: "MutatingWebhookConfiguration"},
+		Categories:    []string{"api-extensions"},
+		NeedsRevision: true,
+		Generation:    catalogue.PartOf(func(o *admissionv1.MutatingWebhookConfiguration) *[]admissionv1.MutatingWebhook { return &o.Webhooks }),
+	})
+}

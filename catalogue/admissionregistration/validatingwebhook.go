@@ -1,0 +1,20 @@
+package admissionregistration
+
+import (
+	admissionv1 "k8s.io/api/admissionregistration/v1"
+
+	"clipper/api"
+	"clipper/catalogue"
+)
+
+// validatingWebhooks describes ValidatingWebhookConfiguration.
+func validatingWebhooks() *catalogue.Resource {
+	return catalogue.Describe[admissionv1.ValidatingWebhookConfiguration, admissionv1.ValidatingWebhookConfigurationList](catalogue.Kind[*admissionv1.ValidatingWebhookConfiguration]{
+		Resource:      api.Resource{Group: "admissionregistration.k8s.io", Version: "v1", Name: "validatingwebhookconfigurations", Kind: "ValidatingWebhookConfiguration"},
+		Categories:    []string{"api-extensions"},
+		NeedsRevision: true,
+		Generation: catalogue.PartOf(func(o *admissionv1.ValidatingWebhookConfiguration) *[]admissionv1.ValidatingWebhook {
+			return &o.Webhooks
+		}),
+	})
+}

@@ -1,0 +1,30 @@
+package apps
+
+import (
+	"strconv"
+
+	appsv1 "k8s.io/api/apps/v1"
+
+	"clipper/api"
+	"clipper/catalogue"
+)
+
+// replicaSets describes ReplicaSet.
+func replicaSets() *catalogue.Resource {
+	return catalogue.Describe[appsv1.ReplicaSet, appsv1.ReplicaSetList](catalogue.Kind[*appsv1.ReplicaSet]{
+		Resource:   api.ReplicaSets.Resource,
+		ShortNames: []string{"rs"},
+		Categories: []string{"all"},
+		Spec:       catalogue.PartOf(func(o *appsv1.ReplicaSet) *appsv1.ReplicaSetSpec { return &o.Spec }),
+		Status:     catalogue.PartOf(func(o *appsv1.ReplicaSet) *appsv1.ReplicaSetStatus { return &o.Status }),
+		Generation: catalogue.PartOf(func(o *appsv1.ReplicaSet) *appsv1.ReplicaSetSpec { return &o.Spec }),
+		Scale: catalogue.ScaleOf(
+			func(o *appsv1.ReplicaSet) **int32 { return &o.Spec.Replicas },
+			func(o *appsv1.ReplicaSet) int32 { return o.Status.Replicas },
+			func(o *appsv1.ReplicaSet) string { return catalogue.SelectorText(o.Spec.Selector) },
+		),
+		Fields: map[string]func(*appsv1.ReplicaSet) string{
+			"status.replicas": func(o *appsv1.ReplicaSet) string { return strconv.Itoa(int(o.Status.Replicas)) },
+		},
+	})
+}

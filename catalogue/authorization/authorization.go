@@ -1,0 +1,34 @@
+// Package authorization describes the kinds of authorization.k8s.io/v1.
+package authorization
+
+import (
+	authorizationv1 "k8s.io/api/authorization/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"clipper/api"
+	"clipper/catalogue"
+)
+
+// Resources describes the kinds of the group.
+func Resources() []*catalogue.Resource {
+	return []*catalogue.Resource{
+		review[authorizationv1.LocalSubjectAccessReview]("localsubjectaccessreviews", "LocalSubjectAccessReview", true),
+		review[authorizationv1.SelfSubjectAccessReview]("selfsubjectaccessreviews", "SelfSubjectAccessReview", false),
+		review[authorizationv1.SelfSubjectRulesReview]("selfsubjectrulesreviews", "SelfSubjectRulesReview", false),
+		review[authorizationv1.SubjectAccessReview]("subjectaccessreviews", "SubjectAccessReview", false),
+	}
+}
+
+// review describes a kind that is only ever posted and answered, never stored.
+func review[O any, T interface {
+	*O
+	api.Object
+}](name, kind string, namespaced bool) *catalogue.Resource {
+	r := catalogue.Describe[O, metav1.List](catalogue.Kind[T]{
+		Resource: api.Resource{Group: "authorization.k8s.io", Version: "v1", Name: name, Kind: kind, Namespaced: namespaced},
+		Verbs:    []string{"create"},
+		Unstored: true,
+	})
+	r.NewList, r.ListKind = nil, ""
+	return r
+}

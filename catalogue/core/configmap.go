@@ -1,0 +1,16 @@
+package core
+
+import (
+	corev1 "k8s.io/api/core/v1"
+
+	"clipper/api"
+	"clipper/catalogue"
+)
+
+// configMaps describes ConfigMap.
+func configMaps() *catalogue.Resource {
+	return catalogue.Describe[corev1.ConfigMap, corev1.ConfigMapList](catalogue.Kind[*corev1.ConfigMap]{
+		Resource:   api.ConfigMaps.Resource,
+		ShortNames: []string{"cm"},
+	})
+}

@@ -1,0 +1,37 @@
+package core
+
+import (
+	"strconv"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+
+	"clipper/api"
+	"clipper/catalogue"
+)
+
+// replicationControllers describes ReplicationController.
+func replicationControllers() *catalogue.Resource {
+	type rc = corev1.ReplicationController
+	return catalogue.Describe[rc, corev1.ReplicationControllerList](catalogue.Kind[*rc]{
+		Resource:    api.ReplicationControllers.Resource,
+		ShortNames:  []string{"rc"},
+		Categories:  []string{"all"},
+		Prefix:      "controllers",
+		Propagation: metav1.DeletePropagationOrphan,
+
+		Spec:       catalogue.PartOf(func(c *rc) *corev1.ReplicationControllerSpec { return &c.Spec }),
+		Status:     catalogue.PartOf(func(c *rc) *corev1.ReplicationControllerStatus { return &c.Status }),
+		Generation: catalogue.PartOf(func(c *rc) *corev1.ReplicationControllerSpec { return &c.Spec }),
+
+		Fields: map[string]func(*rc) string{
+			"status.replicas": func(c *rc) string { return strconv.Itoa(int(c.Status.Replicas)) },
+		},
+		Scale: catalogue.ScaleOf(
+			func(c *rc) **int32 { return &c.Spec.Replicas },
+			func(c *rc) int32 { return c.Status.Replicas },
+			func(c *rc) string { return labels.SelectorFromSet(c.Spec.Selector).String() },
+		),
+	})
+}

@@ -1,0 +1,18 @@
+package flowcontrol
+
+import (
+	flowcontrolv1 "k8s.io/api/flowcontrol/v1"
+
+	"clipper/api"
+	"clipper/catalogue"
+)
+
+// flowSchemas describes FlowSchema.
+func flowSchemas() *catalogue.Resource {
+	return catalogue.Describe[flowcontrolv1.FlowSchema, flowcontrolv1.FlowSchemaList](catalogue.Kind[*flowcontrolv1.FlowSchema]{
+		Resource:   api.Resource{Group: "flowcontrol.apiserver.k8s.io", Version: "v1", Name: "flowschemas", Kind: "FlowSchema"},
+		Spec:       catalogue.PartOf(func(o *flowcontrolv1.FlowSchema) *flowcontrolv1.FlowSchemaSpec { return &o.Spec }),
+		Status:     catalogue.PartOf(func(o *flowcontrolv1.FlowSchema) *flowcontrolv1.FlowSchemaStatus { return &o.Status }),
+		Generation: catalogue.PartOf(func(o *flowcontrolv1.FlowSchema) *flowcontrolv1.FlowSchemaSpec { return &o.Spec }),
+	})
+}

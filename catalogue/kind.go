@@ -1,0 +1,234 @@
+package catalogue
+
+import (
+	"strings"
+	"time"
+
+	"k8s.io/apimachinery/pkg/api/equality"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"clipper/api"
+)
+
+// A Kind is the typed form in which a Resource is written down; Describe makes the Resource. Fields that
+// Resource has too mean the same; the others are explained here.
+type Kind[T api.Object] struct {
+	api.Resource
+	ShortNames []string
+	Categories []string
+	Verbs      []string
+	Prefix     string // "" means the plural name
+	Unstored   bool   // never stored: reviews and the like
+
+	// Spec is what a status update may not change, Status what an update of the object may not change.
+	// A kind with a Status has a status subresource.
+	Spec, Status *Part[T]
+	// Generation is the part whose change raises metadata.generation; nil where upstream keeps none.
+	Generation *Part[T]
+
+	Default         func(T)
+	PrepareCreate   func(T)          // after Status is cleared and the generation set
+	PrepareUpdate   func(obj, old T) // after Status is carried over, before the generation is raised
+	ValidateCreate  func(T) field.ErrorList
+	ValidateUpdate  func(obj, old T) field.ErrorList
+	Warnings        func(obj, old T) []string // old is nil on create
+	ValidateName    func(name string, prefix bool) []string
+	Canonicalize    func(T)
+	PrepareStatus   func(obj, old T) // after Spec is carried over
+	ValidateStatus  func(obj, old T) field.ErrorList
+	GracePeriod     func(obj T, asked *int64) int64
+	Scale           *Scale
+	Subresources    []Subresource
+	Columns         []metav1.TableColumnDefinition
+	Row             func(obj T, now time.Time) []any
+	Fields          map[string]func(T) string
+	Also            []Version
+	Propagation     metav1.DeletionPropagation
+	CreateOnUpdate  bool // PUT of an absent object creates it
+	NeedsRevision   bool // PUT without resourceVersion is refused; for nearly all kinds it overwrites
+	KeepCreateState bool // a creator may set the status: nothing is cleared
+}
+
+// A Part is one field of T, usually its spec or its status.
+type Part[T api.Object] struct {
+	clear func(T)
+	carry func(dst, src T)
+	equal func(a, b T) bool
+}
+
+// PartOf returns the part that at points to. Carrying a part over shares what it refers to: the source
+// is one of the store's objects, and the destination is about to become one.
+func PartOf[T api.Object, F any](at func(T) *F) *Part[T] {
+	return &Part[T]{
+		clear: func(o T) { var zero F; *at(o) = zero },
+		carry: func(dst, src T) { *at(dst) = *at(src) },
+		equal: func(a, b T) bool { return equality.Semantic.DeepEqual(at(a), at(b)) },
+	}
+}
+
+// Whole returns the part that is all of an object but its metadata.
+func Whole[T api.Object](meta func(T) *metav1.ObjectMeta) *Part[T] {
+	bare := func(o T) T {
+		c := o.DeepCopyObject().(T)
+		*meta(c) = metav1.ObjectMeta{}
+		return c
+	}
+	return &Part[T]{equal: func(a, b T) bool { return equality.Semantic.DeepEqual(bare(a), bare(b)) }}
+}
+
+// Describe makes the Resource of a kind whose Go types are O and L.
+func Describe[O, L any, T interface {
+	*O
+	api.Object
+}, TL interface {
+	*L
+	runtime.Object
+}](k Kind[T]) *Resource {
+	r := &Resource{
+		Resource:   k.Resource,
+		Singular:   singular(k.Kind),
+		ListKind:   k.Kind + "List",
+		ShortNames: k.ShortNames,
+		Categories: k.Categories,
+		Verbs:      k.Verbs,
+		Prefix:     k.Prefix,
+
+		New:     func() api.Object { return T(new(O)) },
+		NewList: func() runtime.Object { return TL(new(L)) },
+
+		Default:                  one(k.Default),
+		PrepareCreate:            k.prepareCreate(),
+		PrepareUpdate:            k.prepareUpdate(),
+		ValidateCreate:           oneErrors(k.ValidateCreate),
+		ValidateUpdate:           twoErrors(k.ValidateUpdate),
+		ValidateName:             k.ValidateName,
+		Canonicalize:             one(k.Canonicalize),
+		AllowCreateOnUpdate:      k.CreateOnUpdate,
+		AllowUnconditionalUpdate: !k.NeedsRevision,
+		DefaultPropagation:       k.Propagation,
+		Scale:                    k.Scale,
+		Subresources:             k.Subresources,
+		Columns:                  k.Columns,
+		Also:                     k.Also,
+	}
+	if r.Prefix == "" && !k.Unstored {
+		r.Prefix = k.Name
+	}
+	if k.Status != nil {
+		r.Status = &Status{Prepare: k.prepareStatus(), Validate: twoErrors(k.ValidateStatus)}
+	}
+	if k.Warnings != nil {
+		r.Warnings = func(obj, old api.Object) []string {
+			was, _ := old.(T) // nil on create
+			return k.Warnings(obj.(T), was)
+		}
+	}
+	if k.GracePeriod != nil {
+		r.GracePeriod = func(obj api.Object, asked *int64) int64 { return k.GracePeriod(obj.(T), asked) }
+	}
+	if k.Row != nil {
+		r.Row = func(obj api.Object, now time.Time) []any { return k.Row(obj.(T), now) }
+	}
+	if k.Fields != nil {
+		r.Fields = make(map[string]func(api.Object) string, len(k.Fields))
+		for name, get := range k.Fields {
+			r.Fields[name] = func(obj api.Object) string { return get(obj.(T)) }
+		}
+	}
+	return r
+}
+
+func (k Kind[T]) prepareCreate() func(api.Object) {
+	return func(obj api.Object) {
+		o := obj.(T)
+		if k.Status != nil && !k.KeepCreateState {
+			k.Status.clear(o)
+		}
+		if k.Generation != nil {
+			o.SetGeneration(1)
+		}
+		if k.PrepareCreate != nil {
+			k.PrepareCreate(o)
+		}
+	}
+}
+
+func (k Kind[T]) prepareUpdate() func(obj, old api.Object) {
+	return func(obj, old api.Object) {
+		o, was := obj.(T), old.(T)
+		o.SetGeneration(was.GetGeneration())
+		if k.Status != nil {
+			k.Status.carry(o, was)
+		}
+		if k.PrepareUpdate != nil {
+			k.PrepareUpdate(o, was)
+		}
+		if k.Generation != nil && !k.Generation.equal(o, was) {
+			o.SetGeneration(was.GetGeneration() + 1)
+		}
+	}
+}
+
+func (k Kind[T]) prepareStatus() func(obj, old api.Object) {
+	return func(obj, old api.Object) {
+		o, was := obj.(T), old.(T)
+		o.SetGeneration(was.GetGeneration())
+		if k.Spec != nil {
+			k.Spec.carry(o, was)
+		}
+		if k.PrepareStatus != nil {
+			k.PrepareStatus(o, was)
+		}
+	}
+}
+
+func one[T api.Object](fn func(T)) func(api.Object) {
+	if fn == nil {
+		return nil
+	}
+	return func(obj api.Object) { fn(obj.(T)) }
+}
+
+func oneErrors[T api.Object](fn func(T) field.ErrorList) func(api.Object) field.ErrorList {
+	if fn == nil {
+		return nil
+	}
+	return func(obj api.Object) field.ErrorList { return fn(obj.(T)) }
+}
+
+func twoErrors[T api.Object](fn func(obj, old T) field.ErrorList) func(obj, old api.Object) field.ErrorList {
+	if fn == nil {
+		return nil
+	}
+	return func(obj, old api.Object) field.ErrorList { return fn(obj.(T), old.(T)) }
+}
+
+// singular is the lower-case kind, which is what upstream serves for every built-in.
+func singular(kind string) string { return strings.ToLower(kind) }
+
+// ScaleOf maps a kind with the usual fields to Scale.
+func ScaleOf[T api.Object](spec func(T) **int32, status func(T) int32, selector func(T) string) *Scale {
+	return &Scale{
+		Replicas: func(obj api.Object) (int32, int32) {
+			o := obj.(T)
+			var wanted int32
+			if p := *spec(o); p != nil {
+				wanted = *p
+			}
+			return wanted, status(o)
+		},
+		SetReplicas: func(obj api.Object, n int32) { *spec(obj.(T)) = &n },
+		Selector:    func(obj api.Object) string { return selector(obj.(T)) },
+	}
+}
+
+// SelectorText is a label selector in string form, "" for one that is missing or broken.
+func SelectorText(s *metav1.LabelSelector) string {
+	selector, err := metav1.LabelSelectorAsSelector(s)
+	if err != nil {
+		return ""
+	}
+	return selector.String()
+}

@@ -1,0 +1,17 @@
+package node
+
+import (
+	nodev1 "k8s.io/api/node/v1"
+
+	"clipper/api"
+	"clipper/catalogue"
+)
+
+// runtimeClasses describes RuntimeClass.
+func runtimeClasses() *catalogue.Resource {
+	return catalogue.Describe[nodev1.RuntimeClass, nodev1.RuntimeClassList](catalogue.Kind[*nodev1.RuntimeClass]{
+		Resource:       api.Resource{Group: "node.k8s.io", Version: "v1", Name: "runtimeclasses", Kind: "RuntimeClass"},
+		CreateOnUpdate: true,
+		NeedsRevision:  true,
+	})
+}
