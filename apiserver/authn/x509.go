@@ -1,0 +1,95 @@
+package authn
+
+import (
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"k8s.io/apiserver/pkg/authentication/user"
+)
+
+// verifiedSize bounds the certificates whose verification is remembered.
+const verifiedSize = 4096
+
+// certificates turns verified client certificates into users: the common name is the user, the
+// organizations are the groups.
+type certificates struct {
+	roots *x509.CertPool
+	now   func() time.Time
+
+	mu sync.RWMutex
+	// verified is keyed by the leaf's DER bytes. A chain is verified once, its times on every request.
+	verified map[string]verifiedCert
+}
+
+type verifiedCert struct {
+	info                user.Info
+	notBefore, notAfter time.Time // of the whole chain
+}
+
+// user verifies a chain as the peer sent it, leaf first.
+func (c *certificates) user(chain []*x509.Certificate) (user.Info, error) {
+	leaf, now := chain[0], c.now()
+	c.mu.RLock()
+	v, ok := c.verified[string(leaf.Raw)]
+	c.mu.RUnlock()
+	if ok && !now.Before(v.notBefore) && !now.After(v.notAfter) {
+		return v.info, nil
+	}
+	v, err := c.verify(chain, now)
+	if err != nil {
+		return nil, err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.verified == nil || len(c.verified) >= verifiedSize {
+		c.verified = make(map[string]verifiedCert)
+	}
+	c.verified[string(leaf.Raw)] = v
+	return v.info, nil
+}
+
+func (c *certificates) verify(chain []*x509.Certificate, now time.Time) (verifiedCert, error) {
+	leaf := chain[0]
+	opts := x509.VerifyOptions{Roots: c.roots, CurrentTime: now, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}}
+	if len(chain) > 1 {
+		opts.Intermediates = x509.NewCertPool()
+		for _, cert := range chain[1:] {
+			opts.Intermediates.AddCert(cert)
+		}
+	}
+	chains, err := leaf.Verify(opts)
+	if err != nil {
+		return verifiedCert{}, fmt.Errorf("verifying certificate %s failed: %w", identify(leaf), err)
+	}
+	if leaf.Subject.CommonName == "" {
+		return verifiedCert{}, errors.New("client certificate has no common name: nobody to act for")
+	}
+	v := verifiedCert{notBefore: leaf.NotBefore, notAfter: leaf.NotAfter, info: certUser(leaf)}
+	for _, cert := range chains[0] {
+		if cert.NotBefore.After(v.notBefore) {
+			v.notBefore = cert.NotBefore
+		}
+		if cert.NotAfter.Before(v.notAfter) {
+			v.notAfter = cert.NotAfter
+		}
+	}
+	return v, nil
+}
+
+func certUser(leaf *x509.Certificate) user.Info {
+	sum := sha256.Sum256(leaf.Raw)
+	return withGroup(&user.DefaultInfo{
+		Name:   leaf.Subject.CommonName,
+		Groups: leaf.Subject.Organization,
+		Extra:  map[string][]string{user.CredentialIDKey: {"X509SHA256=" + hex.EncodeToString(sum[:])}},
+	}, user.AllAuthenticated)
+}
+
+func identify(c *x509.Certificate) string {
+	return fmt.Sprintf("SN=%d, SKID=%X, AKID=%X", c.SerialNumber, c.SubjectKeyId, c.AuthorityKeyId)
+}
