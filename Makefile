@@ -1,0 +1,46 @@
+# Everything a user or developer types. `make help` lists it.
+
+GO       ?= go
+VERSION  ?= v1.36.3+clipper.0.1.0
+COMMIT   := $(shell git rev-parse --short HEAD 2>/dev/null || echo unknown)
+VERSIONS := -X k8s.io/component-base/version.gitVersion=$(VERSION) -X k8s.io/component-base/version.gitCommit=$(COMMIT) \
+            -X k8s.io/component-base/version.gitMajor=1 -X k8s.io/component-base/version.gitMinor=36 \
+            -X k8s.io/component-base/version.gitTreeState=clean
+SHIM     := node/runtime/embedded/bin/clipper-shim
+PACKAGES := ./...
+
+.PHONY: help setup build up down test lint bench conformance clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: ## install what a bare Debian machine lacks: a C compiler and libseccomp for the shim
+	@build/setup
+
+build: setup ## build bin/clipper
+	@echo "building the shim"
+	@CGO_ENABLED=1 $(GO) build -trimpath -tags "seccomp netgo osusergo" -ldflags '-s -w -linkmode external -extldflags -static' -o $(SHIM) ./cmd/clipper-shim
+	@echo "building bin/clipper (a few minutes the first time)"
+	@CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w $(VERSIONS)' -o bin/clipper ./cmd/clipper
+
+up: build ## a one-node cluster on this machine with the demo application on it
+	@demo/up
+
+down: ## remove the cluster and every trace of it
+	@demo/down
+
+test: build ## all tests; needs root, for containers and network namespaces
+	@test/run
+
+lint: ## formatting, vet, and the rules of the tree
+	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -l $$(git ls-files '*.go'); exit 1; }
+	@$(GO) vet $(PACKAGES)
+
+bench: build ## the figures of bench/, in a form that benchstat reads
+	@bench/run
+
+conformance: build ## upstream's conformance specs: make conformance FOCUS='sig-network.*DNS'
+	@test/conformance/against-sandbox $(if $(FOCUS),'$(FOCUS)')
+
+clean: ## remove what was built
+	rm -rf bin .cache $(SHIM)

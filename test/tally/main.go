@@ -1,0 +1,108 @@
+// Command tally runs `go test -json` with its own arguments, prints what failed with its output, one line
+// per package otherwise, and ends with the line "N passed, N failed, N skipped". Its exit code is 1 if a
+// test or a build failed, or if nothing ran.
+package main
+
+import (
+	"bufio"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"strings"
+)
+
+// An event is a line of test2json.
+type event struct {
+	Action, Package, Test, Output string
+	ImportPath                    string
+	Elapsed                       float64
+}
+
+type tally struct {
+	passed, failed, skipped int
+	output                  map[string]*strings.Builder // of what is still running, by package and test
+}
+
+func main() {
+	cmd := exec.Command("go", append([]string{"test", "-json"}, os.Args[1:]...)...)
+	cmd.Stderr = os.Stderr
+	out, err := cmd.StdoutPipe()
+	if err == nil {
+		err = cmd.Start()
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "tally: start go test:", err)
+		os.Exit(1)
+	}
+	t := tally{output: map[string]*strings.Builder{}}
+	lines := bufio.NewScanner(out)
+	lines.Buffer(nil, 16<<20)
+	for lines.Scan() {
+		var e event
+		if json.Unmarshal(lines.Bytes(), &e) != nil {
+			fmt.Println(lines.Text())
+			continue
+		}
+		t.add(e)
+	}
+	err = cmd.Wait()
+	if err != nil && t.failed == 0 {
+		t.failed++ // a build failure or a crash outside of any test
+		fmt.Println("go test:", err)
+	}
+	fmt.Printf("%d passed, %d failed, %d skipped\n", t.passed, t.failed, t.skipped)
+	if t.failed > 0 || t.passed == 0 {
+		os.Exit(1)
+	}
+}
+
+func (t *tally) add(e event) {
+	key := e.Package + " " + e.Test
+	switch e.Action {
+	case "output", "build-output":
+		if e.Action == "build-output" {
+			key = "build " + e.ImportPath
+		}
+		if t.output[key] == nil {
+			t.output[key] = &strings.Builder{}
+		}
+		t.output[key].WriteString(e.Output)
+	case "build-fail":
+		t.failed++
+		t.show("build "+e.ImportPath, "build failed: "+e.ImportPath)
+	case "pass", "fail", "skip":
+		t.end(e, key)
+	}
+}
+
+func (t *tally) end(e event, key string) {
+	if e.Test == "" {
+		if e.Action == "fail" {
+			t.show(key, "FAIL "+e.Package)
+		} else if e.Action == "pass" {
+			fmt.Printf("ok   %-60s %6.1fs\n", e.Package, e.Elapsed)
+		}
+		delete(t.output, key)
+		return
+	}
+	switch e.Action {
+	case "pass":
+		t.passed++
+	case "skip":
+		t.skipped++
+		t.show(key, "SKIP "+e.Package+" "+e.Test)
+	case "fail":
+		t.failed++
+		t.show(key, "FAIL "+e.Package+" "+e.Test)
+	}
+	delete(t.output, key)
+}
+
+func (t *tally) show(key, title string) {
+	fmt.Println(title)
+	if b := t.output[key]; b != nil {
+		fmt.Print(b.String())
+	}
+	delete(t.output, key)
+}
