@@ -1,5 +1,5 @@
-// Package network says what the node agent needs of a pod network. Package bridge is the built-in one:
-// a bridge per node, VXLAN between nodes.
+// Package network says what the node agent needs of a pod network. Package routed is the built-in one:
+// the node routes to a veth pair per pod, VXLAN leads to the other nodes.
 package network
 
 import (
