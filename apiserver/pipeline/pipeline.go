@@ -33,8 +33,21 @@ type Request struct {
 	// Warn receives what upstream says in Warning headers. Nil drops it.
 	Warn func(text string)
 	// Version is the served version the client speaks; "" is the storage version. It only matters for
-	// managedFields: objects themselves are always of the storage version here.
+	// managedFields and patches: objects themselves are always of the storage version here.
 	Version string
+	// AuthorizeCreate is asked when a PUT or an apply turns out to create. Nil allows it.
+	AuthorizeCreate func(ctx context.Context) error
+}
+
+// A Store is what the pipeline asks of the cluster's state; *store.Store is it.
+type Store interface {
+	store.Committer
+	Get(k store.Key) (*store.Item, bool)
+	Snapshot(resource string) store.Snapshot
+	SnapshotAt(resource string, revision int64) (store.Snapshot, error)
+	Watch(resource, namespace string, after int64) (*store.Watch, error)
+	Revision() int64
+	WaitRevision(ctx context.Context, revision int64) error
 }
 
 // A Result is what a write leaves behind.

@@ -1,0 +1,162 @@
+package pipeline
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"clipper/api"
+	"clipper/apiserver/admission"
+	"clipper/store"
+)
+
+// nameAttempts is how many generated names are tried before the client is told to.
+const nameAttempts = 8
+
+// Create stores a new object, or acts on a subresource. obj has its defaults already; it is taken over.
+func (p *Pipeline) Create(ctx context.Context, req *Request, obj api.Object, o *metav1.CreateOptions) (res *Result, err error) {
+	w := p.begin(req, o.DryRun, o.FieldManager)
+	defer func() { w.end(err) }()
+	act := p.creater(req)
+	if act == nil && req.Resource.Prefix == "" {
+		return nil, apierrors.NewMethodNotSupported(req.Resource.GroupResource(), "create")
+	}
+	wipeSystemFields(obj)
+	if err := req.matchNamespace(obj); err != nil {
+		return nil, err
+	}
+	if act != nil {
+		return w.act(ctx, act, obj, o)
+	}
+	w.dedupOwners(obj, duplicateOwners)
+	w.updateFields(nil, obj)
+	if err := w.mutate(ctx, admission.Create, obj, nil); err != nil {
+		return nil, err
+	}
+	w.dedupOwners(obj, duplicateOwnersAfter)
+	for attempt := 1; ; attempt++ {
+		res, err := w.tryCreate(ctx, obj, attempt < nameAttempts)
+		if !errors.Is(err, errNameTaken) {
+			return res, err
+		}
+	}
+}
+
+// errNameTaken asks for another attempt with another generated name.
+var errNameTaken = errors.New("generated name is taken")
+
+func (w *write) tryCreate(ctx context.Context, obj api.Object, again bool) (*Result, error) {
+	final := obj
+	generated := obj.GetName() == "" && obj.GetGenerateName() != ""
+	if generated && again {
+		final = obj.DeepCopyObject().(api.Object)
+	}
+	generateName(final)
+	if err := w.prepareCreate(ctx, final); err != nil {
+		return nil, err
+	}
+	item, err := w.commitCreate(ctx, final)
+	var taken *store.ConflictError
+	switch {
+	case err == nil:
+		return &Result{Object: final, Item: item, Created: true}, nil
+	case !errors.As(err, &taken):
+		return nil, err
+	case generated && again:
+		return nil, errNameTaken
+	case generated:
+		return nil, apierrors.NewGenerateNameConflict(w.req.Resource.GroupResource(), final.GetName(), 1)
+	}
+	return nil, alreadyExists(w.req, final.GetName(), taken.Current)
+}
+
+// prepareCreate takes a mutated, named object through the stages up to the commit. It serves a create
+// proper and an update or apply that finds nothing.
+func (w *write) prepareCreate(ctx context.Context, obj api.Object) error {
+	r := w.req.Resource
+	if err := w.req.matchNamespace(obj); err != nil {
+		return err
+	}
+	fillSystemFields(obj)
+	if r.PrepareCreate != nil {
+		r.PrepareCreate(obj)
+	}
+	if err := w.req.validateCreate(obj); err != nil {
+		return err
+	}
+	w.warnings(obj, nil)
+	if r.Canonicalize != nil {
+		r.Canonicalize(obj)
+	}
+	return w.validate(ctx, admission.Create, obj, nil)
+}
+
+func (w *write) warnings(obj, old api.Object) {
+	if w.req.Resource.Warnings == nil {
+		return
+	}
+	for _, text := range w.req.Resource.Warnings(obj, old) {
+		w.warn(text)
+	}
+}
+
+// commitCreate stores obj, or for a dry run says whether that could work. A taken name is a
+// *store.ConflictError.
+func (w *write) commitCreate(ctx context.Context, obj api.Object) (*store.Item, error) {
+	if obj.GetResourceVersion() != "" {
+		return nil, apierrors.NewInternalError(errors.New("resourceVersion should not be set on objects to be created"))
+	}
+	clearKind(obj)
+	key := w.req.key()
+	key.Namespace, key.Name = obj.GetNamespace(), obj.GetName()
+	if !w.dryRun {
+		item, err := w.p.store.Commit(ctx, store.Write{Key: key, Object: obj})
+		return item, storeError(err)
+	}
+	if item, found := w.p.store.Get(key); found {
+		return nil, &store.ConflictError{Current: item}
+	}
+	return nil, nil
+}
+
+func alreadyExists(req *Request, name string, current *store.Item) error {
+	err := apierrors.NewAlreadyExists(req.Resource.GroupResource(), name)
+	if current != nil && current.Object.GetDeletionTimestamp() != nil {
+		err.ErrStatus.Message = "object is being deleted: " + err.ErrStatus.Message
+	}
+	return err
+}
+
+// act runs admission for a create that is answered by a Creater, then the Creater.
+func (w *write) act(ctx context.Context, fn Creater, body api.Object, o *metav1.CreateOptions) (*Result, error) {
+	if err := w.mutate(ctx, admission.Create, body, nil); err != nil {
+		return nil, err
+	}
+	if err := w.validate(ctx, admission.Create, body, nil); err != nil {
+		return nil, err
+	}
+	out, err := fn(ctx, w.req, body, *o)
+	if err != nil {
+		return nil, err
+	}
+	return &Result{Object: out, Created: true}, nil
+}
+
+// storeError turns what the store answers into API errors, all but conflicts: those are the caller's to judge.
+func storeError(err error) error {
+	var conflict *store.ConflictError
+	switch {
+	case err == nil, errors.As(err, &conflict):
+		return err
+	case errors.Is(err, context.DeadlineExceeded):
+		return apierrors.NewTimeoutError("Timeout: request did not complete within the allotted timeout", 0)
+	case errors.Is(err, store.ErrReadOnly), errors.Is(err, store.ErrClosed):
+		return apierrors.NewServiceUnavailable(err.Error())
+	case apierrors.ReasonForError(err) != metav1.StatusReasonUnknown:
+		return err
+	}
+	return apierrors.NewInternalError(fmt.Errorf("commit: %w", err))
+}

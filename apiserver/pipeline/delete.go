@@ -1,0 +1,285 @@
+package pipeline
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/validation"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"clipper/api"
+	"clipper/apiserver/admission"
+	"clipper/catalogue"
+	"clipper/store"
+)
+
+// unsupported as a description's DefaultPropagation means that dependents are nobody's business: no
+// finalizer is ever added for them (events, for one).
+const unsupported metav1.DeletionPropagation = "Unsupported"
+
+// returnsDeleted lists the resources whose deletion at once answers with the object rather than a Status.
+var returnsDeleted = map[schema.GroupResource]bool{
+	{Resource: "pods"}:                                                     true,
+	{Resource: "podtemplates"}:                                             true,
+	{Resource: "persistentvolumes"}:                                        true,
+	{Resource: "persistentvolumeclaims"}:                                   true,
+	{Resource: "resourcequotas"}:                                           true,
+	{Resource: "services"}:                                                 true,
+	{Resource: "serviceaccounts"}:                                          true,
+	{Group: "storage.k8s.io", Resource: "storageclasses"}:                  true,
+	{Group: "storage.k8s.io", Resource: "volumeattachments"}:               true,
+	{Group: "storage.k8s.io", Resource: "csinodes"}:                        true,
+	{Group: "storage.k8s.io", Resource: "csidrivers"}:                      true,
+	{Group: "storage.k8s.io", Resource: "csistoragecapacities"}:            true,
+	{Group: "storage.k8s.io", Resource: "volumeattributesclasses"}:         true,
+	{Group: "resource.k8s.io", Resource: "resourceclaims"}:                 true,
+	{Group: "resource.k8s.io", Resource: "resourceclaimtemplates"}:         true,
+	{Group: "resource.k8s.io", Resource: "deviceclasses"}:                  true,
+	{Group: "resource.k8s.io", Resource: "resourceslices"}:                 true,
+	{Group: "apiextensions.k8s.io", Resource: "customresourcedefinitions"}: true,
+}
+
+// A deletion is what one look at an object decides about deleting it.
+type deletion struct {
+	next    api.Object // the object with its new metadata; nil if nothing changes
+	now     bool       // it goes at once, with next (if set) as its last state
+	pending bool       // it is on its way already and nothing is to be done
+}
+
+// Delete removes an object, or marks it so that others finish first: finalizers, a grace period.
+func (p *Pipeline) Delete(ctx context.Context, req *Request, o *metav1.DeleteOptions) (res *Result, err error) {
+	if req.Subresource != "" || req.Resource.Prefix == "" {
+		return nil, apierrors.NewMethodNotSupported(req.Resource.GroupResource(), "delete")
+	}
+	w := p.begin(req, o.DryRun, "")
+	defer func() { w.end(err) }()
+	if faults := validation.ValidateDeleteOptions(o); len(faults) > 0 {
+		return nil, apierrors.NewInvalid(schema.GroupKind{Group: metav1.GroupName, Kind: "DeleteOptions"}, "", faults)
+	}
+	current, _ := p.store.Get(req.key())
+	for {
+		if current == nil {
+			return nil, req.notFound()
+		}
+		if err := ctx.Err(); err != nil {
+			return nil, storeError(err)
+		}
+		res, err := w.tryDelete(ctx, current, o)
+		var conflict *store.ConflictError
+		if !errors.As(err, &conflict) {
+			return res, err
+		}
+		w.rollback()
+		current = conflict.Current
+	}
+}
+
+func (w *write) tryDelete(ctx context.Context, current *store.Item, o *metav1.DeleteOptions) (*Result, error) {
+	if err := w.req.checkPreconditions(o.Preconditions, current.Object); err != nil {
+		return nil, err
+	}
+	d := w.decide(current.Object, o, time.Now())
+	if d.pending {
+		return w.deleted(current, nil, false), nil
+	}
+	if err := w.mutate(ctx, admission.Delete, nil, current.Object); err != nil {
+		return nil, err
+	}
+	if err := w.validate(ctx, admission.Delete, nil, current.Object); err != nil {
+		return nil, err
+	}
+	switch {
+	case w.dryRun:
+		return w.deleted(current, d.next, d.now), nil
+	case d.now:
+		item, err := w.p.store.Commit(ctx, store.Write{Key: w.req.key(), Expect: current.Revision, Last: d.next})
+		if err != nil {
+			return nil, storeError(err)
+		}
+		return w.deleted(item, nil, true), nil
+	case d.next == nil || equal(current.Object, d.next):
+		return &Result{Object: current.Object, Item: current}, nil
+	}
+	item, err := w.p.store.Commit(ctx, store.Write{Key: w.req.key(), Expect: current.Revision, Object: d.next})
+	if err != nil {
+		return nil, storeError(err)
+	}
+	return &Result{Object: item.Object, Item: item}, nil
+}
+
+// deleted makes the answer: the object where the resource returns it, else a Status that names it.
+func (w *write) deleted(item *store.Item, last api.Object, gone bool) *Result {
+	r := w.req.Resource
+	obj := item.Object
+	if last != nil {
+		obj = last
+	}
+	if !gone && last != nil || returnsDeleted[r.GroupResource()] {
+		return &Result{Object: obj, Item: item, Gone: gone}
+	}
+	return &Result{Gone: gone, Item: item, Object: &metav1.Status{
+		Status:  metav1.StatusSuccess,
+		Details: &metav1.StatusDetails{Name: obj.GetName(), Group: r.Group, Kind: r.Name, UID: obj.GetUID()}, // sic: the plural
+	}}
+}
+
+func (req *Request) checkPreconditions(c *metav1.Preconditions, obj api.Object) error {
+	if c == nil {
+		return nil
+	}
+	gr := schema.GroupResource{Group: req.Resource.Group, Resource: req.Resource.Kind} // sic: the kind
+	if c.UID != nil && *c.UID != obj.GetUID() {
+		return apierrors.NewConflict(gr, req.Name, fmt.Errorf("the UID in the precondition (%s) does not match the UID in record (%s). The object might have been deleted and then recreated", *c.UID, obj.GetUID()))
+	}
+	if c.ResourceVersion != nil && *c.ResourceVersion != obj.GetResourceVersion() {
+		return apierrors.NewConflict(gr, req.Name, fmt.Errorf("the ResourceVersion in the precondition (%s) does not match the ResourceVersion in record (%s). The object might have been modified", *c.ResourceVersion, obj.GetResourceVersion()))
+	}
+	return nil
+}
+
+// decide says what deleting old means at the time now. It changes nothing.
+func (w *write) decide(old api.Object, o *metav1.DeleteOptions, now time.Time) deletion {
+	r := w.req.Resource
+	next := old.DeepCopyObject().(api.Object)
+	graceful, pending, grace := w.grace(next, o, now)
+	if pending {
+		return deletion{pending: true}
+	}
+	next.SetFinalizers(finalizers(r, next.GetFinalizers(), o))
+	waits := len(next.GetFinalizers()) > 0 || !w.mayGo(next)
+	switch {
+	case graceful && (waits || grace > 0):
+		prepareDeletion(next)
+		return deletion{next: next}
+	case graceful:
+		return deletion{next: next, now: true}
+	case waits:
+		markDeleting(next, now)
+		prepareDeletion(next)
+		return deletion{next: next}
+	}
+	return deletion{now: true}
+}
+
+// grace applies the rules of graceful deletion to obj: it may get a deletion time, or an earlier one.
+// pending says that the deletion is under way and o asks for nothing sooner.
+func (w *write) grace(obj api.Object, o *metav1.DeleteOptions, now time.Time) (graceful, pending bool, seconds int64) {
+	asked := o.GracePeriodSeconds
+	if asked != nil && *asked < 0 {
+		asked = ptr(int64(1))
+	}
+	if w.req.Resource.GracePeriod == nil {
+		return false, false, 0
+	}
+	if obj.GetDeletionTimestamp() != nil {
+		return shorten(obj, asked, now)
+	}
+	seconds = w.req.Resource.GracePeriod(obj, asked)
+	at := metav1.NewTime(now.Add(time.Duration(seconds) * time.Second)).Rfc3339Copy()
+	obj.SetDeletionTimestamp(&at)
+	obj.SetDeletionGracePeriodSeconds(&seconds)
+	if obj.GetGeneration() > 0 {
+		obj.SetGeneration(obj.GetGeneration() + 1)
+	}
+	return true, false, seconds
+}
+
+// shorten moves the end of a grace period that runs already closer, never away.
+func shorten(obj api.Object, asked *int64, now time.Time) (graceful, pending bool, seconds int64) {
+	running := obj.GetDeletionGracePeriodSeconds()
+	switch {
+	case running == nil || *running == 0:
+		return false, false, 0 // its time is up: only finalizers may still hold it
+	case asked == nil || *asked >= *running:
+		return false, true, 0
+	}
+	seconds = *asked
+	at := obj.GetDeletionTimestamp().Add(time.Duration(seconds-*running) * time.Second)
+	if at.Before(now) {
+		at = now
+		if seconds != 0 {
+			seconds = 1 // still graceful: somebody else is to finish the deletion
+		}
+	}
+	end := metav1.NewTime(at).Rfc3339Copy()
+	obj.SetDeletionTimestamp(&end)
+	obj.SetDeletionGracePeriodSeconds(&seconds)
+	return true, false, seconds
+}
+
+// markDeleting gives an object that cannot be deleted gracefully, but has finalizers, its deletion time.
+func markDeleting(obj api.Object, now time.Time) {
+	if obj.GetDeletionTimestamp() == nil && obj.GetGeneration() > 0 {
+		obj.SetGeneration(obj.GetGeneration() + 1)
+	}
+	if at := obj.GetDeletionTimestamp(); at == nil || at.After(now) {
+		end := metav1.NewTime(now).Rfc3339Copy()
+		obj.SetDeletionTimestamp(&end)
+	}
+	obj.SetDeletionGracePeriodSeconds(ptr(int64(0)))
+}
+
+// finalizers returns have with the garbage collector's own two added or dropped as o asks.
+func finalizers(r *catalogue.Resource, have []string, o *metav1.DeleteOptions) []string {
+	if r.DefaultPropagation == unsupported {
+		return have
+	}
+	policy := propagation(r, have, o)
+	out := slices.DeleteFunc(slices.Clone(have), func(f string) bool {
+		return f == metav1.FinalizerOrphanDependents || f == metav1.FinalizerDeleteDependents
+	})
+	switch policy {
+	case metav1.DeletePropagationOrphan:
+		out = append(out, metav1.FinalizerOrphanDependents)
+	case metav1.DeletePropagationForeground:
+		out = append(out, metav1.FinalizerDeleteDependents)
+	}
+	if sameSet(out, have) {
+		return have
+	}
+	return out
+}
+
+func sameSet(a, b []string) bool {
+	return len(a) == len(b) && !slices.ContainsFunc(a, func(s string) bool { return !slices.Contains(b, s) })
+}
+
+// propagation is what happens to dependents: as o says, else as an earlier delete said, else the default.
+func propagation(r *catalogue.Resource, have []string, o *metav1.DeleteOptions) metav1.DeletionPropagation {
+	switch {
+	case o.OrphanDependents != nil && *o.OrphanDependents:
+		return metav1.DeletePropagationOrphan
+	case o.OrphanDependents != nil:
+		return metav1.DeletePropagationBackground
+	case o.PropagationPolicy != nil:
+		return *o.PropagationPolicy
+	case slices.Contains(have, metav1.FinalizerOrphanDependents):
+		return metav1.DeletePropagationOrphan
+	case slices.Contains(have, metav1.FinalizerDeleteDependents):
+		return metav1.DeletePropagationForeground
+	}
+	return r.DefaultPropagation
+}
+
+// DeleteCollection deletes every object that which selects, and returns them as they were.
+func (p *Pipeline) DeleteCollection(ctx context.Context, req *Request, o *metav1.DeleteOptions, which *metav1.ListOptions) ([]*store.Item, error) {
+	list, err := p.List(ctx, req, which)
+	if err != nil {
+		return nil, err
+	}
+	for _, item := range list.Items {
+		one := *req
+		one.Namespace, one.Name = item.Key.Namespace, item.Key.Name
+		if _, err := p.Delete(ctx, &one, o.DeepCopy()); err != nil && !apierrors.IsNotFound(err) {
+			return nil, err
+		}
+	}
+	return list.Items, nil
+}
+
+func ptr[T any](v T) *T { return &v }

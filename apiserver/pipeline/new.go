@@ -1,0 +1,176 @@
+package pipeline
+
+import (
+	"context"
+	"sync"
+
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/managedfields"
+
+	"clipper/api"
+	"clipper/apiserver/admission"
+	"clipper/apiserver/served"
+)
+
+// Config is what a Pipeline is made of.
+type Config struct {
+	Store  Store
+	Served *served.Live
+	// TypeConverter knows the schemas that managedFields are computed from. Nil deduces them from the
+	// objects, which treats every list as atomic.
+	TypeConverter managedfields.TypeConverter
+}
+
+// A Pipeline carries reads and writes through their stages. Set it up with Admit and Handle before use;
+// afterwards it is safe for concurrent use.
+type Pipeline struct {
+	store     Store
+	served    *served.Live
+	types     managedfields.TypeConverter
+	admission admission.Chain
+	creaters  map[schema.GroupResource]Creater
+	managers  sync.Map // managerKey → *managedfields.FieldManager
+}
+
+var _ Door = (*Pipeline)(nil)
+
+// New returns a Pipeline without admission plug-ins that knows the built-in subresources.
+func New(c Config) *Pipeline {
+	p := &Pipeline{
+		store:  c.Store,
+		served: c.Served,
+		types:  c.TypeConverter,
+	}
+	if p.types == nil {
+		p.types = managedfields.NewDeducedTypeConverter()
+	}
+	p.creaters = map[schema.GroupResource]Creater{
+		{Resource: "pods/binding"}:  p.bindPod,
+		{Resource: "bindings"}:      p.bindFromBody,
+		{Resource: "pods/eviction"}: p.evict,
+	}
+	return p
+}
+
+// Admit sets the admission plug-ins. Not to be called once requests are served.
+func (p *Pipeline) Admit(chain admission.Chain) { p.admission = chain }
+
+// Handle sets what answers creates of a kind that is never stored, or of a subresource: the resource is
+// written "subjectaccessreviews" or "serviceaccounts/token". Not to be called once requests are served.
+func (p *Pipeline) Handle(gr schema.GroupResource, c Creater) { p.creaters[gr] = c }
+
+// Handles says whether a Creater answers for gr.
+func (p *Pipeline) Handles(gr schema.GroupResource) bool { return p.creaters[gr] != nil }
+
+// Table returns the resources that are served now.
+func (p *Pipeline) Table() *served.Table { return p.served.Table() }
+
+// creater returns who answers creates of the request's resource and subresource, or nil.
+func (p *Pipeline) creater(req *Request) Creater {
+	name := req.Resource.Name
+	if req.Subresource != "" {
+		name += "/" + req.Subresource
+	}
+	return p.creaters[schema.GroupResource{Group: req.Resource.Group, Resource: name}]
+}
+
+// A write is one request's way through the stages that change something.
+type write struct {
+	p       *Pipeline
+	req     *Request
+	manager string
+	dryRun  bool
+	undo    []func()
+}
+
+func (p *Pipeline) begin(req *Request, dryRun []string, manager string) *write {
+	if manager == "" {
+		manager = req.Manager
+	}
+	return &write{p: p, req: req, manager: manager, dryRun: len(dryRun) > 0}
+}
+
+// end undoes what admission did outside of the object unless the write was committed for good.
+func (w *write) end(err error) {
+	if err != nil || w.dryRun {
+		w.rollback()
+	}
+	w.undo = nil
+}
+
+func (w *write) rollback() {
+	for i := len(w.undo) - 1; i >= 0; i-- {
+		w.undo[i]()
+	}
+	w.undo = nil
+}
+
+func (w *write) warn(text string) {
+	if w.req.Warn != nil {
+		w.req.Warn(text)
+	}
+}
+
+func (w *write) attributes(op admission.Operation, obj, old api.Object) *admission.Attributes {
+	name := w.req.Name
+	if name == "" && obj != nil {
+		name = obj.GetName()
+	}
+	return &admission.Attributes{
+		Operation:   op,
+		Resource:    w.req.Resource.Resource,
+		Subresource: w.req.Subresource,
+		Namespace:   w.req.Namespace,
+		Name:        name,
+		Object:      obj,
+		Old:         old,
+		User:        w.req.User,
+		DryRun:      w.dryRun,
+		Warn:        w.warn,
+		Undo:        func(fn func()) { w.undo = append(w.undo, fn) },
+	}
+}
+
+func (w *write) mutate(ctx context.Context, op admission.Operation, obj, old api.Object) error {
+	if len(w.p.admission.Mutators) == 0 {
+		return nil
+	}
+	a := w.attributes(op, obj, old)
+	for _, m := range w.p.admission.Mutators {
+		if err := m.Admit(ctx, a); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (w *write) validate(ctx context.Context, op admission.Operation, obj, old api.Object) error {
+	if len(w.p.admission.Validators) == 0 {
+		return nil
+	}
+	a := w.attributes(op, obj, old)
+	for _, v := range w.p.admission.Validators {
+		if err := v.Validate(ctx, a); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Connect runs admission for a request that opens a stream (exec, attach, portforward, proxy).
+func (p *Pipeline) Connect(ctx context.Context, req *Request, options api.Object) error {
+	w := p.begin(req, nil, "")
+	if err := w.mutate(ctx, admission.Connect, options, nil); err != nil {
+		return err
+	}
+	return w.validate(ctx, admission.Connect, options, nil)
+}
+
+// clearKind empties an object's kind and version: stored objects carry none, as their Go type says it all.
+// Custom resources keep theirs, for it is part of their content.
+func clearKind(obj runtime.Object) {
+	if _, ok := obj.(runtime.Unstructured); !ok {
+		obj.GetObjectKind().SetGroupVersionKind(schema.GroupVersionKind{})
+	}
+}

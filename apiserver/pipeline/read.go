@@ -1,0 +1,183 @@
+package pipeline
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"clipper/store"
+)
+
+// freshWait is how long a read waits for a revision that has not been written yet. Upstream's figure.
+const freshWait = 3 * time.Second
+
+// expiredContinue is upstream's answer to a continue token whose snapshot is gone.
+const expiredContinue = "The provided continue parameter is too old to display a consistent list result. " +
+	"You can start a new list without the continue parameter, or use the continue token in this response to retrieve " +
+	"the remainder of the results. Continuing with the provided token results in an inconsistent list - objects that " +
+	"were created, modified, or deleted between the time the first chunk was returned and now may show up in the list."
+
+// expiredList is upstream's answer to a revision that is kept no longer.
+const expiredList = "The resourceVersion for the provided list is too old."
+
+// Get returns the latest committed state of an object.
+func (p *Pipeline) Get(_ context.Context, req *Request) (*store.Item, error) {
+	item, ok := p.store.Get(req.key())
+	if !ok {
+		return nil, req.notFound()
+	}
+	return item, nil
+}
+
+// WaitFor waits until the revision named by a client has been written, for as long as upstream would.
+func (p *Pipeline) WaitFor(ctx context.Context, resourceVersion string) error {
+	revision, err := parseRevision(resourceVersion)
+	if err != nil || revision <= p.store.Revision() {
+		return err
+	}
+	waiting, cancel := context.WithTimeout(ctx, freshWait)
+	defer cancel()
+	if err := p.store.WaitRevision(waiting, revision); err != nil && revision > p.store.Revision() {
+		return tooLarge(revision, p.store.Revision())
+	}
+	return nil
+}
+
+func parseRevision(resourceVersion string) (int64, error) {
+	if resourceVersion == "" || resourceVersion == "0" {
+		return 0, nil
+	}
+	revision, err := strconv.ParseUint(resourceVersion, 10, 63)
+	if err != nil {
+		return 0, apierrors.NewBadRequest(fmt.Sprintf("invalid resource version: %v", err))
+	}
+	return int64(revision), nil
+}
+
+func tooLarge(asked, current int64) error {
+	err := apierrors.NewTimeoutError(fmt.Sprintf("Too large resource version: %d, current: %d", asked, current), 1)
+	err.ErrStatus.Details.Causes = []metav1.StatusCause{{
+		Type:    metav1.CauseTypeResourceVersionTooLarge,
+		Message: "Too large resource version",
+	}}
+	return err
+}
+
+// List returns the objects that o selects, in one consistent state, at most o.Limit of them.
+func (p *Pipeline) List(ctx context.Context, req *Request, o *metav1.ListOptions) (*List, error) {
+	if o == nil {
+		o = &metav1.ListOptions{}
+	}
+	sel, err := ParseSelection(req, o)
+	if err != nil {
+		return nil, err
+	}
+	snap, after, err := p.listFrom(ctx, req, o)
+	if err != nil {
+		return nil, err
+	}
+	return collect(req, snap, sel, after, o.Limit), nil
+}
+
+// listFrom picks the state that o asks for, and where in it to go on.
+func (p *Pipeline) listFrom(ctx context.Context, req *Request, o *metav1.ListOptions) (store.Snapshot, store.Key, error) {
+	prefix := req.Resource.Prefix
+	if o.Continue != "" {
+		token, err := parseContinue(o.Continue, req.Resource.Namespaced && req.Namespace == "")
+		if err != nil {
+			return store.Snapshot{}, store.Key{}, apierrors.NewBadRequest(fmt.Sprintf("invalid continue token: %v", err))
+		}
+		after := store.Key{Resource: prefix, Namespace: token.namespace, Name: token.name}
+		if after.Namespace == "" {
+			after.Namespace = req.Namespace
+		}
+		if token.revision < 0 {
+			return p.store.Snapshot(prefix), after, nil
+		}
+		snap, err := p.store.SnapshotAt(prefix, token.revision)
+		return snap, after, p.continueError(err, token)
+	}
+	revision, err := parseRevision(o.ResourceVersion)
+	if err != nil {
+		return store.Snapshot{}, store.Key{}, err
+	}
+	exact := o.ResourceVersionMatch == metav1.ResourceVersionMatchExact ||
+		o.ResourceVersionMatch == "" && o.Limit > 0 && revision > 0 // upstream's rule for old clients
+	if err := p.WaitFor(ctx, o.ResourceVersion); err != nil {
+		return store.Snapshot{}, store.Key{}, err
+	}
+	if !exact {
+		return p.store.Snapshot(prefix), store.Key{}, nil
+	}
+	snap, err := p.store.SnapshotAt(prefix, revision)
+	if errors.Is(err, store.ErrCompacted) {
+		return snap, store.Key{}, apierrors.NewResourceExpired(expiredList)
+	}
+	return snap, store.Key{}, storeError(err)
+}
+
+// continueError answers an expired token with one that goes on in the present state.
+func (p *Pipeline) continueError(err error, t continueToken) error {
+	if !errors.Is(err, store.ErrCompacted) {
+		return storeError(err)
+	}
+	t.revision = -1
+	expired := apierrors.NewResourceExpired(expiredContinue)
+	expired.ErrStatus.ListMeta.Continue = t.String()
+	return expired
+}
+
+// collect walks a snapshot until limit objects (0: no limit) are selected.
+func collect(req *Request, snap store.Snapshot, sel Selection, after store.Key, limit int64) *List {
+	out := &List{Revision: snap.Revision()}
+	if sel.name != "" && after == (store.Key{}) && (req.Namespace != "" || !req.Resource.Namespaced) {
+		key := req.key()
+		key.Name = sel.name
+		if item, ok := snap.Get(key); ok && sel.Matches(item.Object) {
+			out.Items = append(out.Items, item)
+		}
+		return out
+	}
+	if limit == 0 && sel.Everything() {
+		out.Items = make([]*store.Item, 0, snap.Len(req.Namespace))
+	}
+	var last store.Key
+	more := false
+	snap.Ascend(req.Namespace, after, func(item *store.Item) bool {
+		if limit > 0 && int64(len(out.Items)) == limit {
+			more = true
+			return false
+		}
+		last = item.Key
+		if sel.Matches(item.Object) {
+			out.Items = append(out.Items, item)
+		}
+		return true
+	})
+	if !more {
+		return out
+	}
+	token := continueToken{revision: snap.Revision(), name: last.Name}
+	if req.Namespace == "" {
+		token.namespace = last.Namespace
+	}
+	out.Continue = token.String()
+	if sel.Everything() {
+		rest := int64(snap.Len(req.Namespace) - snap.Rank(req.Namespace, last))
+		out.Remaining = &rest
+	}
+	return out
+}
+
+// unsupportedField is upstream's refusal of a field selector; kinds with fields of their own word it otherwise.
+func unsupportedField(req *Request, label string) error {
+	if len(req.Resource.Fields) > 0 {
+		return fmt.Errorf("field label not supported: %s", label)
+	}
+	return fmt.Errorf("%q is not a known field selector: only %q, %q", label, "metadata.name", "metadata.namespace")
+}
