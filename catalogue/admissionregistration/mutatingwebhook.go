@@ -5,14 +5,25 @@ import (
 
 	"clipper/api"
 	"clipper/catalogue"
+	"clipper/catalogue/rule"
 )
 
 // mutatingWebhooks describes MutatingWebhookConfiguration.
 func mutatingWebhooks() *catalogue.Resource {
 	return catalogue.Describe[admissionv1.MutatingWebhookConfiguration, admissionv1.MutatingWebhookConfigurationList](catalogue.Kind[*admissionv1.MutatingWebhookConfiguration]{
 		Resource:      api.Resource{Group: "admissionregistration.k8s.io", Version: "v1", Name: "mutatingwebhookconfigurations", Kind: "MutatingWebhookConfiguration"},
+		Default:       defaultMutatingWebhooks,
 		Categories:    []string{"api-extensions"},
 		NeedsRevision: true,
 		Generation:    catalogue.PartOf(func(o *admissionv1.MutatingWebhookConfiguration) *[]admissionv1.MutatingWebhook { return &o.Webhooks }),
 	})
+}
+
+func defaultMutatingWebhooks(c *admissionv1.MutatingWebhookConfiguration) {
+	for i := range c.Webhooks {
+		w := &c.Webhooks[i]
+		defaultMatch(&w.FailurePolicy, &w.MatchPolicy, &w.NamespaceSelector, &w.ObjectSelector)
+		defaultCall(&w.ClientConfig, w.Rules, &w.TimeoutSeconds)
+		rule.SetIfNil(&w.ReinvocationPolicy, admissionv1.NeverReinvocationPolicy)
+	}
 }

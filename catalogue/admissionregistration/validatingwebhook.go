@@ -11,10 +11,19 @@ import (
 func validatingWebhooks() *catalogue.Resource {
 	return catalogue.Describe[admissionv1.ValidatingWebhookConfiguration, admissionv1.ValidatingWebhookConfigurationList](catalogue.Kind[*admissionv1.ValidatingWebhookConfiguration]{
 		Resource:      api.Resource{Group: "admissionregistration.k8s.io", Version: "v1", Name: "validatingwebhookconfigurations", Kind: "ValidatingWebhookConfiguration"},
+		Default:       defaultValidatingWebhooks,
 		Categories:    []string{"api-extensions"},
 		NeedsRevision: true,
 		Generation: catalogue.PartOf(func(o *admissionv1.ValidatingWebhookConfiguration) *[]admissionv1.ValidatingWebhook {
 			return &o.Webhooks
 		}),
 	})
+}
+
+func defaultValidatingWebhooks(c *admissionv1.ValidatingWebhookConfiguration) {
+	for i := range c.Webhooks {
+		w := &c.Webhooks[i]
+		defaultMatch(&w.FailurePolicy, &w.MatchPolicy, &w.NamespaceSelector, &w.ObjectSelector)
+		defaultCall(&w.ClientConfig, w.Rules, &w.TimeoutSeconds)
+	}
 }

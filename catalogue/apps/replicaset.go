@@ -7,12 +7,15 @@ import (
 
 	"clipper/api"
 	"clipper/catalogue"
+	"clipper/catalogue/core/podspec"
+	"clipper/catalogue/rule"
 )
 
 // replicaSets describes ReplicaSet.
 func replicaSets() *catalogue.Resource {
 	return catalogue.Describe[appsv1.ReplicaSet, appsv1.ReplicaSetList](catalogue.Kind[*appsv1.ReplicaSet]{
 		Resource:   api.ReplicaSets.Resource,
+		Default:    defaultReplicaSet,
 		ShortNames: []string{"rs"},
 		Categories: []string{"all"},
 		Spec:       catalogue.PartOf(func(o *appsv1.ReplicaSet) *appsv1.ReplicaSetSpec { return &o.Spec }),
@@ -27,4 +30,9 @@ func replicaSets() *catalogue.Resource {
 			"status.replicas": func(o *appsv1.ReplicaSet) string { return strconv.Itoa(int(o.Status.Replicas)) },
 		},
 	})
+}
+
+func defaultReplicaSet(r *appsv1.ReplicaSet) {
+	rule.SetIfNil(&r.Spec.Replicas, 1)
+	podspec.DefaultTemplate(&r.Spec.Template)
 }

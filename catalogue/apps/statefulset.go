@@ -2,15 +2,19 @@ package apps
 
 import (
 	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
 
 	"clipper/api"
 	"clipper/catalogue"
+	"clipper/catalogue/core/podspec"
+	"clipper/catalogue/rule"
 )
 
 // statefulSets describes StatefulSet.
 func statefulSets() *catalogue.Resource {
 	return catalogue.Describe[appsv1.StatefulSet, appsv1.StatefulSetList](catalogue.Kind[*appsv1.StatefulSet]{
 		Resource:   api.StatefulSets.Resource,
+		Default:    defaultStatefulSet,
 		ShortNames: []string{"sts"},
 		Categories: []string{"all"},
 		Spec:       catalogue.PartOf(func(o *appsv1.StatefulSet) *appsv1.StatefulSetSpec { return &o.Spec }),
@@ -22,4 +26,31 @@ func statefulSets() *catalogue.Resource {
 			func(o *appsv1.StatefulSet) string { return catalogue.SelectorText(o.Spec.Selector) },
 		),
 	})
+}
+
+func defaultStatefulSet(o *appsv1.StatefulSet) {
+	s := &o.Spec
+	rule.SetIfEmpty(&s.PodManagementPolicy, appsv1.OrderedReadyPodManagement)
+	if s.UpdateStrategy.Type == "" { // a type chosen by the user leaves rollingUpdate unset
+		s.UpdateStrategy.Type = appsv1.RollingUpdateStatefulSetStrategyType
+		rule.SetIfNil(&s.UpdateStrategy.RollingUpdate, appsv1.RollingUpdateStatefulSetStrategy{})
+	}
+	if r := s.UpdateStrategy.RollingUpdate; r != nil && s.UpdateStrategy.Type == appsv1.RollingUpdateStatefulSetStrategyType {
+		rule.SetIfNil(&r.Partition, 0)
+	}
+	rule.SetIfNil(&s.PersistentVolumeClaimRetentionPolicy, appsv1.StatefulSetPersistentVolumeClaimRetentionPolicy{})
+	rule.SetIfEmpty(&s.PersistentVolumeClaimRetentionPolicy.WhenDeleted, appsv1.RetainPersistentVolumeClaimRetentionPolicyType)
+	rule.SetIfEmpty(&s.PersistentVolumeClaimRetentionPolicy.WhenScaled, appsv1.RetainPersistentVolumeClaimRetentionPolicyType)
+	rule.SetIfNil(&s.Replicas, 1)
+	rule.SetIfNil(&s.RevisionHistoryLimit, 10)
+	podspec.DefaultTemplate(&s.Template)
+	for i := range s.VolumeClaimTemplates {
+		c := &s.VolumeClaimTemplates[i]
+		rule.SetIfEmpty(&c.Status.Phase, corev1.ClaimPending)
+		rule.SetIfEmpty(&c.APIVersion, "v1")
+		rule.SetIfEmpty(&c.Kind, "PersistentVolumeClaim")
+		podspec.DefaultClaim(&c.Spec)
+		podspec.RoundUp(c.Status.Capacity)
+		podspec.RoundUp(c.Status.AllocatedResources)
+	}
 }

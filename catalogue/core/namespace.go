@@ -7,12 +7,15 @@ import (
 
 	"clipper/api"
 	"clipper/catalogue"
+	"clipper/catalogue/rule"
 )
 
 // namespaces describes Namespace.
 func namespaces() *catalogue.Resource {
 	return catalogue.Describe[corev1.Namespace, corev1.NamespaceList](catalogue.Kind[*corev1.Namespace]{
 		Resource:     api.Namespaces.Resource,
+		Default:      defaultNamespace,
+		Canonicalize: labelWithName,
 		ShortNames:   []string{"ns"},
 		Verbs:        []string{"create", "delete", "get", "list", "patch", "update", "watch"},
 		ValidateName: validation.NameIsDNSLabel,
@@ -28,4 +31,21 @@ func namespaces() *catalogue.Resource {
 			{Name: "finalize", Kind: "Namespace", Verbs: []string{"update"}, New: func() runtime.Object { return new(corev1.Namespace) }},
 		},
 	})
+}
+
+// defaultNamespace sets the label by which selectors name a namespace. Without a name yet (generateName)
+// that waits for Canonicalize.
+func defaultNamespace(n *corev1.Namespace) {
+	rule.SetIfEmpty(&n.Status.Phase, corev1.NamespaceActive)
+	labelWithName(n)
+}
+
+func labelWithName(n *corev1.Namespace) {
+	if n.Name == "" {
+		return
+	}
+	if n.Labels == nil {
+		n.Labels = map[string]string{}
+	}
+	n.Labels[corev1.LabelMetadataName] = n.Name
 }

@@ -1,6 +1,7 @@
 package core
 
 import (
+	"maps"
 	"strconv"
 
 	corev1 "k8s.io/api/core/v1"
@@ -9,6 +10,8 @@ import (
 
 	"clipper/api"
 	"clipper/catalogue"
+	"clipper/catalogue/core/podspec"
+	"clipper/catalogue/rule"
 )
 
 // replicationControllers describes ReplicationController.
@@ -16,6 +19,7 @@ func replicationControllers() *catalogue.Resource {
 	type rc = corev1.ReplicationController
 	return catalogue.Describe[rc, corev1.ReplicationControllerList](catalogue.Kind[*rc]{
 		Resource:    api.ReplicationControllers.Resource,
+		Default:     defaultReplicationController,
 		ShortNames:  []string{"rc"},
 		Categories:  []string{"all"},
 		Prefix:      "controllers",
@@ -34,4 +38,22 @@ func replicationControllers() *catalogue.Resource {
 			func(c *rc) string { return labels.SelectorFromSet(c.Spec.Selector).String() },
 		),
 	})
+}
+
+// defaultReplicationController takes selector and labels from the template, as only this oldest of the
+// workloads does.
+func defaultReplicationController(c *corev1.ReplicationController) {
+	rule.SetIfNil(&c.Spec.Replicas, 1)
+	if c.Spec.Template == nil {
+		return
+	}
+	podspec.DefaultTemplate(c.Spec.Template)
+	if set := c.Spec.Template.Labels; set != nil {
+		if len(c.Spec.Selector) == 0 {
+			c.Spec.Selector = maps.Clone(set)
+		}
+		if len(c.Labels) == 0 {
+			c.Labels = maps.Clone(set)
+		}
+	}
 }

@@ -5,14 +5,28 @@ import (
 
 	"clipper/api"
 	"clipper/catalogue"
+	"clipper/catalogue/rule"
 )
 
 // secrets describes Secret.
 func secrets() *catalogue.Resource {
 	return catalogue.Describe[corev1.Secret, corev1.SecretList](catalogue.Kind[*corev1.Secret]{
 		Resource: api.Secrets.Resource,
+		Default:  defaultSecret,
 		Fields: map[string]func(*corev1.Secret) string{
 			"type": func(s *corev1.Secret) string { return string(s.Type) },
 		},
 	})
+}
+
+// defaultSecret also moves stringData, which is write-only, to where it is kept.
+func defaultSecret(s *corev1.Secret) {
+	rule.SetIfEmpty(&s.Type, corev1.SecretTypeOpaque)
+	for key, value := range s.StringData {
+		if s.Data == nil {
+			s.Data = make(map[string][]byte, len(s.StringData))
+		}
+		s.Data[key] = []byte(value)
+	}
+	s.StringData = nil
 }

@@ -12,7 +12,10 @@ import (
 func roleBindings() *catalogue.Resource {
 	return catalogue.Describe[rbacv1.RoleBinding, rbacv1.RoleBindingList](catalogue.Kind[*rbacv1.RoleBinding]{
 		Resource:       api.RoleBindings.Resource,
+		Default:        defaultRoleBinding,
 		CreateOnUpdate: true,
 		ValidateName:   path.ValidatePathSegmentName,
 	})
 }
+
+func defaultRoleBinding(b *rbacv1.RoleBinding) { defaultBinding(&b.RoleRef, b.Subjects) }

@@ -5,13 +5,45 @@ import (
 
 	"clipper/api"
 	"clipper/catalogue"
+	"clipper/catalogue/rule"
 )
 
 // resourceClaims describes ResourceClaim.
 func resourceClaims() *catalogue.Resource {
 	return catalogue.Describe[resourcev1.ResourceClaim, resourcev1.ResourceClaimList](catalogue.Kind[*resourcev1.ResourceClaim]{
 		Resource: api.Resource{Group: "resource.k8s.io", Version: "v1", Name: "resourceclaims", Kind: "ResourceClaim", Namespaced: true},
+		Default:  defaultClaim,
 		Spec:     catalogue.PartOf(func(o *resourcev1.ResourceClaim) *resourcev1.ResourceClaimSpec { return &o.Spec }),
 		Status:   catalogue.PartOf(func(o *resourcev1.ResourceClaim) *resourcev1.ResourceClaimStatus { return &o.Status }),
 	})
+}
+
+func defaultClaim(c *resourcev1.ResourceClaim) { defaultClaimSpec(&c.Spec) }
+
+func defaultClaimSpec(s *resourcev1.ResourceClaimSpec) {
+	for i := range s.Devices.Requests {
+		r := &s.Devices.Requests[i]
+		if r.Exactly != nil {
+			defaultCount(&r.Exactly.AllocationMode, &r.Exactly.Count)
+			defaultTolerations(r.Exactly.Tolerations)
+		}
+		for j := range r.FirstAvailable {
+			defaultCount(&r.FirstAvailable[j].AllocationMode, &r.FirstAvailable[j].Count)
+			defaultTolerations(r.FirstAvailable[j].Tolerations)
+		}
+	}
+}
+
+// defaultCount asks for exactly one device where a request says nothing.
+func defaultCount(mode *resourcev1.DeviceAllocationMode, count *int64) {
+	rule.SetIfEmpty(mode, resourcev1.DeviceAllocationModeExactCount)
+	if *mode == resourcev1.DeviceAllocationModeExactCount {
+		rule.SetIfEmpty(count, 1)
+	}
+}
+
+func defaultTolerations(list []resourcev1.DeviceToleration) {
+	for i := range list {
+		rule.SetIfEmpty(&list[i].Operator, resourcev1.DeviceTolerationOpEqual)
+	}
 }

@@ -11,5 +11,8 @@ import (
 func resourceClaimTemplates() *catalogue.Resource {
 	return catalogue.Describe[resourcev1.ResourceClaimTemplate, resourcev1.ResourceClaimTemplateList](catalogue.Kind[*resourcev1.ResourceClaimTemplate]{
 		Resource: api.Resource{Group: "resource.k8s.io", Version: "v1", Name: "resourceclaimtemplates", Kind: "ResourceClaimTemplate", Namespaced: true},
+		Default:  defaultClaimTemplate,
 	})
 }
+
+func defaultClaimTemplate(t *resourcev1.ResourceClaimTemplate) { defaultClaimSpec(&t.Spec.Spec) }

@@ -8,12 +8,14 @@ import (
 
 	"clipper/api"
 	"clipper/catalogue"
+	"clipper/catalogue/core/podspec"
 )
 
 // Resource describes Node.
 func Resource() *catalogue.Resource {
 	return catalogue.Describe[corev1.Node, corev1.NodeList](catalogue.Kind[*corev1.Node]{
 		Resource:   api.Nodes.Resource,
+		Default:    setDefaults,
 		ShortNames: []string{"no"},
 		Prefix:     "minions",
 
@@ -29,4 +31,23 @@ func Resource() *catalogue.Resource {
 			{Name: "proxy", Kind: "NodeProxyOptions", Verbs: []string{"create", "delete", "get", "patch", "update"}},
 		},
 	})
+}
+
+func setDefaults(n *corev1.Node) {
+	if n.Status.Allocatable == nil && n.Status.Capacity != nil {
+		n.Status.Allocatable = n.Status.Capacity.DeepCopy()
+	}
+	podspec.RoundUp(n.Status.Capacity)
+	podspec.RoundUp(n.Status.Allocatable)
+	syncCIDRs(&n.Spec)
+}
+
+// syncCIDRs keeps the older single range equal to the first of the list; the single one wins.
+func syncCIDRs(s *corev1.NodeSpec) {
+	switch {
+	case s.PodCIDR == "" && len(s.PodCIDRs) > 0:
+		s.PodCIDR = s.PodCIDRs[0]
+	case s.PodCIDR != "" && (len(s.PodCIDRs) == 0 || s.PodCIDRs[0] != s.PodCIDR):
+		s.PodCIDRs = []string{s.PodCIDR}
+	}
 }

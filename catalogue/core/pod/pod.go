@@ -28,6 +28,8 @@ func Resource() *catalogue.Resource {
 		Status:     catalogue.PartOf(func(p *corev1.Pod) *status { return &p.Status }),
 		Generation: catalogue.PartOf(func(p *corev1.Pod) *spec { return &p.Spec }),
 
+		Default: setDefaults,
+
 		Fields:       fields,
 		Subresources: subresources,
 	})
