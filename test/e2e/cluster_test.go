@@ -1,0 +1,225 @@
+// Package e2e starts the real binary as a local cluster of two nodes and does to it what users do, with
+// kubectl. Everything lives in network namespaces that the cluster makes and removes again; the tests
+// need root and the images that test/images builds.
+package e2e
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+var (
+	clipperFlag = flag.String("clipper", "", "the binary under test; default: bin/clipper of this tree. Without it the tests are skipped")
+	imagesFlag  = flag.String("images", "", "directory of image archives; default: .cache/images of this tree")
+	keepFlag    = flag.Bool("keep", false, "leave the cluster running at the end")
+)
+
+// A testCluster is the one local cluster that all tests of this package share. Each test works in a
+// namespace of its own.
+type testCluster struct {
+	clipper    string
+	name       string
+	kubeconfig string
+}
+
+var cluster *testCluster
+
+func TestMain(m *testing.M) {
+	flag.Parse()
+	os.Exit(run(m))
+}
+
+func run(m *testing.M) int {
+	c, err := start()
+	switch {
+	case errors.Is(err, errSkip):
+		fmt.Println("e2e:", err)
+		return m.Run() // every test skips, so that the reason shows
+	case err != nil:
+		fmt.Fprintln(os.Stderr, "e2e:", err)
+		return 1
+	}
+	cluster = c
+	code := m.Run()
+	if !*keepFlag {
+		if out, err := exec.Command(c.clipper, "sandbox", "delete", c.name).CombinedOutput(); err != nil {
+			fmt.Fprintf(os.Stderr, "e2e: delete the cluster: %v\n%s", err, out)
+			code = 1
+		}
+	}
+	return code
+}
+
+var errSkip = errors.New("skipped")
+
+func start() (*testCluster, error) {
+	root, err := filepath.Abs("../..")
+	if err != nil {
+		return nil, err
+	}
+	c := &testCluster{clipper: *clipperFlag, name: fmt.Sprintf("e2e-%d", os.Getpid())}
+	if c.clipper == "" {
+		c.clipper = filepath.Join(root, "bin/clipper")
+	}
+	if _, err := os.Stat(c.clipper); err != nil {
+		return nil, fmt.Errorf("%w: no binary at %s; run make build", errSkip, c.clipper)
+	}
+	if os.Geteuid() != 0 {
+		return nil, fmt.Errorf("%w: needs root", errSkip)
+	}
+	images := *imagesFlag
+	if images == "" {
+		images = filepath.Join(root, ".cache/images")
+	}
+	archives, err := filepath.Glob(filepath.Join(images, "*.tar"))
+	if err != nil || len(archives) == 0 {
+		return nil, fmt.Errorf("%w: no image archives in %s; run test/run, which builds them", errSkip, images)
+	}
+	for _, args := range [][]string{
+		{"sandbox", "create", c.name, "--nodes", "2"},
+		append([]string{"sandbox", "image-load", c.name}, archives...),
+	} {
+		if out, err := exec.Command(c.clipper, args...).CombinedOutput(); err != nil {
+			return nil, fmt.Errorf("clipper %s: %w\n%s", strings.Join(args[:2], " "), err, out)
+		}
+	}
+	config, err := exec.Command(c.clipper, "sandbox", "kubeconfig", c.name).Output()
+	if err != nil {
+		return nil, fmt.Errorf("clipper sandbox kubeconfig: %w", err)
+	}
+	c.kubeconfig = filepath.Join(os.TempDir(), c.name+".kubeconfig")
+	return c, os.WriteFile(c.kubeconfig, config, 0o600)
+}
+
+// need returns the cluster, or skips the test.
+func need(t *testing.T) *testCluster {
+	t.Helper()
+	if cluster == nil {
+		t.Skip("no cluster: build the binary and the images first (test/run does)")
+	}
+	return cluster
+}
+
+// A user is someone with kubectl in a namespace.
+type user struct {
+	*testCluster
+	t         *testing.T
+	namespace string
+}
+
+// newUser makes a namespace named after the test, which goes away with it.
+func newUser(t *testing.T) *user {
+	t.Helper()
+	u := &user{testCluster: need(t), t: t, namespace: strings.ToLower(strings.NewReplacer("/", "-", "_", "-").Replace(t.Name()))}
+	u.must("create", "namespace", u.namespace)
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Log(u.try("get", "events", "--sort-by=.lastTimestamp").both())
+			t.Log(u.try("describe", "pods").both())
+		}
+		u.try("delete", "namespace", u.namespace, "--wait=false")
+	})
+	return u
+}
+
+// A result is what a command left behind.
+type result struct {
+	out, err string
+	code     int
+}
+
+func (r result) both() string { return r.out + r.err }
+
+// try runs kubectl in the user's namespace.
+func (u *user) try(args ...string) result { return u.feed("", args...) }
+
+// feed runs kubectl with standard input.
+func (u *user) feed(stdin string, args ...string) result {
+	u.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	defer cancel()
+	args = append([]string{"kubectl", "--kubeconfig", u.kubeconfig, "--namespace", u.namespace}, args...)
+	return runCommand(ctx, stdin, u.clipper, args...)
+}
+
+func runCommand(ctx context.Context, stdin, program string, args ...string) result {
+	cmd := exec.CommandContext(ctx, program, args...)
+	var out, errOut bytes.Buffer
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(stdin), &out, &errOut
+	err := cmd.Run()
+	r := result{out: out.String(), err: errOut.String(), code: cmd.ProcessState.ExitCode()}
+	if err != nil && r.code == 0 {
+		r.code, r.err = -1, r.err+err.Error()
+	}
+	return r
+}
+
+// must runs kubectl and returns its output; failure ends the test.
+func (u *user) must(args ...string) string {
+	u.t.Helper()
+	r := u.try(args...)
+	if r.code != 0 {
+		u.t.Fatalf("kubectl %s: exit code %d\n%s", strings.Join(args, " "), r.code, r.both())
+	}
+	return r.out
+}
+
+// refused runs kubectl, which must fail and say all of want.
+func (u *user) refused(want []string, args ...string) {
+	u.t.Helper()
+	r := u.try(args...)
+	if r.code == 0 {
+		u.t.Errorf("kubectl %s: succeeded, want a refusal\n%s", strings.Join(args, " "), r.both())
+	}
+	for _, w := range want {
+		if !strings.Contains(r.both(), w) {
+			u.t.Errorf("kubectl %s: got %q, want it to say %q", strings.Join(args, " "), r.both(), w)
+		}
+	}
+}
+
+// eventually runs kubectl until its output satisfies ok.
+func (u *user) eventually(limit time.Duration, ok func(out string) bool, args ...string) string {
+	u.t.Helper()
+	var r result
+	for end := time.Now().Add(limit); ; time.Sleep(100 * time.Millisecond) {
+		if r = u.try(args...); r.code == 0 && ok(r.out) {
+			return r.out
+		}
+		if time.Now().After(end) {
+			u.t.Fatalf("kubectl %s: not as wanted after %s:\n%s", strings.Join(args, " "), limit, r.both())
+		}
+	}
+}
+
+// says is an eventually condition.
+func says(want string) func(string) bool {
+	return func(out string) bool { return strings.Contains(out, want) }
+}
+
+// is is an eventually condition.
+func is(want string) func(string) bool {
+	return func(out string) bool { return strings.TrimSpace(out) == want }
+}
+
+// phase waits for a pod's phase.
+func (u *user) phase(pod, want string) {
+	u.t.Helper()
+	u.eventually(time.Minute, is(want), "get", "pod", pod, "-o", "jsonpath={.status.phase}")
+}
+
+// inside runs a command of this machine in a network namespace that reaches nodes, pods and services.
+func (u *user) inside(args ...string) result {
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	return runCommand(ctx, "", u.clipper, append([]string{"sandbox", "exec", u.name, "--"}, args...)...)
+}
