@@ -30,8 +30,8 @@ func New(scheme *runtime.Scheme) store.Codec {
 
 type codec struct{ scheme *runtime.Scheme }
 
-// protobuf is what the types of k8s.io/api implement.
-type protobuf interface {
+// A message is what the types of k8s.io/api implement.
+type message interface {
 	Marshal() ([]byte, error)
 	Unmarshal([]byte) error
 }
@@ -44,7 +44,7 @@ func (c codec) encode(obj api.Object) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	m, ok := obj.(protobuf)
+	m, ok := obj.(message)
 	if !ok {
 		return encodeJSON(obj, gvk)
 	}
@@ -115,7 +115,7 @@ func (c codec) decodeProtobuf(data []byte) (api.Object, error) {
 	if err != nil {
 		return nil, err
 	}
-	m, ok := obj.(protobuf)
+	m, ok := obj.(message)
 	if !ok {
 		return nil, fmt.Errorf("%s has no protobuf form", gvk)
 	}

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync"
 	"syscall"
 
@@ -25,6 +26,8 @@ const (
 	keyRevision = "clipper/revision"
 	format      = "1"
 
+	ackedFile = "acknowledged"
+
 	firstKey, endKey = "/registry/", "/registry0" // "0" follows "/"
 )
 
@@ -32,7 +35,9 @@ const (
 type Log struct {
 	dir    string
 	db     *pebble.DB
+	acked  *acknowledged
 	failed failure
+	closed sync.Once
 }
 
 // Open opens or makes the log in dir. fs is nil for the operating system's; tests inject faults with it.
@@ -59,15 +64,18 @@ func Open(dir string, fs vfs.FS) (*Log, error) {
 		return nil, openError(dir, err)
 	}
 	l.db = db
-	if err := l.checkFormat(); err != nil {
+	if l.acked, err = openAcknowledged(fs, fs.PathJoin(dir, ackedFile)); err != nil {
 		return nil, errors.Join(err, db.Close())
+	}
+	if err := l.checkFormat(); err != nil {
+		return nil, errors.Join(err, l.acked.f.Close(), db.Close())
 	}
 	return l, nil
 }
 
 func openError(dir string, err error) error {
 	switch {
-	case errors.Is(err, syscall.EAGAIN), errors.Is(err, syscall.EACCES) && pebble.IsCorruptionError(err):
+	case errors.Is(err, syscall.EAGAIN), strings.Contains(err.Error(), "lock held by current process"):
 		return fmt.Errorf("open store in %s: another process has it open; stop that one first: %w", dir, err)
 	case pebble.IsCorruptionError(err):
 		return fmt.Errorf("open store in %s: a file is damaged; restore the directory from a backup: %w", dir, err)
@@ -105,6 +113,9 @@ func (l *Log) get(key string) ([]byte, error) {
 func (l *Log) Load(fn func(log.Entry) error) (int64, error) {
 	revision, err := l.revision()
 	if err != nil {
+		return 0, err
+	}
+	if err := l.acked.check(l.dir, revision); err != nil {
 		return 0, err
 	}
 	it, err := l.db.NewIter(&pebble.IterOptions{LowerBound: []byte(firstKey), UpperBound: []byte(endKey)})
@@ -158,7 +169,7 @@ func (l *Log) Append(revision int64, entries []log.Entry) error {
 		if err != nil {
 			l.failed.set(err)
 		}
-		return l.failed.err() // pebble reports some failures to its logger only
+		return l.failed.err()
 	case <-l.failed.ch:
 		return l.failed.err()
 	}
@@ -183,15 +194,23 @@ func (l *Log) apply(revision int64, entries []log.Entry) error {
 	if err := b.Set([]byte(keyRevision), binary.BigEndian.AppendUint64(buf[:0], uint64(revision)), nil); err != nil {
 		return fmt.Errorf("append revision %d: %w", revision, err)
 	}
-	return b.Commit(pebble.Sync)
+	if err := b.Commit(pebble.Sync); err != nil {
+		return err
+	}
+	if err := l.failed.err(); err != nil {
+		return err // pebble reports some failures to its logger only
+	}
+	return l.acked.set(revision)
 }
 
 // Close implements log.Log. After a clean close the write-ahead log is empty.
-func (l *Log) Close() error {
-	if err := l.failed.err(); err != nil {
-		return nil // the caller has had it; the files are as a crash would leave them
-	}
-	return errors.Join(l.db.Flush(), l.db.Close())
+func (l *Log) Close() (err error) {
+	l.closed.Do(func() {
+		if l.failed.err() == nil {
+			err = errors.Join(l.db.Flush(), l.db.Close(), l.acked.f.Close())
+		} // else the caller has had the error, and the files are as a crash would leave them
+	})
+	return err
 }
 
 // A failure keeps the first error that makes the log unfit for writing.

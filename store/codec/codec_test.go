@@ -1,0 +1,98 @@
+package codec
+
+import (
+	"bytes"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	apiequality "k8s.io/apimachinery/pkg/api/equality"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/serializer/protobuf"
+	"k8s.io/client-go/kubernetes/scheme"
+
+	"clipper/api"
+	"clipper/store"
+)
+
+func samplePod() *corev1.Pod {
+	return &corev1.Pod{
+		TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: "Pod"},
+		ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "a", Labels: map[string]string{"x": "y", "a": "b"}},
+		Spec:       corev1.PodSpec{Containers: []corev1.Container{{Name: "c", Image: "nginx"}}},
+	}
+}
+
+// TestUpstreamForm: the bytes are those that upstream's serializer writes, and it can read ours.
+func TestUpstreamForm(t *testing.T) {
+	c := New(scheme.Scheme)
+	ours, err := c.Encode(store.Key{}, samplePod())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var theirs bytes.Buffer
+	upstream := protobuf.NewSerializer(scheme.Scheme, scheme.Scheme)
+	if err := upstream.Encode(samplePod(), &theirs); err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(ours, theirs.Bytes()) {
+		t.Errorf("ours:\n%q\nupstream's:\n%q", ours, theirs.Bytes())
+	}
+	bare := samplePod()
+	bare.TypeMeta = metav1.TypeMeta{}
+	if again, err := c.Encode(store.Key{}, bare); err != nil || !bytes.Equal(again, ours) {
+		t.Errorf("without kind: %q, %v", again, err)
+	}
+}
+
+func TestRoundTrip(t *testing.T) {
+	custom := &unstructured.Unstructured{Object: map[string]any{
+		"apiVersion": "stable.example.com/v1", "kind": "CronTab",
+		"metadata": map[string]any{"name": "a", "namespace": "ns"}, "spec": map[string]any{"replicas": int64(3), "share": 0.5},
+	}}
+	c := New(scheme.Scheme)
+	for _, obj := range []api.Object{samplePod(), custom} {
+		b, err := c.Encode(store.Key{}, obj)
+		if err != nil {
+			t.Fatal(err)
+		}
+		back, err := c.Decode(store.Key{}, b)
+		if err != nil || !apiequality.Semantic.DeepEqual(back, obj) {
+			t.Errorf("%+v came back as %+v: %v", obj, back, err)
+		}
+	}
+}
+
+func TestTypedJSON(t *testing.T) {
+	back, err := New(scheme.Scheme).Decode(store.Key{}, []byte(`{"apiVersion":"v1","kind":"Pod","metadata":{"name":"a"}}`))
+	if p, ok := back.(*corev1.Pod); err != nil || !ok || p.Name != "a" || p.Kind != "Pod" {
+		t.Errorf("%+v %v", back, err)
+	}
+}
+
+func FuzzDecode(f *testing.F) {
+	c := New(scheme.Scheme)
+	seed, _ := c.Encode(store.Key{}, samplePod())
+	f.Add(seed)
+	f.Add([]byte(`{"apiVersion":"v1","kind":"Pod","metadata":{"name":"a"}}`))
+	f.Add([]byte(`{"apiVersion":"example.com/v1","kind":"X","metadata":{"name":"a"}}`))
+	f.Add([]byte("k8s\x00\n\x00"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		obj, err := c.Decode(store.Key{}, data)
+		if err != nil {
+			return
+		}
+		b, err := c.Encode(store.Key{}, obj)
+		if err != nil {
+			t.Fatalf("%q decodes and cannot be encoded: %v", data, err)
+		}
+		back, err := c.Decode(store.Key{}, b)
+		if err != nil {
+			t.Fatalf("%q: encoded form does not decode: %v", data, err)
+		}
+		if _, ok := runtime.Object(back).(api.Object); !ok || back.GetName() != obj.GetName() {
+			t.Fatalf("%q: %q came back as %q", data, obj.GetName(), back.GetName())
+		}
+	})
+}

@@ -1,0 +1,510 @@
+package store_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes/scheme"
+
+	"clipper/api"
+	"clipper/store"
+	"clipper/store/codec"
+	"clipper/store/log"
+	"clipper/store/log/pebble"
+)
+
+// memory is a log without a disk. gate, if set, is received from before each append.
+type memory struct {
+	gate    chan error
+	rev     int64
+	entries map[string]log.Entry
+	appends int
+}
+
+func (m *memory) Load(fn func(log.Entry) error) (int64, error) {
+	keys := []string{}
+	for k := range m.entries {
+		keys = append(keys, k)
+	}
+	slices.Sort(keys)
+	for _, k := range keys {
+		if err := fn(m.entries[k]); err != nil {
+			return 0, err
+		}
+	}
+	return m.rev, nil
+}
+
+func (m *memory) Append(rev int64, entries []log.Entry) error {
+	if m.gate != nil {
+		if err := <-m.gate; err != nil {
+			return err
+		}
+	}
+	m.appends++
+	for _, e := range entries {
+		if m.entries == nil {
+			m.entries = map[string]log.Entry{}
+		}
+		if m.entries[e.Key] = e; e.Value == nil {
+			delete(m.entries, e.Key)
+		}
+	}
+	m.rev = rev
+	return nil
+}
+
+func (m *memory) Close() error { return nil }
+
+func options() store.Options {
+	return store.Options{
+		Codec:         codec.New(scheme.Scheme),
+		Resources:     map[string]api.Resource{"pods": api.Pods.Resource, "services/specs": api.Services.Resource},
+		CheckMutation: true,
+	}
+}
+
+func open(t testing.TB, l log.Log, o store.Options) *store.Store {
+	t.Helper()
+	s, err := store.Open(l, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if o.CheckMutation {
+			if err := s.Verify(); err != nil {
+				t.Error(err)
+			}
+		}
+		s.Close()
+	})
+	return s
+}
+
+func podKey(ns, name string) store.Key {
+	return store.Key{Resource: "pods", Namespace: ns, Name: name}
+}
+
+func pod(ns, name, node string) *corev1.Pod {
+	return &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: name}, Spec: corev1.PodSpec{NodeName: node}}
+}
+
+func mustCommit(t testing.TB, s *store.Store, w store.Write) *store.Item {
+	t.Helper()
+	it, err := s.Commit(context.Background(), w)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return it
+}
+
+func create(t testing.TB, s *store.Store, ns, name, node string) *store.Item {
+	t.Helper()
+	return mustCommit(t, s, store.Write{Key: podKey(ns, name), Object: pod(ns, name, node)})
+}
+
+func TestLifeOfAnObject(t *testing.T) {
+	l := &memory{}
+	s := open(t, l, options())
+	if s.Revision() != 1 {
+		t.Fatalf("a new store is at revision %d; 0 means something else to clients", s.Revision())
+	}
+	a := create(t, s, "ns", "a", "n1")
+	if a.Revision != 2 || a.Created != 2 || a.Object.GetResourceVersion() != "2" {
+		t.Errorf("created: %+v", a)
+	}
+	var conflict *store.ConflictError
+	if _, err := s.Commit(t.Context(), store.Write{Key: podKey("ns", "a"), Object: pod("ns", "a", "")}); !errors.As(err, &conflict) || conflict.Current != a {
+		t.Errorf("second create: %v", err)
+	}
+	b := mustCommit(t, s, store.Write{Key: podKey("ns", "a"), Expect: 2, Object: pod("ns", "a", "n2")})
+	if b.Revision != 3 || b.Created != 2 {
+		t.Errorf("updated: %+v", b)
+	}
+	if got, _ := s.Get(podKey("ns", "a")); got != b {
+		t.Errorf("get: %+v", got)
+	}
+	if _, err := s.Commit(t.Context(), store.Write{Key: podKey("ns", "a"), Expect: 2}); !errors.As(err, &conflict) || conflict.Current != b {
+		t.Errorf("stale delete: %v", err)
+	}
+	gone := mustCommit(t, s, store.Write{Key: podKey("ns", "a"), Expect: 3})
+	if gone.Revision != 4 || gone.Object.GetResourceVersion() != "4" || b.Object.GetResourceVersion() != "3" {
+		t.Errorf("deleted: %+v, before %+v", gone, b)
+	}
+	if _, ok := s.Get(podKey("ns", "a")); ok {
+		t.Error("a deleted object is still there")
+	}
+	if _, err := s.Commit(t.Context(), store.Write{Key: podKey("ns", "a"), Expect: 0}); !errors.As(err, &conflict) || conflict.Current != nil {
+		t.Errorf("delete of nothing: %v", err)
+	}
+	s.Close()
+	if again := open(t, l, options()); again.Revision() != 4 {
+		t.Errorf("revision %d after a restart, want that of the deletion", again.Revision())
+	}
+}
+
+// TestConflictSeesReserved: while a write is on its way to the disk, readers do not see it, and a second
+// writer is told of it.
+func TestConflictSeesReserved(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := &memory{gate: make(chan error)}
+		s := open(t, l, options())
+		first := make(chan *store.Item)
+		go func() {
+			it, _ := s.Commit(context.Background(), store.Write{Key: podKey("ns", "a"), Object: pod("ns", "a", "")})
+			first <- it
+		}()
+		synctest.Wait()
+		if _, ok := s.Get(podKey("ns", "a")); ok || s.Revision() != 1 {
+			t.Error("an unsynced write is visible")
+		}
+		var conflict *store.ConflictError
+		_, err := s.Commit(t.Context(), store.Write{Key: podKey("ns", "a"), Object: pod("ns", "a", "")})
+		if !errors.As(err, &conflict) || conflict.Current == nil || conflict.Current.Revision != 2 {
+			t.Fatalf("second create: %v", err)
+		}
+		// Several more form one group while the first syncs, one of them on top of what is reserved.
+		rest := make(chan error)
+		for i := range 5 {
+			go func() {
+				w := store.Write{Key: podKey("ns", fmt.Sprint("b", i)), Object: pod("ns", fmt.Sprint("b", i), "")}
+				if i == 0 {
+					w = store.Write{Key: podKey("ns", "a"), Expect: 2, Object: pod("ns", "a", "n1")}
+				}
+				_, err := s.Commit(context.Background(), w)
+				rest <- err
+			}()
+		}
+		synctest.Wait()
+		l.gate <- nil
+		if it := <-first; it != conflict.Current {
+			t.Error("the conflict's state is not the one published later")
+		}
+		l.gate <- nil
+		for range 5 {
+			if err := <-rest; err != nil {
+				t.Error(err)
+			}
+		}
+		if l.appends != 2 {
+			t.Errorf("%d appends for two groups", l.appends)
+		}
+	})
+}
+
+func TestLogFailure(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cause := errors.New("no space left on device")
+		l := &memory{gate: make(chan error, 1)}
+		s := open(t, l, options())
+		l.gate <- nil
+		create(t, s, "ns", "a", "")
+		w, err := s.Watch("pods", "", s.Revision())
+		if err != nil {
+			t.Fatal(err)
+		}
+		errs := make(chan error)
+		for _, name := range []string{"b", "c"} {
+			go func() {
+				_, err := s.Commit(context.Background(), store.Write{Key: podKey("ns", name), Object: pod("ns", name, "")})
+				errs <- err
+			}()
+			synctest.Wait() // b is being appended, c waits in the next group
+		}
+		l.gate <- cause
+		for range 2 {
+			if err := <-errs; !errors.Is(err, store.ErrReadOnly) || !errors.Is(err, cause) {
+				t.Errorf("commit on a failed log: %v", err)
+			}
+		}
+		if _, err := s.Commit(t.Context(), store.Write{Key: podKey("ns", "d"), Object: pod("ns", "d", "")}); !errors.Is(err, store.ErrReadOnly) {
+			t.Errorf("a later commit: %v", err)
+		}
+		if _, ok := s.Get(podKey("ns", "a")); !ok || s.Revision() != 2 || s.Snapshot("pods").Len("") != 1 {
+			t.Error("reads do not show exactly what was acknowledged")
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if events, rev, err := w.Next(ctx); !errors.Is(err, context.DeadlineExceeded) || len(events) != 0 || rev != 2 {
+			t.Errorf("the watch saw %v up to %d: %v", events, rev, err)
+		}
+	})
+}
+
+func names(sn store.Snapshot, ns string, after store.Key) string {
+	var out []string
+	sn.Ascend(ns, after, func(it *store.Item) bool {
+		out = append(out, it.Key.Namespace+"/"+it.Key.Name)
+		return true
+	})
+	return strings.Join(out, " ")
+}
+
+func TestSnapshots(t *testing.T) {
+	s := open(t, &memory{}, options())
+	for _, n := range []string{"b/2", "a/1", "b/1", "c/1", "b/3", "b-x/1"} {
+		ns, name, _ := strings.Cut(n, "/")
+		create(t, s, ns, name, "n1")
+	}
+	at := s.Revision()
+	old := s.Snapshot("pods")
+	it, _ := s.Get(podKey("b", "2"))
+	mustCommit(t, s, store.Write{Key: it.Key, Expect: it.Revision, Object: pod("b", "2", "n2")})
+	it, _ = s.Get(podKey("b", "1"))
+	mustCommit(t, s, store.Write{Key: it.Key, Expect: it.Revision})
+	create(t, s, "d", "1", "n2")
+
+	reconstructed, err := s.SnapshotAt("pods", at)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, sn := range map[string]store.Snapshot{"kept": old, "reconstructed": reconstructed} {
+		if sn.Revision() != at {
+			t.Errorf("%s: revision %d, want %d", name, sn.Revision(), at)
+		}
+		if got := names(sn, "", store.Key{}); got != "a/1 b/1 b/2 b/3 b-x/1 c/1" {
+			t.Errorf("%s: %s", name, got)
+		}
+		if got := names(sn, "b", podKey("b", "1")); got != "b/2 b/3" {
+			t.Errorf("%s: behind b/1: %s", name, got)
+		}
+		if n, r := sn.Len("b"), sn.Rank("b", podKey("b", "2")); n != 3 || r != 2 {
+			t.Errorf("%s: %d objects in b, %d up to b/2", name, n, r)
+		}
+		if n1, n2 := sn.ByIndex(api.ByNode, "n1"), sn.ByIndex(api.ByNode, "n2"); len(n1) != 6 || len(n2) != 0 {
+			t.Errorf("%s: %d pods on n1, %d on n2", name, len(n1), len(n2))
+		}
+	}
+	now := s.Snapshot("pods")
+	if got := names(now, "", podKey("b", "3")); got != "b-x/1 c/1 d/1" {
+		t.Errorf("now behind b/3: %s", got)
+	}
+	if n2 := now.ByIndex(api.ByNode, "n2"); len(n2) != 2 || n2[0].Key.Name != "2" {
+		t.Errorf("now on n2: %v", n2)
+	}
+	if got := s.Resources(); !slices.Equal(got, []string{"pods"}) {
+		t.Errorf("resources %v", got)
+	}
+	if s.Snapshot("nothing").Len("") != 0 {
+		t.Error("an unknown resource is not empty")
+	}
+}
+
+func TestRevisionsOutOfReach(t *testing.T) {
+	o := options()
+	o.RingSize = 70
+	s := open(t, &memory{}, o)
+	w, err := s.Watch("pods", "", 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 100 {
+		create(t, s, "ns", fmt.Sprint(i), "")
+	}
+	if _, err := s.SnapshotAt("pods", 30); !errors.Is(err, store.ErrCompacted) {
+		t.Errorf("old snapshot: %v", err)
+	}
+	if _, err := s.SnapshotAt("pods", 31); err != nil {
+		t.Errorf("oldest snapshot: %v", err)
+	}
+	if _, err := s.SnapshotAt("pods", 102); !errors.Is(err, store.ErrFuture) {
+		t.Errorf("future snapshot: %v", err)
+	}
+	if _, err := s.Watch("pods", "", 30); !errors.Is(err, store.ErrCompacted) {
+		t.Errorf("old watch: %v", err)
+	}
+	if _, err := s.Watch("pods", "", 102); !errors.Is(err, store.ErrFuture) {
+		t.Errorf("future watch: %v", err)
+	}
+	if _, _, err := w.Next(t.Context()); !errors.Is(err, store.ErrCompacted) {
+		t.Errorf("overtaken watch: %v", err)
+	}
+}
+
+func TestWatchProgressAndNamespaces(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := open(t, &memory{}, options())
+		w, _ := s.Watch("pods", "mine", 1)
+		type result struct {
+			events []*store.Event
+			rev    int64
+			err    error
+		}
+		got := make(chan result)
+		next := func(ctx context.Context) {
+			e, r, err := w.Next(ctx)
+			got <- result{e, r, err}
+		}
+		go next(t.Context())
+		synctest.Wait()
+		create(t, s, "other", "a", "")
+		synctest.Wait()
+		create(t, s, "mine", "b", "")
+		if r := <-got; r.err != nil || len(r.events) != 1 || r.events[0].New.Key.Name != "b" || r.rev != 3 {
+			t.Errorf("first: %+v", r)
+		}
+		mustCommit(t, s, store.Write{Key: store.Key{Resource: "configmaps", Namespace: "mine", Name: "c"},
+			Object: &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "mine", Name: "c"}}})
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		go next(ctx)
+		if r := <-got; !errors.Is(r.err, context.DeadlineExceeded) || r.rev != 4 {
+			t.Errorf("a quiet minute: %+v", r)
+		}
+		go next(t.Context())
+		synctest.Wait()
+		w.Close()
+		if r := <-got; !errors.Is(r.err, store.ErrClosed) {
+			t.Errorf("closed: %+v", r)
+		}
+		waited := make(chan error)
+		go func() { waited <- s.WaitRevision(t.Context(), 5) }()
+		synctest.Wait()
+		create(t, s, "other", "d", "")
+		if err := <-waited; err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func TestEncodedSharedWhileInRing(t *testing.T) {
+	o := options()
+	o.RingSize = 64
+	s := open(t, &memory{}, o)
+	it := create(t, s, "ns", "a", "")
+	made := 0
+	encode := func() ([]byte, error) { made++; return []byte("x"), nil }
+	it.Encoded("json", encode)
+	it.Encoded("json", encode)
+	it.Encoded("proto", encode)
+	if made != 2 {
+		t.Errorf("encoded %d times for two forms", made)
+	}
+	for i := range 64 {
+		create(t, s, "ns", fmt.Sprint("b", i), "")
+	}
+	it.Encoded("json", encode)
+	it.Encoded("json", encode)
+	if made != 4 {
+		t.Errorf("encoded %d times; outside of the ring nothing is kept", made)
+	}
+}
+
+func TestSecretsEncryptedAtRest(t *testing.T) {
+	dir := t.TempDir()
+	o := options()
+	o.KeyFile = filepath.Join(dir, "key")
+	l := &memory{}
+	s := open(t, l, o)
+	const plain = "hunter2hunter2"
+	for _, name := range []string{"a", "b"} {
+		mustCommit(t, s, store.Write{Key: store.Key{Resource: "secrets", Namespace: "ns", Name: name},
+			Object: &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: name}, Data: map[string][]byte{"p": []byte(plain)}}})
+	}
+	create(t, s, "ns", "visible", "")
+	s.Close()
+	for key, e := range l.entries {
+		if strings.Contains(string(e.Value), plain) {
+			t.Errorf("%s is in the log in plain text", key)
+		}
+		if sealed := strings.HasPrefix(string(e.Value), "k8s:enc:aesgcm:v1:"); sealed != strings.Contains(key, "/secrets/") {
+			t.Errorf("%s: encrypted %v", key, sealed)
+		}
+	}
+	if st, err := os.Stat(o.KeyFile); err != nil || st.Mode().Perm() != 0o600 {
+		t.Errorf("key file: %v %v", st, err)
+	}
+	back := open(t, l, o)
+	it, ok := back.Get(store.Key{Resource: "secrets", Namespace: "ns", Name: "a"})
+	if !ok || string(it.Object.(*corev1.Secret).Data["p"]) != plain {
+		t.Errorf("after a restart: %+v", it)
+	}
+	back.Close()
+
+	a, b := l.entries["/registry/secrets/ns/a"], l.entries["/registry/secrets/ns/b"]
+	moved := b
+	moved.Value = a.Value
+	l.entries[b.Key] = moved
+	if _, err := store.Open(l, o); err == nil || !strings.Contains(err.Error(), "/registry/secrets/ns/b: decrypt") {
+		t.Errorf("a value moved to another key: %v", err)
+	}
+	l.entries[b.Key] = b
+	os.Remove(o.KeyFile)
+	if _, err := store.Open(l, o); err == nil || !strings.Contains(err.Error(), o.KeyFile) {
+		t.Errorf("without the key: %v", err)
+	}
+	if _, err := os.Stat(o.KeyFile); err == nil {
+		t.Error("a new key was made although data needs the old one")
+	}
+}
+
+func TestDamagedValueNamesTheKey(t *testing.T) {
+	for _, bad := range []string{"", "{", "k8s\x00\xff\xff", `{"apiVersion":"v1","kind":"Pod","metadata":{"name":"other"}}`} {
+		l := &memory{rev: 5, entries: map[string]log.Entry{
+			"/registry/pods/ns/a": {Key: "/registry/pods/ns/a", Value: []byte(bad), Created: 4, Revision: 4}}}
+		if _, err := store.Open(l, options()); err == nil || !strings.Contains(err.Error(), "/registry/pods/ns/a") {
+			t.Errorf("value %q: %v", bad, err)
+		}
+	}
+}
+
+func TestKeysThatDoNotComeBack(t *testing.T) {
+	s := open(t, &memory{}, options())
+	svc := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "a"}}
+	mustCommit(t, s, store.Write{Key: store.Key{Resource: "services/specs", Namespace: "ns", Name: "a"}, Object: svc})
+	for _, k := range []store.Key{
+		{Resource: "pods", Namespace: "ns", Name: "a/b"},
+		{Resource: "two/levels", Namespace: "ns", Name: "a"},
+		{Resource: "pods", Namespace: "ns"},
+	} {
+		if _, err := s.Commit(t.Context(), store.Write{Key: k, Object: pod("ns", "a", "")}); err == nil {
+			t.Errorf("key %+v was taken", k)
+		}
+	}
+}
+
+func TestRestartOnPebble(t *testing.T) {
+	dir := t.TempDir()
+	openLog := func() log.Log {
+		l, err := pebble.Open(dir, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return l
+	}
+	s := open(t, openLog(), options())
+	for i := range 1000 {
+		create(t, s, fmt.Sprint("ns", i%7), fmt.Sprint(i), fmt.Sprint("n", i%3))
+	}
+	it, _ := s.Get(podKey("ns0", "0"))
+	mustCommit(t, s, store.Write{Key: it.Key, Expect: it.Revision})
+	want := names(s.Snapshot("pods"), "", store.Key{})
+	rev := s.Revision()
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s = open(t, openLog(), options())
+	if got := names(s.Snapshot("pods"), "", store.Key{}); got != want || s.Revision() != rev {
+		t.Errorf("revision %d, want %d; objects differ: %v", s.Revision(), rev, got != want)
+	}
+	if n := len(s.Snapshot("pods").ByIndex(api.ByNode, "n1")); n != 333 {
+		t.Errorf("%d pods on n1", n)
+	}
+	if it := create(t, s, "ns", "new", ""); it.Revision != rev+1 {
+		t.Errorf("first write after a restart has revision %d, want %d", it.Revision, rev+1)
+	}
+	it, _ = s.Get(podKey("ns1", "1"))
+	if it.Created != 3 || it.Object.GetObjectKind().GroupVersionKind() != api.Pods.GVK() {
+		t.Errorf("loaded: created at %d, kind %s", it.Created, it.Object.GetObjectKind().GroupVersionKind())
+	}
+}
