@@ -1,0 +1,72 @@
+package podworker
+
+import (
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"clipper/node/runtime"
+)
+
+// adopt takes what the runtime and the API already know of the pod, as after a restart of the agent.
+func (w *Worker) adopt(sandboxes []runtime.SandboxStatus, containers []runtime.ContainerStatus) {
+	w.o.StartTime = time.Now()
+	if t := w.pod.Status.StartTime; t != nil {
+		w.o.StartTime = t.Time
+	}
+	for _, list := range [][]corev1.ContainerStatus{w.pod.Status.InitContainerStatuses, w.pod.Status.ContainerStatuses, w.pod.Status.EphemeralContainerStatuses} {
+		for i := range list {
+			s := &list[i]
+			r := w.o.record(s.Name)
+			r.Restarts, r.ran = int(s.RestartCount), s.ContainerID != ""
+		}
+	}
+	w.adoptSandboxes(sandboxes)
+	slices.SortFunc(containers, func(a, b runtime.ContainerStatus) int { return a.Attempt - b.Attempt })
+	for _, s := range containers {
+		w.observe(s)
+	}
+	if p := w.pod.Status.Phase; (p == corev1.PodSucceeded || p == corev1.PodFailed) && w.o.Verdict == nil {
+		w.o.Verdict = &Verdict{Phase: p, Reason: w.pod.Status.Reason, Message: w.pod.Status.Message}
+	}
+}
+
+// adoptSandboxes continues with the newest sandbox if it still stands; else, as after a reboot, the pod
+// gets a new one.
+func (w *Worker) adoptSandboxes(list []runtime.SandboxStatus) {
+	for _, s := range list {
+		_, n := SandboxOwner(s.ID)
+		w.o.Attempt = max(w.o.Attempt, n)
+	}
+	for _, s := range list {
+		_, n := SandboxOwner(s.ID)
+		switch {
+		case n == w.o.Attempt && s.Ready:
+			w.o.Sandbox.succeed()
+			w.o.NetNS = s.NetNS
+		default:
+			w.o.Stale = append(w.o.Stale, s.ID)
+		}
+	}
+	if len(list) > 0 && !w.o.Sandbox.Done && w.pod.DeletionTimestamp == nil {
+		w.o.Attempt++
+		w.event("", corev1.EventTypeNormal, "SandboxChanged", "Pod sandbox changed, it will be killed and re-created.")
+	}
+}
+
+// SandboxOwner splits a sandbox's name into the pod's UID and the attempt.
+func SandboxOwner(id string) (types.UID, int) {
+	i := strings.LastIndexByte(id, '-')
+	if i < 0 {
+		return types.UID(id), 0
+	}
+	n, err := strconv.Atoi(id[i+1:])
+	if err != nil {
+		return types.UID(id), 0
+	}
+	return types.UID(id[:i]), n
+}

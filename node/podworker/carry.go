@@ -1,0 +1,270 @@
+package podworker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"clipper/node/cgroup"
+	"clipper/node/network"
+	"clipper/node/runtime"
+)
+
+// carry does an action's work away from the worker's goroutine and returns what to do with the result on it.
+type carry func(ctx context.Context, pod *corev1.Pod) (apply func(now time.Time))
+
+// prepare picks an action's work and the context it runs in: what serves the living pod is cancelled when
+// the pod terminates.
+func (w *Worker) prepare(ctx context.Context, a Action) (carry, context.Context) {
+	switch a.Op {
+	case Attach:
+		return w.attach(a), w.run
+	case Mount:
+		return w.mount(), w.run
+	case RunSandbox:
+		return w.runSandbox(a), w.run
+	case DropStale:
+		return w.dropStale(a), ctx
+	case Pull:
+		return w.pull(a), w.run
+	case Start:
+		return w.start(a), w.run
+	case Stop:
+		return w.stop(a), w.stopContext(ctx)
+	case Remove:
+		return w.remove(a), ctx
+	case Teardown:
+		return w.teardown(a), ctx
+	case Delete:
+		return func(ctx context.Context, pod *corev1.Pod) func(time.Time) {
+			err := w.deleteFromAPI(ctx, pod)
+			return func(now time.Time) {
+				if err != nil {
+					w.o.Delete.fail(now, err)
+					return
+				}
+				w.o.Deleted = true
+			}
+		}, ctx
+	}
+	panic("podworker: no work for action " + a.String())
+}
+
+// sandboxID names the pod's sandbox, also towards the network.
+func sandboxID(pod *corev1.Pod, attempt int) string {
+	return fmt.Sprintf("%s-%d", pod.UID, attempt)
+}
+
+func (w *Worker) attach(a Action) carry {
+	return func(ctx context.Context, pod *corev1.Pod) func(time.Time) {
+		at, err := w.cfg.Network.Attach(ctx, sandboxID(pod, a.Attempt), hostPorts(pod))
+		return func(now time.Time) {
+			if err != nil {
+				w.o.Network.fail(now, err)
+				w.sandboxFailed(ctx, err)
+				return
+			}
+			w.o.Network.succeed()
+			w.o.IPs, w.o.NetNS = at.IPs, at.NetNS
+		}
+	}
+}
+
+func (w *Worker) sandboxFailed(ctx context.Context, err error) {
+	if ctx.Err() != nil {
+		return // the pod was deleted meanwhile: nobody's failure
+	}
+	w.event("", corev1.EventTypeWarning, "FailedCreatePodSandBox", "Failed to create pod sandbox: %v", err)
+}
+
+// hostPorts lists the node's ports that lead to the pod.
+func hostPorts(pod *corev1.Pod) []network.PodPort {
+	var out []network.PodPort
+	for _, cs := range [][]corev1.Container{pod.Spec.InitContainers, pod.Spec.Containers} {
+		for i := range cs {
+			for _, p := range cs[i].Ports {
+				if p.HostPort == 0 || (!isSidecar(&cs[i]) && isInit(pod, cs[i].Name)) {
+					continue
+				}
+				pp := network.PodPort{HostPort: uint16(p.HostPort), ContainerPort: uint16(p.ContainerPort), Protocol: string(p.Protocol)}
+				if ip, err := netip.ParseAddr(p.HostIP); err == nil && !ip.IsUnspecified() {
+					pp.HostIP = ip
+				}
+				out = append(out, pp)
+			}
+		}
+	}
+	return out
+}
+
+func (w *Worker) mount() carry {
+	return func(ctx context.Context, pod *corev1.Pod) func(time.Time) {
+		err := w.cfg.Volumes.Mount(ctx, pod)
+		return func(now time.Time) {
+			if err == nil {
+				w.o.Volumes.succeed()
+				return
+			}
+			w.o.Volumes.fail(now, err)
+			if ctx.Err() != nil {
+				return
+			}
+			for _, e := range split(err) {
+				w.event("", corev1.EventTypeWarning, "FailedMount", "%v", e)
+			}
+		}
+	}
+}
+
+// split returns the errors that err joins.
+func split(err error) []error {
+	if j, ok := err.(interface{ Unwrap() []error }); ok {
+		return j.Unwrap()
+	}
+	return []error{err}
+}
+
+func (w *Worker) runSandbox(a Action) carry {
+	netns, ips := w.o.NetNS, w.o.IPs
+	return func(ctx context.Context, pod *corev1.Pod) func(time.Time) {
+		err := w.createSandbox(ctx, pod, a.Attempt, netns, ips)
+		return func(now time.Time) {
+			if err != nil {
+				w.o.Sandbox.fail(now, err)
+				w.sandboxFailed(ctx, err)
+				return
+			}
+			w.o.Sandbox.succeed()
+		}
+	}
+}
+
+func (w *Worker) createSandbox(ctx context.Context, pod *corev1.Pod, attempt int, netns string, ips []netip.Addr) error {
+	if err := os.MkdirAll(w.logDir(pod), 0o755); err != nil {
+		return fmt.Errorf("create log directory: %w", err)
+	}
+	if err := w.writePodFiles(pod, ips); err != nil {
+		return err
+	}
+	host, domain := hostname(pod, w.cfg.ClusterDomain)
+	s := runtime.Sandbox{
+		ID: sandboxID(pod, attempt), PodUID: string(pod.UID), Namespace: pod.Namespace, Pod: pod.Name,
+		Hostname: host, NetNS: netns,
+		HostNetwork: pod.Spec.HostNetwork, HostPID: pod.Spec.HostPID, HostIPC: pod.Spec.HostIPC,
+		SharedPID:    pod.Spec.ShareProcessNamespace != nil && *pod.Spec.ShareProcessNamespace,
+		CgroupParent: cgroup.Parent(w.cfg.CgroupRoot, pod),
+		Resources:    cgroup.Pod(pod),
+		LogDir:       w.logDir(pod),
+	}
+	if fqdn := pod.Spec.SetHostnameAsFQDN; fqdn != nil && *fqdn && domain != "" {
+		s.Hostname = host + "." + domain
+	}
+	if sc := pod.Spec.SecurityContext; sc != nil && len(sc.Sysctls) > 0 {
+		s.Sysctls = make(map[string]string, len(sc.Sysctls))
+		for _, kv := range sc.Sysctls {
+			s.Sysctls[kv.Name] = kv.Value
+		}
+	}
+	return w.cfg.Runtime.RunSandbox(ctx, s)
+}
+
+func (w *Worker) dropStale(a Action) carry {
+	return func(ctx context.Context, pod *corev1.Pod) func(time.Time) {
+		err := errors.Join(w.cfg.Runtime.StopSandbox(ctx, a.ID), w.cfg.Network.Detach(ctx, a.ID))
+		return func(time.Time) {
+			if err != nil {
+				w.log.Warn("Stopping a stale sandbox failed", "sandbox", a.ID, "err", err)
+			}
+			for i, id := range w.o.Stale {
+				if id == a.ID {
+					w.o.Stale = append(w.o.Stale[:i:i], w.o.Stale[i+1:]...)
+					break
+				}
+			}
+		}
+	}
+}
+
+func (w *Worker) remove(a Action) carry {
+	return func(ctx context.Context, pod *corev1.Pod) func(time.Time) {
+		err := w.cfg.Runtime.RemoveContainer(ctx, a.ID)
+		return func(time.Time) {
+			if err != nil {
+				w.log.Warn("Removing a dead container failed", "container", a.ID, "err", err)
+			}
+			r := w.o.record(a.Container)
+			for i, id := range r.Older {
+				if id == a.ID {
+					r.Older = append(r.Older[:i:i], r.Older[i+1:]...)
+					break
+				}
+			}
+		}
+	}
+}
+
+// teardown undoes everything; each part is idempotent, so a crash or an error in the middle is repaired by
+// doing it all again.
+func (w *Worker) teardown(a Action) carry {
+	last := w.o.Attempt
+	return func(ctx context.Context, pod *corev1.Pod) func(time.Time) {
+		err := w.clean(ctx, pod, last, a.Records)
+		return func(now time.Time) {
+			if err != nil {
+				w.log.Warn("Cleaning up after a pod failed; it will be retried", "err", err)
+				w.o.Teardown.fail(now, err)
+				return
+			}
+			w.o.Teardown = Step{}
+			w.o.TornDown, w.o.Removed = true, a.Records
+			w.o.NetNS = ""
+			w.o.Network, w.o.Volumes, w.o.Sandbox = Step{}, Step{}, Step{}
+			w.quit()
+		}
+	}
+}
+
+func (w *Worker) clean(ctx context.Context, pod *corev1.Pod, last int, records bool) error {
+	var errs []error
+	for i := 0; i <= last; i++ {
+		id := sandboxID(pod, i)
+		errs = append(errs, w.cfg.Runtime.StopSandbox(ctx, id))
+		if records {
+			errs = append(errs, w.cfg.Runtime.RemoveSandbox(ctx, id))
+		}
+		if !pod.Spec.HostNetwork {
+			errs = append(errs, w.cfg.Network.Detach(ctx, id))
+		}
+	}
+	errs = append(errs, w.cfg.Volumes.Unmount(ctx, pod.UID))
+	if err := errors.Join(errs...); err != nil || !records {
+		return err
+	}
+	return errors.Join(os.RemoveAll(w.podDir(pod)), os.RemoveAll(w.logDir(pod)))
+}
+
+func (w *Worker) podDir(pod *corev1.Pod) string {
+	return filepath.Join(w.cfg.PodsDir, string(pod.UID))
+}
+
+// logDir is where kubectl logs and log collectors find the pod's logs.
+func (w *Worker) logDir(pod *corev1.Pod) string { return LogDir(w.cfg.LogsDir, pod) }
+
+// LogDir returns the directory of a pod's logs under root.
+func LogDir(root string, pod *corev1.Pod) string {
+	return filepath.Join(root, fmt.Sprintf("%s_%s_%s", pod.Namespace, pod.Name, pod.UID))
+}
+
+// stopContext is shared by the stops under way, so that all can be cut short at once.
+func (w *Worker) stopContext(ctx context.Context) context.Context {
+	if w.stopping == nil || w.stopping.Err() != nil {
+		w.stopping, w.stops = context.WithCancel(ctx)
+	}
+	return w.stopping
+}

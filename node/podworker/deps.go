@@ -1,0 +1,65 @@
+package podworker
+
+import (
+	"context"
+	"net/netip"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"clipper/api"
+	"clipper/node/network"
+	"clipper/node/runtime"
+)
+
+// Volumes makes a pod's volumes available on the node. Package node/volume is the built-in way.
+type Volumes interface {
+	// Mount sets up every volume of the pod, again without harm. Its error may join several, one per
+	// volume, worded for a FailedMount event.
+	Mount(ctx context.Context, pod *corev1.Pod) error
+	// Unmount undoes Mount, also after a crash in the middle of it.
+	Unmount(ctx context.Context, pod types.UID) error
+	// Path returns where a volume is on the host, with m's subPath (already expanded) safely resolved.
+	Path(ctx context.Context, pod *corev1.Pod, container string, m *corev1.VolumeMount, subPath string) (string, error)
+	// Groups returns the supplemental groups that the pod's volumes demand.
+	Groups(pod *corev1.Pod) []int64
+}
+
+// Objects reads what pods refer to. Errors are upstream's API errors.
+type Objects interface {
+	ConfigMap(ctx context.Context, namespace, name string) (*corev1.ConfigMap, error)
+	Secret(ctx context.Context, namespace, name string) (*corev1.Secret, error)
+	Services(namespace string) []*corev1.Service
+}
+
+// A Recorder takes events.
+type Recorder interface {
+	EventAt(ref corev1.ObjectReference, eventType, reason, format string, args ...any)
+}
+
+// Config is what all workers of a node share. All fields are required unless said otherwise.
+type Config struct {
+	Client   api.Client
+	Runtime  runtime.Runtime
+	Images   runtime.Images
+	Network  network.Network
+	Volumes  Volumes
+	Objects  Objects
+	Recorder Recorder
+
+	NodeName string
+	NodeIPs  []netip.Addr // primary first
+	// Allocatable is what downward-API limits default to.
+	Allocatable func() corev1.ResourceList
+	Memory      int64  // of the node, bytes
+	PodsDir     string // one directory per pod, by UID
+	LogsDir     string // the root of the pods' logs
+	CgroupRoot  string
+
+	ClusterDNS    []netip.Addr // may be empty: pods then use the node's resolver
+	ClusterDomain string
+	ResolvConf    string // the node's resolver file
+
+	// Credentials returns what to offer a registry for an image, from the pod's pull secrets. Optional.
+	Credentials func(ctx context.Context, pod *corev1.Pod, image string) []runtime.PullAuth
+}

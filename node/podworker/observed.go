@@ -1,0 +1,204 @@
+package podworker
+
+import (
+	"net/netip"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"clipper/node/runtime"
+)
+
+// Observed is everything the worker knows about a pod besides its spec: what the runtime, the network and
+// the volumes have said so far, and what is under way. Only the worker's own goroutine touches it.
+type Observed struct {
+	StartTime time.Time // when the node took the pod
+
+	Network Step // attached
+	IPs     []netip.Addr
+	NetNS   string
+	Volumes Step // every volume is mounted
+	Sandbox Step // Done: it runs
+	Attempt int  // number of the current sandbox
+
+	// Stale lists earlier sandboxes of the pod that still have to be stopped and removed.
+	Stale []string
+
+	Containers map[string]*Record // by container name, of all three kinds
+
+	// Verdict ends the pod from the node's side: rejected, evicted, deadline exceeded.
+	Verdict *Verdict
+	// Gone: the pod is no longer in the API, so there is nothing left to report to.
+	Gone bool
+
+	KillSince time.Time // when termination began; zero before
+	TornDown  bool      // processes, network and volumes are gone
+	Removed   bool      // the runtime's records and the pod's files are gone too
+	Deleted   bool      // the API object has been deleted by us
+	Reported  bool      // the API has the final status
+	Teardown  Step      // retry state of the clean-up
+	Delete    Step      // retry state of the deletion from the API
+
+	Busy map[string]bool // keys of the actions under way
+}
+
+// A Step is the progress of one thing a pod needs.
+type Step struct {
+	Done    bool
+	RetryAt time.Time     // after a failure: not before
+	Delay   time.Duration // the last pause
+	Err     string        // the last failure
+}
+
+// Limits of the pause between attempts at a failed step. Upstream waits 0.5 s to about 2 min for volumes.
+const (
+	minStepDelay = 500 * time.Millisecond
+	maxStepDelay = 2*time.Minute + 2*time.Second
+)
+
+// fail records a failure at now and doubles the pause.
+func (s *Step) fail(now time.Time, err error) {
+	s.Done = false
+	s.Delay = min(max(2*s.Delay, minStepDelay), maxStepDelay)
+	s.RetryAt = now.Add(s.Delay)
+	s.Err = err.Error()
+}
+
+// succeed marks the step done and forgets failures.
+func (s *Step) succeed() { *s = Step{Done: true} }
+
+// A Verdict is a final phase with its reason.
+type Verdict struct {
+	Phase           corev1.PodPhase
+	Reason, Message string
+	Condition       *corev1.PodCondition // an additional condition, DisruptionTarget
+	Grace           *time.Duration       // overrides the pod's termination grace period
+}
+
+// A Record is what is known about one container of the pod.
+type Record struct {
+	Current  *runtime.ContainerStatus // newest attempt, nil before the first
+	Previous *runtime.ContainerStatus // the attempt before
+	Message  map[string]string        // termination messages by container ID
+	Older    []string                 // IDs of attempts before Previous, to be removed
+
+	Restarts int // restart count last reported in the API; the runtime may have lost its records
+	ran      bool
+
+	Image   ImageState
+	Failure *Failure  // why the last attempt to start failed; cleared by the next
+	RetryAt time.Time // after a Failure that left no container: not before
+	Backoff Backoff   // after containers that ended
+
+	// Probe results belong to the container of ID ProbedID; those of another are stale.
+	ProbedID  string
+	Startup   bool
+	Ready     bool
+	Unhealthy string // why the container must be killed: a liveness or startup probe or a hook failed
+
+	// Hook: the postStart hook of Current has not ended yet.
+	Hook bool
+}
+
+// ImageState is the progress of a container's image towards its next start.
+type ImageState struct {
+	Ready   bool
+	Ref     string // what to start: the image's reference or ID
+	Failure *Failure
+	Backoff Backoff
+	Since   time.Time // of Failure
+}
+
+// A Failure is a waiting reason with its message.
+type Failure struct{ Reason, Message string }
+
+// running reports whether the container's process lives.
+func (r *Record) running() bool {
+	return r.Current != nil && r.Current.State != runtime.Exited
+}
+
+func (r *Record) exited() bool { return r.Current != nil && r.Current.State == runtime.Exited }
+
+// hasRun reports whether the container has ever been started, also before the runtime lost its record.
+func (r *Record) hasRun() bool { return r.Current != nil || r.ran }
+
+// started reports whether a running container has passed its start-up: hook and startup probe.
+func (r *Record) started(c *corev1.Container) bool {
+	if r.Current == nil || r.Current.State != runtime.Running || r.Hook {
+		return false
+	}
+	return c.StartupProbe == nil || (r.Startup && r.ProbedID == r.Current.ID)
+}
+
+// ready reports whether a container counts as ready to serve.
+func (r *Record) ready(c *corev1.Container) bool {
+	if !r.started(c) {
+		return false
+	}
+	return c.ReadinessProbe == nil || (r.Ready && r.ProbedID == r.Current.ID)
+}
+
+// nextAttempt returns the restart count of the next container.
+func (r *Record) nextAttempt() int {
+	if r.Current != nil {
+		return r.Current.Attempt + 1
+	}
+	if r.ran {
+		return r.Restarts + 1
+	}
+	return 0
+}
+
+// restartCount returns what status reports.
+func (r *Record) restartCount() int {
+	if r.Current != nil {
+		return max(r.Current.Attempt, r.Restarts)
+	}
+	return r.Restarts
+}
+
+// observe takes a newer picture of a container into the record. Pictures of one ID come in order.
+func (r *Record) observe(s runtime.ContainerStatus) {
+	switch {
+	case r.Current == nil:
+		r.Current = &s
+	case r.Current.ID == s.ID:
+		if r.Current.State > s.State {
+			return // an answer that was overtaken
+		}
+		r.Current = &s
+	case s.Attempt > r.Current.Attempt:
+		if r.Previous != nil {
+			r.Older = append(r.Older, r.Previous.ID)
+			delete(r.Message, r.Previous.ID)
+		}
+		r.Previous, r.Current = r.Current, &s
+	case r.Previous == nil || r.Previous.ID == s.ID:
+		r.Previous = &s
+	case s.Attempt > r.Previous.Attempt:
+		r.Older = append(r.Older, r.Previous.ID)
+		r.Previous = &s
+	default:
+		r.Older = append(r.Older, s.ID)
+	}
+}
+
+// record returns the record of a container, making it if need be.
+func (o *Observed) record(name string) *Record {
+	r := o.Containers[name]
+	if r == nil {
+		r = &Record{}
+		o.Containers[name] = r
+	}
+	return r
+}
+
+// anyRunning reports whether any container's process lives.
+func (o *Observed) anyRunning() bool {
+	for _, r := range o.Containers {
+		if r.running() {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,319 @@
+// Package podworker brings one pod to life on a node, keeps it as its spec says, and takes it down without
+// leaving anything behind. Each pod has a Worker, a goroutine that sleeps until something happens: the API
+// object changed, a container exited, a probe changed its mind, a pause is over.
+//
+// What to do is decided by plan, a pure function of the pod, what has been observed and the time; what to
+// report by status, equally pure. The worker carries actions out, several at a time where they do not
+// depend on each other, and feeds their results back as observations. Nothing is remembered on disk: the
+// API, the runtime's records and the kernel are enough to carry on after a crash of the agent.
+//
+// Behaviour, reasons and messages are those of a v1.36 kubelet as a client of the API sees them.
+package podworker
+
+import (
+	"fmt"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+)
+
+// A Plan is what to do now, and when to look again at the latest (zero: when something happens).
+type Plan struct {
+	Actions []Action
+	Wake    time.Time
+}
+
+type planner struct {
+	pod *corev1.Pod
+	o   *Observed
+	now time.Time
+	out Plan
+}
+
+// plan decides what the pod needs at the time now. It changes neither argument.
+func plan(pod *corev1.Pod, o *Observed, now time.Time) Plan {
+	p := planner{pod: pod, o: o, now: now}
+	switch {
+	case o.Verdict != nil || pod.DeletionTimestamp != nil || o.Gone:
+		p.terminate()
+	case finished(pod, o):
+		p.windDown()
+	default:
+		p.run()
+	}
+	return p.out
+}
+
+func (p *planner) add(a Action) {
+	if !p.o.Busy[a.Key()] {
+		p.out.Actions = append(p.out.Actions, a)
+	}
+}
+
+// wakeAt asks to be run again at t.
+func (p *planner) wakeAt(t time.Time) {
+	if p.out.Wake.IsZero() || t.Before(p.out.Wake) {
+		p.out.Wake = t
+	}
+}
+
+// due reports whether a step has to be taken now; a failed one waits for its pause.
+func (p *planner) due(s Step) bool {
+	if s.Done {
+		return false
+	}
+	if p.now.Before(s.RetryAt) {
+		p.wakeAt(s.RetryAt)
+		return false
+	}
+	return true
+}
+
+// run moves a living pod forward: deadline, then sandbox, then containers.
+func (p *planner) run() {
+	if p.pastDeadline() {
+		p.add(Action{Op: Fail, Reason: "DeadlineExceeded",
+			Message: "Pod was active on the node longer than the specified deadline"})
+		return
+	}
+	for _, id := range p.o.Stale {
+		p.add(Action{Op: DropStale, ID: id})
+	}
+	p.dropOldRecords()
+	if p.due(p.o.Volumes) {
+		p.add(Action{Op: Mount})
+	}
+	p.sandbox()
+	p.containers()
+}
+
+// pastDeadline reports whether activeDeadlineSeconds have passed since the node took the pod.
+func (p *planner) pastDeadline() bool {
+	seconds := p.pod.Spec.ActiveDeadlineSeconds
+	if seconds == nil || p.o.StartTime.IsZero() {
+		return false
+	}
+	end := p.o.StartTime.Add(time.Duration(*seconds) * time.Second)
+	if p.now.Before(end) {
+		p.wakeAt(end)
+		return false
+	}
+	return true
+}
+
+// sandbox attaches the pod to the network, then runs its sandbox. Attaching is repeated for a sandbox that
+// was found running: it is idempotent, and says which addresses the pod has.
+func (p *planner) sandbox() {
+	if !p.pod.Spec.HostNetwork && !p.o.Network.Done {
+		if p.due(p.o.Network) {
+			p.add(Action{Op: Attach, Attempt: p.o.Attempt})
+		}
+		return
+	}
+	if p.due(p.o.Sandbox) {
+		p.add(Action{Op: RunSandbox, Attempt: p.o.Attempt})
+	}
+}
+
+// dropOldRecords keeps the current and one dead container per name, for logs --previous.
+func (p *planner) dropOldRecords() {
+	for i := range p.pod.Spec.Containers {
+		p.dropOlder(p.pod.Spec.Containers[i].Name)
+	}
+	for i := range p.pod.Spec.InitContainers {
+		p.dropOlder(p.pod.Spec.InitContainers[i].Name)
+	}
+}
+
+func (p *planner) dropOlder(name string) {
+	if r := p.o.Containers[name]; r != nil {
+		for _, id := range r.Older {
+			p.add(Action{Op: Remove, Container: name, ID: id})
+		}
+	}
+}
+
+// containers starts, restarts and kills containers in the order init containers prescribe.
+func (p *planner) containers() {
+	initialized := hasInitialized(p.pod, p.o)
+	for i := range p.pod.Spec.InitContainers {
+		c := &p.pod.Spec.InitContainers[i]
+		r := p.rec(c.Name)
+		if isSidecar(c) {
+			p.keep(c, r)
+			if !initialized && !r.started(c) {
+				return // the next one waits until this one is up
+			}
+			continue
+		}
+		if initialized || (r.exited() && r.Current.ExitCode == 0) {
+			continue
+		}
+		p.keep(c, r)
+		return
+	}
+	for i := range p.pod.Spec.Containers {
+		c := &p.pod.Spec.Containers[i]
+		p.keep(c, p.rec(c.Name))
+	}
+	for i := range p.pod.Spec.EphemeralContainers {
+		c := (*corev1.Container)(&p.pod.Spec.EphemeralContainers[i].EphemeralContainerCommon)
+		if r := p.rec(c.Name); !r.hasRun() {
+			p.start(c, r)
+		}
+	}
+}
+
+// rec returns the record of a container for reading.
+func (p *planner) rec(name string) *Record {
+	if r := p.o.Containers[name]; r != nil {
+		return r
+	}
+	return &Record{}
+}
+
+// keep holds one container to its spec.
+func (p *planner) keep(c *corev1.Container, r *Record) {
+	switch {
+	case p.o.Busy[Action{Op: Start, Container: c.Name}.Key()]:
+	case r.running():
+		p.keepRunning(c, r)
+	case r.exited() && !shouldRestart(p.pod, c, r.Current.ExitCode):
+	case r.exited():
+		at := r.Backoff.until(r.Current.FinishedAt)
+		if p.now.Before(at) {
+			p.wakeAt(at)
+			return
+		}
+		p.start(c, r)
+	default:
+		p.start(c, r)
+	}
+}
+
+func (p *planner) keepRunning(c *corev1.Container, r *Record) {
+	stop := Action{Op: Stop, Container: c.Name, ID: r.Current.ID, Grace: graceFor(p.pod, c, r.Unhealthy)}
+	switch {
+	case r.Unhealthy != "":
+		stop.Message = r.Unhealthy
+		p.add(stop)
+	case r.Current.Image != c.Image:
+		stop.Message = fmt.Sprintf("Container %s definition changed, will be restarted", c.Name)
+		p.add(stop)
+	}
+}
+
+// start makes sure of the image, then starts the container once sandbox and volumes are there.
+func (p *planner) start(c *corev1.Container, r *Record) {
+	if p.o.Busy[Action{Op: Start, Container: c.Name}.Key()] {
+		return
+	}
+	if p.now.Before(r.RetryAt) {
+		p.wakeAt(r.RetryAt)
+		return
+	}
+	if !r.Image.Ready {
+		p.pull(c, r)
+		return
+	}
+	if p.o.Sandbox.Done && p.o.Volumes.Done {
+		p.add(Action{Op: Start, Container: c.Name, Attempt: r.nextAttempt()})
+	}
+}
+
+// showBackoff is how long a failed pull is reported as such before the report says that it is backing off.
+const showBackoff = 2 * time.Second
+
+func (p *planner) pull(c *corev1.Container, r *Record) {
+	if r.Image.Failure != nil {
+		if at := r.Image.Backoff.until(r.Image.Since); p.now.Before(at) {
+			p.wakeAt(at)
+			if show := r.Image.Since.Add(showBackoff); p.now.Before(show) {
+				p.wakeAt(show)
+			}
+			return
+		}
+	}
+	p.add(Action{Op: Pull, Container: c.Name})
+}
+
+// isSidecar reports whether an init container is one that runs beside the others.
+func isSidecar(c *corev1.Container) bool {
+	return c.RestartPolicy != nil && *c.RestartPolicy == corev1.ContainerRestartPolicyAlways
+}
+
+// hasInitialized reports whether any regular container has ever run: init containers never run again then.
+func hasInitialized(pod *corev1.Pod, o *Observed) bool {
+	for i := range pod.Spec.Containers {
+		if r := o.Containers[pod.Spec.Containers[i].Name]; r != nil && r.hasRun() {
+			return true
+		}
+	}
+	return false
+}
+
+// shouldRestart applies the container's own restart rules and policy, else the pod's policy.
+func shouldRestart(pod *corev1.Pod, c *corev1.Container, exitCode int) bool {
+	for _, rule := range c.RestartPolicyRules {
+		if matchesExit(rule.ExitCodes, int32(exitCode)) {
+			return rule.Action == corev1.ContainerRestartRuleActionRestart
+		}
+	}
+	policy := pod.Spec.RestartPolicy
+	if c.RestartPolicy != nil {
+		policy = corev1.RestartPolicy(*c.RestartPolicy)
+	}
+	switch policy {
+	case corev1.RestartPolicyNever:
+		return false
+	case corev1.RestartPolicyOnFailure:
+		return exitCode != 0
+	}
+	if c.RestartPolicy == nil && exitCode == 0 && isInit(pod, c.Name) {
+		return false // an init container that succeeded is done, whatever the policy
+	}
+	return true
+}
+
+func matchesExit(on *corev1.ContainerRestartRuleOnExitCodes, code int32) bool {
+	if on == nil {
+		return false
+	}
+	in := false
+	for _, v := range on.Values {
+		in = in || v == code
+	}
+	return in == (on.Operator == corev1.ContainerRestartRuleOnExitCodesOpIn)
+}
+
+func isInit(pod *corev1.Pod, name string) bool {
+	for i := range pod.Spec.InitContainers {
+		if pod.Spec.InitContainers[i].Name == name {
+			return true
+		}
+	}
+	return false
+}
+
+// finished reports whether no container will ever run again: every regular one has ended for good, or an
+// init container has failed for good.
+func finished(pod *corev1.Pod, o *Observed) bool {
+	if !hasInitialized(pod, o) {
+		for i := range pod.Spec.InitContainers {
+			c := &pod.Spec.InitContainers[i]
+			r := o.Containers[c.Name]
+			if !isSidecar(c) && r != nil && r.exited() && r.Current.ExitCode != 0 &&
+				!shouldRestart(pod, c, r.Current.ExitCode) {
+				return true
+			}
+		}
+	}
+	for i := range pod.Spec.Containers {
+		c := &pod.Spec.Containers[i]
+		r := o.Containers[c.Name]
+		if r == nil || !r.exited() || shouldRestart(pod, c, r.Current.ExitCode) {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,234 @@
+package podworker
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"clipper/image/reference"
+	"clipper/node/cgroup"
+	"clipper/node/runtime"
+)
+
+// containerSpec translates a container into what the runtime is asked for. Its errors are the user's to
+// mend: they become CreateContainerConfigError.
+func (w *Worker) containerSpec(ctx context.Context, pod *corev1.Pod, c *corev1.Container, sandbox string, attempt int, ips []netip.Addr) (runtime.Container, error) {
+	vars, err := w.environment(ctx, pod, c, ips)
+	if err != nil {
+		return runtime.Container{}, err
+	}
+	lookup := func(name string) (string, bool) { v, ok := vars.value[name]; return v, ok }
+	mounts, err := w.mounts(ctx, pod, c, attempt, lookup)
+	if err != nil {
+		return runtime.Container{}, err
+	}
+	sec, err := w.security(ctx, pod, c)
+	if err != nil {
+		return runtime.Container{}, err
+	}
+	s := runtime.Container{
+		SandboxID: sandbox, Name: c.Name, Attempt: attempt, Image: c.Image, WorkDir: c.WorkingDir,
+		Command: expandAll(c.Command, lookup), Args: expandAll(c.Args, lookup),
+		TTY: c.TTY, Stdin: c.Stdin, StdinOnce: c.StdinOnce,
+		Mounts: mounts, Security: sec,
+		LogPath:   filepath.Join(w.logDir(pod), c.Name, strconv.Itoa(attempt)+".log"),
+		Resources: cgroup.Container(pod, c, w.cfg.Memory),
+	}
+	if !pod.Spec.HostNetwork {
+		host, _ := hostname(pod, w.cfg.ClusterDomain)
+		s.Env = append(s.Env, "HOSTNAME="+host)
+	}
+	s.Env = append(s.Env, vars.list()...)
+	if c.Lifecycle != nil && c.Lifecycle.StopSignal != nil {
+		s.StopSignal = string(*c.Lifecycle.StopSignal)
+	}
+	if err := os.MkdirAll(filepath.Dir(s.LogPath), 0o755); err != nil {
+		return s, fmt.Errorf("create log directory: %w", err)
+	}
+	return s, nil
+}
+
+func expandAll(in []string, lookup func(string) (string, bool)) []string {
+	if in == nil {
+		return nil
+	}
+	out := make([]string, len(in))
+	for i, s := range in {
+		out[i] = Expand(s, lookup)
+	}
+	return out
+}
+
+// mounts lists the container's mounts: its volumes, then the files every container gets unless it mounts
+// something there itself.
+func (w *Worker) mounts(ctx context.Context, pod *corev1.Pod, c *corev1.Container, attempt int, lookup func(string) (string, bool)) ([]runtime.Mount, error) {
+	var out []runtime.Mount
+	taken := map[string]bool{}
+	for i := range c.VolumeMounts {
+		m := &c.VolumeMounts[i]
+		sub, err := subPath(m, lookup)
+		if err != nil {
+			return nil, err
+		}
+		host, err := w.cfg.Volumes.Path(ctx, pod, c.Name, m, sub)
+		if err != nil {
+			return nil, err
+		}
+		path := m.MountPath
+		if !filepath.IsAbs(path) {
+			path = "/" + path
+		}
+		taken[filepath.Clean(path)] = true
+		rm := runtime.Mount{Host: host, Container: path, ReadOnly: m.ReadOnly}
+		if m.RecursiveReadOnly != nil && *m.RecursiveReadOnly != corev1.RecursiveReadOnlyDisabled {
+			rm.RecursiveReadOnly = true
+		}
+		if m.MountPropagation != nil && *m.MountPropagation != corev1.MountPropagationNone {
+			rm.Propagation = string(*m.MountPropagation)
+		}
+		out = append(out, rm)
+	}
+	files, err := w.containerFiles(pod, c, attempt)
+	if err != nil {
+		return nil, err
+	}
+	for _, m := range files {
+		if !taken[filepath.Clean(m.Container)] {
+			out = append(out, m)
+		}
+	}
+	return out, nil
+}
+
+func subPath(m *corev1.VolumeMount, lookup func(string) (string, bool)) (string, error) {
+	if m.SubPathExpr == "" {
+		return m.SubPath, nil
+	}
+	missing := ""
+	s := Expand(m.SubPathExpr, func(name string) (string, bool) {
+		v, ok := lookup(name)
+		if !ok {
+			missing = name
+		}
+		return v, ok
+	})
+	switch {
+	case missing != "":
+		return "", fmt.Errorf("missing value for %q", missing)
+	case filepath.IsAbs(s):
+		return "", fmt.Errorf("subPath `%s` must not be an absolute path", s)
+	case slices.Contains(strings.Split(s, "/"), ".."):
+		return "", fmt.Errorf("subPath `%s` must not contain '..'", s)
+	}
+	return s, nil
+}
+
+// security merges the pod's and the container's security contexts.
+func (w *Worker) security(ctx context.Context, pod *corev1.Pod, c *corev1.Container) (runtime.Security, error) {
+	var s runtime.Security
+	psc, csc := pod.Spec.SecurityContext, c.SecurityContext
+	if psc == nil {
+		psc = &corev1.PodSecurityContext{}
+	}
+	if csc == nil {
+		csc = &corev1.SecurityContext{}
+	}
+	s.User, s.Group = or(csc.RunAsUser, psc.RunAsUser), or(csc.RunAsGroup, psc.RunAsGroup)
+	s.SupplementalGroups = append(slices.Clone(psc.SupplementalGroups), w.cfg.Volumes.Groups(pod)...)
+	if psc.FSGroup != nil {
+		s.SupplementalGroups = append(s.SupplementalGroups, *psc.FSGroup)
+	}
+	if p := psc.SupplementalGroupsPolicy; p != nil && *p == corev1.SupplementalGroupsPolicyStrict {
+		s.SupplementalStrict = true
+	}
+	s.Privileged = isTrue(csc.Privileged)
+	s.ReadOnlyRoot = isTrue(csc.ReadOnlyRootFilesystem)
+	s.NoNewPrivileges = csc.AllowPrivilegeEscalation != nil && !*csc.AllowPrivilegeEscalation
+	s.UnmaskedProc = csc.ProcMount != nil && *csc.ProcMount == corev1.UnmaskedProcMount
+	if caps := csc.Capabilities; caps != nil {
+		for _, a := range caps.Add {
+			s.AddCapabilities = append(s.AddCapabilities, strings.TrimPrefix(string(a), "CAP_"))
+		}
+		for _, d := range caps.Drop {
+			s.DropCapabilities = append(s.DropCapabilities, strings.TrimPrefix(string(d), "CAP_"))
+		}
+	}
+	s.Seccomp = w.seccomp(or(csc.SeccompProfile, psc.SeccompProfile))
+	if a := or(csc.AppArmorProfile, psc.AppArmorProfile); a != nil {
+		s.AppArmor = string(a.Type)
+		if a.LocalhostProfile != nil {
+			s.AppArmor = *a.LocalhostProfile
+		}
+	}
+	return s, w.checkNonRoot(ctx, pod, c, or(csc.RunAsNonRoot, psc.RunAsNonRoot), s.User)
+}
+
+func or[T any](a, b *T) *T {
+	if a != nil {
+		return a
+	}
+	return b
+}
+
+func (w *Worker) seccomp(p *corev1.SeccompProfile) string {
+	switch {
+	case p == nil || p.Type == corev1.SeccompProfileTypeRuntimeDefault:
+		return "RuntimeDefault"
+	case p.Type == corev1.SeccompProfileTypeLocalhost && p.LocalhostProfile != nil:
+		return filepath.Join(filepath.Dir(w.cfg.PodsDir), "seccomp", filepath.Clean("/"+*p.LocalhostProfile))
+	}
+	return "Unconfined"
+}
+
+// checkNonRoot enforces runAsNonRoot against the user that the container would really get.
+func (w *Worker) checkNonRoot(ctx context.Context, pod *corev1.Pod, c *corev1.Container, nonRoot *bool, user *int64) error {
+	if !isTrue(nonRoot) {
+		return nil
+	}
+	where := fmt.Sprintf("(pod: %q, container: %s)", fullName(pod), c.Name)
+	if user != nil {
+		if *user == 0 {
+			return fmt.Errorf("container's runAsUser breaks non-root policy %s", where)
+		}
+		return nil
+	}
+	name, err := defaultTag(c.Image)
+	if err != nil {
+		return err
+	}
+	img, err := w.cfg.Images.ImageStatus(ctx, name)
+	if err != nil {
+		return err
+	}
+	u, _, _ := strings.Cut(img.User, ":")
+	if u == "" {
+		return fmt.Errorf("container has runAsNonRoot and image will run as root %s", where)
+	}
+	uid, err := strconv.ParseInt(u, 10, 64)
+	switch {
+	case err != nil:
+		return fmt.Errorf("container has runAsNonRoot and image has non-numeric user (%s), cannot verify user is non-root %s", u, where)
+	case uid == 0:
+		return fmt.Errorf("container has runAsNonRoot and image will run as root %s", where)
+	}
+	return nil
+}
+
+// defaultTag adds :latest to an image name without tag or digest, and refuses what is no image name.
+func defaultTag(image string) (string, error) {
+	if _, err := reference.Parse(image); err != nil {
+		return "", fmt.Errorf("couldn't parse image name %q: %w", image, err)
+	}
+	last := image[strings.LastIndexByte(image, '/')+1:]
+	if strings.ContainsAny(last, ":@") {
+		return image, nil
+	}
+	return image + ":latest", nil
+}

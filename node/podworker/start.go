@@ -1,0 +1,285 @@
+package podworker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+
+	"clipper/node/probe"
+	"clipper/node/runtime"
+)
+
+// configRetry is the pause after a container could not even be created: what it refers to may appear.
+const configRetry = 10 * time.Second
+
+// findContainer returns a container of any kind by name.
+func findContainer(pod *corev1.Pod, name string) *corev1.Container {
+	for _, cs := range [][]corev1.Container{pod.Spec.Containers, pod.Spec.InitContainers} {
+		for i := range cs {
+			if cs[i].Name == name {
+				return &cs[i]
+			}
+		}
+	}
+	for i := range pod.Spec.EphemeralContainers {
+		if pod.Spec.EphemeralContainers[i].Name == name {
+			return (*corev1.Container)(&pod.Spec.EphemeralContainers[i].EphemeralContainerCommon)
+		}
+	}
+	return nil
+}
+
+func (w *Worker) start(a Action) carry {
+	r := w.o.record(a.Container)
+	if r.exited() {
+		r.Backoff.raise(r.Current.FinishedAt, time.Now())
+	}
+	c := findContainer(w.pod, a.Container)
+	r.Hook = c.Lifecycle != nil && c.Lifecycle.PostStart != nil
+	ips, sandbox := w.o.IPs, sandboxID(w.pod, w.o.Attempt)
+	return func(ctx context.Context, pod *corev1.Pod) func(time.Time) {
+		id, fail, hook := w.startContainer(ctx, pod, c, sandbox, a.Attempt, ips)
+		var s runtime.ContainerStatus
+		var err error
+		if id != "" {
+			s, err = w.cfg.Runtime.Status(context.WithoutCancel(ctx), id)
+		}
+		return func(now time.Time) {
+			w.started(ctx, c.Name, id, s, err, fail, hook, now)
+		}
+	}
+}
+
+// started takes the result of a start: fail if there is no running container, hook if its postStart hook
+// failed.
+func (w *Worker) started(ctx context.Context, name, id string, s runtime.ContainerStatus, statusErr error, fail *Failure, hook error, now time.Time) {
+	r := w.o.record(name)
+	r.Hook, r.Image, r.Failure = false, ImageState{Backoff: r.Image.Backoff}, nil
+	if id != "" && statusErr == nil {
+		r.Unhealthy = ""
+		w.observe(s)
+	}
+	switch {
+	case fail != nil && ctx.Err() == nil:
+		r.Failure = fail
+		r.RetryAt = now.Add(configRetry)
+	case hook != nil && ctx.Err() == nil:
+		r.Unhealthy = "FailedPostStartHook"
+	}
+}
+
+// startContainer creates and starts a container and runs its hook. id is set once the container exists.
+func (w *Worker) startContainer(ctx context.Context, pod *corev1.Pod, c *corev1.Container, sandbox string, attempt int, ips []netip.Addr) (id string, fail *Failure, hook error) {
+	spec, err := w.containerSpec(ctx, pod, c, sandbox, attempt, ips)
+	if err != nil {
+		w.failed(ctx, c.Name, "Error: %v", err)
+		return "", &Failure{Reason: "CreateContainerConfigError", Message: err.Error()}, nil
+	}
+	id, err = w.cfg.Runtime.CreateContainer(ctx, spec)
+	if err != nil {
+		w.failed(ctx, c.Name, "Error: %v", err)
+		return "", &Failure{Reason: "CreateContainerError", Message: err.Error()}, nil
+	}
+	w.event(c.Name, corev1.EventTypeNormal, "Created", "Container created")
+	if err := w.cfg.Runtime.StartContainer(ctx, id); err != nil {
+		w.failed(ctx, c.Name, "Error: %v", err)
+		return id, &Failure{Reason: "RunContainerError", Message: err.Error()}, nil
+	}
+	w.event(c.Name, corev1.EventTypeNormal, "Started", "Container started")
+	if c.Lifecycle != nil && c.Lifecycle.PostStart != nil {
+		if err := w.hook(ctx, c, id, c.Lifecycle.PostStart, ips); err != nil && ctx.Err() == nil {
+			w.event(c.Name, corev1.EventTypeWarning, "FailedPostStartHook", "PostStartHook failed")
+			return id, nil, err
+		}
+	}
+	return id, nil, nil
+}
+
+func (w *Worker) failed(ctx context.Context, container, format string, args ...any) {
+	if ctx.Err() == nil {
+		w.event(container, corev1.EventTypeWarning, "Failed", format, args...)
+	}
+}
+
+// hook runs a lifecycle handler.
+func (w *Worker) hook(ctx context.Context, c *corev1.Container, id string, h *corev1.LifecycleHandler, ips []netip.Addr) error {
+	switch {
+	case h.Exec != nil:
+		code, out, err := w.exec(ctx, id, h.Exec.Command, 10<<10)
+		if err == nil && code != 0 {
+			err = fmt.Errorf("command %q exited with %d: %s", strings.Join(h.Exec.Command, " "), code, out)
+		}
+		return err
+	case h.HTTPGet != nil:
+		req, err := probe.NewRequest(ctx, h.HTTPGet, probe.Target{PodIP: w.podIP(ips), Container: c}, "lifecycle")
+		if err != nil {
+			return err
+		}
+		_, _, err = probe.Do(req, time.Minute)
+		return err
+	case h.Sleep != nil:
+		t := time.NewTimer(time.Duration(h.Sleep.Seconds) * time.Second)
+		defer t.Stop()
+		select {
+		case <-t.C:
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return errors.New("invalid handler: none of exec, httpGet, sleep")
+}
+
+// exec runs a command in a container and returns its exit code and up to limit bytes of output.
+func (w *Worker) exec(ctx context.Context, id string, command []string, limit int) (int, string, error) {
+	buf := &head{limit: limit}
+	code, err := w.cfg.Runtime.Exec(ctx, id, runtime.Exec{Command: command, Stdout: buf, Stderr: buf})
+	return code, buf.String(), err
+}
+
+func (w *Worker) pull(a Action) carry {
+	c := findContainer(w.pod, a.Container)
+	return func(ctx context.Context, pod *corev1.Pod) func(time.Time) {
+		ref, fail := w.ensureImage(ctx, pod, c)
+		return func(now time.Time) {
+			s := &w.o.record(c.Name).Image
+			switch {
+			case fail == nil:
+				s.Ready, s.Ref, s.Failure = true, ref, nil
+			case ctx.Err() == nil:
+				s.Backoff.raise(s.Since, now)
+				s.Failure, s.Since = fail, now
+				w.failed(ctx, c.Name, "Error: %s", fail.Reason)
+			}
+		}
+	}
+}
+
+// ensureImage makes the image present as the pull policy says.
+func (w *Worker) ensureImage(ctx context.Context, pod *corev1.Pod, c *corev1.Container) (ref string, fail *Failure) {
+	name, err := defaultTag(c.Image)
+	if err != nil {
+		msg := fmt.Sprintf("Failed to apply default image tag %q: %v", c.Image, err)
+		w.event(c.Name, corev1.EventTypeWarning, "InspectFailed", "%s", msg)
+		return "", &Failure{"InvalidImageName", msg}
+	}
+	img, err := w.cfg.Images.ImageStatus(ctx, name)
+	present := err == nil
+	switch {
+	case err != nil && !errors.Is(err, runtime.ErrNotFound):
+		msg := fmt.Sprintf("Failed to inspect image %q: %v", c.Image, err)
+		w.event(c.Name, corev1.EventTypeWarning, "InspectFailed", "%s", msg)
+		return "", &Failure{"ImageInspectError", msg}
+	case present && c.ImagePullPolicy != corev1.PullAlways:
+		w.event(c.Name, corev1.EventTypeNormal, "Pulled",
+			"Container image %q already present on machine and can be accessed by the pod", c.Image)
+		return img.ID, nil
+	case c.ImagePullPolicy == corev1.PullNever:
+		msg := fmt.Sprintf("Container image %q is not present with pull policy of Never", c.Image)
+		w.event(c.Name, corev1.EventTypeWarning, "ErrImageNeverPull", "%s", msg)
+		return "", &Failure{"ErrImageNeverPull", msg}
+	}
+	w.event(c.Name, corev1.EventTypeNormal, "Pulling", "Pulling image %q", c.Image)
+	began := time.Now()
+	var auth []runtime.PullAuth
+	if w.cfg.Credentials != nil {
+		auth = w.cfg.Credentials(ctx, pod, name)
+	}
+	if img, err = w.cfg.Images.PullImage(ctx, name, auth); err != nil {
+		w.failed(ctx, c.Name, "Failed to pull image %q: %v", c.Image, err)
+		return "", &Failure{"ErrImagePull", err.Error()}
+	}
+	took := time.Since(began).Truncate(time.Millisecond)
+	w.event(c.Name, corev1.EventTypeNormal, "Pulled",
+		"Successfully pulled image %q in %v (%v including waiting). Image size: %v bytes.", c.Image, took, took, img.Size)
+	return img.ID, nil
+}
+
+func (w *Worker) stop(a Action) carry {
+	c := findContainer(w.pod, a.Container)
+	ips := w.o.IPs
+	told := w.told["stop"] == a.ID
+	w.told["stop"] = a.ID
+	skipHook := w.told["prestop:"+a.Container] == a.ID
+	w.told["prestop:"+a.Container] = a.ID
+	return func(ctx context.Context, pod *corev1.Pod) func(time.Time) {
+		if !told {
+			w.event(a.Container, corev1.EventTypeNormal, "Killing", "%s", a.Message)
+		}
+		grace := a.Grace
+		if c != nil && c.Lifecycle != nil && c.Lifecycle.PreStop != nil && grace > 0 && !skipHook {
+			grace = w.preStop(ctx, c, a.ID, grace, ips)
+		}
+		err := w.cfg.Runtime.StopContainer(ctx, a.ID, grace)
+		s, statusErr := w.cfg.Runtime.Status(context.WithoutCancel(ctx), a.ID)
+		return func(now time.Time) {
+			w.o.record(a.Container).Unhealthy = ""
+			if statusErr == nil {
+				w.observe(s)
+			}
+			switch {
+			case errors.Is(statusErr, runtime.ErrNotFound):
+				w.forget(a.Container, a.ID)
+			case err != nil && ctx.Err() == nil:
+				w.log.Warn("Stopping a container failed; it will be retried", "container", a.Container, "err", err)
+			}
+		}
+	}
+}
+
+// preStop runs the hook within the grace period and returns what is left of it.
+func (w *Worker) preStop(ctx context.Context, c *corev1.Container, id string, grace time.Duration, ips []netip.Addr) time.Duration {
+	began := time.Now()
+	hctx, cancel := context.WithTimeout(ctx, grace)
+	defer cancel()
+	err := w.hook(hctx, c, id, c.Lifecycle.PreStop, ips)
+	if err != nil && hctx.Err() == nil {
+		w.event(c.Name, corev1.EventTypeWarning, "FailedPreStopHook", "PreStopHook failed")
+	}
+	return max(grace-time.Since(began), minimumGrace)
+}
+
+// forget drops a container that the runtime no longer knows: it must not be waited for.
+func (w *Worker) forget(name, id string) {
+	if r := w.o.record(name); r.Current != nil && r.Current.ID == id {
+		s := *r.Current
+		s.State, s.ExitCode, s.FinishedAt = runtime.Exited, 137, time.Now()
+		s.Reason, s.Message = "ContainerStatusUnknown", "The container could not be located when the pod was terminated"
+		r.Current = &s
+	}
+}
+
+// head keeps the first limit bytes written to it.
+type head struct {
+	limit int
+	b     strings.Builder
+}
+
+func (h *head) Write(p []byte) (int, error) {
+	if room := h.limit - h.b.Len(); room > 0 {
+		h.b.Write(p[:min(room, len(p))])
+	}
+	return len(p), nil
+}
+
+func (h *head) String() string { return h.b.String() }
+
+// objectError turns the API's not-found error into the wording that pods' statuses carry.
+func objectError(kind, name string, err error) error {
+	if apierrors.IsNotFound(err) {
+		return fmt.Errorf("%s %q not found", kind, name)
+	}
+	return err
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
+}

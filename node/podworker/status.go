@@ -1,0 +1,298 @@
+package podworker
+
+import (
+	"cmp"
+	"fmt"
+	"net/netip"
+	"slices"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"clipper/node/runtime"
+)
+
+// idScheme prefixes container IDs in the API, as containerd:// does elsewhere.
+const idScheme = "clipper://"
+
+// status derives what to report from what is observed. It starts from the status in the API, keeps what
+// others own (conditions of readiness gates and schedulers) and changes neither argument.
+func status(pod *corev1.Pod, o *Observed, hostIPs []netip.Addr, now time.Time) corev1.PodStatus {
+	s := corev1.PodStatus{
+		ObservedGeneration:          pod.Generation,
+		QOSClass:                    pod.Status.QOSClass,
+		NominatedNodeName:           pod.Status.NominatedNodeName,
+		Resize:                      pod.Status.Resize,
+		ResourceClaimStatuses:       pod.Status.ResourceClaimStatuses,
+		ExtendedResourceClaimStatus: pod.Status.ExtendedResourceClaimStatus,
+	}
+	if !o.StartTime.IsZero() {
+		t := metav1.NewTime(o.StartTime).Rfc3339Copy()
+		s.StartTime = &t
+	}
+	r := reporter{pod: pod, o: o, now: now, initialized: hasInitialized(pod, o)}
+	s.InitContainerStatuses = r.statuses(pod.Spec.InitContainers, true)
+	s.ContainerStatuses = r.statuses(pod.Spec.Containers, false)
+	slices.SortStableFunc(s.ContainerStatuses, func(a, b corev1.ContainerStatus) int { return cmp.Compare(a.Name, b.Name) })
+	s.EphemeralContainerStatuses = r.ephemeral()
+	s.Phase, s.Reason, s.Message = r.phase(s.InitContainerStatuses, s.ContainerStatuses)
+	setAddresses(&s, pod, o, hostIPs)
+	s.Conditions = r.conditions(&s)
+	return s
+}
+
+func setAddresses(s *corev1.PodStatus, pod *corev1.Pod, o *Observed, hostIPs []netip.Addr) {
+	for i, ip := range hostIPs {
+		if i == 0 {
+			s.HostIP = ip.String()
+		}
+		s.HostIPs = append(s.HostIPs, corev1.HostIP{IP: ip.String()})
+	}
+	ips := o.IPs
+	if pod.Spec.HostNetwork && o.Sandbox.Done {
+		ips = hostIPs
+	}
+	for i, ip := range ips {
+		if i == 0 {
+			s.PodIP = ip.String()
+		}
+		s.PodIPs = append(s.PodIPs, corev1.PodIP{IP: ip.String()})
+	}
+	if len(ips) == 0 { // an address once reported stays: endpoints and users may still look at it
+		s.PodIP, s.PodIPs = pod.Status.PodIP, pod.Status.PodIPs
+	}
+}
+
+type reporter struct {
+	pod         *corev1.Pod
+	o           *Observed
+	now         time.Time
+	initialized bool
+}
+
+func (r *reporter) statuses(cs []corev1.Container, init bool) []corev1.ContainerStatus {
+	if len(cs) == 0 {
+		return nil
+	}
+	out := make([]corev1.ContainerStatus, 0, len(cs))
+	for i := range cs {
+		out = append(out, r.container(&cs[i], init))
+	}
+	return out
+}
+
+func (r *reporter) ephemeral() []corev1.ContainerStatus {
+	var out []corev1.ContainerStatus
+	for i := range r.pod.Spec.EphemeralContainers {
+		c := (*corev1.Container)(&r.pod.Spec.EphemeralContainers[i].EphemeralContainerCommon)
+		st := r.container(c, false)
+		st.Ready, st.Started = false, nil
+		out = append(out, st)
+	}
+	return out
+}
+
+func (r *reporter) container(c *corev1.Container, init bool) corev1.ContainerStatus {
+	rec := r.o.Containers[c.Name]
+	if rec == nil {
+		rec = &Record{}
+	}
+	no := false
+	st := corev1.ContainerStatus{
+		Name: c.Name, Image: c.Image, RestartCount: int32(rec.restartCount()), Started: &no,
+	}
+	if rec.Current == nil {
+		if was := r.reported(c.Name); was != nil && was.ContainerID != "" && r.over() {
+			// The runtime's record is gone (a reboot, a cleaned disk); what was reported is all there is.
+			old := *was
+			old.Ready, old.Started = init && old.Ready, &no
+			return old
+		}
+	}
+	if cur := rec.Current; cur != nil {
+		if cur.Image != "" {
+			st.Image = cur.Image
+		}
+		st.ImageID, st.ContainerID = cur.ImageID, idScheme+cur.ID
+	}
+	st.State, st.LastTerminationState = r.states(c, rec, init)
+	started, ready := rec.started(c), rec.ready(c)
+	st.Started, st.Ready = &started, ready
+	if init && !isSidecar(c) {
+		st.Ready = rec.exited() && rec.Current.ExitCode == 0
+	}
+	if r.o.TornDown || (r.o.Verdict != nil && !rec.running()) {
+		st.Ready = st.Ready && init && !isSidecar(c)
+	}
+	describe(&st, c, rec)
+	return st
+}
+
+// reported returns what the API has of a container.
+func (r *reporter) reported(name string) *corev1.ContainerStatus {
+	for _, list := range [][]corev1.ContainerStatus{r.pod.Status.InitContainerStatuses, r.pod.Status.ContainerStatuses, r.pod.Status.EphemeralContainerStatuses} {
+		for i := range list {
+			if list[i].Name == name {
+				return &list[i]
+			}
+		}
+	}
+	return nil
+}
+
+// over reports whether nothing of the pod will be started any more.
+func (r *reporter) over() bool {
+	return r.o.Verdict != nil || r.pod.DeletionTimestamp != nil || r.o.Gone || finished(r.pod, r.o)
+}
+
+// states returns the current and the last state of a container.
+func (r *reporter) states(c *corev1.Container, rec *Record, init bool) (now, last corev1.ContainerState) {
+	if rec.Previous != nil {
+		last.Terminated = rec.terminated(rec.Previous)
+	} else if was := r.reported(c.Name); was != nil && rec.hasRun() {
+		last = r.lastReported(was, rec)
+	}
+	cur := rec.Current
+	switch {
+	case cur == nil:
+		now.Waiting = r.waiting(c, rec, init)
+	case cur.State == runtime.Running && !rec.Hook:
+		now.Running = &corev1.ContainerStateRunning{StartedAt: metav1.NewTime(cur.StartedAt).Rfc3339Copy()}
+	case cur.State != runtime.Exited: // created, or its postStart hook has not ended
+		now.Waiting = r.waiting(c, &Record{Image: rec.Image}, init)
+	default:
+		ended := rec.terminated(cur)
+		if w := r.restarting(c, rec); w != nil {
+			now.Waiting, last.Terminated = w, ended
+		} else {
+			now.Terminated = ended
+		}
+	}
+	return now, last
+}
+
+// lastReported recovers the last state of a container whose earlier attempts the runtime has forgotten.
+func (r *reporter) lastReported(was *corev1.ContainerStatus, rec *Record) corev1.ContainerState {
+	if rec.Current == nil || was.ContainerID == idScheme+rec.Current.ID {
+		if was.State.Terminated != nil && rec.Current == nil {
+			return corev1.ContainerState{Terminated: was.State.Terminated}
+		}
+		return was.LastTerminationState
+	}
+	if was.State.Terminated != nil {
+		return corev1.ContainerState{Terminated: was.State.Terminated}
+	}
+	return was.LastTerminationState
+}
+
+// waiting explains why a container that has no process has none yet.
+func (r *reporter) waiting(c *corev1.Container, rec *Record, init bool) *corev1.ContainerStateWaiting {
+	if rec.Failure != nil {
+		return &corev1.ContainerStateWaiting{Reason: rec.Failure.Reason, Message: rec.Failure.Message}
+	}
+	if f := rec.Image.Failure; f != nil {
+		return r.pullFailure(c, rec.Image)
+	}
+	if len(r.pod.Spec.InitContainers) > 0 && (!init || r.anyInitRan()) {
+		return &corev1.ContainerStateWaiting{Reason: "PodInitializing"}
+	}
+	return &corev1.ContainerStateWaiting{Reason: "ContainerCreating"}
+}
+
+func (r *reporter) anyInitRan() bool {
+	for i := range r.pod.Spec.InitContainers {
+		if rec := r.o.Containers[r.pod.Spec.InitContainers[i].Name]; rec != nil && rec.hasRun() {
+			return true
+		}
+	}
+	return false
+}
+
+// pullFailure reports a failed pull as such at first, and as backing off from then on.
+func (r *reporter) pullFailure(c *corev1.Container, s ImageState) *corev1.ContainerStateWaiting {
+	f := *s.Failure
+	if f.Reason == "ErrImagePull" && !r.now.Before(s.Since.Add(showBackoff)) {
+		return &corev1.ContainerStateWaiting{Reason: "ImagePullBackOff",
+			Message: fmt.Sprintf("Back-off pulling image %q: ErrImagePull: %s", c.Image, f.Message)}
+	}
+	return &corev1.ContainerStateWaiting{Reason: f.Reason, Message: f.Message}
+}
+
+// restarting explains why a container that has ended waits to be started again, or returns nil if it is
+// not going to be.
+func (r *reporter) restarting(c *corev1.Container, rec *Record) *corev1.ContainerStateWaiting {
+	if r.over() || !shouldRestart(r.pod, c, rec.Current.ExitCode) || (r.initialized && isInit(r.pod, c.Name) && !isSidecar(c)) {
+		return nil
+	}
+	at := rec.Backoff.until(rec.Current.FinishedAt)
+	switch {
+	case r.now.Before(at):
+		return &corev1.ContainerStateWaiting{Reason: "CrashLoopBackOff", Message: fmt.Sprintf(
+			"back-off %s restarting failed container=%s pod=%s", rec.Backoff.Delay, c.Name, fullName(r.pod))}
+	case rec.Failure != nil:
+		return &corev1.ContainerStateWaiting{Reason: rec.Failure.Reason, Message: rec.Failure.Message}
+	case rec.Image.Failure != nil:
+		return r.pullFailure(c, rec.Image)
+	}
+	return nil
+}
+
+// fullName is how messages name a pod without ambiguity.
+func fullName(pod *corev1.Pod) string {
+	return fmt.Sprintf("%s_%s(%s)", pod.Name, pod.Namespace, pod.UID)
+}
+
+func (rec *Record) terminated(s *runtime.ContainerStatus) *corev1.ContainerStateTerminated {
+	t := &corev1.ContainerStateTerminated{
+		ExitCode: int32(s.ExitCode), Reason: s.Reason, Message: s.Message,
+		FinishedAt: metav1.NewTime(s.FinishedAt).Rfc3339Copy(), ContainerID: idScheme + s.ID,
+	}
+	if !s.StartedAt.IsZero() {
+		t.StartedAt = metav1.NewTime(s.StartedAt).Rfc3339Copy()
+	}
+	switch {
+	case s.OOMKilled:
+		t.Reason = "OOMKilled"
+	case t.Reason != "":
+	case s.ExitCode == 0:
+		t.Reason = "Completed"
+	default:
+		t.Reason = "Error"
+	}
+	if m := rec.Message[s.ID]; m != "" {
+		t.Message = m
+	}
+	return t
+}
+
+// describe adds resources, user and mounts.
+func describe(st *corev1.ContainerStatus, c *corev1.Container, rec *Record) {
+	res := c.Resources
+	st.Resources = &res
+	if len(c.Resources.Requests) > 0 {
+		st.AllocatedResources = c.Resources.Requests
+	}
+	if u := userOf(rec.Current); u != nil {
+		st.User = &corev1.ContainerUser{Linux: &corev1.LinuxContainerUser{
+			UID: u.UID, GID: u.GID, SupplementalGroups: u.SupplementalGroups}}
+	}
+	for _, m := range c.VolumeMounts {
+		vm := corev1.VolumeMountStatus{Name: m.Name, MountPath: m.MountPath, ReadOnly: m.ReadOnly}
+		if m.ReadOnly {
+			mode := corev1.RecursiveReadOnlyDisabled
+			if m.RecursiveReadOnly != nil && *m.RecursiveReadOnly != corev1.RecursiveReadOnlyDisabled {
+				mode = corev1.RecursiveReadOnlyEnabled
+			}
+			vm.RecursiveReadOnly = &mode
+		}
+		st.VolumeMounts = append(st.VolumeMounts, vm)
+	}
+}
+
+func userOf(s *runtime.ContainerStatus) *runtime.ContainerUser {
+	if s == nil {
+		return nil
+	}
+	return s.User
+}

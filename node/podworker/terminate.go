@@ -1,0 +1,128 @@
+package podworker
+
+import (
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+)
+
+// minimumGrace is what a container gets even when others have used up the pod's grace period.
+const minimumGrace = 2 * time.Second
+
+// terminate takes the pod down: containers, then everything around them, then the API object.
+func (p *planner) terminate() {
+	if !p.stopAll(p.podGrace()) {
+		return
+	}
+	deleting := p.pod.DeletionTimestamp != nil || p.o.Gone
+	p.teardown(deleting)
+	switch {
+	case !deleting || !p.o.Removed:
+	case p.o.Gone || p.o.Deleted:
+		p.add(Action{Op: Finish})
+	case p.o.Reported && p.due(p.o.Delete):
+		p.add(Action{Op: Delete})
+	}
+}
+
+// windDown cleans up after a pod that ended by itself. Its records stay: logs must be readable until the
+// object is deleted.
+func (p *planner) windDown() {
+	if p.stopAll(p.podGrace()) {
+		p.teardown(false)
+	}
+}
+
+func (p *planner) teardown(records bool) {
+	if p.o.Removed || (p.o.TornDown && !records) {
+		return
+	}
+	if p.busyApartFrom(Teardown, Delete) {
+		return // its result comes first: it may still create something
+	}
+	if p.due(p.o.Teardown) {
+		p.add(Action{Op: Teardown, Records: records})
+	}
+}
+
+func (p *planner) busyApartFrom(ops ...Op) bool {
+	n := len(p.o.Busy)
+	for _, op := range ops {
+		if p.o.Busy[string(op)] {
+			n--
+		}
+	}
+	return n > 0
+}
+
+// stopAll stops what runs and reports whether nothing does. Sidecars outlive the containers they serve
+// and go in reverse order of their start.
+func (p *planner) stopAll(grace time.Duration) bool {
+	left := grace
+	if !p.o.KillSince.IsZero() {
+		left = max(grace-p.now.Sub(p.o.KillSince), min(grace, minimumGrace))
+	}
+	stopped := true
+	stop := func(c *corev1.Container, grace time.Duration) bool {
+		if p.o.Busy[Action{Op: Start, Container: c.Name}.Key()] {
+			stopped = false
+			return false
+		}
+		r := p.o.Containers[c.Name]
+		if r == nil || !r.running() {
+			return true
+		}
+		stopped = false
+		p.add(Action{Op: Stop, Container: c.Name, ID: r.Current.ID, Grace: grace,
+			Message: "Stopping container " + c.Name})
+		return false
+	}
+	for i := range p.pod.Spec.Containers {
+		stop(&p.pod.Spec.Containers[i], left)
+	}
+	for i := range p.pod.Spec.EphemeralContainers {
+		stop((*corev1.Container)(&p.pod.Spec.EphemeralContainers[i].EphemeralContainerCommon), left)
+	}
+	for i := range p.pod.Spec.InitContainers {
+		if c := &p.pod.Spec.InitContainers[i]; !isSidecar(c) {
+			stop(c, left)
+		}
+	}
+	if !stopped {
+		return false
+	}
+	for i := len(p.pod.Spec.InitContainers) - 1; i >= 0; i-- {
+		if c := &p.pod.Spec.InitContainers[i]; isSidecar(c) && !stop(c, left) {
+			return false
+		}
+	}
+	return true
+}
+
+// podGrace returns how long the pod as a whole may take to stop.
+func (p *planner) podGrace() time.Duration {
+	if p.o.Verdict != nil && p.o.Verdict.Grace != nil {
+		return *p.o.Verdict.Grace
+	}
+	if s := p.pod.DeletionGracePeriodSeconds; s != nil {
+		return time.Duration(max(*s, 1)) * time.Second
+	}
+	return specGrace(p.pod)
+}
+
+func specGrace(pod *corev1.Pod) time.Duration {
+	if s := pod.Spec.TerminationGracePeriodSeconds; s != nil {
+		return time.Duration(max(*s, 1)) * time.Second
+	}
+	return corev1.DefaultTerminationGracePeriodSeconds * time.Second
+}
+
+// graceFor returns the grace of a container that is killed while its pod lives on. A probe may have its own.
+func graceFor(pod *corev1.Pod, c *corev1.Container, unhealthy string) time.Duration {
+	for _, probe := range []*corev1.Probe{c.StartupProbe, c.LivenessProbe} {
+		if unhealthy != "" && probe != nil && probe.TerminationGracePeriodSeconds != nil {
+			return time.Duration(*probe.TerminationGracePeriodSeconds) * time.Second
+		}
+	}
+	return specGrace(pod)
+}

@@ -1,0 +1,53 @@
+package podworker
+
+import (
+	"context"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"clipper/api"
+)
+
+// writeRetry is the pause after a status write that failed for no fault of its content.
+const writeRetry = time.Second
+
+// write sends one status. final says that it was taken when nothing of the pod was left.
+func (w *Worker) write(ctx context.Context, next *corev1.Pod, final bool) {
+	updated, err := api.Pods.UpdateStatus(ctx, w.cfg.Client, next)
+	if apierrors.IsConflict(err) {
+		// Someone else wrote first. The next round derives the status from their object.
+		if updated, err = api.Pods.Get(ctx, w.cfg.Client, next.Namespace, next.Name); err == nil {
+			final = false
+		}
+	}
+	w.post(func() {
+		w.writing = false
+		switch {
+		case apierrors.IsNotFound(err) || (err == nil && updated.UID != next.UID):
+			w.o.Gone = true
+		case err != nil:
+			if ctx.Err() == nil {
+				w.log.Warn("Writing a pod's status failed", "err", err)
+			}
+			w.writeAt = time.Now().Add(writeRetry)
+		default:
+			w.setPod(updated)
+			w.o.Reported = w.o.Reported || final
+		}
+	})
+}
+
+// deleteFromAPI removes the object for good, if it is still the same pod.
+func (w *Worker) deleteFromAPI(ctx context.Context, pod *corev1.Pod) error {
+	var now int64
+	uid := pod.UID
+	err := api.Pods.Delete(ctx, w.cfg.Client, pod.Namespace, pod.Name, metav1.DeleteOptions{
+		GracePeriodSeconds: &now, Preconditions: &metav1.Preconditions{UID: &uid}})
+	if apierrors.IsNotFound(err) || apierrors.IsConflict(err) {
+		return nil // gone, or another pod of that name
+	}
+	return err
+}

@@ -1,0 +1,66 @@
+package probe
+
+import (
+	"context"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+)
+
+// A Prober makes the checks of one probe of one running container.
+type Prober struct {
+	Kind      Kind
+	Probe     *corev1.Probe
+	Target    Target
+	StartedAt time.Time // of the container
+	Initial   Result    // verdict carried over from before a restart of the agent, else Unknown
+
+	// Changed is called with every new verdict; message explains a failure. For a liveness or startup
+	// probe a Failure is final: the prober ends with it.
+	Changed func(verdict Result, message string)
+	// Failed is called for every check that fails or cannot be made, for the Unhealthy event.
+	Failed func(output string, err error)
+}
+
+// Run makes checks until ctx ends, a liveness or startup probe has failed, or a startup probe succeeded.
+func (p *Prober) Run(ctx context.Context) {
+	m := NewMachine(p.Kind, p.Probe)
+	if p.Initial != Unknown {
+		m.Verdict = p.Initial
+	}
+	delay := time.Until(p.StartedAt.Add(time.Duration(p.Probe.InitialDelaySeconds) * time.Second))
+	timer := time.NewTimer(max(delay, 0))
+	defer timer.Stop()
+	period := time.Duration(max(p.Probe.PeriodSeconds, 1)) * time.Second
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-timer.C:
+		}
+		next := time.Now().Add(period)
+		if p.step(ctx, &m) {
+			return
+		}
+		timer.Reset(max(time.Until(next), 0))
+	}
+}
+
+// step makes one check and reports whether it was the last.
+func (p *Prober) step(ctx context.Context, m *Machine) (done bool) {
+	r, out, err := Check(ctx, p.Probe, p.Target)
+	if ctx.Err() != nil {
+		return true // the container is going away: what was seen says nothing
+	}
+	if r != Success {
+		p.Failed(out, err)
+	}
+	if !m.Step(r) {
+		return false
+	}
+	if err != nil {
+		out = err.Error()
+	}
+	p.Changed(m.Verdict, out)
+	return p.Kind == Startup || (p.Kind == Liveness && m.Verdict == Failure)
+}
