@@ -84,6 +84,13 @@ type View interface {
 	Watch(ctx context.Context, fn func(Event)) error
 }
 
+// A Versioned view also says which state it shows: a number that grows with every change of the resource.
+// What was computed from a view at one version still holds while the version is the same. Views in the
+// server process are Versioned.
+type Versioned interface {
+	Version() int64
+}
+
 // An EventType says what happened to an object.
 type EventType int
 

@@ -217,6 +217,13 @@ type view struct {
 
 func (v *view) WaitSynced(context.Context) error { return nil }
 
+// Version implements api.Versioned.
+func (v *view) Version() int64 {
+	v.c.mu.Lock()
+	defer v.c.mu.Unlock()
+	return v.c.revision // of any resource: it grows more often than it must
+}
+
 func (v *view) Get(namespace, name string) (api.Object, bool) {
 	v.c.mu.Lock()
 	defer v.c.mu.Unlock()
