@@ -43,6 +43,7 @@ type Kind[T api.Object] struct {
 	Subresources    []Subresource
 	Columns         []metav1.TableColumnDefinition
 	Row             func(obj T, now time.Time) []any
+	RowConditions   func(T) []metav1.TableRowCondition
 	Fields          map[string]func(T) string
 	Also            []Version
 	Propagation     metav1.DeletionPropagation
@@ -130,6 +131,9 @@ func Describe[O, L any, T interface {
 	}
 	if k.Row != nil {
 		r.Row = func(obj api.Object, now time.Time) []any { return k.Row(obj.(T), now) }
+	}
+	if k.RowConditions != nil {
+		r.RowConditions = func(obj api.Object) []metav1.TableRowCondition { return k.RowConditions(obj.(T)) }
 	}
 	if k.Fields != nil {
 		r.Fields = make(map[string]func(api.Object) string, len(k.Fields))

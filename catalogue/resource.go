@@ -78,6 +78,8 @@ type Resource struct {
 	// column for an object, ages as of now.
 	Columns []metav1.TableColumnDefinition
 	Row     func(obj api.Object, now time.Time) []any
+	// RowConditions marks rows of objects that are done; nil for nearly all kinds.
+	RowConditions func(obj api.Object) []metav1.TableRowCondition
 
 	// Fields are the selectable fields beyond metadata.name and metadata.namespace.
 	Fields map[string]func(obj api.Object) string

@@ -1,16 +1,21 @@
 package admissionregistration
 
 import (
+	"time"
+
 	admissionv1 "k8s.io/api/admissionregistration/v1"
 
 	"clipper/api"
 	"clipper/catalogue"
+	"clipper/catalogue/table"
 )
 
 // mutatingPolicyBindings describes MutatingAdmissionPolicyBinding.
 func mutatingPolicyBindings() *catalogue.Resource {
 	return catalogue.Describe[admissionv1.MutatingAdmissionPolicyBinding, admissionv1.MutatingAdmissionPolicyBindingList](catalogue.Kind[*admissionv1.MutatingAdmissionPolicyBinding]{
 		Resource:      api.Resource{Group: "admissionregistration.k8s.io", Version: "v1", Name: "mutatingadmissionpolicybindings", Kind: "MutatingAdmissionPolicyBinding"},
+		Columns:       mutatingPolicyBindingColumns,
+		Row:           mutatingPolicyBindingRow,
 		Default:       defaultMutatingPolicyBinding,
 		Categories:    []string{"api-extensions"},
 		NeedsRevision: true,
@@ -22,4 +27,15 @@ func mutatingPolicyBindings() *catalogue.Resource {
 
 func defaultMutatingPolicyBinding(b *admissionv1.MutatingAdmissionPolicyBinding) {
 	defaultMatchResources(b.Spec.MatchResources)
+}
+
+var mutatingPolicyBindingColumns = []table.Column{
+	table.Name,
+	table.String("PolicyName", "PolicyName indicates the policy definition which the policy binding binded to"),
+	table.String("ParamRef", "ParamRef indicates the param resource which sets the configuration param"),
+	table.Age,
+}
+
+func mutatingPolicyBindingRow(b *admissionv1.MutatingAdmissionPolicyBinding, now time.Time) []any {
+	return []any{b.Name, b.Spec.PolicyName, paramRef(b.Spec.ParamRef), table.Since(b.CreationTimestamp, now)}
 }

@@ -1,17 +1,22 @@
 package admissionregistration
 
 import (
+	"time"
+
 	admissionv1 "k8s.io/api/admissionregistration/v1"
 
 	"clipper/api"
 	"clipper/catalogue"
 	"clipper/catalogue/rule"
+	"clipper/catalogue/table"
 )
 
 // validatingPolicies describes ValidatingAdmissionPolicy.
 func validatingPolicies() *catalogue.Resource {
 	return catalogue.Describe[admissionv1.ValidatingAdmissionPolicy, admissionv1.ValidatingAdmissionPolicyList](catalogue.Kind[*admissionv1.ValidatingAdmissionPolicy]{
 		Resource:      api.Resource{Group: "admissionregistration.k8s.io", Version: "v1", Name: "validatingadmissionpolicies", Kind: "ValidatingAdmissionPolicy"},
+		Columns:       validatingPolicyColumns,
+		Row:           validatingPolicyRow,
 		Default:       defaultValidatingPolicy,
 		Categories:    []string{"api-extensions"},
 		NeedsRevision: true,
@@ -30,4 +35,15 @@ func validatingPolicies() *catalogue.Resource {
 func defaultValidatingPolicy(p *admissionv1.ValidatingAdmissionPolicy) {
 	rule.SetIfNil(&p.Spec.FailurePolicy, admissionv1.Fail)
 	defaultMatchResources(p.Spec.MatchConstraints)
+}
+
+var validatingPolicyColumns = []table.Column{
+	table.Name,
+	table.Integer("Validations", "Validations indicates the number of validation rules defined in this configuration"),
+	table.String("ParamKind", "ParamKind specifies the kind of resources used to parameterize this policy"),
+	table.Age,
+}
+
+func validatingPolicyRow(p *admissionv1.ValidatingAdmissionPolicy, now time.Time) []any {
+	return []any{p.Name, int64(len(p.Spec.Validations)), paramKind(p.Spec.ParamKind), table.Since(p.CreationTimestamp, now)}
 }

@@ -1,16 +1,21 @@
 package admissionregistration
 
 import (
+	"time"
+
 	admissionv1 "k8s.io/api/admissionregistration/v1"
 
 	"clipper/api"
 	"clipper/catalogue"
+	"clipper/catalogue/table"
 )
 
 // validatingPolicyBindings describes ValidatingAdmissionPolicyBinding.
 func validatingPolicyBindings() *catalogue.Resource {
 	return catalogue.Describe[admissionv1.ValidatingAdmissionPolicyBinding, admissionv1.ValidatingAdmissionPolicyBindingList](catalogue.Kind[*admissionv1.ValidatingAdmissionPolicyBinding]{
 		Resource:      api.Resource{Group: "admissionregistration.k8s.io", Version: "v1", Name: "validatingadmissionpolicybindings", Kind: "ValidatingAdmissionPolicyBinding"},
+		Columns:       validatingPolicyBindingColumns,
+		Row:           validatingPolicyBindingRow,
 		Default:       defaultValidatingPolicyBinding,
 		Categories:    []string{"api-extensions"},
 		NeedsRevision: true,
@@ -22,4 +27,15 @@ func validatingPolicyBindings() *catalogue.Resource {
 
 func defaultValidatingPolicyBinding(b *admissionv1.ValidatingAdmissionPolicyBinding) {
 	defaultMatchResources(b.Spec.MatchResources)
+}
+
+var validatingPolicyBindingColumns = []table.Column{
+	table.Name,
+	table.String("PolicyName", "PolicyName indicates the policy definition which the policy binding binded to"),
+	table.String("ParamRef", "ParamRef indicates the param resource which sets the configuration param"),
+	table.Age,
+}
+
+func validatingPolicyBindingRow(b *admissionv1.ValidatingAdmissionPolicyBinding, now time.Time) []any {
+	return []any{b.Name, b.Spec.PolicyName, paramRef(b.Spec.ParamRef), table.Since(b.CreationTimestamp, now)}
 }

@@ -1,19 +1,26 @@
 package apps
 
 import (
+	"slices"
+	"time"
+
 	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 
 	"clipper/api"
 	"clipper/catalogue"
 	"clipper/catalogue/core/podspec"
 	"clipper/catalogue/rule"
+	"clipper/catalogue/table"
 )
 
 // daemonSets describes DaemonSet.
 func daemonSets() *catalogue.Resource {
 	return catalogue.Describe[appsv1.DaemonSet, appsv1.DaemonSetList](catalogue.Kind[*appsv1.DaemonSet]{
 		Resource:   api.DaemonSets.Resource,
+		Columns:    daemonSetColumns,
+		Row:        daemonSetRow,
 		Default:    defaultDaemonSet,
 		ShortNames: []string{"ds"},
 		Categories: []string{"all"},
@@ -33,4 +40,29 @@ func defaultDaemonSet(d *appsv1.DaemonSet) {
 	}
 	rule.SetIfNil(&s.RevisionHistoryLimit, 10)
 	podspec.DefaultTemplate(&s.Template)
+}
+
+var daemonSetColumns = slices.Concat([]table.Column{
+	table.Name,
+	table.Integer("Desired", table.Doc(appsv1.DaemonSetStatus{}, "desiredNumberScheduled")),
+	table.Integer("Current", table.Doc(appsv1.DaemonSetStatus{}, "currentNumberScheduled")),
+	table.Integer("Ready", table.Doc(appsv1.DaemonSetStatus{}, "numberReady")),
+	table.Integer("Up-to-date", table.Doc(appsv1.DaemonSetStatus{}, "updatedNumberScheduled")),
+	table.Integer("Available", table.Doc(appsv1.DaemonSetStatus{}, "numberAvailable")),
+	table.String("Node Selector", table.Doc(corev1.PodSpec{}, "nodeSelector")),
+	table.Age,
+}, table.Wide(
+	podspec.ContainersColumn,
+	podspec.ImagesColumn,
+	table.String("Selector", table.Doc(appsv1.DaemonSetSpec{}, "selector")),
+))
+
+func daemonSetRow(d *appsv1.DaemonSet, now time.Time) []any {
+	s, containers := d.Status, d.Spec.Template.Spec.Containers
+	return []any{
+		d.Name, int64(s.DesiredNumberScheduled), int64(s.CurrentNumberScheduled), int64(s.NumberReady),
+		int64(s.UpdatedNumberScheduled), int64(s.NumberAvailable), table.Labels(d.Spec.Template.Spec.NodeSelector),
+		table.Since(d.CreationTimestamp, now),
+		podspec.Names(containers), podspec.Images(containers), table.Selector(d.Spec.Selector),
+	}
 }

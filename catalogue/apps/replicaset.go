@@ -1,7 +1,9 @@
 package apps
 
 import (
+	"slices"
 	"strconv"
+	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
 
@@ -9,12 +11,15 @@ import (
 	"clipper/catalogue"
 	"clipper/catalogue/core/podspec"
 	"clipper/catalogue/rule"
+	"clipper/catalogue/table"
 )
 
 // replicaSets describes ReplicaSet.
 func replicaSets() *catalogue.Resource {
 	return catalogue.Describe[appsv1.ReplicaSet, appsv1.ReplicaSetList](catalogue.Kind[*appsv1.ReplicaSet]{
 		Resource:   api.ReplicaSets.Resource,
+		Columns:    replicaSetColumns,
+		Row:        replicaSetRow,
 		Default:    defaultReplicaSet,
 		ShortNames: []string{"rs"},
 		Categories: []string{"all"},
@@ -35,4 +40,24 @@ func replicaSets() *catalogue.Resource {
 func defaultReplicaSet(r *appsv1.ReplicaSet) {
 	rule.SetIfNil(&r.Spec.Replicas, 1)
 	podspec.DefaultTemplate(&r.Spec.Template)
+}
+
+var replicaSetColumns = slices.Concat([]table.Column{
+	table.Name,
+	table.Integer("Desired", table.Doc(appsv1.ReplicaSetSpec{}, "replicas")),
+	table.Integer("Current", table.Doc(appsv1.ReplicaSetStatus{}, "replicas")),
+	table.Integer("Ready", table.Doc(appsv1.ReplicaSetStatus{}, "readyReplicas")),
+	table.Age,
+}, table.Wide(
+	podspec.ContainersColumn,
+	podspec.ImagesColumn,
+	table.String("Selector", table.Doc(appsv1.ReplicaSetSpec{}, "selector")),
+))
+
+func replicaSetRow(r *appsv1.ReplicaSet, now time.Time) []any {
+	containers := r.Spec.Template.Spec.Containers
+	return []any{
+		r.Name, replicas(r.Spec.Replicas), int64(r.Status.Replicas), int64(r.Status.ReadyReplicas), table.Since(r.CreationTimestamp, now),
+		podspec.Names(containers), podspec.Images(containers), table.Selector(r.Spec.Selector),
+	}
 }

@@ -1,6 +1,10 @@
 package apps
 
 import (
+	"fmt"
+	"slices"
+	"time"
+
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 
@@ -8,12 +12,15 @@ import (
 	"clipper/catalogue"
 	"clipper/catalogue/core/podspec"
 	"clipper/catalogue/rule"
+	"clipper/catalogue/table"
 )
 
 // statefulSets describes StatefulSet.
 func statefulSets() *catalogue.Resource {
 	return catalogue.Describe[appsv1.StatefulSet, appsv1.StatefulSetList](catalogue.Kind[*appsv1.StatefulSet]{
 		Resource:   api.StatefulSets.Resource,
+		Columns:    statefulSetColumns,
+		Row:        statefulSetRow,
 		Default:    defaultStatefulSet,
 		ShortNames: []string{"sts"},
 		Categories: []string{"all"},
@@ -52,5 +59,22 @@ func defaultStatefulSet(o *appsv1.StatefulSet) {
 		podspec.DefaultClaim(&c.Spec)
 		podspec.RoundUp(c.Status.Capacity)
 		podspec.RoundUp(c.Status.AllocatedResources)
+	}
+}
+
+var statefulSetColumns = slices.Concat([]table.Column{
+	table.Name,
+	table.String("Ready", "Number of the pod with ready state"),
+	table.Age,
+}, table.Wide(
+	podspec.ContainersColumn,
+	podspec.ImagesColumn,
+))
+
+func statefulSetRow(s *appsv1.StatefulSet, now time.Time) []any {
+	containers := s.Spec.Template.Spec.Containers
+	return []any{
+		s.Name, fmt.Sprintf("%d/%d", s.Status.ReadyReplicas, replicas(s.Spec.Replicas)), table.Since(s.CreationTimestamp, now),
+		podspec.Names(containers), podspec.Images(containers),
 	}
 }

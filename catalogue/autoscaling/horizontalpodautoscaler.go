@@ -14,6 +14,8 @@ import (
 func horizontalPodAutoscalers() *catalogue.Resource {
 	return catalogue.Describe[autoscalingv2.HorizontalPodAutoscaler, autoscalingv2.HorizontalPodAutoscalerList](catalogue.Kind[*autoscalingv2.HorizontalPodAutoscaler]{
 		Resource: api.Resource{Group: "autoscaling", Version: "v2", Name: "horizontalpodautoscalers", Kind: "HorizontalPodAutoscaler", Namespaced: true},
+		Columns:  columns,
+		Row:      row,
 		Default:  setDefaults,
 		Also: []catalogue.Version{{
 			Version: "v1",

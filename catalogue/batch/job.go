@@ -1,24 +1,31 @@
 package batch
 
 import (
+	"fmt"
 	"maps"
 	"math"
+	"slices"
 	"strconv"
+	"time"
 
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/duration"
 
 	"clipper/api"
 	"clipper/catalogue"
 	"clipper/catalogue/core/podspec"
 	"clipper/catalogue/rule"
+	"clipper/catalogue/table"
 )
 
 // jobs describes Job.
 func jobs() *catalogue.Resource {
 	return catalogue.Describe[batchv1.Job, batchv1.JobList](catalogue.Kind[*batchv1.Job]{
 		Resource:    api.Jobs.Resource,
+		Columns:     jobColumns,
+		Row:         jobRow,
 		Default:     defaultJob,
 		Categories:  []string{"all"},
 		Spec:        catalogue.PartOf(func(o *batchv1.Job) *batchv1.JobSpec { return &o.Spec }),
@@ -66,4 +73,72 @@ func defaultJobSpec(s *batchv1.JobSpec) {
 			rule.SetIfEmpty(&patterns[j].Status, corev1.ConditionTrue)
 		}
 	}
+}
+
+var jobColumns = slices.Concat([]table.Column{
+	table.Name,
+	table.String("Status", "Status of the job."),
+	table.String("Completions", table.Doc(batchv1.JobStatus{}, "succeeded")),
+	table.String("Duration", "Time required to complete the job."),
+	table.Age,
+}, table.Wide(
+	podspec.ContainersColumn,
+	podspec.ImagesColumn,
+	table.String("Selector", table.Doc(batchv1.JobSpec{}, "selector")),
+))
+
+func jobRow(j *batchv1.Job, now time.Time) []any {
+	containers := j.Spec.Template.Spec.Containers
+	return []any{
+		j.Name, jobState(j), completions(j), took(j, now), table.Since(j.CreationTimestamp, now),
+		podspec.Names(containers), podspec.Images(containers), table.Selector(j.Spec.Selector),
+	}
+}
+
+func completions(j *batchv1.Job) string {
+	switch {
+	case j.Spec.Completions != nil:
+		return fmt.Sprintf("%d/%d", j.Status.Succeeded, *j.Spec.Completions)
+	case j.Spec.Parallelism != nil && *j.Spec.Parallelism > 1:
+		return fmt.Sprintf("%d/1 of %d", j.Status.Succeeded, *j.Spec.Parallelism)
+	}
+	return fmt.Sprintf("%d/1", j.Status.Succeeded)
+}
+
+func took(j *batchv1.Job, now time.Time) string {
+	if j.Status.StartTime == nil {
+		return ""
+	}
+	end := now
+	if j.Status.CompletionTime != nil {
+		end = j.Status.CompletionTime.Time
+	}
+	return duration.HumanDuration(end.Sub(j.Status.StartTime.Time))
+}
+
+func jobState(j *batchv1.Job) string {
+	switch {
+	case jobIs(j, batchv1.JobComplete):
+		return "Complete"
+	case jobIs(j, batchv1.JobFailed):
+		return "Failed"
+	case j.DeletionTimestamp != nil:
+		return "Terminating"
+	case jobIs(j, batchv1.JobSuspended):
+		return "Suspended"
+	case jobIs(j, batchv1.JobFailureTarget):
+		return "FailureTarget"
+	case jobIs(j, batchv1.JobSuccessCriteriaMet):
+		return "SuccessCriteriaMet"
+	}
+	return "Running"
+}
+
+func jobIs(j *batchv1.Job, condition batchv1.JobConditionType) bool {
+	for _, c := range j.Status.Conditions {
+		if c.Type == condition {
+			return c.Status == corev1.ConditionTrue
+		}
+	}
+	return false
 }

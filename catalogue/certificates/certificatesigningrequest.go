@@ -1,17 +1,24 @@
 package certificates
 
 import (
+	"slices"
+	"time"
+
 	certificatesv1 "k8s.io/api/certificates/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/duration"
 
 	"clipper/api"
 	"clipper/catalogue"
+	"clipper/catalogue/table"
 )
 
 // certificateSigningRequests describes CertificateSigningRequest.
 func certificateSigningRequests() *catalogue.Resource {
 	return catalogue.Describe[certificatesv1.CertificateSigningRequest, certificatesv1.CertificateSigningRequestList](catalogue.Kind[*certificatesv1.CertificateSigningRequest]{
 		Resource:   api.Resource{Group: "certificates.k8s.io", Version: "v1", Name: "certificatesigningrequests", Kind: "CertificateSigningRequest"},
+		Columns:    csrColumns,
+		Row:        csrRow,
 		ShortNames: []string{"csr"},
 		Spec: catalogue.PartOf(func(o *certificatesv1.CertificateSigningRequest) *certificatesv1.CertificateSigningRequestSpec {
 			return &o.Spec
@@ -27,4 +34,42 @@ func certificateSigningRequests() *catalogue.Resource {
 			New: func() runtime.Object { return new(certificatesv1.CertificateSigningRequest) },
 		}},
 	})
+}
+
+var csrColumns = []table.Column{
+	table.Name,
+	table.Age,
+	table.String("SignerName", table.Doc(certificatesv1.CertificateSigningRequestSpec{}, "signerName")),
+	table.String("Requestor", table.Doc(certificatesv1.CertificateSigningRequestSpec{}, "request")),
+	table.String("RequestedDuration", table.Doc(certificatesv1.CertificateSigningRequestSpec{}, "expirationSeconds")),
+	table.String("Condition", table.Doc(certificatesv1.CertificateSigningRequestStatus{}, "conditions")),
+}
+
+func csrRow(r *certificatesv1.CertificateSigningRequest, now time.Time) []any {
+	asked := table.None
+	if s := r.Spec.ExpirationSeconds; s != nil {
+		asked = duration.HumanDuration(time.Duration(*s) * time.Second)
+	}
+	return []any{r.Name, table.Since(r.CreationTimestamp, now), table.Or(r.Spec.SignerName, table.None), r.Spec.Username, asked, csrState(r)}
+}
+
+// csrState puts a denial above an approval, and adds what became of it.
+func csrState(r *certificatesv1.CertificateSigningRequest) string {
+	has := func(t certificatesv1.RequestConditionType) bool {
+		return slices.ContainsFunc(r.Status.Conditions, func(c certificatesv1.CertificateSigningRequestCondition) bool { return c.Type == t })
+	}
+	state := "Pending"
+	switch {
+	case has(certificatesv1.CertificateDenied):
+		state = "Denied"
+	case has(certificatesv1.CertificateApproved):
+		state = "Approved"
+	}
+	if has(certificatesv1.CertificateFailed) {
+		state += ",Failed"
+	}
+	if len(r.Status.Certificate) > 0 {
+		state += ",Issued"
+	}
+	return state
 }

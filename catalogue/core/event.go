@@ -1,16 +1,22 @@
 package core
 
 import (
+	"strings"
+	"time"
+
 	corev1 "k8s.io/api/core/v1"
 
 	"clipper/api"
 	"clipper/catalogue"
+	"clipper/catalogue/table"
 )
 
 // events describes Event.
 func events() *catalogue.Resource {
 	return catalogue.Describe[corev1.Event, corev1.EventList](catalogue.Kind[*corev1.Event]{
 		Resource:   api.CoreEvents.Resource,
+		Columns:    eventColumns,
+		Row:        eventRow,
 		ShortNames: []string{"ev"}, CreateOnUpdate: true,
 		Fields: eventFields,
 	})
@@ -33,4 +39,46 @@ var eventFields = map[string]func(*corev1.Event) string{
 		}
 		return e.ReportingController
 	},
+}
+
+var eventColumns = []table.Column{
+	table.String("Last Seen", table.Doc(corev1.Event{}, "lastTimestamp")),
+	table.String("Type", table.Doc(corev1.Event{}, "type")),
+	table.String("Reason", table.Doc(corev1.Event{}, "reason")),
+	table.String("Object", table.Doc(corev1.Event{}, "involvedObject")),
+	wide(table.String("Subobject", table.Doc(corev1.ObjectReference{}, "fieldPath"))),
+	wide(table.String("Source", table.Doc(corev1.Event{}, "source"))),
+	table.String("Message", table.Doc(corev1.Event{}, "message")),
+	wide(table.String("First Seen", table.Doc(corev1.Event{}, "firstTimestamp"))),
+	wide(table.String("Count", table.Doc(corev1.Event{}, "count"))),
+	wide(table.Name),
+}
+
+func wide(c table.Column) table.Column { return table.Wide(c)[0] }
+
+// eventRow reads both shapes of event: the older with first and last times, the newer with a series.
+func eventRow(e *corev1.Event, now time.Time) []any {
+	first := table.Since(e.FirstTimestamp, now)
+	if e.FirstTimestamp.IsZero() {
+		first = table.SinceMicro(e.EventTime, now)
+	}
+	last := table.Since(e.LastTimestamp, now)
+	if e.LastTimestamp.IsZero() {
+		last = first
+	}
+	count := max(e.Count, 1)
+	if e.Series != nil {
+		last, count = table.SinceMicro(e.Series.LastObservedTime, now), e.Series.Count
+	}
+	target := strings.ToLower(e.InvolvedObject.Kind)
+	if e.InvolvedObject.Name != "" {
+		target += "/" + e.InvolvedObject.Name
+	}
+	source := table.Or(e.Source.Component, e.ReportingController)
+	if instance := table.Or(e.Source.Host, e.ReportingInstance); instance != "" {
+		source += ", " + instance
+	}
+	return []any{
+		last, e.Type, e.Reason, target, e.InvolvedObject.FieldPath, source, strings.TrimSpace(e.Message), first, int64(count), e.Name,
+	}
 }

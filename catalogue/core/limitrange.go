@@ -1,17 +1,22 @@
 package core
 
 import (
+	"time"
+
 	corev1 "k8s.io/api/core/v1"
 
 	"clipper/api"
 	"clipper/catalogue"
 	"clipper/catalogue/core/podspec"
+	"clipper/catalogue/table"
 )
 
 // limitRanges describes LimitRange.
 func limitRanges() *catalogue.Resource {
 	return catalogue.Describe[corev1.LimitRange, corev1.LimitRangeList](catalogue.Kind[*corev1.LimitRange]{
 		Resource:   api.LimitRanges.Resource,
+		Columns:    limitRangeColumns,
+		Row:        limitRangeRow,
 		Default:    defaultLimitRange,
 		ShortNames: []string{"limits"}, CreateOnUpdate: true,
 	})
@@ -43,4 +48,13 @@ func filled(list corev1.ResourceList, others ...corev1.ResourceList) corev1.Reso
 		}
 	}
 	return list
+}
+
+var limitRangeColumns = []table.Column{
+	table.Name,
+	table.CreatedAt,
+}
+
+func limitRangeRow(r *corev1.LimitRange, _ time.Time) []any {
+	return []any{r.Name, table.Created(r.CreationTimestamp)}
 }

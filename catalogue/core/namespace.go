@@ -1,6 +1,8 @@
 package core
 
 import (
+	"time"
+
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/validation"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -8,12 +10,15 @@ import (
 	"clipper/api"
 	"clipper/catalogue"
 	"clipper/catalogue/rule"
+	"clipper/catalogue/table"
 )
 
 // namespaces describes Namespace.
 func namespaces() *catalogue.Resource {
 	return catalogue.Describe[corev1.Namespace, corev1.NamespaceList](catalogue.Kind[*corev1.Namespace]{
 		Resource:     api.Namespaces.Resource,
+		Columns:      namespaceColumns,
+		Row:          namespaceRow,
 		Default:      defaultNamespace,
 		Canonicalize: labelWithName,
 		ShortNames:   []string{"ns"},
@@ -48,4 +53,14 @@ func labelWithName(n *corev1.Namespace) {
 		n.Labels = map[string]string{}
 	}
 	n.Labels[corev1.LabelMetadataName] = n.Name
+}
+
+var namespaceColumns = []table.Column{
+	table.Name,
+	table.String("Status", "The status of the namespace"),
+	table.Age,
+}
+
+func namespaceRow(n *corev1.Namespace, now time.Time) []any {
+	return []any{n.Name, string(n.Status.Phase), table.Since(n.CreationTimestamp, now)}
 }

@@ -1,20 +1,37 @@
 package core
 
 import (
+	"time"
+
 	corev1 "k8s.io/api/core/v1"
 
 	"clipper/api"
 	"clipper/catalogue"
 	"clipper/catalogue/core/podspec"
+	"clipper/catalogue/table"
 )
 
 // podTemplates describes PodTemplate.
 func podTemplates() *catalogue.Resource {
 	return catalogue.Describe[corev1.PodTemplate, corev1.PodTemplateList](catalogue.Kind[*corev1.PodTemplate]{
 		Resource:   api.Resource{Version: "v1", Name: "podtemplates", Kind: "PodTemplate", Namespaced: true},
+		Columns:    podTemplateColumns,
+		Row:        podTemplateRow,
 		Default:    defaultPodTemplate,
 		Generation: catalogue.PartOf(func(t *corev1.PodTemplate) *corev1.PodTemplateSpec { return &t.Template }),
 	})
 }
 
 func defaultPodTemplate(t *corev1.PodTemplate) { podspec.DefaultTemplate(&t.Template) }
+
+var podTemplateColumns = []table.Column{
+	table.Name,
+	podspec.ContainersColumn,
+	podspec.ImagesColumn,
+	table.String("Pod Labels", "The labels for the pod template."),
+}
+
+func podTemplateRow(t *corev1.PodTemplate, _ time.Time) []any {
+	containers := t.Template.Spec.Containers
+	return []any{t.Name, podspec.Names(containers), podspec.Images(containers), table.Labels(t.Template.Labels)}
+}

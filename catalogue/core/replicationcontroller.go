@@ -2,7 +2,9 @@ package core
 
 import (
 	"maps"
+	"slices"
 	"strconv"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -12,6 +14,7 @@ import (
 	"clipper/catalogue"
 	"clipper/catalogue/core/podspec"
 	"clipper/catalogue/rule"
+	"clipper/catalogue/table"
 )
 
 // replicationControllers describes ReplicationController.
@@ -19,6 +22,8 @@ func replicationControllers() *catalogue.Resource {
 	type rc = corev1.ReplicationController
 	return catalogue.Describe[rc, corev1.ReplicationControllerList](catalogue.Kind[*rc]{
 		Resource:    api.ReplicationControllers.Resource,
+		Columns:     replicationControllerColumns,
+		Row:         replicationControllerRow,
 		Default:     defaultReplicationController,
 		ShortNames:  []string{"rc"},
 		Categories:  []string{"all"},
@@ -55,5 +60,32 @@ func defaultReplicationController(c *corev1.ReplicationController) {
 		if len(c.Labels) == 0 {
 			c.Labels = maps.Clone(set)
 		}
+	}
+}
+
+var replicationControllerColumns = slices.Concat([]table.Column{
+	table.Name,
+	table.Integer("Desired", table.Doc(corev1.ReplicationControllerSpec{}, "replicas")),
+	table.Integer("Current", table.Doc(corev1.ReplicationControllerStatus{}, "replicas")),
+	table.Integer("Ready", table.Doc(corev1.ReplicationControllerStatus{}, "readyReplicas")),
+	table.Age,
+}, table.Wide(
+	podspec.ContainersColumn,
+	podspec.ImagesColumn,
+	table.String("Selector", table.Doc(corev1.ReplicationControllerSpec{}, "selector")),
+))
+
+func replicationControllerRow(c *corev1.ReplicationController, now time.Time) []any {
+	var desired int64
+	if c.Spec.Replicas != nil {
+		desired = int64(*c.Spec.Replicas)
+	}
+	var containers []corev1.Container
+	if c.Spec.Template != nil {
+		containers = c.Spec.Template.Spec.Containers
+	}
+	return []any{
+		c.Name, desired, int64(c.Status.Replicas), int64(c.Status.ReadyReplicas), table.Since(c.CreationTimestamp, now),
+		podspec.Names(containers), podspec.Images(containers), table.Labels(c.Spec.Selector),
 	}
 }

@@ -1,22 +1,36 @@
 package core
 
 import (
+	"time"
+
 	authenticationv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 
 	"clipper/api"
 	"clipper/catalogue"
+	"clipper/catalogue/table"
 )
 
 // serviceAccounts describes ServiceAccount.
 func serviceAccounts() *catalogue.Resource {
 	return catalogue.Describe[corev1.ServiceAccount, corev1.ServiceAccountList](catalogue.Kind[*corev1.ServiceAccount]{
 		Resource:   api.ServiceAccounts.Resource,
+		Columns:    serviceAccountColumns,
+		Row:        serviceAccountRow,
 		ShortNames: []string{"sa"},
 		Subresources: []catalogue.Subresource{{
 			Name: "token", Group: "authentication.k8s.io", Version: "v1", Kind: "TokenRequest", Verbs: []string{"create"},
 			New: func() runtime.Object { return new(authenticationv1.TokenRequest) },
 		}},
 	})
+}
+
+var serviceAccountColumns = []table.Column{
+	table.Name,
+	table.Age,
+}
+
+func serviceAccountRow(s *corev1.ServiceAccount, now time.Time) []any {
+	return []any{s.Name, table.Since(s.CreationTimestamp, now)}
 }

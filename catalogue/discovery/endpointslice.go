@@ -1,6 +1,9 @@
 package discovery
 
 import (
+	"strconv"
+	"time"
+
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -8,12 +11,15 @@ import (
 	"clipper/api"
 	"clipper/catalogue"
 	"clipper/catalogue/rule"
+	"clipper/catalogue/table"
 )
 
 // endpointSlices describes EndpointSlice.
 func endpointSlices() *catalogue.Resource {
 	return catalogue.Describe[discoveryv1.EndpointSlice, discoveryv1.EndpointSliceList](catalogue.Kind[*discoveryv1.EndpointSlice]{
 		Resource:   api.EndpointSlices.Resource,
+		Columns:    sliceColumns,
+		Row:        sliceRow,
 		Default:    defaultEndpointSlice,
 		Generation: catalogue.Whole(func(o *discoveryv1.EndpointSlice) *metav1.ObjectMeta { return &o.ObjectMeta }),
 	})
@@ -23,5 +29,34 @@ func defaultEndpointSlice(s *discoveryv1.EndpointSlice) {
 	for i := range s.Ports {
 		rule.SetIfNil(&s.Ports[i].Name, "")
 		rule.SetIfNil(&s.Ports[i].Protocol, corev1.ProtocolTCP)
+	}
+}
+
+var sliceColumns = []table.Column{
+	table.Name,
+	table.String("AddressType", table.Doc(discoveryv1.EndpointSlice{}, "addressType")),
+	table.String("Ports", table.Doc(discoveryv1.EndpointSlice{}, "ports")),
+	table.String("Endpoints", table.Doc(discoveryv1.EndpointSlice{}, "endpoints")),
+	table.Age,
+}
+
+func sliceRow(s *discoveryv1.EndpointSlice, now time.Time) []any {
+	var ports, addresses []string
+	for _, p := range s.Ports {
+		switch {
+		case p.Port != nil:
+			ports = append(ports, strconv.Itoa(int(*p.Port)))
+		case p.Name != nil:
+			ports = append(ports, *p.Name)
+		default:
+			ports = append(ports, "*")
+		}
+	}
+	for _, e := range s.Endpoints {
+		addresses = append(addresses, e.Addresses...)
+	}
+	return []any{
+		s.Name, string(s.AddressType), table.FirstOf(ports, len(ports)), table.FirstOf(addresses, len(addresses)),
+		table.Since(s.CreationTimestamp, now),
 	}
 }

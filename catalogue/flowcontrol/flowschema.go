@@ -1,17 +1,22 @@
 package flowcontrol
 
 import (
+	"time"
+
 	flowcontrolv1 "k8s.io/api/flowcontrol/v1"
 
 	"clipper/api"
 	"clipper/catalogue"
 	"clipper/catalogue/rule"
+	"clipper/catalogue/table"
 )
 
 // flowSchemas describes FlowSchema.
 func flowSchemas() *catalogue.Resource {
 	return catalogue.Describe[flowcontrolv1.FlowSchema, flowcontrolv1.FlowSchemaList](catalogue.Kind[*flowcontrolv1.FlowSchema]{
 		Resource:   api.Resource{Group: "flowcontrol.apiserver.k8s.io", Version: "v1", Name: "flowschemas", Kind: "FlowSchema"},
+		Columns:    flowSchemaColumns,
+		Row:        flowSchemaRow,
 		Default:    defaultFlowSchema,
 		Spec:       catalogue.PartOf(func(o *flowcontrolv1.FlowSchema) *flowcontrolv1.FlowSchemaSpec { return &o.Spec }),
 		Status:     catalogue.PartOf(func(o *flowcontrolv1.FlowSchema) *flowcontrolv1.FlowSchemaStatus { return &o.Status }),
@@ -21,4 +26,30 @@ func flowSchemas() *catalogue.Resource {
 
 func defaultFlowSchema(f *flowcontrolv1.FlowSchema) {
 	rule.SetIfEmpty(&f.Spec.MatchingPrecedence, 1000)
+}
+
+var flowSchemaColumns = []table.Column{
+	table.Name,
+	table.String("PriorityLevel", table.Doc(flowcontrolv1.PriorityLevelConfigurationReference{}, "name")),
+	table.String("MatchingPrecedence", table.Doc(flowcontrolv1.FlowSchemaSpec{}, "matchingPrecedence")),
+	table.String("DistinguisherMethod", table.Doc(flowcontrolv1.FlowSchemaSpec{}, "distinguisherMethod")),
+	table.Age,
+	table.String("MissingPL", "references a broken or non-existent PriorityLevelConfiguration"),
+}
+
+func flowSchemaRow(f *flowcontrolv1.FlowSchema, now time.Time) []any {
+	method := table.None
+	if f.Spec.DistinguisherMethod != nil {
+		method = string(f.Spec.DistinguisherMethod.Type)
+	}
+	missing := "?"
+	for _, c := range f.Status.Conditions {
+		if c.Type == flowcontrolv1.FlowSchemaConditionDangling {
+			missing = string(c.Status)
+			break
+		}
+	}
+	return []any{
+		f.Name, f.Spec.PriorityLevelConfiguration.Name, int64(f.Spec.MatchingPrecedence), method, table.Since(f.CreationTimestamp, now), missing,
+	}
 }

@@ -1,17 +1,22 @@
 package flowcontrol
 
 import (
+	"time"
+
 	flowcontrolv1 "k8s.io/api/flowcontrol/v1"
 
 	"clipper/api"
 	"clipper/catalogue"
 	"clipper/catalogue/rule"
+	"clipper/catalogue/table"
 )
 
 // priorityLevels describes PriorityLevelConfiguration.
 func priorityLevels() *catalogue.Resource {
 	return catalogue.Describe[flowcontrolv1.PriorityLevelConfiguration, flowcontrolv1.PriorityLevelConfigurationList](catalogue.Kind[*flowcontrolv1.PriorityLevelConfiguration]{
 		Resource: api.Resource{Group: "flowcontrol.apiserver.k8s.io", Version: "v1", Name: "prioritylevelconfigurations", Kind: "PriorityLevelConfiguration"},
+		Columns:  priorityLevelColumns,
+		Row:      priorityLevelRow,
 		Default:  defaultPriorityLevel,
 		Spec: catalogue.PartOf(func(o *flowcontrolv1.PriorityLevelConfiguration) *flowcontrolv1.PriorityLevelConfigurationSpec {
 			return &o.Spec
@@ -41,4 +46,27 @@ func defaultPriorityLevel(p *flowcontrolv1.PriorityLevelConfiguration) {
 		rule.SetIfEmpty(&q.Queues, 64)
 		rule.SetIfEmpty(&q.QueueLengthLimit, 50)
 	}
+}
+
+var priorityLevelColumns = []table.Column{
+	table.Name,
+	table.String("Type", table.Doc(flowcontrolv1.PriorityLevelConfigurationSpec{}, "type")),
+	table.String("NominalConcurrencyShares", table.Doc(flowcontrolv1.LimitedPriorityLevelConfiguration{}, "nominalConcurrencyShares")),
+	table.String("Queues", table.Doc(flowcontrolv1.QueuingConfiguration{}, "queues")),
+	table.String("HandSize", table.Doc(flowcontrolv1.QueuingConfiguration{}, "handSize")),
+	table.String("QueueLengthLimit", table.Doc(flowcontrolv1.QueuingConfiguration{}, "queueLengthLimit")),
+	table.Age,
+}
+
+func priorityLevelRow(p *flowcontrolv1.PriorityLevelConfiguration, now time.Time) []any {
+	var shares, queues, hand, length any = table.None, table.None, table.None, table.None
+	if l := p.Spec.Limited; l != nil {
+		if l.NominalConcurrencyShares != nil {
+			shares = int64(*l.NominalConcurrencyShares)
+		}
+		if q := l.LimitResponse.Queuing; q != nil {
+			queues, hand, length = int64(q.Queues), int64(q.HandSize), int64(q.QueueLengthLimit)
+		}
+	}
+	return []any{p.Name, string(p.Spec.Type), shares, queues, hand, length, table.Since(p.CreationTimestamp, now)}
 }

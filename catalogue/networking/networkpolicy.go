@@ -1,18 +1,23 @@
 package networking
 
 import (
+	"time"
+
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 
 	"clipper/api"
 	"clipper/catalogue"
 	"clipper/catalogue/rule"
+	"clipper/catalogue/table"
 )
 
 // networkPolicies describes NetworkPolicy.
 func networkPolicies() *catalogue.Resource {
 	return catalogue.Describe[networkingv1.NetworkPolicy, networkingv1.NetworkPolicyList](catalogue.Kind[*networkingv1.NetworkPolicy]{
 		Resource:   api.Resource{Group: "networking.k8s.io", Version: "v1", Name: "networkpolicies", Kind: "NetworkPolicy", Namespaced: true},
+		Columns:    networkPolicyColumns,
+		Row:        networkPolicyRow,
 		Default:    defaultNetworkPolicy,
 		ShortNames: []string{"netpol"},
 		Generation: catalogue.PartOf(func(o *networkingv1.NetworkPolicy) *networkingv1.NetworkPolicySpec { return &o.Spec }),
@@ -38,4 +43,14 @@ func defaultPorts(ports []networkingv1.NetworkPolicyPort) {
 	for i := range ports {
 		rule.SetIfNil(&ports[i].Protocol, corev1.ProtocolTCP)
 	}
+}
+
+var networkPolicyColumns = []table.Column{
+	table.Name,
+	table.String("Pod-Selector", table.Doc(networkingv1.NetworkPolicySpec{}, "podSelector")),
+	table.Age,
+}
+
+func networkPolicyRow(p *networkingv1.NetworkPolicy, now time.Time) []any {
+	return []any{p.Name, table.Selector(&p.Spec.PodSelector), table.Since(p.CreationTimestamp, now)}
 }

@@ -1,18 +1,25 @@
 package rbac
 
 import (
+	"slices"
+	"strings"
+	"time"
+
 	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/api/validation/path"
 
 	"clipper/api"
 	"clipper/catalogue"
 	"clipper/catalogue/rule"
+	"clipper/catalogue/table"
 )
 
 // clusterRoleBindings describes ClusterRoleBinding.
 func clusterRoleBindings() *catalogue.Resource {
 	return catalogue.Describe[rbacv1.ClusterRoleBinding, rbacv1.ClusterRoleBindingList](catalogue.Kind[*rbacv1.ClusterRoleBinding]{
 		Resource:       api.ClusterRoleBindings.Resource,
+		Columns:        clusterRoleBindingColumns,
+		Row:            clusterRoleBindingRow,
 		Default:        defaultClusterRoleBinding,
 		CreateOnUpdate: true,
 		ValidateName:   path.ValidatePathSegmentName,
@@ -29,4 +36,33 @@ func defaultBinding(ref *rbacv1.RoleRef, subjects []rbacv1.Subject) {
 			rule.SetIfEmpty(&subjects[i].APIGroup, rbacv1.GroupName)
 		}
 	}
+}
+
+var clusterRoleBindingColumns = slices.Concat([]table.Column{
+	table.Name,
+	table.String("Role", table.Doc(rbacv1.ClusterRoleBinding{}, "roleRef")),
+	table.Age,
+}, table.Wide(
+	table.String("Users", "Users in the clusterRoleBinding"),
+	table.String("Groups", "Groups in the clusterRoleBinding"),
+	table.String("ServiceAccounts", "ServiceAccounts in the clusterRoleBinding"),
+))
+
+func clusterRoleBindingRow(b *rbacv1.ClusterRoleBinding, now time.Time) []any {
+	return bindingRow(b.Name, b.RoleRef, b.Subjects, table.Since(b.CreationTimestamp, now))
+}
+
+func bindingRow(name string, ref rbacv1.RoleRef, subjects []rbacv1.Subject, age string) []any {
+	var users, groups, accounts []string
+	for _, s := range subjects {
+		switch s.Kind {
+		case rbacv1.UserKind:
+			users = append(users, s.Name)
+		case rbacv1.GroupKind:
+			groups = append(groups, s.Name)
+		case rbacv1.ServiceAccountKind:
+			accounts = append(accounts, s.Namespace+"/"+s.Name)
+		}
+	}
+	return []any{name, ref.Kind + "/" + ref.Name, age, strings.Join(users, ", "), strings.Join(groups, ", "), strings.Join(accounts, ", ")}
 }

@@ -1,17 +1,23 @@
 package rbac
 
 import (
+	"slices"
+	"time"
+
 	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/api/validation/path"
 
 	"clipper/api"
 	"clipper/catalogue"
+	"clipper/catalogue/table"
 )
 
 // roleBindings describes RoleBinding.
 func roleBindings() *catalogue.Resource {
 	return catalogue.Describe[rbacv1.RoleBinding, rbacv1.RoleBindingList](catalogue.Kind[*rbacv1.RoleBinding]{
 		Resource:       api.RoleBindings.Resource,
+		Columns:        roleBindingColumns,
+		Row:            roleBindingRow,
 		Default:        defaultRoleBinding,
 		CreateOnUpdate: true,
 		ValidateName:   path.ValidatePathSegmentName,
@@ -19,3 +25,17 @@ func roleBindings() *catalogue.Resource {
 }
 
 func defaultRoleBinding(b *rbacv1.RoleBinding) { defaultBinding(&b.RoleRef, b.Subjects) }
+
+var roleBindingColumns = slices.Concat([]table.Column{
+	table.Name,
+	table.String("Role", table.Doc(rbacv1.RoleBinding{}, "roleRef")),
+	table.Age,
+}, table.Wide(
+	table.String("Users", "Users in the roleBinding"),
+	table.String("Groups", "Groups in the roleBinding"),
+	table.String("ServiceAccounts", "ServiceAccounts in the roleBinding"),
+))
+
+func roleBindingRow(b *rbacv1.RoleBinding, now time.Time) []any {
+	return bindingRow(b.Name, b.RoleRef, b.Subjects, table.Since(b.CreationTimestamp, now))
+}

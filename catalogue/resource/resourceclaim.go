@@ -1,17 +1,23 @@
 package resource
 
 import (
+	"strings"
+	"time"
+
 	resourcev1 "k8s.io/api/resource/v1"
 
 	"clipper/api"
 	"clipper/catalogue"
 	"clipper/catalogue/rule"
+	"clipper/catalogue/table"
 )
 
 // resourceClaims describes ResourceClaim.
 func resourceClaims() *catalogue.Resource {
 	return catalogue.Describe[resourcev1.ResourceClaim, resourcev1.ResourceClaimList](catalogue.Kind[*resourcev1.ResourceClaim]{
 		Resource: api.Resource{Group: "resource.k8s.io", Version: "v1", Name: "resourceclaims", Kind: "ResourceClaim", Namespaced: true},
+		Columns:  claimColumns,
+		Row:      claimRow,
 		Default:  defaultClaim,
 		Spec:     catalogue.PartOf(func(o *resourcev1.ResourceClaim) *resourcev1.ResourceClaimSpec { return &o.Spec }),
 		Status:   catalogue.PartOf(func(o *resourcev1.ResourceClaim) *resourcev1.ResourceClaimStatus { return &o.Status }),
@@ -46,4 +52,26 @@ func defaultTolerations(list []resourcev1.DeviceToleration) {
 	for i := range list {
 		rule.SetIfEmpty(&list[i].Operator, resourcev1.DeviceTolerationOpEqual)
 	}
+}
+
+var claimColumns = []table.Column{
+	table.Name,
+	table.String("State", "A summary of the current state (allocated, pending, reserved, etc.)."),
+	table.Age,
+}
+
+func claimRow(c *resourcev1.ResourceClaim, now time.Time) []any {
+	var states []string
+	if c.DeletionTimestamp != nil {
+		states = append(states, "deleted")
+	}
+	switch {
+	case c.Status.Allocation == nil && c.DeletionTimestamp == nil:
+		states = append(states, "pending")
+	case c.Status.Allocation != nil && len(c.Status.ReservedFor) > 0:
+		states = append(states, "allocated", "reserved")
+	case c.Status.Allocation != nil:
+		states = append(states, "allocated")
+	}
+	return []any{c.Name, strings.Join(states, ","), table.Since(c.CreationTimestamp, now)}
 }

@@ -1,16 +1,21 @@
 package resource
 
 import (
+	"time"
+
 	resourcev1 "k8s.io/api/resource/v1"
 
 	"clipper/api"
 	"clipper/catalogue"
+	"clipper/catalogue/table"
 )
 
 // resourceSlices describes ResourceSlice.
 func resourceSlices() *catalogue.Resource {
 	return catalogue.Describe[resourcev1.ResourceSlice, resourcev1.ResourceSliceList](catalogue.Kind[*resourcev1.ResourceSlice]{
 		Resource:   api.Resource{Group: "resource.k8s.io", Version: "v1", Name: "resourceslices", Kind: "ResourceSlice"},
+		Columns:    sliceColumns,
+		Row:        sliceRow,
 		Generation: catalogue.PartOf(func(o *resourcev1.ResourceSlice) *resourcev1.ResourceSliceSpec { return &o.Spec }),
 		Fields: map[string]func(*resourcev1.ResourceSlice) string{
 			"spec.driver": func(o *resourcev1.ResourceSlice) string { return o.Spec.Driver },
@@ -22,4 +27,20 @@ func resourceSlices() *catalogue.Resource {
 			},
 		},
 	})
+}
+
+var sliceColumns = []table.Column{
+	table.Name,
+	table.String("Node", table.Doc(resourcev1.ResourceSliceSpec{}, "nodeName")),
+	table.String("Driver", table.Doc(resourcev1.ResourceSliceSpec{}, "driver")),
+	table.String("Pool", table.Doc(resourcev1.ResourcePool{}, "name")),
+	table.Age,
+}
+
+func sliceRow(s *resourcev1.ResourceSlice, now time.Time) []any {
+	var node string
+	if s.Spec.NodeName != nil {
+		node = *s.Spec.NodeName
+	}
+	return []any{s.Name, node, s.Spec.Driver, s.Spec.Pool.Name, table.Since(s.CreationTimestamp, now)}
 }

@@ -1,17 +1,23 @@
 package storage
 
 import (
+	"strings"
+	"time"
+
 	storagev1 "k8s.io/api/storage/v1"
 
 	"clipper/api"
 	"clipper/catalogue"
 	"clipper/catalogue/rule"
+	"clipper/catalogue/table"
 )
 
 // csiDrivers describes CSIDriver.
 func csiDrivers() *catalogue.Resource {
 	return catalogue.Describe[storagev1.CSIDriver, storagev1.CSIDriverList](catalogue.Kind[*storagev1.CSIDriver]{
 		Resource:      api.Resource{Group: "storage.k8s.io", Version: "v1", Name: "csidrivers", Kind: "CSIDriver"},
+		Columns:       csiDriverColumns,
+		Row:           csiDriverRow,
 		Default:       defaultCSIDriver,
 		NeedsRevision: true,
 	})
@@ -28,4 +34,35 @@ func defaultCSIDriver(d *storagev1.CSIDriver) {
 	}
 	rule.SetIfNil(&s.RequiresRepublish, false)
 	rule.SetIfNil(&s.SELinuxMount, false)
+}
+
+var csiDriverColumns = []table.Column{
+	table.Name,
+	table.Boolean("AttachRequired", table.Doc(storagev1.CSIDriverSpec{}, "attachRequired")),
+	table.Boolean("PodInfoOnMount", table.Doc(storagev1.CSIDriverSpec{}, "podInfoOnMount")),
+	table.Boolean("StorageCapacity", table.Doc(storagev1.CSIDriverSpec{}, "storageCapacity")),
+	table.String("TokenRequests", table.Doc(storagev1.CSIDriverSpec{}, "tokenRequests")),
+	table.Boolean("RequiresRepublish", table.Doc(storagev1.CSIDriverSpec{}, "requiresRepublish")),
+	table.String("Modes", table.Doc(storagev1.CSIDriverSpec{}, "volumeLifecycleModes")),
+	table.Age,
+}
+
+func csiDriverRow(d *storagev1.CSIDriver, now time.Time) []any {
+	s := &d.Spec
+	var modes, audiences []string
+	for _, m := range s.VolumeLifecycleModes {
+		modes = append(modes, string(m))
+	}
+	for _, r := range s.TokenRequests {
+		audiences = append(audiences, r.Audience)
+	}
+	tokens := table.Unset
+	if s.TokenRequests != nil {
+		tokens = strings.Join(audiences, ",")
+	}
+	is := func(p *bool) bool { return p != nil && *p }
+	return []any{
+		d.Name, s.AttachRequired == nil || *s.AttachRequired, is(s.PodInfoOnMount), is(s.StorageCapacity), tokens, is(s.RequiresRepublish),
+		table.Or(strings.Join(modes, ","), table.None), table.Since(d.CreationTimestamp, now),
+	}
 }

@@ -1,17 +1,22 @@
 package storage
 
 import (
+	"time"
+
 	storagev1 "k8s.io/api/storage/v1"
 
 	"clipper/api"
 	"clipper/catalogue"
 	"clipper/catalogue/core/podspec"
+	"clipper/catalogue/table"
 )
 
 // volumeAttachments describes VolumeAttachment.
 func volumeAttachments() *catalogue.Resource {
 	return catalogue.Describe[storagev1.VolumeAttachment, storagev1.VolumeAttachmentList](catalogue.Kind[*storagev1.VolumeAttachment]{
 		Resource:      api.Resource{Group: "storage.k8s.io", Version: "v1", Name: "volumeattachments", Kind: "VolumeAttachment"},
+		Columns:       attachmentColumns,
+		Row:           attachmentRow,
 		Default:       defaultVolumeAttachment,
 		NeedsRevision: true,
 		Spec:          catalogue.PartOf(func(o *storagev1.VolumeAttachment) *storagev1.VolumeAttachmentSpec { return &o.Spec }),
@@ -24,4 +29,21 @@ func defaultVolumeAttachment(a *storagev1.VolumeAttachment) {
 		podspec.RoundUp(inline.Capacity)
 		podspec.DefaultAzureDisk(inline.AzureDisk)
 	}
+}
+
+var attachmentColumns = []table.Column{
+	table.Name,
+	table.Column{Name: "Attacher", Type: "string", Format: "name", Description: table.Doc(storagev1.VolumeAttachmentSpec{}, "attacher")},
+	table.String("PV", table.Doc(storagev1.VolumeAttachmentSource{}, "persistentVolumeName")),
+	table.String("Node", table.Doc(storagev1.VolumeAttachmentSpec{}, "nodeName")),
+	table.Boolean("Attached", table.Doc(storagev1.VolumeAttachmentStatus{}, "attached")),
+	table.Age,
+}
+
+func attachmentRow(a *storagev1.VolumeAttachment, now time.Time) []any {
+	var volume string
+	if a.Spec.Source.PersistentVolumeName != nil {
+		volume = *a.Spec.Source.PersistentVolumeName
+	}
+	return []any{a.Name, a.Spec.Attacher, volume, a.Spec.NodeName, a.Status.Attached, table.Since(a.CreationTimestamp, now)}
 }

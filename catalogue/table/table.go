@@ -4,6 +4,7 @@ package table
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -107,3 +108,31 @@ func OrUnset[T any](p *T) string {
 	}
 	return fmt.Sprint(*p)
 }
+
+// A documented type explains its fields; those of k8s.io/api do.
+type documented interface{ SwaggerDoc() map[string]string }
+
+// Doc is the description of a field in the API's documentation.
+func Doc(of documented, field string) string { return of.SwaggerDoc()[field] }
+
+// FirstOf prints the first three of list, and how many more there are of count.
+func FirstOf(list []string, count int) string {
+	const shown = 3
+	if len(list) > shown {
+		list = list[:shown]
+	}
+	text := strings.Join(list, ",")
+	switch {
+	case count > shown:
+		return fmt.Sprintf("%s + %d more...", text, count-shown)
+	case text == "":
+		return Unset
+	}
+	return text
+}
+
+// CreatedAt is the second column of kinds for which upstream has nothing better to show.
+var CreatedAt = Column{Name: "Created At", Type: "date", Description: metaDocs["creationTimestamp"]}
+
+// Created prints the cell of CreatedAt.
+func Created(t metav1.Time) string { return t.UTC().Format(time.RFC3339) }

@@ -15,6 +15,8 @@ import (
 func Resource() *catalogue.Resource {
 	return catalogue.Describe[corev1.Node, corev1.NodeList](catalogue.Kind[*corev1.Node]{
 		Resource:   api.Nodes.Resource,
+		Columns:    columns,
+		Row:        row,
 		Default:    setDefaults,
 		ShortNames: []string{"no"},
 		Prefix:     "minions",

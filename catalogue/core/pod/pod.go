@@ -20,9 +20,12 @@ type (
 // Resource describes Pod.
 func Resource() *catalogue.Resource {
 	return catalogue.Describe[corev1.Pod, corev1.PodList](catalogue.Kind[*corev1.Pod]{
-		Resource:   api.Pods.Resource,
-		ShortNames: []string{"po"},
-		Categories: []string{"all"},
+		Resource:      api.Pods.Resource,
+		Columns:       columns,
+		Row:           row,
+		RowConditions: rowConditions,
+		ShortNames:    []string{"po"},
+		Categories:    []string{"all"},
 
 		Spec:       catalogue.PartOf(func(p *corev1.Pod) *spec { return &p.Spec }),
 		Status:     catalogue.PartOf(func(p *corev1.Pod) *status { return &p.Status }),

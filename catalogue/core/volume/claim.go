@@ -1,18 +1,24 @@
 package volume
 
 import (
+	"slices"
+	"time"
+
 	corev1 "k8s.io/api/core/v1"
 
 	"clipper/api"
 	"clipper/catalogue"
 	"clipper/catalogue/core/podspec"
 	"clipper/catalogue/rule"
+	"clipper/catalogue/table"
 )
 
 // Claims describes PersistentVolumeClaim.
 func Claims() *catalogue.Resource {
 	return catalogue.Describe[corev1.PersistentVolumeClaim, corev1.PersistentVolumeClaimList](catalogue.Kind[*corev1.PersistentVolumeClaim]{
 		Resource:   api.PersistentVolumeClaims.Resource,
+		Columns:    claimColumns,
+		Row:        claimRow,
 		Default:    defaultClaim,
 		ShortNames: []string{"pvc"},
 
@@ -32,4 +38,37 @@ func defaultClaim(c *corev1.PersistentVolumeClaim) {
 	podspec.DefaultClaim(&c.Spec)
 	podspec.RoundUp(c.Status.Capacity)
 	podspec.RoundUp(c.Status.AllocatedResources)
+}
+
+var claimColumns = slices.Concat([]table.Column{
+	table.Name,
+	table.String("Status", table.Doc(corev1.PersistentVolumeClaimStatus{}, "phase")),
+	table.String("Volume", table.Doc(corev1.PersistentVolumeClaimSpec{}, "volumeName")),
+	table.String("Capacity", table.Doc(corev1.PersistentVolumeClaimStatus{}, "capacity")),
+	table.String("Access Modes", table.Doc(corev1.PersistentVolumeClaimStatus{}, "accessModes")),
+	table.String("StorageClass", "StorageClass of the pvc"),
+	table.String("VolumeAttributesClass", "VolumeAttributesClass of the pvc"),
+	table.Age,
+}, table.Wide(
+	table.String("VolumeMode", table.Doc(corev1.PersistentVolumeClaimSpec{}, "volumeMode")),
+))
+
+func claimRow(c *corev1.PersistentVolumeClaim, now time.Time) []any {
+	phase := string(c.Status.Phase)
+	if c.DeletionTimestamp != nil {
+		phase = "Terminating"
+	}
+	var capacity, modes string
+	if c.Spec.VolumeName != "" {
+		q := c.Status.Capacity[corev1.ResourceStorage]
+		capacity, modes = q.String(), accessModes(c.Status.AccessModes)
+	}
+	class, ok := c.Annotations[corev1.BetaStorageClassAnnotation]
+	if !ok && c.Spec.StorageClassName != nil {
+		class = *c.Spec.StorageClassName
+	}
+	return []any{
+		c.Name, phase, c.Spec.VolumeName, capacity, modes, class, table.OrUnset(c.Spec.VolumeAttributesClassName),
+		table.Since(c.CreationTimestamp, now), table.OrUnset(c.Spec.VolumeMode),
+	}
 }

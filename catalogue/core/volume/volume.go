@@ -2,18 +2,25 @@
 package volume
 
 import (
+	"slices"
+	"strings"
+	"time"
+
 	corev1 "k8s.io/api/core/v1"
 
 	"clipper/api"
 	"clipper/catalogue"
 	"clipper/catalogue/core/podspec"
 	"clipper/catalogue/rule"
+	"clipper/catalogue/table"
 )
 
 // Volumes describes PersistentVolume.
 func Volumes() *catalogue.Resource {
 	return catalogue.Describe[corev1.PersistentVolume, corev1.PersistentVolumeList](catalogue.Kind[*corev1.PersistentVolume]{
 		Resource:   api.PersistentVolumes.Resource,
+		Columns:    volumeColumns,
+		Row:        volumeRow,
 		Default:    defaultVolume,
 		ShortNames: []string{"pv"},
 
@@ -47,4 +54,57 @@ func defaultVolume(v *corev1.PersistentVolume) {
 		rule.SetIfEmpty(&v.Spec.ScaleIO.StorageMode, "ThinProvisioned")
 		rule.SetIfEmpty(&v.Spec.ScaleIO.FSType, "xfs")
 	}
+}
+
+var volumeColumns = slices.Concat([]table.Column{
+	table.Name,
+	table.String("Capacity", table.Doc(corev1.PersistentVolumeSpec{}, "capacity")),
+	table.String("Access Modes", table.Doc(corev1.PersistentVolumeSpec{}, "accessModes")),
+	table.String("Reclaim Policy", table.Doc(corev1.PersistentVolumeSpec{}, "persistentVolumeReclaimPolicy")),
+	table.String("Status", table.Doc(corev1.PersistentVolumeStatus{}, "phase")),
+	table.String("Claim", table.Doc(corev1.PersistentVolumeSpec{}, "claimRef")),
+	table.String("StorageClass", "StorageClass of the pv"),
+	table.String("VolumeAttributesClass", "VolumeAttributesClass of the pv"),
+	table.String("Reason", table.Doc(corev1.PersistentVolumeStatus{}, "reason")),
+	table.Age,
+}, table.Wide(
+	table.String("VolumeMode", table.Doc(corev1.PersistentVolumeSpec{}, "volumeMode")),
+))
+
+func volumeRow(v *corev1.PersistentVolume, now time.Time) []any {
+	var claim string
+	if ref := v.Spec.ClaimRef; ref != nil {
+		claim = ref.Namespace + "/" + ref.Name
+	}
+	phase := string(v.Status.Phase)
+	if v.DeletionTimestamp != nil {
+		phase = "Terminating"
+	}
+	capacity := v.Spec.Capacity[corev1.ResourceStorage]
+	class := v.Spec.StorageClassName
+	if old, ok := v.Annotations[corev1.BetaStorageClassAnnotation]; ok {
+		class = old
+	}
+	return []any{
+		v.Name, capacity.String(), accessModes(v.Spec.AccessModes), string(v.Spec.PersistentVolumeReclaimPolicy), phase, claim,
+		class, table.OrUnset(v.Spec.VolumeAttributesClassName), v.Status.Reason,
+		table.Since(v.CreationTimestamp, now), table.OrUnset(v.Spec.VolumeMode),
+	}
+}
+
+var modeNames = []struct {
+	mode corev1.PersistentVolumeAccessMode
+	name string
+}{
+	{corev1.ReadWriteOnce, "RWO"}, {corev1.ReadOnlyMany, "ROX"}, {corev1.ReadWriteMany, "RWX"}, {corev1.ReadWriteOncePod, "RWOP"},
+}
+
+func accessModes(modes []corev1.PersistentVolumeAccessMode) string {
+	var names []string
+	for _, m := range modeNames {
+		if slices.Contains(modes, m.mode) {
+			names = append(names, m.name)
+		}
+	}
+	return strings.Join(names, ",")
 }
