@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"slices"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -74,6 +75,9 @@ func (s *Store) ListImages(context.Context) ([]runtime.Image, error) {
 }
 
 // PullImage fetches ref from its registry or a mirror. What the store already has is not transferred again.
+// Where no registry can be reached, an image that was imported under this name by hand stands for what the
+// registry would give: a machine without a network runs what its operator put there, pull policy Always
+// (that of every ":latest") included. A registry that answers is always believed.
 func (s *Store) PullImage(ctx context.Context, ref string, auth []runtime.PullAuth) (runtime.Image, error) {
 	parsed, err := reference.Parse(ref)
 	if err != nil {
@@ -88,18 +92,35 @@ func (s *Store) PullImage(ctx context.Context, ref string, auth []runtime.PullAu
 	}
 	found, err := s.fetcher.Resolve(ctx, parsed.Moved(), credentials)
 	if err != nil {
+		if rec, ok := s.imported(ref); ok && unreachable(err) {
+			return rec.image(), nil
+		}
 		return fail(err)
 	}
 	var tags []string
 	if parsed.Digest == "" { // by digest the tag is only a remark: the registry's tag may be elsewhere by now
 		tags = []string{parsed.Tagged()}
 	}
-	rec, err := s.ingest(ctx, found.Image, tags, pulledDigests(parsed, found))
+	rec, err := s.ingest(ctx, found.Image, tags, pulledDigests(parsed, found), false)
 	if err != nil {
 		return fail(err)
 	}
 	s.collect()
 	return rec.image(), nil
+}
+
+// imported returns the image that was put into the store by hand under ref.
+func (s *Store) imported(ref string) (record, bool) {
+	rec, err := s.lookup(ref)
+	return rec, err == nil && rec.Imported
+}
+
+// unreachable says whether err means that no registry was there to ask: the name does not resolve, or
+// nothing answers at the address.
+func unreachable(err error) bool {
+	var op *net.OpError
+	var dns *net.DNSError
+	return errors.As(err, &op) && op.Op == "dial" || errors.As(err, &dns)
 }
 
 // pulledDigests: the digest that the registry's tag has, which for an image of several platforms is that of
@@ -191,7 +212,7 @@ func (s *Store) Add(ctx context.Context, img v1.Image, names ...string) (runtime
 		}
 		digests = append(digests, ref.Digested(digest.String()))
 	}
-	rec, err := s.ingest(ctx, img, tags, digests)
+	rec, err := s.ingest(ctx, img, tags, digests, true)
 	if err != nil {
 		return runtime.Image{}, err
 	}

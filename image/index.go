@@ -26,6 +26,7 @@ type record struct {
 	Pinned     bool      `json:"pinned,omitempty"`
 	User       string    `json:"user,omitempty"`
 	StopSignal string    `json:"stopSignal,omitempty"`
+	Imported   bool      `json:"imported,omitempty"` // put here by hand, not pulled
 	Added      time.Time `json:"added"`
 }
 
@@ -175,6 +176,7 @@ func (ix *index) with(rec record) *index {
 			rec.Tags = union(r.Tags, rec.Tags)
 			rec.Digests = union(r.Digests, rec.Digests)
 			rec.Pinned = rec.Pinned || r.Pinned
+			rec.Imported = rec.Imported || r.Imported
 			continue
 		}
 		r.Tags = without(r.Tags, rec.Tags)

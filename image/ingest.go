@@ -32,7 +32,7 @@ const maxMetadata = 4 << 20
 const maxLayers = 500
 
 // ingest makes img whole in the store and puts it into the index under the given names.
-func (s *Store) ingest(ctx context.Context, img v1.Image, tags, digests []string) (record, error) {
+func (s *Store) ingest(ctx context.Context, img v1.Image, tags, digests []string, imported bool) (record, error) {
 	release, err := s.adding()
 	if err != nil {
 		return record{}, err
@@ -42,7 +42,7 @@ func (s *Store) ingest(ctx context.Context, img v1.Image, tags, digests []string
 	if err != nil {
 		return record{}, err
 	}
-	rec.Tags, rec.Digests = union(tags, nil), union(digests, nil)
+	rec.Tags, rec.Digests, rec.Imported = union(tags, nil), union(digests, nil), imported
 	staged, err := s.stageLayers(ctx, img, rec.Layers)
 	defer func() {
 		for _, st := range staged {

@@ -326,3 +326,31 @@ func TestPullPlatformAndDigest(t *testing.T) {
 		t.Errorf("foreign platform: %v", err)
 	}
 }
+
+// TestImportedStandsInForUnreachableRegistry: what an operator imported by hand is run where there is no
+// network; a registry that answers, even with a refusal, is believed.
+func TestImportedStandsInForUnreachableRegistry(t *testing.T) {
+	s := openWith(t, &registry.Config{})
+	dead := "127.0.0.1:1/team/app:latest" // nothing listens there
+	img := testImage(t, build.Spec{}, testLayer(t, "a=1"))
+	if _, err := s.PullImage(t.Context(), dead, nil); err == nil {
+		t.Fatal("pulled from nowhere")
+	}
+	added, err := s.Add(t.Context(), img, dead)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := s.PullImage(t.Context(), dead, nil)
+	if err != nil || got.ID != added.ID {
+		t.Errorf("pull of an imported image: %v, %v", got.ID, err)
+	}
+
+	srv := newServer(t, false)
+	refused := srv.host() + "/team/app:latest"
+	if _, err := s.Add(t.Context(), img, refused); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.PullImage(t.Context(), refused, nil); err == nil {
+		t.Error("the registry does not have the image, and was not believed")
+	}
+}
