@@ -504,7 +504,7 @@ func TestRestartOnPebble(t *testing.T) {
 		t.Errorf("first write after a restart has revision %d, want %d", it.Revision, rev+1)
 	}
 	it, _ = s.Get(podKey("ns1", "1"))
-	if it.Created != 3 || it.Object.GetObjectKind().GroupVersionKind() != api.Pods.GVK() {
-		t.Errorf("loaded: created at %d, kind %s", it.Created, it.Object.GetObjectKind().GroupVersionKind())
+	if it.Created != 3 || it.Object.(*corev1.Pod).Spec.NodeName != "n1" {
+		t.Errorf("loaded: created at %d: %v", it.Created, it.Object)
 	}
 }

@@ -19,7 +19,8 @@ import (
 
 var magic = []byte("k8s\x00")
 
-// New returns the codec for the kinds of scheme. Decoded objects carry their apiVersion and kind.
+// New returns the codec for the kinds of scheme. Decoded objects of Go types carry no apiVersion and kind,
+// like all stored ones: the type says it.
 func New(scheme *runtime.Scheme) store.Codec {
 	c := codec{scheme}
 	return store.Codec{
@@ -102,6 +103,7 @@ func (c codec) decode(data []byte) (api.Object, error) {
 	if err := kjson.UnmarshalCaseSensitivePreserveInts(data, obj); err != nil {
 		return nil, fmt.Errorf("decode %s from JSON: %w", gvk, err)
 	}
+	obj.GetObjectKind().SetGroupVersionKind(schema.GroupVersionKind{})
 	return obj, nil
 }
 
@@ -122,7 +124,6 @@ func (c codec) decodeProtobuf(data []byte) (api.Object, error) {
 	if err := m.Unmarshal(u.Raw); err != nil {
 		return nil, fmt.Errorf("decode %s: %w", gvk, err)
 	}
-	obj.GetObjectKind().SetGroupVersionKind(gvk)
 	return obj, nil
 }
 
