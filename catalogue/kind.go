@@ -236,3 +236,20 @@ func SelectorText(s *metav1.LabelSelector) string {
 	}
 	return selector.String()
 }
+
+// StatusOf makes a Status of typed functions, either of which may be nil.
+func StatusOf[T api.Object](prepare func(obj, old T), validate func(obj, old T) field.ErrorList) *Status {
+	return &Status{
+		Prepare: func(obj, old api.Object) {
+			if prepare != nil {
+				prepare(obj.(T), old.(T))
+			}
+		},
+		Validate: twoErrors(validate),
+	}
+}
+
+// Both returns the part that is a and b together, for comparing.
+func Both[T api.Object](a, b *Part[T]) *Part[T] {
+	return &Part[T]{equal: func(x, y T) bool { return a.equal(x, y) && b.equal(x, y) }}
+}

@@ -3,7 +3,8 @@
 // Routing, discovery, the write pipeline and `kubectl get` output all derive from these descriptions.
 //
 // The packages below it hold the descriptions, one folder per API group and, where a kind has much to say,
-// one per resource. Package catalogue/all links them in. Everything here is pure: no I/O, clock or client.
+// one per resource. Package catalogue/all links them in. Everything here is pure: no I/O or
+// client, and no clock but rule.Now.
 package catalogue
 
 import (
@@ -12,6 +13,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+	"k8s.io/apiserver/pkg/authentication/user"
 
 	"clipper/api"
 )
@@ -39,6 +41,9 @@ type Resource struct {
 
 	// PrepareCreate resets what a creator may not set (status, disabled fields) and sets generation.
 	PrepareCreate func(obj api.Object)
+	// PrepareCreateFor writes down who creates the object; it runs right after PrepareCreate. Only
+	// certificate signing requests have it.
+	PrepareCreateFor func(obj api.Object, creator user.Info)
 	// PrepareUpdate carries over from old what an update of the main resource may not change (status),
 	// and raises metadata.generation where the spec differs, as upstream's strategy does.
 	PrepareUpdate func(obj, old api.Object)
@@ -109,6 +114,9 @@ type Subresource struct {
 	Group, Version, Kind string // of the body; Group and Version may be empty for the parent's
 	Verbs                []string
 	New                  func() runtime.Object // an empty body; nil for connect verbs (log, exec, proxy)
+	// Update is how subresources behave that show the parent and change a part of it, as its status does:
+	// pods/ephemeralcontainers, pods/resize, certificatesigningrequests/approval, namespaces/finalize.
+	Update *Status
 }
 
 // A Version is another served version of a Resource. The conversions work in both directions without loss.

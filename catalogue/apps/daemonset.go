@@ -1,11 +1,14 @@
 package apps
 
 import (
+	"maps"
 	"slices"
+	"strconv"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/util/intstr"
 
 	"clipper/api"
@@ -18,15 +21,17 @@ import (
 // daemonSets describes DaemonSet.
 func daemonSets() *catalogue.Resource {
 	return catalogue.Describe[appsv1.DaemonSet, appsv1.DaemonSetList](catalogue.Kind[*appsv1.DaemonSet]{
-		Resource:   api.DaemonSets.Resource,
-		Columns:    daemonSetColumns,
-		Row:        daemonSetRow,
-		Default:    defaultDaemonSet,
-		ShortNames: []string{"ds"},
-		Categories: []string{"all"},
-		Spec:       catalogue.PartOf(func(o *appsv1.DaemonSet) *appsv1.DaemonSetSpec { return &o.Spec }),
-		Status:     catalogue.PartOf(func(o *appsv1.DaemonSet) *appsv1.DaemonSetStatus { return &o.Status }),
-		Generation: catalogue.PartOf(func(o *appsv1.DaemonSet) *appsv1.DaemonSetSpec { return &o.Spec }),
+		Resource:      api.DaemonSets.Resource,
+		PrepareCreate: prepareDaemonSet,
+		PrepareUpdate: prepareDaemonSetUpdate,
+		Columns:       daemonSetColumns,
+		Row:           daemonSetRow,
+		Default:       defaultDaemonSet,
+		ShortNames:    []string{"ds"},
+		Categories:    []string{"all"},
+		Spec:          catalogue.PartOf(func(o *appsv1.DaemonSet) *appsv1.DaemonSetSpec { return &o.Spec }),
+		Status:        catalogue.PartOf(func(o *appsv1.DaemonSet) *appsv1.DaemonSetStatus { return &o.Status }),
+		Generation:    catalogue.PartOf(func(o *appsv1.DaemonSet) *appsv1.DaemonSetSpec { return &o.Spec }),
 	})
 }
 
@@ -65,4 +70,35 @@ func daemonSetRow(d *appsv1.DaemonSet, now time.Time) []any {
 		table.Since(d.CreationTimestamp, now),
 		podspec.Names(containers), podspec.Images(containers), table.Selector(d.Spec.Selector),
 	}
+}
+
+func prepareDaemonSet(d *appsv1.DaemonSet) {
+	templateGeneration(d, max(templateGenerationOf(d), 1))
+	podspec.DropDisabledTemplate(&d.Spec.Template, nil)
+}
+
+func prepareDaemonSetUpdate(d, old *appsv1.DaemonSet) {
+	podspec.DropDisabledTemplate(&d.Spec.Template, &old.Spec.Template)
+	n := templateGenerationOf(old)
+	if !equality.Semantic.DeepEqual(d.Spec.Template, old.Spec.Template) {
+		n++
+	}
+	templateGeneration(d, n)
+}
+
+// The template's generation is kept in an annotation: apps/v1 has no field for it.
+func templateGenerationOf(d *appsv1.DaemonSet) int64 {
+	n, err := strconv.ParseInt(d.Annotations[appsv1.DeprecatedTemplateGeneration], 10, 64)
+	if err != nil {
+		return 0
+	}
+	return n
+}
+
+func templateGeneration(d *appsv1.DaemonSet, n int64) {
+	d.Annotations = maps.Clone(d.Annotations)
+	if d.Annotations == nil {
+		d.Annotations = map[string]string{}
+	}
+	d.Annotations[appsv1.DeprecatedTemplateGeneration] = strconv.FormatInt(n, 10)
 }

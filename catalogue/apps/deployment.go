@@ -19,15 +19,21 @@ import (
 // deployments describes Deployment.
 func deployments() *catalogue.Resource {
 	return catalogue.Describe[appsv1.Deployment, appsv1.DeploymentList](catalogue.Kind[*appsv1.Deployment]{
-		Resource:   api.Deployments.Resource,
-		Columns:    deploymentColumns,
-		Row:        deploymentRow,
-		Default:    defaultDeployment,
-		ShortNames: []string{"deploy"},
-		Categories: []string{"all"},
-		Spec:       catalogue.PartOf(func(o *appsv1.Deployment) *appsv1.DeploymentSpec { return &o.Spec }),
-		Status:     catalogue.PartOf(func(o *appsv1.Deployment) *appsv1.DeploymentStatus { return &o.Status }),
-		Generation: catalogue.PartOf(func(o *appsv1.Deployment) *appsv1.DeploymentSpec { return &o.Spec }),
+		Resource:      api.Deployments.Resource,
+		PrepareCreate: func(o *appsv1.Deployment) { podspec.DropDisabledTemplate(&o.Spec.Template, nil) },
+		PrepareUpdate: func(o, old *appsv1.Deployment) { podspec.DropDisabledTemplate(&o.Spec.Template, &old.Spec.Template) },
+		Columns:       deploymentColumns,
+		Row:           deploymentRow,
+		Default:       defaultDeployment,
+		ShortNames:    []string{"deploy"},
+		Categories:    []string{"all"},
+		Spec:          catalogue.PartOf(func(o *appsv1.Deployment) *appsv1.DeploymentSpec { return &o.Spec }),
+		Status:        catalogue.PartOf(func(o *appsv1.Deployment) *appsv1.DeploymentStatus { return &o.Status }),
+		Generation: catalogue.Both( // of all kinds only this one counts annotations too
+			catalogue.PartOf(func(o *appsv1.Deployment) *appsv1.DeploymentSpec { return &o.Spec }),
+			catalogue.PartOf(func(o *appsv1.Deployment) *map[string]string { return &o.Annotations }),
+		),
+		PrepareStatus: func(o, old *appsv1.Deployment) { o.Labels = old.Labels },
 		Scale: catalogue.ScaleOf(
 			func(o *appsv1.Deployment) **int32 { return &o.Spec.Replicas },
 			func(o *appsv1.Deployment) int32 { return o.Status.Replicas },

@@ -17,15 +17,17 @@ import (
 // replicaSets describes ReplicaSet.
 func replicaSets() *catalogue.Resource {
 	return catalogue.Describe[appsv1.ReplicaSet, appsv1.ReplicaSetList](catalogue.Kind[*appsv1.ReplicaSet]{
-		Resource:   api.ReplicaSets.Resource,
-		Columns:    replicaSetColumns,
-		Row:        replicaSetRow,
-		Default:    defaultReplicaSet,
-		ShortNames: []string{"rs"},
-		Categories: []string{"all"},
-		Spec:       catalogue.PartOf(func(o *appsv1.ReplicaSet) *appsv1.ReplicaSetSpec { return &o.Spec }),
-		Status:     catalogue.PartOf(func(o *appsv1.ReplicaSet) *appsv1.ReplicaSetStatus { return &o.Status }),
-		Generation: catalogue.PartOf(func(o *appsv1.ReplicaSet) *appsv1.ReplicaSetSpec { return &o.Spec }),
+		Resource:      api.ReplicaSets.Resource,
+		PrepareCreate: func(o *appsv1.ReplicaSet) { podspec.DropDisabledTemplate(&o.Spec.Template, nil) },
+		PrepareUpdate: func(o, old *appsv1.ReplicaSet) { podspec.DropDisabledTemplate(&o.Spec.Template, &old.Spec.Template) },
+		Columns:       replicaSetColumns,
+		Row:           replicaSetRow,
+		Default:       defaultReplicaSet,
+		ShortNames:    []string{"rs"},
+		Categories:    []string{"all"},
+		Spec:          catalogue.PartOf(func(o *appsv1.ReplicaSet) *appsv1.ReplicaSetSpec { return &o.Spec }),
+		Status:        catalogue.PartOf(func(o *appsv1.ReplicaSet) *appsv1.ReplicaSetStatus { return &o.Status }),
+		Generation:    catalogue.PartOf(func(o *appsv1.ReplicaSet) *appsv1.ReplicaSetSpec { return &o.Spec }),
 		Scale: catalogue.ScaleOf(
 			func(o *appsv1.ReplicaSet) **int32 { return &o.Spec.Replicas },
 			func(o *appsv1.ReplicaSet) int32 { return o.Status.Replicas },

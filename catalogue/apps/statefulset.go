@@ -18,15 +18,17 @@ import (
 // statefulSets describes StatefulSet.
 func statefulSets() *catalogue.Resource {
 	return catalogue.Describe[appsv1.StatefulSet, appsv1.StatefulSetList](catalogue.Kind[*appsv1.StatefulSet]{
-		Resource:   api.StatefulSets.Resource,
-		Columns:    statefulSetColumns,
-		Row:        statefulSetRow,
-		Default:    defaultStatefulSet,
-		ShortNames: []string{"sts"},
-		Categories: []string{"all"},
-		Spec:       catalogue.PartOf(func(o *appsv1.StatefulSet) *appsv1.StatefulSetSpec { return &o.Spec }),
-		Status:     catalogue.PartOf(func(o *appsv1.StatefulSet) *appsv1.StatefulSetStatus { return &o.Status }),
-		Generation: catalogue.PartOf(func(o *appsv1.StatefulSet) *appsv1.StatefulSetSpec { return &o.Spec }),
+		Resource:      api.StatefulSets.Resource,
+		PrepareCreate: func(o *appsv1.StatefulSet) { podspec.DropDisabledTemplate(&o.Spec.Template, nil) },
+		PrepareUpdate: func(o, old *appsv1.StatefulSet) { podspec.DropDisabledTemplate(&o.Spec.Template, &old.Spec.Template) },
+		Columns:       statefulSetColumns,
+		Row:           statefulSetRow,
+		Default:       defaultStatefulSet,
+		ShortNames:    []string{"sts"},
+		Categories:    []string{"all"},
+		Spec:          catalogue.PartOf(func(o *appsv1.StatefulSet) *appsv1.StatefulSetSpec { return &o.Spec }),
+		Status:        catalogue.PartOf(func(o *appsv1.StatefulSet) *appsv1.StatefulSetStatus { return &o.Status }),
+		Generation:    catalogue.PartOf(func(o *appsv1.StatefulSet) *appsv1.StatefulSetSpec { return &o.Spec }),
 		Scale: catalogue.ScaleOf(
 			func(o *appsv1.StatefulSet) **int32 { return &o.Spec.Replicas },
 			func(o *appsv1.StatefulSet) int32 { return o.Status.Replicas },

@@ -23,15 +23,17 @@ import (
 // jobs describes Job.
 func jobs() *catalogue.Resource {
 	return catalogue.Describe[batchv1.Job, batchv1.JobList](catalogue.Kind[*batchv1.Job]{
-		Resource:    api.Jobs.Resource,
-		Columns:     jobColumns,
-		Row:         jobRow,
-		Default:     defaultJob,
-		Categories:  []string{"all"},
-		Spec:        catalogue.PartOf(func(o *batchv1.Job) *batchv1.JobSpec { return &o.Spec }),
-		Status:      catalogue.PartOf(func(o *batchv1.Job) *batchv1.JobStatus { return &o.Status }),
-		Generation:  catalogue.PartOf(func(o *batchv1.Job) *batchv1.JobSpec { return &o.Spec }),
-		Propagation: metav1.DeletePropagationOrphan,
+		Resource:      api.Jobs.Resource,
+		PrepareCreate: prepareJob,
+		PrepareUpdate: func(j, old *batchv1.Job) { podspec.DropDisabledTemplate(&j.Spec.Template, &old.Spec.Template) },
+		Columns:       jobColumns,
+		Row:           jobRow,
+		Default:       defaultJob,
+		Categories:    []string{"all"},
+		Spec:          catalogue.PartOf(func(o *batchv1.Job) *batchv1.JobSpec { return &o.Spec }),
+		Status:        catalogue.PartOf(func(o *batchv1.Job) *batchv1.JobStatus { return &o.Status }),
+		Generation:    catalogue.PartOf(func(o *batchv1.Job) *batchv1.JobSpec { return &o.Spec }),
+		Propagation:   metav1.DeletePropagationOrphan,
 		Fields: map[string]func(*batchv1.Job) string{
 			"status.successful": func(o *batchv1.Job) string { return strconv.Itoa(int(o.Status.Succeeded)) },
 		},
@@ -141,4 +143,37 @@ func jobIs(j *batchv1.Job, condition batchv1.JobConditionType) bool {
 		}
 	}
 	return false
+}
+
+// Labels that tie pods to their job, in the form of today and in the one before.
+const (
+	oldJobName       = "job-name"
+	oldControllerUID = "controller-uid"
+)
+
+// prepareJob makes the selector and the labels it selects, unless the user manages them. The UID is
+// already there: the pipeline gives it before this runs.
+func prepareJob(j *batchv1.Job) {
+	podspec.DropDisabledTemplate(&j.Spec.Template, nil)
+	if j.Spec.ManualSelector != nil && *j.Spec.ManualSelector {
+		return
+	}
+	if j.Spec.Template.Labels == nil {
+		j.Spec.Template.Labels = map[string]string{}
+	}
+	for key, value := range map[string]string{
+		oldJobName: j.Name, batchv1.JobNameLabel: j.Name,
+		oldControllerUID: string(j.UID), batchv1.ControllerUidLabel: string(j.UID),
+	} {
+		if _, ok := j.Spec.Template.Labels[key]; !ok { // validation refuses a value that differs
+			j.Spec.Template.Labels[key] = value
+		}
+	}
+	rule.SetIfNil(&j.Spec.Selector, metav1.LabelSelector{})
+	if j.Spec.Selector.MatchLabels == nil {
+		j.Spec.Selector.MatchLabels = map[string]string{}
+	}
+	if _, ok := j.Spec.Selector.MatchLabels[batchv1.ControllerUidLabel]; !ok {
+		j.Spec.Selector.MatchLabels[batchv1.ControllerUidLabel] = string(j.UID)
+	}
 }

@@ -15,11 +15,13 @@ import (
 
 // certificateSigningRequests describes CertificateSigningRequest.
 func certificateSigningRequests() *catalogue.Resource {
-	return catalogue.Describe[certificatesv1.CertificateSigningRequest, certificatesv1.CertificateSigningRequestList](catalogue.Kind[*certificatesv1.CertificateSigningRequest]{
-		Resource:   api.Resource{Group: "certificates.k8s.io", Version: "v1", Name: "certificatesigningrequests", Kind: "CertificateSigningRequest"},
-		Columns:    csrColumns,
-		Row:        csrRow,
-		ShortNames: []string{"csr"},
+	r := catalogue.Describe[certificatesv1.CertificateSigningRequest, certificatesv1.CertificateSigningRequestList](catalogue.Kind[*certificatesv1.CertificateSigningRequest]{
+		Resource:      api.Resource{Group: "certificates.k8s.io", Version: "v1", Name: "certificatesigningrequests", Kind: "CertificateSigningRequest"},
+		PrepareUpdate: func(r, old *certificatesv1.CertificateSigningRequest) { r.Spec = old.Spec },
+		PrepareStatus: prepareStatus,
+		Columns:       csrColumns,
+		Row:           csrRow,
+		ShortNames:    []string{"csr"},
 		Spec: catalogue.PartOf(func(o *certificatesv1.CertificateSigningRequest) *certificatesv1.CertificateSigningRequestSpec {
 			return &o.Spec
 		}),
@@ -31,9 +33,12 @@ func certificateSigningRequests() *catalogue.Resource {
 		},
 		Subresources: []catalogue.Subresource{{
 			Name: "approval", Kind: "CertificateSigningRequest", Verbs: []string{"get", "patch", "update"},
-			New: func() runtime.Object { return new(certificatesv1.CertificateSigningRequest) },
+			New:    func() runtime.Object { return new(certificatesv1.CertificateSigningRequest) },
+			Update: catalogue.StatusOf(prepareApproval, nil),
 		}},
 	})
+	r.PrepareCreateFor = setRequestor
+	return r
 }
 
 var csrColumns = []table.Column{

@@ -8,6 +8,7 @@ import (
 
 	"clipper/api"
 	"clipper/catalogue"
+	eventsv1 "clipper/catalogue/events"
 	"clipper/catalogue/table"
 )
 
@@ -15,6 +16,7 @@ import (
 func events() *catalogue.Resource {
 	return catalogue.Describe[corev1.Event, corev1.EventList](catalogue.Kind[*corev1.Event]{
 		Resource:   api.CoreEvents.Resource,
+		Also:       []catalogue.Version{eventsv1.Version()},
 		Columns:    eventColumns,
 		Row:        eventRow,
 		ShortNames: []string{"ev"}, CreateOnUpdate: true,

@@ -1,6 +1,7 @@
 package core
 
 import (
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -16,14 +17,16 @@ import (
 // namespaces describes Namespace.
 func namespaces() *catalogue.Resource {
 	return catalogue.Describe[corev1.Namespace, corev1.NamespaceList](catalogue.Kind[*corev1.Namespace]{
-		Resource:     api.Namespaces.Resource,
-		Columns:      namespaceColumns,
-		Row:          namespaceRow,
-		Default:      defaultNamespace,
-		Canonicalize: labelWithName,
-		ShortNames:   []string{"ns"},
-		Verbs:        []string{"create", "delete", "get", "list", "patch", "update", "watch"},
-		ValidateName: validation.NameIsDNSLabel,
+		Resource:      api.Namespaces.Resource,
+		PrepareCreate: prepareNamespace,
+		PrepareUpdate: func(n, old *corev1.Namespace) { n.Spec.Finalizers = old.Spec.Finalizers },
+		Columns:       namespaceColumns,
+		Row:           namespaceRow,
+		Default:       defaultNamespace,
+		Canonicalize:  labelWithName,
+		ShortNames:    []string{"ns"},
+		Verbs:         []string{"create", "delete", "get", "list", "patch", "update", "watch"},
+		ValidateName:  validation.NameIsDNSLabel,
 
 		Spec:   catalogue.PartOf(func(n *corev1.Namespace) *corev1.NamespaceSpec { return &n.Spec }),
 		Status: catalogue.PartOf(func(n *corev1.Namespace) *corev1.NamespaceStatus { return &n.Status }),
@@ -33,7 +36,10 @@ func namespaces() *catalogue.Resource {
 			"status.phase": func(n *corev1.Namespace) string { return string(n.Status.Phase) },
 		},
 		Subresources: []catalogue.Subresource{
-			{Name: "finalize", Kind: "Namespace", Verbs: []string{"update"}, New: func() runtime.Object { return new(corev1.Namespace) }},
+			{
+				Name: "finalize", Kind: "Namespace", Verbs: []string{"update"}, New: func() runtime.Object { return new(corev1.Namespace) },
+				Update: catalogue.StatusOf(func(n, old *corev1.Namespace) { n.Status = old.Status }, nil),
+			},
 		},
 	})
 }
@@ -63,4 +69,12 @@ var namespaceColumns = []table.Column{
 
 func namespaceRow(n *corev1.Namespace, now time.Time) []any {
 	return []any{n.Name, string(n.Status.Phase), table.Since(n.CreationTimestamp, now)}
+}
+
+// prepareNamespace adds the finalizer of the namespace controller, which empties a namespace before it goes.
+func prepareNamespace(n *corev1.Namespace) {
+	n.Status = corev1.NamespaceStatus{Phase: corev1.NamespaceActive}
+	if !slices.Contains(n.Spec.Finalizers, corev1.FinalizerKubernetes) {
+		n.Spec.Finalizers = append(n.Spec.Finalizers, corev1.FinalizerKubernetes)
+	}
 }

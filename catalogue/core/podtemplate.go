@@ -14,11 +14,13 @@ import (
 // podTemplates describes PodTemplate.
 func podTemplates() *catalogue.Resource {
 	return catalogue.Describe[corev1.PodTemplate, corev1.PodTemplateList](catalogue.Kind[*corev1.PodTemplate]{
-		Resource:   api.Resource{Version: "v1", Name: "podtemplates", Kind: "PodTemplate", Namespaced: true},
-		Columns:    podTemplateColumns,
-		Row:        podTemplateRow,
-		Default:    defaultPodTemplate,
-		Generation: catalogue.PartOf(func(t *corev1.PodTemplate) *corev1.PodTemplateSpec { return &t.Template }),
+		Resource:      api.Resource{Version: "v1", Name: "podtemplates", Kind: "PodTemplate", Namespaced: true},
+		PrepareCreate: func(t *corev1.PodTemplate) { podspec.DropDisabledTemplate(&t.Template, nil) },
+		PrepareUpdate: func(t, old *corev1.PodTemplate) { podspec.DropDisabledTemplate(&t.Template, &old.Template) },
+		Columns:       podTemplateColumns,
+		Row:           podTemplateRow,
+		Default:       defaultPodTemplate,
+		Generation:    catalogue.PartOf(func(t *corev1.PodTemplate) *corev1.PodTemplateSpec { return &t.Template }),
 	})
 }
 

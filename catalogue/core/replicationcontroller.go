@@ -21,14 +21,16 @@ import (
 func replicationControllers() *catalogue.Resource {
 	type rc = corev1.ReplicationController
 	return catalogue.Describe[rc, corev1.ReplicationControllerList](catalogue.Kind[*rc]{
-		Resource:    api.ReplicationControllers.Resource,
-		Columns:     replicationControllerColumns,
-		Row:         replicationControllerRow,
-		Default:     defaultReplicationController,
-		ShortNames:  []string{"rc"},
-		Categories:  []string{"all"},
-		Prefix:      "controllers",
-		Propagation: metav1.DeletePropagationOrphan,
+		Resource:      api.ReplicationControllers.Resource,
+		PrepareCreate: func(c *rc) { podspec.DropDisabledTemplate(c.Spec.Template, nil) },
+		PrepareUpdate: func(c, old *rc) { podspec.DropDisabledTemplate(c.Spec.Template, old.Spec.Template) },
+		Columns:       replicationControllerColumns,
+		Row:           replicationControllerRow,
+		Default:       defaultReplicationController,
+		ShortNames:    []string{"rc"},
+		Categories:    []string{"all"},
+		Prefix:        "controllers",
+		Propagation:   metav1.DeletePropagationOrphan,
 
 		Spec:       catalogue.PartOf(func(c *rc) *corev1.ReplicationControllerSpec { return &c.Spec }),
 		Status:     catalogue.PartOf(func(c *rc) *corev1.ReplicationControllerStatus { return &c.Status }),

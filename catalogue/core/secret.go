@@ -14,10 +14,11 @@ import (
 // secrets describes Secret.
 func secrets() *catalogue.Resource {
 	return catalogue.Describe[corev1.Secret, corev1.SecretList](catalogue.Kind[*corev1.Secret]{
-		Resource: api.Secrets.Resource,
-		Columns:  secretColumns,
-		Row:      secretRow,
-		Default:  defaultSecret,
+		Resource:      api.Secrets.Resource,
+		PrepareUpdate: func(s, old *corev1.Secret) { rule.SetIfEmpty(&s.Type, old.Type) },
+		Columns:       secretColumns,
+		Row:           secretRow,
+		Default:       defaultSecret,
 		Fields: map[string]func(*corev1.Secret) string{
 			"type": func(s *corev1.Secret) string { return string(s.Type) },
 		},

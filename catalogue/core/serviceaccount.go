@@ -15,10 +15,12 @@ import (
 // serviceAccounts describes ServiceAccount.
 func serviceAccounts() *catalogue.Resource {
 	return catalogue.Describe[corev1.ServiceAccount, corev1.ServiceAccountList](catalogue.Kind[*corev1.ServiceAccount]{
-		Resource:   api.ServiceAccounts.Resource,
-		Columns:    serviceAccountColumns,
-		Row:        serviceAccountRow,
-		ShortNames: []string{"sa"},
+		Resource:      api.ServiceAccounts.Resource,
+		PrepareCreate: keepSecretNames,
+		PrepareUpdate: func(s, _ *corev1.ServiceAccount) { keepSecretNames(s) },
+		Columns:       serviceAccountColumns,
+		Row:           serviceAccountRow,
+		ShortNames:    []string{"sa"},
 		Subresources: []catalogue.Subresource{{
 			Name: "token", Group: "authentication.k8s.io", Version: "v1", Kind: "TokenRequest", Verbs: []string{"create"},
 			New: func() runtime.Object { return new(authenticationv1.TokenRequest) },
@@ -33,4 +35,11 @@ var serviceAccountColumns = []table.Column{
 
 func serviceAccountRow(s *corev1.ServiceAccount, now time.Time) []any {
 	return []any{s.Name, table.Since(s.CreationTimestamp, now)}
+}
+
+// keepSecretNames drops all else that references to secrets may say.
+func keepSecretNames(s *corev1.ServiceAccount) {
+	for i := range s.Secrets {
+		s.Secrets[i] = corev1.ObjectReference{Name: s.Secrets[i].Name}
+	}
 }

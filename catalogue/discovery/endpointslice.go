@@ -17,11 +17,14 @@ import (
 // endpointSlices describes EndpointSlice.
 func endpointSlices() *catalogue.Resource {
 	return catalogue.Describe[discoveryv1.EndpointSlice, discoveryv1.EndpointSliceList](catalogue.Kind[*discoveryv1.EndpointSlice]{
-		Resource:   api.EndpointSlices.Resource,
-		Columns:    sliceColumns,
-		Row:        sliceRow,
-		Default:    defaultEndpointSlice,
-		Generation: catalogue.Whole(func(o *discoveryv1.EndpointSlice) *metav1.ObjectMeta { return &o.ObjectMeta }),
+		Resource: api.EndpointSlices.Resource,
+		Columns:  sliceColumns,
+		Row:      sliceRow,
+		Default:  defaultEndpointSlice,
+		Generation: catalogue.Both(
+			catalogue.Whole(func(o *discoveryv1.EndpointSlice) *metav1.ObjectMeta { return &o.ObjectMeta }),
+			catalogue.PartOf(func(o *discoveryv1.EndpointSlice) *map[string]string { return &o.Labels }),
+		),
 	})
 }
 

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	storagev1 "k8s.io/api/storage/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
 
 	"clipper/api"
 	"clipper/catalogue"
@@ -16,6 +17,15 @@ import (
 func csiDrivers() *catalogue.Resource {
 	return catalogue.Describe[storagev1.CSIDriver, storagev1.CSIDriverList](catalogue.Kind[*storagev1.CSIDriver]{
 		Resource:      api.Resource{Group: "storage.k8s.io", Version: "v1", Name: "csidrivers", Kind: "CSIDriver"},
+		PrepareCreate: func(d *storagev1.CSIDriver) { d.Spec.PreventPodSchedulingIfMissing = nil },
+		PrepareUpdate: func(d, old *storagev1.CSIDriver) {
+			if old.Spec.PreventPodSchedulingIfMissing == nil {
+				d.Spec.PreventPodSchedulingIfMissing = nil
+			}
+			if !equality.Semantic.DeepEqual(d.Spec, old.Spec) {
+				d.Generation = old.Generation + 1
+			}
+		},
 		Columns:       csiDriverColumns,
 		Row:           csiDriverRow,
 		Default:       defaultCSIDriver,

@@ -10,6 +10,7 @@ import (
 
 	"clipper/api"
 	"clipper/catalogue"
+	"clipper/catalogue/core/podspec"
 )
 
 type (
@@ -21,6 +22,11 @@ type (
 func Resource() *catalogue.Resource {
 	return catalogue.Describe[corev1.Pod, corev1.PodList](catalogue.Kind[*corev1.Pod]{
 		Resource:      api.Pods.Resource,
+		Canonicalize:  func(p *corev1.Pod) { podspec.SyncServiceAccount(&p.Spec) }, // admission may have named one
+		PrepareCreate: prepareCreate,
+		PrepareUpdate: prepareUpdate,
+		PrepareStatus: prepareStatus,
+		GracePeriod:   gracePeriod,
 		Columns:       columns,
 		Row:           row,
 		RowConditions: rowConditions,
@@ -66,11 +72,17 @@ var (
 var subresources = []catalogue.Subresource{
 	{Name: "attach", Kind: "PodAttachOptions", Verbs: connect},
 	{Name: "binding", Kind: "Binding", Verbs: []string{"create"}, New: func() runtime.Object { return new(corev1.Binding) }},
-	{Name: "ephemeralcontainers", Kind: "Pod", Verbs: readWrite, New: func() runtime.Object { return new(corev1.Pod) }},
+	{
+		Name: "ephemeralcontainers", Kind: "Pod", Verbs: readWrite, New: func() runtime.Object { return new(corev1.Pod) },
+		Update: catalogue.StatusOf(prepareEphemeral, nil),
+	},
 	{Name: "eviction", Group: "policy", Version: "v1", Kind: "Eviction", Verbs: []string{"create"}, New: func() runtime.Object { return new(policyv1.Eviction) }},
 	{Name: "exec", Kind: "PodExecOptions", Verbs: connect},
 	{Name: "log", Kind: "Pod", Verbs: []string{"get"}},
 	{Name: "portforward", Kind: "PodPortForwardOptions", Verbs: connect},
 	{Name: "proxy", Kind: "PodProxyOptions", Verbs: proxy},
-	{Name: "resize", Kind: "Pod", Verbs: readWrite, New: func() runtime.Object { return new(corev1.Pod) }},
+	{
+		Name: "resize", Kind: "Pod", Verbs: readWrite, New: func() runtime.Object { return new(corev1.Pod) },
+		Update: catalogue.StatusOf(prepareResize, nil),
+	},
 }

@@ -16,11 +16,13 @@ import (
 // Claims describes PersistentVolumeClaim.
 func Claims() *catalogue.Resource {
 	return catalogue.Describe[corev1.PersistentVolumeClaim, corev1.PersistentVolumeClaimList](catalogue.Kind[*corev1.PersistentVolumeClaim]{
-		Resource:   api.PersistentVolumeClaims.Resource,
-		Columns:    claimColumns,
-		Row:        claimRow,
-		Default:    defaultClaim,
-		ShortNames: []string{"pvc"},
+		Resource:      api.PersistentVolumeClaims.Resource,
+		PrepareCreate: prepareClaim,
+		PrepareUpdate: func(c, _ *corev1.PersistentVolumeClaim) { podspec.NormalizeSources(&c.Spec) },
+		Columns:       claimColumns,
+		Row:           claimRow,
+		Default:       defaultClaim,
+		ShortNames:    []string{"pvc"},
 
 		Spec: catalogue.PartOf(func(c *corev1.PersistentVolumeClaim) *corev1.PersistentVolumeClaimSpec { return &c.Spec }),
 		Status: catalogue.PartOf(func(c *corev1.PersistentVolumeClaim) *corev1.PersistentVolumeClaimStatus {
@@ -71,4 +73,9 @@ func claimRow(c *corev1.PersistentVolumeClaim, now time.Time) []any {
 		c.Name, phase, c.Spec.VolumeName, capacity, modes, class, table.OrUnset(c.Spec.VolumeAttributesClassName),
 		table.Since(c.CreationTimestamp, now), table.OrUnset(c.Spec.VolumeMode),
 	}
+}
+
+func prepareClaim(c *corev1.PersistentVolumeClaim) {
+	c.Status = corev1.PersistentVolumeClaimStatus{Phase: corev1.ClaimPending}
+	podspec.NormalizeSources(&c.Spec)
 }

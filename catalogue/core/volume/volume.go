@@ -18,11 +18,13 @@ import (
 // Volumes describes PersistentVolume.
 func Volumes() *catalogue.Resource {
 	return catalogue.Describe[corev1.PersistentVolume, corev1.PersistentVolumeList](catalogue.Kind[*corev1.PersistentVolume]{
-		Resource:   api.PersistentVolumes.Resource,
-		Columns:    volumeColumns,
-		Row:        volumeRow,
-		Default:    defaultVolume,
-		ShortNames: []string{"pv"},
+		Resource:      api.PersistentVolumes.Resource,
+		PrepareCreate: prepareVolume,
+		PrepareStatus: stampPhase,
+		Columns:       volumeColumns,
+		Row:           volumeRow,
+		Default:       defaultVolume,
+		ShortNames:    []string{"pv"},
 
 		Spec:   catalogue.PartOf(func(v *corev1.PersistentVolume) *corev1.PersistentVolumeSpec { return &v.Spec }),
 		Status: catalogue.PartOf(func(v *corev1.PersistentVolume) *corev1.PersistentVolumeStatus { return &v.Status }),
@@ -107,4 +109,21 @@ func accessModes(modes []corev1.PersistentVolumeAccessMode) string {
 		}
 	}
 	return strings.Join(names, ",")
+}
+
+func prepareVolume(v *corev1.PersistentVolume) {
+	now := rule.Now()
+	v.Status = corev1.PersistentVolumeStatus{Phase: corev1.VolumePending, LastPhaseTransitionTime: &now}
+}
+
+// stampPhase notes when the phase changed, unless the client said so itself.
+func stampPhase(v, old *corev1.PersistentVolume) {
+	s, was := &v.Status, &old.Status
+	switch {
+	case s.Phase == was.Phase && s.LastPhaseTransitionTime == nil:
+		s.LastPhaseTransitionTime = was.LastPhaseTransitionTime
+	case s.Phase != was.Phase && (s.LastPhaseTransitionTime == nil || s.LastPhaseTransitionTime.Equal(was.LastPhaseTransitionTime)):
+		now := rule.Now()
+		s.LastPhaseTransitionTime = &now
+	}
 }
