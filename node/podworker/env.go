@@ -13,6 +13,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/util/validation"
+
+	"clipper/node/downward"
 )
 
 // environment returns a container's variables in order: those of services first, then envFrom, then env,
@@ -122,7 +124,7 @@ func (w *Worker) valueFrom(ctx context.Context, pod *corev1.Pod, c *corev1.Conta
 				return "", false, fmt.Errorf("container %q not found in pod %s/%s", n, pod.Namespace, pod.Name)
 			}
 		}
-		v, err := ResourceField(src.ResourceFieldRef, of, w.cfg.Allocatable())
+		v, err := downward.Resource(src.ResourceFieldRef, of, w.cfg.Allocatable())
 		return v, err == nil, err
 	case src.ConfigMapKeyRef != nil:
 		ref := src.ConfigMapKeyRef
@@ -175,7 +177,7 @@ func (w *Worker) podField(pod *corev1.Pod, path string, ips []netip.Addr) (strin
 	case "status.podIPs":
 		return join(ips), nil
 	}
-	return PodField(pod, path)
+	return downward.Field(pod, path)
 }
 
 func first(ips []netip.Addr) string {

@@ -8,6 +8,7 @@ package nftexpr
 import (
 	"encoding/binary"
 	"net/netip"
+	"sync/atomic"
 
 	"github.com/google/nftables"
 	"github.com/google/nftables/expr"
@@ -29,6 +30,12 @@ var (
 	AddrPort      = nftables.MustConcatSetType(nftables.TypeIPAddr, nftables.TypeInetService)
 	AddrAddr      = nftables.MustConcatSetType(nftables.TypeIPAddr, nftables.TypeIPAddr)
 )
+
+var setIDs atomic.Uint32
+
+// NextSetID returns a number for a set within a transaction. google/nftables would give one itself, but
+// counts without a lock, and two tables may be written at once.
+func NextSetID() uint32 { return setIDs.Add(1) }
 
 // Rule concatenates parts of a rule.
 func Rule(parts ...[]expr.Any) []expr.Any {

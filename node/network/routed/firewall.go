@@ -85,6 +85,7 @@ func (n *Network) declare(c *nftables.Conn) *firewall {
 		hairpin:   &nftables.Set{Table: t, Name: "hairpin", KeyType: nx.AddrAddr},
 	}
 	for _, s := range []*nftables.Set{f.cluster, f.anyPorts, f.addrPorts, f.hairpin} {
+		s.ID = nx.NextSetID()
 		_ = c.AddSet(s, nil) // fails only on elements
 	}
 	loopback := netip.MustParsePrefix("127.0.0.0/8")

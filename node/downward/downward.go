@@ -1,4 +1,6 @@
-package podworker
+// Package downward resolves what pods may be told about themselves: fields of the object and resources of
+// its containers, for environment variables and downwardAPI volumes alike.
+package downward
 
 import (
 	"fmt"
@@ -12,8 +14,8 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 )
 
-// PodField resolves a downward-API field that stands in the object itself.
-func PodField(pod *corev1.Pod, path string) (string, error) {
+// Field resolves a downward-API field that stands in the object itself.
+func Field(pod *corev1.Pod, path string) (string, error) {
 	if name, key, ok := subscript(path); ok {
 		switch name {
 		case "metadata.annotations":
@@ -54,9 +56,9 @@ func formatMap(m map[string]string) string {
 	return strings.Join(lines, "\n")
 }
 
-// ResourceField resolves a container's request or limit. A limit that is not set is the node's allocatable
+// Resource resolves a container's request or limit. A limit that is not set is the node's allocatable
 // amount.
-func ResourceField(ref *corev1.ResourceFieldSelector, c *corev1.Container, allocatable corev1.ResourceList) (string, error) {
+func Resource(ref *corev1.ResourceFieldSelector, c *corev1.Container, allocatable corev1.ResourceList) (string, error) {
 	divisor := ref.Divisor
 	if divisor.IsZero() {
 		divisor = resource.MustParse("1")

@@ -1,0 +1,217 @@
+package embedded
+
+import (
+	"context"
+	"sync"
+
+	"clipper/node/runtime"
+	"clipper/node/runtime/embedded/wire"
+)
+
+// A cache is what the agent knows of the shim's records: the newest of what the watch and the answers to
+// requests have told, by revision.
+type cache struct {
+	mu         sync.Mutex
+	live       bool // the watch keeps it complete
+	sandboxes  map[string]wire.Sandbox
+	containers map[string]wire.Container
+	removed    map[string]uint64 // answers that said "gone", until the watch says so too
+	readers    map[*reader]struct{}
+}
+
+func newCache() *cache {
+	return &cache{
+		sandboxes: map[string]wire.Sandbox{}, containers: map[string]wire.Container{},
+		removed: map[string]uint64{}, readers: map[*reader]struct{}{},
+	}
+}
+
+// replace takes the watch's first message: everything.
+func (c *cache) replace(resp *wire.Response) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	present := map[string]bool{}
+	for _, r := range resp.Sandboxes {
+		present[r.ID] = true
+	}
+	for _, r := range resp.Containers {
+		present[r.ID] = true
+	}
+	for id := range c.sandboxes {
+		if !present[id] {
+			delete(c.sandboxes, id)
+		}
+	}
+	for id := range c.containers {
+		if !present[id] {
+			delete(c.containers, id)
+		}
+	}
+	clear(c.removed)
+	c.live = true
+	c.applyLocked(resp)
+}
+
+// update takes a later message of the watch.
+func (c *cache) update(resp *wire.Response) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.applyLocked(resp)
+	for _, r := range resp.Removed {
+		c.removeLocked(r)
+		delete(c.removed, r.ID)
+	}
+}
+
+// answered takes what the response to a request told.
+func (c *cache) answered(resp *wire.Response) {
+	if resp == nil {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.applyLocked(resp)
+	for _, r := range resp.Removed {
+		c.removeLocked(r)
+		if c.live {
+			c.removed[r.ID] = r.Rev
+		}
+	}
+}
+
+func (c *cache) applyLocked(resp *wire.Response) {
+	for _, r := range resp.Sandboxes {
+		old, known := c.sandboxes[r.ID]
+		if known && old.Rev >= r.Rev || c.removed[r.ID] > r.Rev {
+			continue
+		}
+		c.sandboxes[r.ID] = r
+		if known && old.Ready && !r.Ready {
+			c.publishLocked(runtime.Event{PodUID: r.PodUID, SandboxID: r.ID, State: runtime.Exited})
+		}
+	}
+	for _, r := range resp.Containers {
+		old, known := c.containers[r.ID]
+		if known && old.Rev >= r.Rev || c.removed[r.ID] > r.Rev {
+			continue
+		}
+		c.containers[r.ID] = r
+		if !r.Reserved && (!known || old.Reserved || old.State != r.State) {
+			c.publishLocked(runtime.Event{PodUID: r.PodUID, SandboxID: r.SandboxID, ContainerID: r.ID, State: r.State})
+		}
+	}
+}
+
+func (c *cache) removeLocked(r wire.Removal) {
+	if old, ok := c.containers[r.ID]; ok && old.Rev < r.Rev {
+		delete(c.containers, r.ID)
+	}
+	if old, ok := c.sandboxes[r.ID]; ok && old.Rev < r.Rev {
+		delete(c.sandboxes, r.ID)
+	}
+}
+
+// lost says that the watch has ended.
+func (c *cache) lost() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.live = false
+}
+
+// list returns everything, if it is complete.
+func (c *cache) list() (_ []wire.Sandbox, _ []wire.Container, ok bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.live {
+		return nil, nil, false
+	}
+	sandboxes := make([]wire.Sandbox, 0, len(c.sandboxes))
+	for _, r := range c.sandboxes {
+		sandboxes = append(sandboxes, r)
+	}
+	containers := make([]wire.Container, 0, len(c.containers))
+	for _, r := range c.containers {
+		containers = append(containers, r)
+	}
+	return sandboxes, containers, true
+}
+
+func (c *cache) container(id string) (r wire.Container, known, live bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	r, known = c.containers[id]
+	return r, known, c.live
+}
+
+func (c *cache) sandbox(id string) (r wire.Sandbox, known, live bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	r, known = c.sandboxes[id]
+	return r, known, c.live
+}
+
+// A reader is one subscriber to events. What it has not taken yet is merged by object.
+type reader struct {
+	wake    chan struct{}
+	order   []string
+	pending map[string]runtime.Event
+}
+
+func (c *cache) publishLocked(e runtime.Event) {
+	key := e.SandboxID + "/" + e.ContainerID
+	for r := range c.readers {
+		if _, ok := r.pending[key]; !ok {
+			r.order = append(r.order, key)
+		}
+		r.pending[key] = e
+		select {
+		case r.wake <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// events delivers what is published from now on until ctx ends.
+func (c *cache) events(ctx context.Context) <-chan runtime.Event {
+	r := &reader{wake: make(chan struct{}, 1), pending: map[string]runtime.Event{}}
+	c.mu.Lock()
+	c.readers[r] = struct{}{}
+	c.mu.Unlock()
+	out := make(chan runtime.Event)
+	go func() { // ends with ctx, which the caller owns
+		defer close(out)
+		defer func() {
+			c.mu.Lock()
+			delete(c.readers, r)
+			c.mu.Unlock()
+		}()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-r.wake:
+			}
+			for e, ok := c.next(r); ok; e, ok = c.next(r) {
+				select {
+				case <-ctx.Done():
+					return
+				case out <- e:
+				}
+			}
+		}
+	}()
+	return out
+}
+
+func (c *cache) next(r *reader) (runtime.Event, bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(r.order) == 0 {
+		return runtime.Event{}, false
+	}
+	key := r.order[0]
+	r.order = r.order[1:]
+	e := r.pending[key]
+	delete(r.pending, key)
+	return e, true
+}

@@ -1,0 +1,25 @@
+// Package embedded is the built-in container runtime: the agent's side of it. It decides what a container is
+// (package ocispec), keeps root file systems by way of the image store, and has a shim run it: a small separate
+// program (cmd/clipper-shim, package shim) that is the containers' parent and outlives the agent. There is no
+// cgo on this side.
+//
+// # The shim binary
+//
+// It is built before the main binary and embedded into it from the folder bin, which git ignores:
+//
+//	CGO_ENABLED=1 go build -tags "seccomp netgo osusergo runc_nocriu" \
+//	    -ldflags "-s -w -linkmode external -extldflags -static" \
+//	    -o node/runtime/embedded/bin/clipper-shim ./cmd/clipper-shim
+//
+// That takes gcc, pkg-config and libseccomp-dev. A main binary built without it compiles, and says what is
+// missing when it is asked to run containers. At run time the shim is unpacked to <data-dir>/bin/clipper-shim-<hash>
+// and started on demand.
+//
+// # Who dies when
+//
+// Killing the agent leaves shim and containers running; the next agent's Open connects to the same socket and
+// finds everything, exits that happened meanwhile included. Killing the shim leaves the containers running too;
+// the agent starts another, which adopts them by their state files. What an agent was in the middle of is
+// cleared up by the next: a container is reserved in the shim before its root file system is made, so there is
+// always a record of what may be left.
+package embedded

@@ -1,0 +1,207 @@
+// Package ocispec writes the OCI runtime configuration of a container: what a pod's container asks for, its
+// image's settings and what the CRI's runtimes agree on as defaults (capabilities, mounts, masked paths,
+// devices) put together. It decides only: everything it needs to know of the host comes in as a value.
+package ocispec
+
+import (
+	"errors"
+	"path"
+	"slices"
+	"strings"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+
+	"clipper/node/runtime"
+)
+
+// An Image is what counts of an image's configuration.
+type Image struct {
+	Entrypoint, Cmd, Env []string
+	WorkDir              string
+}
+
+// A Sandbox is what the container joins. An empty path means the host's.
+type Sandbox struct {
+	Hostname               string
+	NetNS, UTS, IPC, PID   string
+	HostPID                bool
+	Shm                    string // directory to mount at /dev/shm
+	HostnameFile           string // file to mount at /etc/hostname
+	CgroupPath             string // of the container
+	CgroupNamespace        bool   // a private one: cgroup v2
+	HeldCapabilities       []string
+	HostDevices            []specs.LinuxDevice // all of them, for privileged containers
+	ThermalThrottle        []string            // masked, where the host has them
+	AppArmorEnabled        bool
+	LocalhostSeccompParsed *specs.LinuxSeccomp
+}
+
+// A Device is a host device that was found where the pod said.
+type Device struct {
+	specs.LinuxDevice
+	Permissions string
+}
+
+// errNoCommand is worded as containerd words it.
+var errNoCommand = errors.New("no command specified")
+
+// Build returns the configuration of container c on rootfs, and whether the default seccomp profile applies.
+func Build(c *runtime.Container, image *Image, sb *Sandbox, rootfs string, user specs.User, devices []Device) (*specs.Spec, bool, error) {
+	args := Args(c, image)
+	if len(args) == 0 {
+		return nil, false, errNoCommand
+	}
+	sec := &c.Security
+	oom := c.Resources.OOMScoreAdj
+	caps := capabilities(sec, sb.HeldCapabilities)
+	spec := &specs.Spec{
+		Version: specs.Version,
+		Root:    &specs.Root{Path: rootfs, Readonly: sec.ReadOnlyRoot},
+		Process: &specs.Process{
+			Terminal: c.TTY,
+			User:     user,
+			Args:     args,
+			Env:      environment(c, image, sb.Hostname),
+			Cwd:      firstOf(c.WorkDir, image.WorkDir, "/"),
+			Capabilities: &specs.LinuxCapabilities{
+				Bounding: caps, Effective: caps, Permitted: caps,
+			},
+			NoNewPrivileges: sec.NoNewPrivileges,
+			OOMScoreAdj:     &oom,
+		},
+		Linux: &specs.Linux{
+			CgroupsPath: sb.CgroupPath,
+			Resources:   Resources(c.Resources),
+			Namespaces:  namespaces(sb),
+		},
+	}
+	spec.Mounts, spec.Linux.RootfsPropagation = mounts(c, sb)
+	setDevices(spec.Linux, sec.Privileged, sb.HostDevices, devices)
+	if !sec.Privileged && !sec.UnmaskedProc {
+		spec.Linux.MaskedPaths = append(slices.Clone(maskedPaths), sb.ThermalThrottle...)
+		spec.Linux.ReadonlyPaths = readonlyPaths
+	}
+	if sb.AppArmorEnabled && !sec.Privileged {
+		spec.Process.ApparmorProfile = strings.TrimPrefix(localProfile(sec.AppArmor), "localhost/")
+	}
+	defaultSeccomp := false
+	switch {
+	case sec.Privileged || sec.Seccomp == "Unconfined":
+	case sec.Seccomp == "" || sec.Seccomp == "RuntimeDefault":
+		defaultSeccomp = true
+	default:
+		spec.Linux.Seccomp = sb.LocalhostSeccompParsed
+	}
+	return spec, defaultSeccomp, nil
+}
+
+// localProfile drops the profile names that mean none of the host's own.
+func localProfile(name string) string {
+	switch name {
+	case "", "Unconfined", "unconfined", "RuntimeDefault", "runtime/default":
+		return ""
+	}
+	return name
+}
+
+// Args is what runs: the pod's command replaces the image's entrypoint and its arguments, the pod's arguments
+// alone replace only the image's.
+func Args(c *runtime.Container, image *Image) []string {
+	command, args := c.Command, c.Args
+	if len(command) == 0 {
+		command = image.Entrypoint
+		if len(args) == 0 {
+			args = image.Cmd
+		}
+	}
+	return slices.Concat(command, args)
+}
+
+const defaultPath = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+// environment merges what the image and the pod set; the later wins, in the place of the earlier.
+func environment(c *runtime.Container, image *Image, hostname string) []string {
+	env := []string{defaultPath}
+	if c.TTY {
+		env = append(env, "TERM=xterm")
+	}
+	if hostname != "" {
+		env = append(env, "HOSTNAME="+hostname)
+	}
+	at := map[string]int{}
+	for i, kv := range env {
+		key, _, _ := strings.Cut(kv, "=")
+		at[key] = i
+	}
+	for _, kv := range slices.Concat(image.Env, c.Env) {
+		key, _, _ := strings.Cut(kv, "=")
+		if i, ok := at[key]; ok {
+			env[i] = kv
+			continue
+		}
+		at[key] = len(env)
+		env = append(env, kv)
+	}
+	return env
+}
+
+func namespaces(sb *Sandbox) []specs.LinuxNamespace {
+	ns := []specs.LinuxNamespace{{Type: specs.MountNamespace}}
+	if !sb.HostPID {
+		ns = append(ns, specs.LinuxNamespace{Type: specs.PIDNamespace, Path: sb.PID})
+	}
+	joined := []specs.LinuxNamespace{
+		{Type: specs.NetworkNamespace, Path: sb.NetNS},
+		{Type: specs.UTSNamespace, Path: sb.UTS},
+		{Type: specs.IPCNamespace, Path: sb.IPC},
+	}
+	for _, n := range joined {
+		if n.Path != "" {
+			ns = append(ns, n)
+		}
+	}
+	if sb.CgroupNamespace {
+		ns = append(ns, specs.LinuxNamespace{Type: specs.CgroupNamespace})
+	}
+	return ns
+}
+
+// Resources translates cgroup settings.
+func Resources(r runtime.Resources) *specs.LinuxResources {
+	out := &specs.LinuxResources{}
+	if r.CPUShares != 0 || r.CPUQuota != 0 || r.CPUPeriod != 0 || r.CpusetCpus != "" {
+		out.CPU = &specs.LinuxCPU{Cpus: r.CpusetCpus}
+		if r.CPUShares != 0 {
+			out.CPU.Shares = &r.CPUShares
+		}
+		if r.CPUQuota != 0 {
+			out.CPU.Quota = &r.CPUQuota
+		}
+		if r.CPUPeriod != 0 {
+			out.CPU.Period = &r.CPUPeriod
+		}
+	}
+	if r.MemoryLimit != 0 {
+		out.Memory = &specs.LinuxMemory{Limit: &r.MemoryLimit}
+	}
+	if r.PidsLimit != 0 {
+		out.Pids = &specs.LinuxPids{Limit: &r.PidsLimit}
+	}
+	for size, limit := range r.HugepageLimit {
+		out.HugepageLimits = append(out.HugepageLimits, specs.LinuxHugepageLimit{Pagesize: size, Limit: uint64(limit)})
+	}
+	slices.SortFunc(out.HugepageLimits, func(a, b specs.LinuxHugepageLimit) int { return strings.Compare(a.Pagesize, b.Pagesize) })
+	return out
+}
+
+func firstOf(values ...string) string {
+	for _, v := range values {
+		if v != "" {
+			return v
+		}
+	}
+	return ""
+}
+
+// clean is path.Clean, for comparing mount destinations.
+func clean(p string) string { return path.Clean("/" + p) }

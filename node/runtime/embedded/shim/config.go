@@ -1,0 +1,114 @@
+package shim
+
+import (
+	"fmt"
+	"sync"
+
+	"github.com/opencontainers/cgroups"
+	"github.com/opencontainers/runc/libcontainer"
+	"github.com/opencontainers/runc/libcontainer/configs"
+	"github.com/opencontainers/runc/libcontainer/specconv"
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+
+	"clipper/node/runtime/embedded/seccomp"
+	"clipper/node/runtime/embedded/wire"
+)
+
+// libcontainerConfig turns what the agent asked for into libcontainer's terms.
+func (s *Server) libcontainerConfig(id string, spec *wire.ContainerSpec) (*configs.Config, error) {
+	config, err := specconv.CreateLibcontainerConfig(&specconv.CreateOpts{CgroupName: id, Spec: spec.OCI})
+	if err != nil {
+		return nil, fmt.Errorf("container %s: invalid configuration: %w", id, err)
+	}
+	if spec.DefaultSeccomp {
+		var bounding []string
+		if p := spec.OCI.Process; p.Capabilities != nil {
+			bounding = p.Capabilities.Bounding
+		}
+		if config.Seccomp, err = s.profiles.get(bounding); err != nil {
+			return nil, err
+		}
+	}
+	return config, nil
+}
+
+// A profileCache keeps one copy of each variant of the default seccomp profile: some hundred kilobytes that
+// nearly all containers share.
+type profileCache struct {
+	mu       sync.Mutex
+	profiles map[string]*configs.Seccomp
+}
+
+func (p *profileCache) get(capabilities []string) (*configs.Seccomp, error) {
+	key := seccomp.Key(capabilities)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if profile, ok := p.profiles[key]; ok {
+		return profile, nil
+	}
+	profile, err := specconv.SetupSeccomp(seccomp.Default(capabilities))
+	if err != nil {
+		return nil, fmt.Errorf("default seccomp profile: %w", err)
+	}
+	if p.profiles == nil {
+		p.profiles = map[string]*configs.Seccomp{}
+	}
+	p.profiles[key] = profile
+	return profile, nil
+}
+
+// newProcess is the libcontainer process that p describes.
+func newProcess(p *specs.Process) *libcontainer.Process {
+	out := &libcontainer.Process{
+		Args: p.Args, Env: p.Env, Cwd: p.Cwd,
+		UID: int(p.User.UID), GID: int(p.User.GID),
+		NoNewPrivileges: &p.NoNewPrivileges,
+		AppArmorProfile: p.ApparmorProfile,
+		LogLevel:        "3", // warnings and up; what init dies of comes in the error
+	}
+	for _, g := range p.User.AdditionalGids {
+		out.AdditionalGroups = append(out.AdditionalGroups, int(g))
+	}
+	if c := p.Capabilities; c != nil {
+		out.Capabilities = &configs.Capabilities{
+			Bounding: c.Bounding, Effective: c.Effective, Inheritable: c.Inheritable,
+			Permitted: c.Permitted, Ambient: c.Ambient,
+		}
+	}
+	return out
+}
+
+// setResources sets r's fields in a cgroup's configuration; those that are zero stay as they are.
+func setResources(out *cgroups.Resources, r *specs.LinuxResources) error {
+	spec := &specs.Spec{Linux: &specs.Linux{Resources: r}}
+	cg, err := specconv.CreateCgroupConfig(&specconv.CreateOpts{Spec: spec}, nil)
+	if err != nil {
+		return err
+	}
+	in := cg.Resources
+	if in.CpuShares != 0 {
+		out.CpuShares, out.CpuWeight = in.CpuShares, in.CpuWeight
+	}
+	if in.CpuQuota != 0 {
+		out.CpuQuota = in.CpuQuota
+	}
+	if in.CpuPeriod != 0 {
+		out.CpuPeriod = in.CpuPeriod
+	}
+	if in.Memory != 0 {
+		out.Memory, out.MemorySwap = in.Memory, in.MemorySwap
+	}
+	if in.PidsLimit != nil {
+		out.PidsLimit = in.PidsLimit
+	}
+	if in.CpusetCpus != "" {
+		out.CpusetCpus = in.CpusetCpus
+	}
+	if len(in.HugetlbLimit) > 0 {
+		out.HugetlbLimit = in.HugetlbLimit
+	}
+	if len(in.Unified) > 0 {
+		out.Unified = in.Unified
+	}
+	return nil
+}

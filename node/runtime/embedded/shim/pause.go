@@ -1,0 +1,119 @@
+package shim
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path"
+	"path/filepath"
+	"strconv"
+
+	"github.com/opencontainers/runc/libcontainer"
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+
+	"clipper/node/runtime/embedded/wire"
+)
+
+// pauseID names the container that is the init of a pod's shared PID namespace: this binary again, in a mode that
+// only reaps, on an empty read-only root and without any privilege.
+func pauseID(sandboxID string) string { return "pause-" + sandboxID }
+
+func (s *Server) startPause(rec *wire.Sandbox) error {
+	spec, err := s.pauseSpec(rec)
+	if err != nil {
+		return err
+	}
+	config, err := s.libcontainerConfig(pauseID(rec.ID), spec)
+	if err != nil {
+		return err
+	}
+	lc, err := libcontainer.Create(s.libcontainerDir(), pauseID(rec.ID), config)
+	if err != nil {
+		return err
+	}
+	null, err := openFile("/dev/null", unix.O_RDWR)
+	if err != nil {
+		return err
+	}
+	defer null.Close()
+	process := newProcess(spec.OCI.Process)
+	process.Init, process.Stdin, process.Stdout, process.Stderr = true, null, null, null
+	if err := lc.Run(process); err != nil {
+		return errors.Join(fmt.Errorf("start the init of the shared PID namespace: %w", err), lc.Destroy())
+	}
+	pid, err := process.Pid()
+	if err != nil {
+		return err
+	}
+	return holdNamespace("/proc/"+strconv.Itoa(pid)+"/ns/pid", rec.PIDPath)
+}
+
+func (s *Server) pauseSpec(rec *wire.Sandbox) (*wire.ContainerSpec, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	root := filepath.Join(s.sandboxDir(rec.ID), "rootfs")
+	if err := os.MkdirAll(root, 0o755); err != nil {
+		return nil, err
+	}
+	for _, dir := range []string{"proc", "dev"} { // the root is read-only: mount points must exist
+		if err := os.MkdirAll(filepath.Join(root, dir), 0o755); err != nil {
+			return nil, err
+		}
+	}
+	if err := os.WriteFile(filepath.Join(root, "pause"), nil, 0o755); err != nil {
+		return nil, err
+	}
+	const nobody = 65535
+	ns := []specs.LinuxNamespace{{Type: specs.PIDNamespace}, {Type: specs.MountNamespace}}
+	for _, n := range []specs.LinuxNamespace{
+		{Type: specs.NetworkNamespace, Path: rec.NetNS}, {Type: specs.UTSNamespace, Path: rec.UTSPath}, {Type: specs.IPCNamespace, Path: rec.IPCPath},
+	} {
+		if n.Path != "" {
+			ns = append(ns, n)
+		}
+	}
+	return &wire.ContainerSpec{DefaultSeccomp: true, OCI: &specs.Spec{
+		Version: specs.Version,
+		Root:    &specs.Root{Path: root, Readonly: true},
+		Mounts: []specs.Mount{
+			{Destination: "/proc", Type: "proc", Source: "proc", Options: []string{"nosuid", "noexec", "nodev"}},
+			{Destination: "/dev", Type: "tmpfs", Source: "tmpfs", Options: []string{"nosuid", "mode=755", "size=64k"}},
+			{Destination: "/pause", Type: "bind", Source: self, Options: []string{"bind", "ro", "nosuid", "nodev"}},
+		},
+		Process: &specs.Process{
+			User: specs.User{UID: nobody, GID: nobody}, Args: []string{"/pause", "pause"}, Cwd: "/",
+			Capabilities: &specs.LinuxCapabilities{}, NoNewPrivileges: true,
+		},
+		Linux: &specs.Linux{
+			CgroupsPath: path.Join(rec.Spec.CgroupParent, "pause"), Namespaces: ns,
+			Resources: &specs.LinuxResources{Devices: []specs.LinuxDeviceCgroup{{Allow: false, Access: "rwm"}}},
+		},
+	}}, nil
+}
+
+// stopPause ends the shared PID namespace, if there is one.
+func (s *Server) stopPause(sb *sandbox) error {
+	if sb.rec.PIDPath == "" {
+		return nil
+	}
+	lc, err := libcontainer.Load(s.libcontainerDir(), pauseID(sb.id))
+	if errors.Is(err, libcontainer.ErrNotExist) {
+		return os.RemoveAll(filepath.Join(s.libcontainerDir(), pauseID(sb.id)))
+	}
+	if err != nil {
+		return err
+	}
+	state, err := lc.State()
+	if err != nil {
+		return err
+	}
+	if err := killCgroup(path.Join(sb.rec.Spec.CgroupParent, "pause")); err != nil {
+		return err
+	}
+	var ws unix.WaitStatus
+	_, _ = unix.Wait4(state.InitProcessPid, &ws, 0, nil) // ECHILD: another shim started it
+	return lc.Destroy()
+}

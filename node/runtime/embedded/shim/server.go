@@ -1,0 +1,287 @@
+package shim
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"net"
+	"os"
+	"path/filepath"
+	goruntime "runtime"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
+
+	"clipper/node/runtime/embedded/crilog"
+	"clipper/node/runtime/embedded/wire"
+)
+
+// Options configure a shim.
+type Options struct {
+	StateDir  string
+	Build     string        // content hash of this binary, told to the agent
+	LogLimits crilog.Limits // of container logs
+}
+
+// A Server is the shim of a node.
+type Server struct {
+	opts     Options
+	poll     *poller
+	bootID   string
+	profiles *profileCache
+	starting chan struct{} // bounds concurrent starts: each has a set-up process beside it
+	shutdown context.CancelFunc
+	exits    sync.WaitGroup
+
+	mu         sync.Mutex
+	rev        uint64
+	sandboxes  map[string]*sandbox
+	containers map[string]*container
+	watches    map[*watch]struct{}
+}
+
+// ErrLocked says that another shim serves the state directory.
+var ErrLocked = errors.New("another shim holds the lock")
+
+// Serve runs a shim until ctx ends or the agent asks it to go. Containers stay. ready is called once the socket
+// accepts connections and what the last shim left is adopted.
+func Serve(ctx context.Context, opts Options, ready func()) error {
+	lock, err := lockStateDir(opts.StateDir)
+	if err != nil {
+		return err
+	}
+	defer lock.Close()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	s, err := newServer(opts, cancel)
+	if err != nil {
+		return err
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return s.poll.run(ctx) })
+	if err := s.adopt(); err != nil {
+		cancel()
+		return errors.Join(err, group.Wait())
+	}
+	listener, err := wire.Listen(opts.StateDir)
+	if err != nil {
+		cancel()
+		return errors.Join(fmt.Errorf("listen in %s: %w", opts.StateDir, err), group.Wait())
+	}
+	ready()
+	group.Go(func() error { return s.accept(ctx, listener) })
+	err = group.Wait()
+	s.exits.Wait()
+	return err
+}
+
+func newServer(opts Options, shutdown context.CancelFunc) (*Server, error) {
+	poll, err := newPoller()
+	if err != nil {
+		return nil, err
+	}
+	boot, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		return nil, err
+	}
+	return &Server{
+		opts: opts, poll: poll, bootID: string(boot), profiles: &profileCache{}, shutdown: shutdown,
+		starting: make(chan struct{}, 2*goruntime.NumCPU()),
+		// Larger than any revision of a shim before us: the agent compares them.
+		rev:       uint64(time.Now().UnixNano()),
+		sandboxes: map[string]*sandbox{}, containers: map[string]*container{}, watches: map[*watch]struct{}{},
+	}, nil
+}
+
+// lockStateDir makes sure that there is one shim per state directory. The lock dies with its holder.
+func lockStateDir(dir string) (*os.File, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, err
+	}
+	f, err := os.OpenFile(filepath.Join(dir, "shim.lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		f.Close()
+		if errors.Is(err, unix.EWOULDBLOCK) {
+			return nil, fmt.Errorf("%s: %w", dir, ErrLocked)
+		}
+		return nil, fmt.Errorf("lock %s: %w", f.Name(), err)
+	}
+	return f, nil
+}
+
+// accept serves connections until ctx ends, and returns when all of them have.
+func (s *Server) accept(ctx context.Context, l *net.UnixListener) error {
+	stop := context.AfterFunc(ctx, func() { l.Close() })
+	defer stop()
+	var conns sync.WaitGroup
+	defer conns.Wait()
+	for {
+		c, err := l.AcceptUnix()
+		if ctx.Err() != nil {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("accept: %w", err)
+		}
+		conns.Go(func() { s.serve(ctx, wire.NewConn(c)) })
+	}
+}
+
+// serve answers one connection until it is closed.
+func (s *Server) serve(ctx context.Context, c *wire.Conn) {
+	defer c.Close()
+	stop := context.AfterFunc(ctx, func() { c.Close() })
+	defer stop()
+	for {
+		var req wire.Request
+		files, err := c.Receive(&req)
+		if err != nil {
+			return // closed, or nothing that we understand: the agent opens another one
+		}
+		if keep := s.handle(ctx, c, &req, files); !keep {
+			return
+		}
+	}
+}
+
+// handle answers one request and reports whether the connection takes another.
+func (s *Server) handle(ctx context.Context, c *wire.Conn, req *wire.Request, files []*os.File) bool {
+	switch req.Op {
+	case wire.OpWatch:
+		s.serveWatch(ctx, c)
+		return false
+	case wire.OpWait:
+		s.serveWait(ctx, c, req.ID)
+		return false
+	case wire.OpExec:
+		s.serveExec(ctx, c, req, files)
+		return false
+	case wire.OpAttach:
+		s.serveAttach(ctx, c, req, files)
+		return false
+	case wire.OpShutdown:
+		_ = c.Send(&wire.Response{})
+		s.shutdown()
+		return false
+	}
+	wire.CloseAll(files)
+	resp, err := s.answer(req)
+	if err != nil {
+		resp = &wire.Response{Error: wire.AsError(err), Containers: resp.Containers}
+	}
+	if err := c.Send(resp); err != nil {
+		slog.Debug("cannot answer the agent", "op", req.Op, "err", err)
+		return false
+	}
+	return true
+}
+
+// answer carries out a request of one response. The response is never nil.
+func (s *Server) answer(req *wire.Request) (*wire.Response, error) {
+	var err error
+	resp := &wire.Response{}
+	switch req.Op {
+	case wire.OpHello:
+		resp.Hello = &wire.Hello{Version: wire.Version, Build: s.opts.Build, Pid: os.Getpid()}
+	case wire.OpList:
+		resp.Sandboxes, resp.Containers = s.list()
+	case wire.OpRunSandbox:
+		var rec wire.Sandbox
+		if rec, err = s.runSandbox(req.Sandbox); err == nil {
+			resp.Sandboxes = []wire.Sandbox{rec}
+		}
+	case wire.OpStopSandbox:
+		err = s.stopSandbox(req.ID)
+	case wire.OpRemoveSandbox:
+		err = s.removeSandbox(req.ID)
+	case wire.OpReserve:
+		resp.Containers, err = one(s.reserve(req.ID, req.Container))
+	case wire.OpCreate:
+		resp.Containers, err = one(s.create(req.ID, req.Container))
+	case wire.OpStart:
+		resp.Containers, err = one(s.start(req.ID))
+	case wire.OpSignal:
+		err = s.signal(req.ID, unix.Signal(req.Signal), req.All)
+	case wire.OpRemove:
+		var rev uint64
+		if rev, err = s.remove(req.ID); err == nil {
+			resp.Removed = []wire.Removal{{ID: req.ID, Rev: rev}}
+		}
+	case wire.OpUpdateResources:
+		err = s.updateResources(req.ID, req.Resources)
+	case wire.OpCloseStdin:
+		err = s.withIO(req.ID, func(io *stdio) error { io.closeStdin(); return nil })
+	case wire.OpReopenLog:
+		err = s.withIO(req.ID, (*stdio).reopenLog)
+	default:
+		err = fmt.Errorf("unknown request %q", req.Op)
+	}
+	return resp, err
+}
+
+// one makes a list of a record. A record comes with an error too where the failure is part of it.
+func one(rec wire.Container, err error) ([]wire.Container, error) {
+	if rec.ID == "" {
+		return nil, err
+	}
+	return []wire.Container{rec}, err
+}
+
+// container returns a container that is held.
+func (s *Server) container(id string) (*container, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c, ok := s.containers[id]
+	if !ok {
+		return nil, wire.NotFound("container", id)
+	}
+	return c, nil
+}
+
+func (s *Server) withIO(id string, do func(*stdio) error) error {
+	c, err := s.container(id)
+	if err != nil {
+		return err
+	}
+	s.mu.Lock()
+	io := c.io
+	s.mu.Unlock()
+	if io == nil {
+		return nil // not running: it has no streams
+	}
+	return do(io)
+}
+
+func (s *Server) list() ([]wire.Sandbox, []wire.Container) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	sandboxes := make([]wire.Sandbox, 0, len(s.sandboxes))
+	for _, sb := range s.sandboxes {
+		sandboxes = append(sandboxes, sb.rec)
+	}
+	containers := make([]wire.Container, 0, len(s.containers))
+	for _, c := range s.containers {
+		containers = append(containers, c.rec)
+	}
+	return sandboxes, containers
+}
+
+// containersOf returns the containers of a sandbox.
+func (s *Server) containersOf(sandboxID string) []*container {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var out []*container
+	for c := range maps.Values(s.containers) {
+		if c.rec.SandboxID == sandboxID {
+			out = append(out, c)
+		}
+	}
+	return out
+}

@@ -1,0 +1,206 @@
+package volume
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+
+	"golang.org/x/sys/unix"
+	"k8s.io/apimachinery/pkg/types"
+)
+
+// Prepare mounts the tmpfs for confidential content, unless an earlier agent already has.
+func (m *Manager) Prepare() error {
+	if err := os.MkdirAll(m.cfg.PodsDir, 0o750); err != nil {
+		return fmt.Errorf("create the pods' directory: %w", err)
+	}
+	if err := os.MkdirAll(m.cfg.MemoryDir, 0o750); err != nil {
+		return fmt.Errorf("create the directory for volumes in memory: %w", err)
+	}
+	allocatable := m.cfg.Allocatable()
+	return mountTmpfs(m.cfg.MemoryDir, allocatable.Memory().Value()/2)
+}
+
+// mountTmpfs mounts a tmpfs of at most size bytes on dir unless there is one.
+func mountTmpfs(dir string, size int64) error {
+	mounted, err := isMountPoint(dir)
+	if err != nil || mounted {
+		return err
+	}
+	opts := "mode=0755"
+	if size > 0 {
+		opts += ",size=" + strconv.FormatInt(size, 10)
+	}
+	if err := unix.Mount("tmpfs", dir, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, opts); err != nil {
+		return fmt.Errorf("mount tmpfs on %s: %w", dir, err)
+	}
+	return nil
+}
+
+// isMountPoint asks the kernel whether something is mounted on path.
+func isMountPoint(path string) (bool, error) {
+	var st unix.Statx_t
+	if err := unix.Statx(unix.AT_FDCWD, path, unix.AT_SYMLINK_NOFOLLOW, unix.STATX_BASIC_STATS, &st); err != nil {
+		return false, fmt.Errorf("stat %s: %w", path, err)
+	}
+	if st.Attributes_mask&unix.STATX_ATTR_MOUNT_ROOT != 0 {
+		return st.Attributes&unix.STATX_ATTR_MOUNT_ROOT != 0, nil
+	}
+	return false, errors.New("this kernel cannot tell mount points; Linux 5.8 or newer is needed")
+}
+
+// unmount takes down what is mounted on path, if anything is.
+func unmount(path string) error {
+	err := unix.Unmount(path, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW)
+	if err == nil || errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOENT) {
+		return nil // EINVAL: not a mount point
+	}
+	return fmt.Errorf("unmount %s: %w", path, err)
+}
+
+// removeFiles takes down a pod's mounts and removes its volumes' directories.
+func (m *Manager) removeFiles(uid types.UID) error {
+	dir := filepath.Join(m.cfg.PodsDir, string(uid))
+	subs, err := filepath.Glob(filepath.Join(dir, "volume-subpaths", "*", "*", "*"))
+	if err != nil {
+		return err
+	}
+	tmpfs, err := filepath.Glob(filepath.Join(dir, "volumes", "kubernetes.io~empty-dir", "*"))
+	if err != nil {
+		return err
+	}
+	for _, path := range append(subs, tmpfs...) {
+		if err := unmount(path); err != nil {
+			return err
+		}
+	}
+	return errors.Join(
+		removeTree(filepath.Join(dir, "volume-subpaths")),
+		removeTree(filepath.Join(dir, "volumes")),
+		removeTree(filepath.Join(m.cfg.MemoryDir, string(uid))))
+}
+
+// removeTree removes a directory tree but never crosses into a mount: what is mounted below is not ours
+// to delete. Such a mount, as one that a container shared with the host, is taken off first.
+func removeTree(path string) error {
+	parent, err := os.Open(filepath.Dir(path))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer parent.Close()
+	return removeAt(int(parent.Fd()), filepath.Base(path), path)
+}
+
+func removeAt(dirFD int, name, path string) error {
+	err := unix.Unlinkat(dirFD, name, 0)
+	switch {
+	case err == nil || errors.Is(err, unix.ENOENT):
+		return nil
+	case errors.Is(err, unix.EBUSY): // a file with a mount on it
+		if err := unmount(path); err != nil {
+			return err
+		}
+		return unix.Unlinkat(dirFD, name, 0)
+	case !errors.Is(err, unix.EISDIR) && !errors.Is(err, unix.EPERM):
+		return fmt.Errorf("remove %s: %w", path, err)
+	}
+	fd, err := openDir(dirFD, name)
+	if errors.Is(err, unix.EXDEV) {
+		if err := unmount(path); err != nil {
+			return err
+		}
+		fd, err = openDir(dirFD, name)
+	}
+	if err != nil {
+		return fmt.Errorf("remove %s: %w", path, err)
+	}
+	d := os.NewFile(uintptr(fd), path)
+	names, err := d.Readdirnames(-1)
+	for _, n := range names {
+		if rerr := removeAt(fd, n, filepath.Join(path, n)); rerr != nil {
+			err = errors.Join(err, rerr)
+		}
+	}
+	d.Close()
+	if err != nil {
+		return err
+	}
+	if err := unix.Unlinkat(dirFD, name, unix.AT_REMOVEDIR); err != nil && !errors.Is(err, unix.ENOENT) {
+		return fmt.Errorf("remove %s: %w", path, err)
+	}
+	return nil
+}
+
+func openDir(dirFD int, name string) (int, error) {
+	return unix.Openat2(dirFD, name, &unix.OpenHow{
+		Flags:   unix.O_RDONLY | unix.O_DIRECTORY | unix.O_NOFOLLOW | unix.O_CLOEXEC,
+		Resolve: unix.RESOLVE_NO_XDEV | unix.RESOLVE_NO_SYMLINKS,
+	})
+}
+
+// Modes that a volume's group gets on top of what files have.
+const (
+	groupReadWrite = 0o660
+	groupRead      = 0o440
+	groupEnter     = 0o110
+)
+
+// own gives the tree to the group, so that its members can use it, new files inherit it. Nil: nothing to do.
+func own(dir string, gid *int64, readOnly bool) error {
+	if gid == nil {
+		return nil
+	}
+	return filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		info, err := d.Info()
+		if err != nil {
+			return err
+		}
+		if err := os.Lchown(path, -1, int(*gid)); err != nil {
+			return err
+		}
+		if info.Mode()&fs.ModeSymlink != 0 {
+			return nil
+		}
+		add := fs.FileMode(groupReadWrite)
+		if readOnly {
+			add = groupRead
+		}
+		if d.IsDir() {
+			add |= groupEnter | fs.ModeSetgid
+		}
+		return os.Chmod(path, info.Mode().Perm()|info.Mode()&(fs.ModeSetgid|fs.ModeSetuid|fs.ModeSticky)|add)
+	})
+}
+
+// Sweep removes what earlier agents left of pods that keep does not know.
+func (m *Manager) Sweep(keep func(types.UID) bool) error {
+	var errs []error
+	for _, root := range []string{m.cfg.PodsDir, m.cfg.MemoryDir} {
+		entries, err := os.ReadDir(root)
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		for _, e := range entries {
+			uid := types.UID(e.Name())
+			if keep(uid) {
+				continue
+			}
+			if err := m.removeFiles(uid); err != nil {
+				errs = append(errs, err)
+				continue
+			}
+			errs = append(errs, os.RemoveAll(filepath.Join(m.cfg.PodsDir, string(uid))))
+		}
+	}
+	return errors.Join(errs...)
+}
