@@ -7,6 +7,10 @@ import (
 	"net/netip"
 )
 
+// Gateway returns the address that a node keeps for itself of its pod CIDR, the first: pods' way out, and
+// where the node's DNS listens.
+func Gateway(podCIDR netip.Prefix) netip.Addr { return podCIDR.Masked().Addr().Next() }
+
 // A PodPort is a port of the node that leads to a pod (containers[].ports[].hostPort).
 type PodPort struct {
 	HostIP        netip.Addr // zero: every address of the node

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"clipper/node/network"
 	"clipper/node/network/netns"
 
 	"github.com/vishvananda/netlink"
@@ -36,7 +37,7 @@ func ipNet(p netip.Prefix) *net.IPNet {
 
 // prepareNode sets up what all pods share.
 func (n *Network) prepareNode() error {
-	n.gateway = Gateway(n.cfg.PodCIDR)
+	n.gateway = network.Gateway(n.cfg.PodCIDR)
 	uplink, err := n.uplink()
 	if err != nil {
 		return err

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"clipper/api"
+	"clipper/node/network"
 
 	"github.com/google/nftables"
 	"github.com/vishvananda/netlink"
@@ -140,7 +141,7 @@ func bridgeEntries(index int, peers []peer) []netlink.Neigh {
 func gatewayEntries(index int, peers []peer) []netlink.Neigh {
 	var out []netlink.Neigh
 	for _, p := range peers {
-		out = append(out, *permanent(index, Gateway(p.cidr), macOf(p.ip)))
+		out = append(out, *permanent(index, network.Gateway(p.cidr), macOf(p.ip)))
 	}
 	return out
 }
@@ -181,7 +182,7 @@ func (n *Network) syncRoutes(index int, peers []peer) error {
 		known := slices.ContainsFunc(have, func(r netlink.Route) bool { return leadsTo(r, p) })
 		if !known {
 			errs = append(errs, n.links.RouteReplace(&netlink.Route{LinkIndex: index, Dst: ipNet(p.cidr), Src: n.gateway.AsSlice(),
-				Gw: Gateway(p.cidr).AsSlice(), Flags: int(netlink.FLAG_ONLINK)}))
+				Gw: network.Gateway(p.cidr).AsSlice(), Flags: int(netlink.FLAG_ONLINK)}))
 		}
 	}
 	for _, r := range have {
@@ -199,7 +200,7 @@ func (n *Network) syncRoutes(index int, peers []peer) error {
 }
 
 func leadsTo(r netlink.Route, p peer) bool {
-	return r.Dst != nil && r.Dst.String() == p.cidr.String() && r.Gw.Equal(net.IP(Gateway(p.cidr).AsSlice()))
+	return r.Dst != nil && r.Dst.String() == p.cidr.String() && r.Gw.Equal(net.IP(network.Gateway(p.cidr).AsSlice()))
 }
 
 // syncCluster replaces the set of addresses that pods reach with their own address as the source.

@@ -3,6 +3,8 @@ package routed
 import (
 	"fmt"
 	"net/netip"
+
+	"clipper/node/network"
 )
 
 // A pool is the addresses of a node's pod CIDR. The first is the network, the second the gateway, the last
@@ -15,7 +17,7 @@ type pool struct {
 }
 
 func newPool(prefix netip.Prefix) *pool {
-	first := Gateway(prefix).Next()
+	first := network.Gateway(prefix).Next()
 	return &pool{prefix: prefix, first: first, last: lastAddr(prefix).Prev(), next: first, used: map[netip.Addr]string{}}
 }
 

@@ -102,9 +102,6 @@ func (n *Network) Close() {
 // Gateway is the node's own address in the pod network: where its DNS listens.
 func (n *Network) Gateway() netip.Addr { return n.gateway }
 
-// Gateway returns the address that the node keeps for itself of a pod CIDR: the first.
-func Gateway(podCIDR netip.Prefix) netip.Addr { return podCIDR.Masked().Addr().Next() }
-
 func (c Config) withDefaults() Config {
 	if c.Device == "" {
 		c.Device = "clip0"
