@@ -181,3 +181,16 @@ func unsupportedField(req *Request, label string) error {
 	}
 	return fmt.Errorf("%q is not a known field selector: only %q, %q", label, "metadata.name", "metadata.namespace")
 }
+
+// Revision is the latest one that readers see.
+func (p *Pipeline) Revision() int64 { return p.store.Revision() }
+
+// Watch starts a watch of the request's resource and namespace behind a revision.
+func (p *Pipeline) Watch(req *Request, after int64) (*store.Watch, error) {
+	return p.store.Watch(req.Resource.Prefix, req.Namespace, after)
+}
+
+// Snapshot returns the present state of the request's resource.
+func (p *Pipeline) Snapshot(req *Request) store.Snapshot {
+	return p.store.Snapshot(req.Resource.Prefix)
+}

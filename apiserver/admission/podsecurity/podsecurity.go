@@ -1,0 +1,118 @@
+// Package podsecurity enforces the Pod Security Standards that a namespace's labels ask for. The standards
+// themselves are upstream's published library.
+package podsecurity
+
+import (
+	"context"
+	"fmt"
+
+	admissionv1 "k8s.io/api/admission/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	psadmission "k8s.io/pod-security-admission/admission"
+	psconfig "k8s.io/pod-security-admission/admission/api"
+	psapi "k8s.io/pod-security-admission/api"
+	"k8s.io/pod-security-admission/metrics"
+	"k8s.io/pod-security-admission/policy"
+
+	"clipper/api"
+	"clipper/apiserver/admission"
+)
+
+// A Plugin is the admission plug-in PodSecurity.
+type Plugin struct {
+	inner     *psadmission.Admission
+	extractor psadmission.DefaultPodSpecExtractor
+}
+
+// New returns the plug-in over the namespaces and pods that c sees. Namespaces without labels are privileged.
+func New(c api.Client) (*Plugin, error) {
+	evaluator, err := policy.NewEvaluator(policy.DefaultChecks(), nil)
+	if err != nil {
+		return nil, fmt.Errorf("podsecurity: build the checks: %w", err)
+	}
+	v := views{api.Namespaces.View(c), api.Pods.View(c)}
+	privileged := string(psapi.LevelPrivileged)
+	p := &Plugin{inner: &psadmission.Admission{
+		Configuration: &psconfig.PodSecurityConfiguration{Defaults: psconfig.PodSecurityDefaults{
+			Enforce: privileged, EnforceVersion: psapi.VersionLatest, Audit: privileged, AuditVersion: psapi.VersionLatest,
+			Warn: privileged, WarnVersion: psapi.VersionLatest}},
+		Evaluator: evaluator, Metrics: unmeasured{}, NamespaceGetter: v, PodLister: v,
+	}}
+	if err := p.inner.CompleteConfiguration(); err != nil {
+		return nil, fmt.Errorf("podsecurity: %w", err)
+	}
+	if err := p.inner.ValidateConfiguration(); err != nil {
+		return nil, fmt.Errorf("podsecurity: %w", err)
+	}
+	return p, nil
+}
+
+// Validate refuses pods that their namespace's standard forbids, and warns about templates of such pods.
+func (p *Plugin) Validate(ctx context.Context, a *admission.Attributes) error {
+	if a.Operation != admission.Create && a.Operation != admission.Update {
+		return nil
+	}
+	gr := a.Resource.GroupResource()
+	if a.Resource != api.Namespaces.Resource && !p.extractor.HasPodSpec(gr) {
+		return nil
+	}
+	resp := p.inner.Validate(ctx, attributes{a})
+	for _, w := range resp.Warnings {
+		a.Warn(w)
+	}
+	if !resp.Allowed {
+		return &apierrors.StatusError{ErrStatus: *resp.Result}
+	}
+	return nil
+}
+
+// views answers the library's questions from the live views.
+type views struct {
+	namespaces api.TypedView[*corev1.Namespace]
+	pods       api.TypedView[*corev1.Pod]
+}
+
+func (v views) GetNamespace(_ context.Context, name string) (*corev1.Namespace, error) {
+	ns, ok := v.namespaces.Get("", name)
+	if !ok {
+		return nil, apierrors.NewNotFound(api.Namespaces.GroupResource(), name)
+	}
+	return ns, nil
+}
+
+func (v views) ListPods(_ context.Context, namespace string) ([]*corev1.Pod, error) {
+	return v.pods.List(namespace), nil
+}
+
+// attributes shows a write to the library.
+type attributes struct{ a *admission.Attributes }
+
+func (t attributes) GetName() string                          { return t.a.Name }
+func (t attributes) GetNamespace() string                     { return t.a.Namespace }
+func (t attributes) GetResource() schema.GroupVersionResource { return t.a.Resource.GVR() }
+func (t attributes) GetKind() schema.GroupVersionKind         { return t.a.Resource.GVK() }
+func (t attributes) GetSubresource() string                   { return t.a.Subresource }
+func (t attributes) GetOperation() admissionv1.Operation {
+	return admissionv1.Operation(t.a.Operation)
+}
+func (t attributes) GetObject() (runtime.Object, error) { return t.a.Object, nil }
+func (t attributes) GetOldObject() (runtime.Object, error) {
+	return t.a.Old, nil
+}
+func (t attributes) GetUserName() string {
+	if t.a.User == nil {
+		return ""
+	}
+	return t.a.User.GetName()
+}
+
+// unmeasured drops the library's metrics.
+type unmeasured struct{}
+
+func (unmeasured) RecordEvaluation(metrics.Decision, psapi.LevelVersion, metrics.Mode, psapi.Attributes) {
+}
+func (unmeasured) RecordExemption(psapi.Attributes)   {}
+func (unmeasured) RecordError(bool, psapi.Attributes) {}

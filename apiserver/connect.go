@@ -1,0 +1,273 @@
+package apiserver
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/proxy"
+	streams "k8s.io/apiserver/pkg/util/proxy"
+	"k8s.io/streaming/pkg/httpstream/wsstream"
+)
+
+// isConnect says whether a subresource is a stream to somewhere else rather than an object.
+func isConnect(group, resource, name string) bool {
+	if group != "" {
+		return false
+	}
+	switch resource {
+	case "pods":
+		return slices.Contains([]string{"log", "exec", "attach", "portforward", "proxy"}, name)
+	case "services", "nodes":
+		return name == "proxy"
+	}
+	return false
+}
+
+// connect opens a stream: a pod's log, a command in it, a port, or HTTP to a pod, service or node.
+func (q *request) connect() {
+	if len(q.query()["dryRun"]) > 0 && q.info.Subresource != "log" {
+		q.fail(apierrors.NewBadRequest("dryRun is not supported"))
+		return
+	}
+	if q.info.Subresource != "log" {
+		if err := q.s.pipeline.Connect(q.r.Context(), q.pipelineRequest(), nil); err != nil {
+			q.fail(err)
+			return
+		}
+	}
+	var err error
+	switch {
+	case q.info.Subresource == "proxy":
+		err = q.proxy()
+	case q.info.Subresource == "log":
+		err = q.podLog()
+	default:
+		err = q.podStream()
+	}
+	if err != nil {
+		q.fail(err)
+	}
+}
+
+func (q *request) pod() (*corev1.Pod, error) {
+	item, err := q.s.pipeline.Get(q.r.Context(), q.pipelineRequest())
+	if err != nil {
+		return nil, err
+	}
+	pod, ok := item.Object.(*corev1.Pod)
+	if !ok {
+		return nil, apierrors.NewInternalError(fmt.Errorf("%s is not a pod", q.info.Name))
+	}
+	return pod, nil
+}
+
+// containerOf checks the container that was asked for, or picks the only one.
+func containerOf(pod *corev1.Pod, asked string) (string, error) {
+	var names, inits []string
+	for _, c := range pod.Spec.Containers {
+		names = append(names, c.Name)
+	}
+	for _, c := range pod.Spec.InitContainers {
+		inits = append(inits, c.Name)
+	}
+	if asked == "" {
+		switch {
+		case len(names) == 1:
+			return names[0], nil
+		case len(names) == 0:
+			return "", apierrors.NewBadRequest(fmt.Sprintf("a container name must be specified for pod %s", pod.Name))
+		}
+		text := fmt.Sprintf("a container name must be specified for pod %s, choose one of: [%s]", pod.Name, strings.Join(names, " "))
+		if len(inits) > 0 {
+			text += fmt.Sprintf(" or one of the init containers: [%s]", strings.Join(inits, " "))
+		}
+		return "", apierrors.NewBadRequest(text)
+	}
+	ephemeral := func(c corev1.EphemeralContainer) bool { return c.Name == asked }
+	if slices.Contains(names, asked) || slices.Contains(inits, asked) || slices.ContainsFunc(pod.Spec.EphemeralContainers, ephemeral) {
+		return asked, nil
+	}
+	return "", apierrors.NewBadRequest(fmt.Sprintf("container %s is not valid for pod %s", asked, pod.Name))
+}
+
+// logParameters are those of a log request that go on to the node.
+var logParameters = []string{"follow", "previous", "sinceSeconds", "sinceTime", "timestamps", "tailLines", "limitBytes", "stream"}
+
+// podLog streams a container's log.
+func (q *request) podLog() error {
+	if q.info.Verb != "get" {
+		q.methodNotAllowed()
+		return nil
+	}
+	pod, err := q.pod()
+	if err != nil {
+		return err
+	}
+	if err := validateLogQuery(q.query()); err != nil {
+		return err
+	}
+	container, err := containerOf(pod, q.query().Get("container"))
+	if err != nil {
+		return err
+	}
+	if pod.Spec.NodeName == "" {
+		q.writeHeader(http.StatusNoContent) // no node yet, so no log
+		return nil
+	}
+	base, err := q.s.nodes.base(q.s.pipeline, pod.Spec.NodeName)
+	if err != nil {
+		return err
+	}
+	base.Path = "/containerLogs/" + pod.Namespace + "/" + pod.Name + "/" + container
+	base.RawQuery = pick(q.query(), logParameters).Encode()
+	ctx, done := q.longRunning(0)
+	defer done()
+	return q.copyFrom(ctx, base)
+}
+
+func pick(in url.Values, names []string) url.Values {
+	out := url.Values{}
+	for _, name := range names {
+		if v := in[name]; len(v) > 0 {
+			out[name] = v
+		}
+	}
+	return out
+}
+
+// copyFrom answers with what the node says.
+func (q *request) copyFrom(ctx context.Context, from *url.URL) error {
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, from.String(), nil)
+	if err != nil {
+		return apierrors.NewInternalError(err)
+	}
+	res, err := q.s.nodes.transport.RoundTrip(r)
+	if err != nil {
+		return apierrors.NewInternalError(err)
+	}
+	defer res.Body.Close()
+	if res.StatusCode < http.StatusOK || res.StatusCode > http.StatusPartialContent {
+		return nodeError(res, schema.GroupResource{Resource: q.info.Resource}, q.info.Name)
+	}
+	q.w.Header().Set("Content-Type", "text/plain")
+	q.writeHeader(http.StatusOK)
+	control := http.NewResponseController(q.w)
+	_ = control.Flush() // the client learns at once that the log is there
+	buf := make([]byte, 32<<10)
+	for {
+		n, err := res.Body.Read(buf)
+		if n > 0 {
+			if _, werr := q.w.Write(buf[:n]); werr != nil {
+				return nil // the client has left
+			}
+			_ = control.Flush()
+		}
+		if err != nil {
+			return nil // the log's end, or the node's: the answer is under way either way
+		}
+	}
+}
+
+// nodeError turns the node's refusal into the client's.
+func nodeError(res *http.Response, gr schema.GroupResource, name string) error {
+	const maxText = 2048
+	body, err := io.ReadAll(io.LimitReader(res.Body, maxText))
+	if err != nil {
+		return apierrors.NewInternalError(err)
+	}
+	text := string(body)
+	switch res.StatusCode {
+	case http.StatusInternalServerError:
+		return apierrors.NewInternalError(fmt.Errorf("%s", text))
+	case http.StatusBadRequest:
+		return apierrors.NewBadRequest(text)
+	}
+	return apierrors.NewGenericServerResponse(res.StatusCode, "", gr, name, text, 0, false)
+}
+
+// podStream opens exec, attach or portforward.
+func (q *request) podStream() error {
+	if q.info.Verb != "get" && q.info.Verb != "create" {
+		q.methodNotAllowed()
+		return nil
+	}
+	pod, err := q.pod()
+	if err != nil {
+		return err
+	}
+	if pod.Spec.NodeName == "" && q.info.Subresource == "portforward" {
+		return apierrors.NewBadRequest(fmt.Sprintf("pod %s does not have a host assigned", pod.Name))
+	}
+	path, values := "/portForward/"+pod.Namespace+"/"+pod.Name, pick(q.query(), []string{"ports"})
+	if q.info.Subresource != "portforward" {
+		container, err := containerOf(pod, q.query().Get("container"))
+		if err != nil {
+			return err
+		}
+		if pod.Spec.NodeName == "" {
+			return apierrors.NewBadRequest(fmt.Sprintf("pod %s does not have a host assigned", pod.Name))
+		}
+		path = "/" + q.info.Subresource + "/" + pod.Namespace + "/" + pod.Name + "/" + container
+		values = streamParameters(q.query())
+	}
+	location, err := q.s.nodes.base(q.s.pipeline, pod.Spec.NodeName)
+	if err != nil {
+		return err
+	}
+	location.Path, location.RawQuery = path, values.Encode()
+	q.stream(location)
+	return nil
+}
+
+// streamParameters renames what clients ask for to what nodes understand.
+func streamParameters(in url.Values) url.Values {
+	out := url.Values{}
+	for client, node := range map[string]string{"stdin": "input", "stdout": "output", "stderr": "error", "tty": "tty"} {
+		if isTrue(in.Get(client)) {
+			out.Set(node, "1")
+		}
+	}
+	if command := in["command"]; len(command) > 0 {
+		out["command"] = command
+	}
+	return out
+}
+
+func isTrue(s string) bool { return s != "" && s != "0" && !strings.EqualFold(s, "false") }
+
+// stream connects the client to the node. Today's WebSocket protocols are translated to SPDY here, as
+// upstream does, so that a node need not know them.
+func (q *request) stream(location *url.URL) {
+	ctx, done := q.longRunning(0)
+	defer done()
+	r := q.r.WithContext(ctx)
+	transport := q.s.nodes.transport
+	var h http.Handler = proxy.NewUpgradeAwareHandler(location, transport, false, true, responder{q})
+	if q.info.Subresource == "portforward" {
+		h = streams.NewTranslatingHandler(h, streams.NewTunnelingHandler(h), wsstream.IsWebSocketRequestWithTunnelingProtocol)
+	} else {
+		values := location.Query()
+		o := streams.Options{Stdin: values.Has("input"), Stdout: values.Has("output"), Stderr: values.Has("error"), Tty: values.Has("tty")}
+		h = streams.NewTranslatingHandler(h, streams.NewStreamTranslatorHandler(location, transport, 0, o), wsstream.IsWebSocketRequestWithStreamCloseProtocol)
+	}
+	q.code, q.wrote = http.StatusSwitchingProtocols, true
+	h.ServeHTTP(q.w, r)
+}
+
+// A responder answers errors of the proxy library.
+type responder struct{ q *request }
+
+func (r responder) Error(_ http.ResponseWriter, _ *http.Request, err error) {
+	if _, ok := err.(apierrors.APIStatus); !ok {
+		err = apierrors.NewInternalError(err)
+	}
+	r.q.fail(err)
+}

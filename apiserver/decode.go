@@ -1,0 +1,236 @@
+package apiserver
+
+import (
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"net/http"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/kubernetes/scheme"
+	kjson "sigs.k8s.io/json"
+	"sigs.k8s.io/yaml"
+
+	"clipper/apiserver/pipeline"
+	"clipper/apiserver/wire"
+)
+
+// maxBody bounds a request's body. Upstream's figure.
+const maxBody = 3 << 20
+
+// legacyScheme is how upstream names its table of kinds when one is missing from it.
+const legacyScheme = "k8s.io/kubernetes/pkg/api/legacyscheme/scheme.go:30"
+
+// readBody reads the whole body, if it is not too large.
+func (q *request) readBody() ([]byte, error) {
+	defer q.r.Body.Close()
+	if n := q.r.ContentLength; n > maxBody {
+		return nil, tooLargeBody()
+	} else if n >= 0 {
+		body := make([]byte, n)
+		_, err := io.ReadFull(q.r.Body, body)
+		return body, bodyError(err)
+	}
+	body, err := io.ReadAll(io.LimitReader(q.r.Body, maxBody+1))
+	if err == nil && len(body) > maxBody {
+		err = tooLargeBody()
+	}
+	return body, bodyError(err)
+}
+
+func tooLargeBody() error {
+	return apierrors.NewRequestEntityTooLargeError(fmt.Sprintf("limit is %d", maxBody))
+}
+
+// bodyError is the client's fault, unless it is an API error already.
+func bodyError(err error) error {
+	var status apierrors.APIStatus
+	if err == nil || errors.As(err, &status) {
+		return err
+	}
+	return apierrors.NewBadRequest("reading the request body: " + err.Error())
+}
+
+// inputFormat says how the body is encoded.
+func inputFormat(r *http.Request) (format, error) {
+	switch t := r.Header.Get("Content-Type"); t {
+	case "", typeJSON:
+		return formatJSON, nil
+	case typeProtobuf:
+		return formatProtobuf, nil
+	default:
+		t, _, err := mime.ParseMediaType(t)
+		for f, known := range mediaTypes {
+			if err == nil && t == known {
+				return format(f), nil
+			}
+		}
+	}
+	return 0, unsupportedMediaType(mediaTypes[:]...)
+}
+
+// decode reads body into an object that should be of kind want, reporting unknown fields as validation
+// (Ignore, Warn, Strict) says.
+func (q *request) decode(body []byte, into runtime.Object, want schema.GroupVersionKind, validation string) error {
+	f, err := inputFormat(q.r)
+	if err != nil {
+		return err
+	}
+	if f == formatProtobuf {
+		return decodeProtobuf(body, into, want)
+	}
+	return q.decodeText(f, body, into, want, validation)
+}
+
+func decodeProtobuf(body []byte, into runtime.Object, want schema.GroupVersionKind) error {
+	opened, err := wire.Open(body)
+	if err != nil {
+		return unrecognized(body, want, err)
+	}
+	have := kindWithDefaults(opened.APIVersion, opened.Kind, want)
+	if err := checkKind(have, want); err != nil {
+		return err
+	}
+	message, ok := into.(interface{ Unmarshal([]byte) error })
+	if !ok {
+		return apierrors.NewBadRequest(fmt.Sprintf("the object provided is unrecognized (must be of type %s): no protobuf form", want.Kind))
+	}
+	if err := message.Unmarshal(opened.Raw); err != nil {
+		return cannotHandle(have, want, err)
+	}
+	return nil
+}
+
+func (q *request) decodeText(f format, body []byte, into runtime.Object, want schema.GroupVersionKind, validation string) error {
+	text := body
+	if f == formatYAML {
+		converted, err := yaml.YAMLToJSON(body)
+		if err != nil {
+			return unrecognized(body, want, err)
+		}
+		text = converted
+	}
+	var unknown []error
+	var err error
+	if validation == metav1.FieldValidationIgnore {
+		err = kjson.UnmarshalCaseSensitivePreserveInts(text, into)
+	} else {
+		if f == formatYAML {
+			if _, err := yaml.YAMLToJSONStrict(body); err != nil {
+				unknown = append(unknown, err)
+			}
+		}
+		var more []error
+		more, err = kjson.UnmarshalStrict(text, into)
+		unknown = append(unknown, more...)
+	}
+	have, kindErr := kindOf(text, into, err, want)
+	switch {
+	case kindErr != nil:
+		return unrecognized(body, want, kindErr)
+	case err != nil && have != want:
+		return checkKind(have, want)
+	case err != nil:
+		return cannotHandle(have, want, err)
+	}
+	if err := checkKind(have, want); err != nil {
+		return err
+	}
+	return q.reportUnknown(unknown, have, want, validation)
+}
+
+// kindOf returns the kind that the text gives itself. into has it, unless decoding failed on the way.
+func kindOf(text []byte, into runtime.Object, failed error, want schema.GroupVersionKind) (schema.GroupVersionKind, error) {
+	if failed == nil {
+		version, kind := into.GetObjectKind().GroupVersionKind().ToAPIVersionAndKind()
+		return kindWithDefaults(version, kind, want), nil
+	}
+	var head metav1.TypeMeta
+	if err := json.Unmarshal(text, &head); err != nil {
+		return want, fmt.Errorf("couldn't get version/kind; json parse error: %v", err)
+	}
+	return kindWithDefaults(head.APIVersion, head.Kind, want), nil
+}
+
+func kindWithDefaults(apiVersion, kind string, want schema.GroupVersionKind) schema.GroupVersionKind {
+	have := schema.FromAPIVersionAndKind(apiVersion, kind)
+	if have.Kind == "" {
+		have.Kind = want.Kind
+	}
+	if have.Version == "" && have.Group == "" {
+		have.Group, have.Version = want.Group, want.Version
+	}
+	return have
+}
+
+// checkKind refuses an object of another kind than the path is about, in upstream's different words.
+func checkKind(have, want schema.GroupVersionKind) error {
+	switch {
+	case have == want:
+		return nil
+	case !scheme.Scheme.Recognizes(have):
+		return cannotHandle(have, want, runtime.NewNotRegisteredErrForKind(legacyScheme, have))
+	case have.Kind == want.Kind:
+		return apierrors.NewBadRequest(fmt.Sprintf("the API version in the data (%s) does not match the expected API version (%s)", have.GroupVersion(), want.GroupVersion()))
+	}
+	internal := want.Group
+	if internal == "" {
+		internal = "core"
+	}
+	return cannotHandle(have, want, fmt.Errorf("converting (%s.%s) to (%s.%s): unknown conversion", have.Version, have.Kind, internal, want.Kind))
+}
+
+func cannotHandle(have, want schema.GroupVersionKind, err error) error {
+	return apierrors.NewBadRequest(fmt.Sprintf("%s in version %q cannot be handled as a %s: %v", have.Kind, have.Version, want.Kind, err))
+}
+
+// unrecognized refuses a body whose kind cannot even be told; it shows how the body begins.
+func unrecognized(body []byte, want schema.GroupVersionKind, err error) error {
+	const shown = 30
+	var start string
+	switch {
+	case len(body) == 0:
+		start = "<empty>"
+	case body[0] == '{':
+		start = string(body[:min(shown, len(body))])
+	default:
+		start = hex.EncodeToString(body[:min(shown, len(body))])
+	}
+	if len(body) > shown {
+		start += " ..."
+	}
+	return apierrors.NewBadRequest(fmt.Sprintf("the object provided is unrecognized (must be of type %s): %v (%s)", want.Kind, err, start))
+}
+
+func (q *request) reportUnknown(unknown []error, have, want schema.GroupVersionKind, validation string) error {
+	switch {
+	case len(unknown) == 0:
+		return nil
+	case validation == metav1.FieldValidationStrict:
+		return cannotHandle(have, want, runtime.NewStrictDecodingError(unknown))
+	}
+	for _, err := range unknown {
+		for _, text := range pipeline.YAMLWarnings(err.Error()) {
+			q.warn(text)
+		}
+	}
+	return nil
+}
+
+// openOptions returns the message of an enveloped DeleteOptions of whatever group.
+func openOptions(body []byte) ([]byte, error) {
+	opened, err := wire.Open(body)
+	if err != nil {
+		return nil, err
+	}
+	if opened.Kind != "" && opened.Kind != "DeleteOptions" {
+		return nil, errors.New("decoded object cannot be converted to DeleteOptions")
+	}
+	return opened.Raw, nil
+}

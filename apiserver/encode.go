@@ -1,0 +1,217 @@
+package apiserver
+
+import (
+	"bytes"
+	"encoding/json"
+	"io"
+	"net/http"
+	"strconv"
+	"sync"
+
+	"github.com/klauspost/compress/gzip"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"sigs.k8s.io/yaml"
+
+	"clipper/api"
+	"clipper/apiserver/served"
+	"clipper/apiserver/wire"
+	"clipper/store"
+)
+
+// gzipThreshold is the size from which answers are compressed, and gzipLevel how hard. Upstream's figures.
+const (
+	gzipThreshold = 128 << 10
+	gzipLevel     = 1
+)
+
+// kinds keeps the wire heads of every kind that was ever written.
+var kinds sync.Map // schema.GroupVersionKind → *wire.Kind
+
+func wireKind(gvk schema.GroupVersionKind) *wire.Kind {
+	if k, ok := kinds.Load(gvk); ok {
+		return k.(*wire.Kind)
+	}
+	k, _ := kinds.LoadOrStore(gvk, wire.NewKind(gvk))
+	return k.(*wire.Kind)
+}
+
+// encodingKey names an encoding in the cache of an item.
+func encodingKey(f format, version string) string {
+	if f == formatProtobuf {
+		return "p/" + version
+	}
+	return "j/" + version
+}
+
+// encoded returns an item as one object with its kind, in protobuf or JSON. The bytes are shared.
+func encoded(k *served.Kind, item *store.Item, f format) ([]byte, error) {
+	return item.Encoded(encodingKey(f, k.GVK.Version), func() ([]byte, error) {
+		return encodeAs(k, item.Object, f)
+	})
+}
+
+func encodeAs(k *served.Kind, obj api.Object, f format) ([]byte, error) {
+	versioned, err := k.FromHub(obj)
+	if err != nil {
+		return nil, err
+	}
+	return encodeObject(wireKind(k.GVK), versioned, f)
+}
+
+func encodeObject(k *wire.Kind, obj runtime.Object, f format) ([]byte, error) {
+	if f == formatProtobuf {
+		return k.Protobuf(obj)
+	}
+	return k.JSON(obj)
+}
+
+// writeItem answers with a stored object.
+func (q *request) writeItem(code int, item *store.Item) {
+	m, ok := q.media()
+	switch {
+	case !ok:
+	case m.target.kind != "":
+		q.writeTransformed(code, m, item.Object)
+	default:
+		body, err := encoded(q.kind, item, m.format)
+		if err != nil {
+			q.fail(err)
+			return
+		}
+		q.writeBody(code, m, body)
+	}
+}
+
+// writeHub answers with an object of the storage version that is not in the store: a dry run's result.
+func (q *request) writeHub(code int, obj api.Object) {
+	m, ok := q.media()
+	switch {
+	case !ok:
+	case m.target.kind != "":
+		q.writeTransformed(code, m, obj)
+	default:
+		body, err := encodeAs(q.kind, obj, m.format)
+		if err != nil {
+			q.fail(err)
+			return
+		}
+		q.writeBody(code, m, body)
+	}
+}
+
+// writeObject answers with an object of another kind: a Status, a Scale, a discovery document.
+func (q *request) writeObject(code int, m media, obj runtime.Object, gvk schema.GroupVersionKind) {
+	if _, ok := obj.(wire.Message); !ok && m.format == formatProtobuf {
+		m.format = formatJSON
+	}
+	obj.GetObjectKind().SetGroupVersionKind(schema.GroupVersionKind{})
+	body, err := encodeObject(wireKind(gvk), obj, m.format)
+	if err != nil {
+		q.s.log.Error("answer cannot be encoded", "kind", gvk.Kind, "err", err)
+		http.Error(q.w, err.Error(), http.StatusInternalServerError)
+		return
+	}
+	q.writeBody(code, m, body)
+}
+
+// media negotiates the form of an answer and fails the request if there is none.
+func (q *request) media() (media, bool) {
+	m, ok := negotiate(q.r, tables)
+	if !ok {
+		q.fail(notAcceptable(mediaTypes[:]...))
+	}
+	return m, ok
+}
+
+// writeBody sends an encoded object: protobuf as it is, JSON with its newline, indented or as YAML.
+func (q *request) writeBody(code int, m media, body []byte) {
+	switch {
+	case m.format == formatYAML:
+		text, err := yaml.JSONToYAML(body)
+		if err != nil {
+			q.fail(err)
+			return
+		}
+		body = text
+	case m.format == formatJSON && m.pretty:
+		var indented bytes.Buffer
+		if err := json.Indent(&indented, body, "", "  "); err != nil {
+			q.fail(err)
+			return
+		}
+		body = indented.Bytes()
+	}
+	newline := m.format == formatJSON && !m.pretty
+	size := len(body)
+	if newline {
+		size++
+	}
+	out := q.begin(code, m.format.String(), size)
+	defer out.Close()
+	_, _ = out.Write(body) // the client may be gone; there is nobody to tell
+	if newline {
+		_, _ = out.Write(newlineByte)
+	}
+}
+
+var newlineByte = []byte{'\n'}
+
+// begin sends the header of an answer of a known size and returns where its body goes.
+func (q *request) begin(code int, contentType string, size int) io.WriteCloser {
+	h := q.w.Header()
+	h["Content-Type"] = contentTypeHeader(contentType)
+	if size > gzipThreshold && acceptsGzip(q.r) {
+		h.Set("Content-Encoding", "gzip")
+		h.Add("Vary", "Accept-Encoding")
+		q.writeHeader(code)
+		gz := gzipPool.Get().(*gzip.Writer)
+		gz.Reset(q.w)
+		return pooledGzip{gz}
+	}
+	h["Content-Length"] = []string{strconv.Itoa(size)}
+	q.writeHeader(code)
+	return plainWriter{q.w}
+}
+
+func (q *request) writeHeader(code int) {
+	q.code, q.wrote = code, true
+	q.w.WriteHeader(code)
+}
+
+// Header values that are the same every time are shared: net/http only reads them.
+var (
+	jsonHeader     = []string{typeJSON}
+	protobufHeader = []string{typeProtobuf}
+)
+
+func contentTypeHeader(t string) []string {
+	switch t {
+	case typeJSON:
+		return jsonHeader
+	case typeProtobuf:
+		return protobufHeader
+	}
+	return []string{t}
+}
+
+type plainWriter struct{ io.Writer }
+
+func (plainWriter) Close() error { return nil }
+
+var gzipPool = sync.Pool{New: func() any {
+	gz, err := gzip.NewWriterLevel(nil, gzipLevel)
+	if err != nil {
+		panic(err) // the level is a constant
+	}
+	return gz
+}}
+
+type pooledGzip struct{ *gzip.Writer }
+
+func (p pooledGzip) Close() error {
+	err := p.Writer.Close()
+	p.Reset(nil)
+	gzipPool.Put(p.Writer)
+	return err
+}

@@ -1,0 +1,164 @@
+package apiserver
+
+import (
+	"errors"
+	"net/http"
+	"reflect"
+	"strconv"
+
+	"github.com/prometheus/client_golang/prometheus"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+
+	"clipper/api"
+	"clipper/apiserver/wire"
+	"clipper/store"
+)
+
+// errClientGone: what was written could not be sent.
+var errClientGone = errors.New("client is gone")
+
+// An eventWriter frames watch events for one client. The objects' encodings are shared by all watchers.
+type eventWriter struct {
+	q       *request
+	m       media
+	flusher http.Flusher
+	buf     []byte // events that have not been handed to the connection
+	headers bool   // a table's columns have been sent
+	count   prometheus.Counter
+}
+
+// bufferEvents is how much is gathered before it goes to the connection.
+const bufferEvents = 16 << 10
+
+func newEventWriter(q *request, m media) *eventWriter {
+	flusher, _ := q.w.(http.Flusher)
+	gvr := q.kind.GVR
+	return &eventWriter{q: q, m: m, flusher: flusher, count: q.s.metrics.events.WithLabelValues(gvr.Group, gvr.Version, gvr.Resource)}
+}
+
+// open starts the answer: the client learns at once that the watch stands.
+func (o *eventWriter) open() {
+	contentType := o.m.format.String()
+	if o.m.format == formatProtobuf {
+		contentType += ";stream=watch"
+	}
+	o.q.w.Header().Set("Content-Type", contentType)
+	o.q.writeHeader(http.StatusOK)
+	o.flush()
+}
+
+// item sends an event about a stored object.
+func (o *eventWriter) item(eventType string, item *store.Item) error {
+	if o.m.target.kind != "" {
+		return o.transformed(eventType, item.Object)
+	}
+	body, err := encoded(o.q.kind, item, o.m.format)
+	if err != nil {
+		return err
+	}
+	return o.frame(eventType, body)
+}
+
+// left sends DELETED for an object that exists but is no longer selected: its last selected state, at the
+// revision that changed it.
+func (o *eventWriter) left(e *store.Event) error {
+	if o.m.target.kind != "" {
+		return o.transformed("DELETED", leftState(e))
+	}
+	key := "left/" + encodingKey(o.m.format, o.q.kind.GVK.Version)
+	body, err := e.New.Encoded(key, func() ([]byte, error) { return encodeAs(o.q.kind, leftState(e), o.m.format) })
+	if err != nil {
+		return err
+	}
+	return o.frame("DELETED", body)
+}
+
+func leftState(e *store.Event) api.Object {
+	obj := shallow(e.Old.Object)
+	obj.SetResourceVersion(strconv.FormatInt(e.Revision, 10))
+	return obj
+}
+
+// object sends an event about an object that is not in the store.
+func (o *eventWriter) object(eventType string, obj api.Object) error {
+	if o.m.target.kind != "" {
+		return o.transformed(eventType, obj)
+	}
+	body, err := encodeAs(o.q.kind, obj, o.m.format)
+	if err != nil {
+		return err
+	}
+	return o.frame(eventType, body)
+}
+
+func (o *eventWriter) transformed(eventType string, obj api.Object) error {
+	m := o.m
+	if m.target.kind == "PartialObjectMetadataList" {
+		m.target.kind = "PartialObjectMetadata"
+	}
+	meta := metav1.ListMeta{ResourceVersion: obj.GetResourceVersion()}
+	out, err := o.q.transform(m, []api.Object{obj}, meta, false, !o.headers)
+	if err != nil {
+		return err
+	}
+	o.headers = true
+	body, err := encodeAny(m.format, out)
+	if err != nil {
+		return err
+	}
+	return o.frame(eventType, body)
+}
+
+// status sends an ERROR event.
+func (o *eventWriter) status(s *metav1.Status) error {
+	body, err := encodeObject(wireKind(statusKind), s, o.m.format)
+	if err != nil {
+		return err
+	}
+	return o.frame("ERROR", body)
+}
+
+func (o *eventWriter) frame(eventType string, body []byte) error {
+	o.count.Inc()
+	if o.m.format == formatProtobuf {
+		o.buf = wire.ProtobufEvent(o.buf, eventType, body)
+	} else {
+		o.buf = wire.JSONEvent(o.buf, eventType, body)
+	}
+	if len(o.buf) >= bufferEvents {
+		return o.send()
+	}
+	return nil
+}
+
+func (o *eventWriter) send() error {
+	if len(o.buf) == 0 {
+		return nil
+	}
+	_, err := o.q.w.Write(o.buf)
+	if o.buf = o.buf[:0]; cap(o.buf) > 4*bufferEvents {
+		o.buf = nil // one large burst must not hold memory for the life of the watch
+	}
+	if err != nil {
+		return errors.Join(errClientGone, err)
+	}
+	return nil
+}
+
+// flush hands everything to the client. A client that is gone is noticed by the request's context.
+func (o *eventWriter) flush() {
+	if o.send() == nil && o.flusher != nil {
+		o.flusher.Flush()
+	}
+}
+
+// shallow copies an object so that its metadata can be changed; the rest is shared.
+func shallow(obj api.Object) api.Object {
+	if _, ok := obj.(runtime.Unstructured); ok {
+		return obj.DeepCopyObject().(api.Object)
+	}
+	c := reflect.New(reflect.TypeOf(obj).Elem())
+	c.Elem().Set(reflect.ValueOf(obj).Elem())
+	return c.Interface().(api.Object)
+}

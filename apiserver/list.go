@@ -1,0 +1,257 @@
+package apiserver
+
+import (
+	"bufio"
+	"encoding/json"
+	"io"
+	"net/http"
+	"strconv"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"clipper/api"
+	"clipper/apiserver/pipeline"
+	"clipper/apiserver/served"
+	"clipper/apiserver/wire"
+	"clipper/store"
+)
+
+// writeList answers with a list of stored objects. Items are written one by one: no list object is made.
+func (q *request) writeList(list *pipeline.List) {
+	m, ok := q.media()
+	if !ok {
+		return
+	}
+	meta := metav1.ListMeta{
+		ResourceVersion:    strconv.FormatInt(list.Revision, 10),
+		Continue:           list.Continue,
+		RemainingItemCount: list.Remaining,
+	}
+	switch {
+	case m.target.kind != "":
+		q.writeTransformedList(m, list.Items, meta)
+	case m.format == formatProtobuf && isMessage(q.kind):
+		q.writeProtobufList(list.Items, meta)
+	default:
+		q.writeJSONList(m, list.Items, meta)
+	}
+}
+
+func isMessage(k *served.Kind) bool {
+	_, ok := k.Empty().(wire.Message)
+	return ok
+}
+
+func (q *request) listKind() *wire.Kind {
+	return wireKind(schema.GroupVersionKind{Group: q.kind.GVK.Group, Version: q.kind.GVK.Version, Kind: q.kind.ListKind})
+}
+
+// writeProtobufList writes every list's two fields: metadata is 1, items are 2. The sizes come first, so
+// that the items can follow without being kept.
+func (q *request) writeProtobufList(items []*store.Item, meta metav1.ListMeta) {
+	head, err := meta.Marshal()
+	if err != nil {
+		q.fail(err)
+		return
+	}
+	objects := make([]wire.Message, len(items))
+	size := fieldSize(len(head))
+	for i, item := range items {
+		obj, err := q.kind.FromHub(item.Object)
+		if err != nil {
+			q.fail(err)
+			return
+		}
+		objects[i] = obj.(wire.Message)
+		size += fieldSize(objects[i].Size())
+	}
+	open, tail := q.listKind().Envelope(size)
+	out := q.begin(http.StatusOK, typeProtobuf, len(open)+size+len(tail))
+	defer out.Close()
+	w := bufio.NewWriterSize(out, 32<<10)
+	_, _ = w.Write(open)
+	_, _ = w.Write(appendField(nil, 0x0a, head))
+	var buf []byte
+	for _, obj := range objects {
+		if buf, err = writeMessage(w, buf, obj); err != nil {
+			return // the client is gone, or half an answer is out already
+		}
+	}
+	_, _ = w.Write(tail)
+	_ = w.Flush()
+}
+
+func fieldSize(n int) int {
+	size := 1 + n
+	for l := n; ; l >>= 7 {
+		size++
+		if l < 0x80 {
+			return size
+		}
+	}
+}
+
+func appendField(dst []byte, tag byte, b []byte) []byte {
+	return append(appendHead(dst, tag, len(b)), b...)
+}
+
+func appendHead(dst []byte, tag byte, n int) []byte {
+	dst = append(dst, tag)
+	for ; n >= 0x80; n >>= 7 {
+		dst = append(dst, byte(n)|0x80)
+	}
+	return append(dst, byte(n))
+}
+
+func writeMessage(w io.Writer, buf []byte, m wire.Message) ([]byte, error) {
+	size := m.Size()
+	buf = appendHead(buf[:0], 0x12, size)
+	head := len(buf)
+	if cap(buf) < head+size {
+		buf = append(make([]byte, 0, 2*(head+size)), buf...)
+	}
+	buf = buf[:head+size]
+	if _, err := m.MarshalToSizedBuffer(buf[head:]); err != nil {
+		return buf, err
+	}
+	_, err := w.Write(buf)
+	return buf, err
+}
+
+// writeJSONList writes the items without their kind, as typed lists have them.
+func (q *request) writeJSONList(m media, items []*store.Item, meta metav1.ListMeta) {
+	list := q.listKind()
+	metaJSON, err := json.Marshal(meta)
+	if err != nil {
+		q.fail(err)
+		return
+	}
+	parts := make([][]byte, len(items))
+	size := 0
+	for i, item := range items {
+		if parts[i], err = encoded(q.kind, item, formatJSON); err != nil {
+			q.fail(err)
+			return
+		}
+		size += len(parts[i]) + 1
+	}
+	body := make([]byte, 0, size+len(metaJSON)+200)
+	body = append(body, `{"kind":`...)
+	body = strconv.AppendQuote(body, list.GVK.Kind)
+	body = append(body, `,"apiVersion":`...)
+	body = strconv.AppendQuote(body, list.GVK.GroupVersion().String())
+	body = append(body, `,"metadata":`...)
+	body = append(body, metaJSON...)
+	body = append(body, `,"items":[`...)
+	item := wireKind(q.kind.GVK)
+	for i, part := range parts {
+		if i > 0 {
+			body = append(body, ',')
+		}
+		open, rest := item.BareJSON(part)
+		body = append(append(body, open), rest...)
+	}
+	body = append(body, "]}"...)
+	if m.format == formatProtobuf {
+		m.format = formatJSON // a kind without protobuf form
+	}
+	q.writeBody(http.StatusOK, m, body)
+}
+
+// transform turns an object into what m asks for.
+func (q *request) transform(m media, objs []api.Object, meta metav1.ListMeta, list, headers bool) (any, error) {
+	if m.target.kind == "Table" {
+		return q.table(m, objs, meta, headers)
+	}
+	gv := schema.GroupVersion{Group: metav1.GroupName, Version: m.target.version}
+	wantsList := m.target.kind == "PartialObjectMetadataList"
+	switch {
+	case wantsList && !list:
+		return nil, notAcceptableText("you requested PartialObjectMetadataList, but the requested object is not a list (%T)", objs[0])
+	case !wantsList && list:
+		return nil, notAcceptableText("you requested PartialObjectMetadata, but the requested object is a list (%s)", q.kind.ListKind)
+	case !list:
+		return partial(objs[0], gv), nil
+	}
+	out := &metav1.PartialObjectMetadataList{ListMeta: meta, Items: make([]metav1.PartialObjectMetadata, len(objs))}
+	out.SetGroupVersionKind(gv.WithKind("PartialObjectMetadataList"))
+	for i, obj := range objs {
+		out.Items[i] = *partial(obj, gv)
+	}
+	return out, nil
+}
+
+func partial(obj api.Object, gv schema.GroupVersion) *metav1.PartialObjectMetadata {
+	p := &metav1.PartialObjectMetadata{ObjectMeta: *objectMeta(obj)}
+	p.SetGroupVersionKind(gv.WithKind("PartialObjectMetadata"))
+	return p
+}
+
+// objectMeta returns an object's metadata, shared with it.
+func objectMeta(obj api.Object) *metav1.ObjectMeta {
+	if o, ok := obj.(metav1.ObjectMetaAccessor); ok {
+		if m, ok := o.GetObjectMeta().(*metav1.ObjectMeta); ok {
+			return m
+		}
+	}
+	return &metav1.ObjectMeta{
+		Name:                       obj.GetName(),
+		GenerateName:               obj.GetGenerateName(),
+		Namespace:                  obj.GetNamespace(),
+		SelfLink:                   obj.GetSelfLink(),
+		UID:                        obj.GetUID(),
+		ResourceVersion:            obj.GetResourceVersion(),
+		Generation:                 obj.GetGeneration(),
+		CreationTimestamp:          obj.GetCreationTimestamp(),
+		DeletionTimestamp:          obj.GetDeletionTimestamp(),
+		DeletionGracePeriodSeconds: obj.GetDeletionGracePeriodSeconds(),
+		Labels:                     obj.GetLabels(),
+		Annotations:                obj.GetAnnotations(),
+		OwnerReferences:            obj.GetOwnerReferences(),
+		Finalizers:                 obj.GetFinalizers(),
+		ManagedFields:              obj.GetManagedFields(),
+	}
+}
+
+func (q *request) writeTransformed(code int, m media, obj api.Object) {
+	out, err := q.transform(m, []api.Object{obj}, metav1.ListMeta{ResourceVersion: obj.GetResourceVersion()}, false, true)
+	q.writeAny(code, m, out, err)
+}
+
+func (q *request) writeTransformedList(m media, items []*store.Item, meta metav1.ListMeta) {
+	objs := make([]api.Object, len(items))
+	for i, item := range items {
+		objs[i] = item.Object
+	}
+	out, err := q.transform(m, objs, meta, true, true)
+	q.writeAny(http.StatusOK, m, out, err)
+}
+
+// writeAny answers with an object that carries its kind itself.
+func (q *request) writeAny(code int, m media, out any, err error) {
+	if err != nil {
+		q.fail(err)
+		return
+	}
+	body, err := encodeAny(m.format, out)
+	if err != nil {
+		q.fail(err)
+		return
+	}
+	q.writeBody(code, m, body)
+}
+
+func encodeAny(f format, out any) ([]byte, error) {
+	if f != formatProtobuf {
+		return json.Marshal(out)
+	}
+	obj := out.(interface {
+		wire.Message
+		GroupVersionKind() schema.GroupVersionKind
+	})
+	gvk := obj.GroupVersionKind()
+	head, tail := wireKind(gvk).Envelope(obj.Size())
+	raw, err := obj.Marshal()
+	return append(append(head, raw...), tail...), err
+}

@@ -1,0 +1,144 @@
+package apiserver
+
+import (
+	"net/http"
+	"strconv"
+	"strings"
+)
+
+// A format is a wire format of objects.
+type format int
+
+// The formats, in upstream's order of preference.
+const (
+	formatJSON format = iota
+	formatYAML
+	formatProtobuf
+)
+
+const (
+	typeJSON     = "application/json"
+	typeYAML     = "application/yaml"
+	typeProtobuf = "application/vnd.kubernetes.protobuf"
+)
+
+var mediaTypes = [...]string{formatJSON: typeJSON, formatYAML: typeYAML, formatProtobuf: typeProtobuf}
+
+func (f format) String() string { return mediaTypes[f] }
+
+// A target is what the client wants an object turned into; empty: nothing.
+type target struct{ kind, version string } // of group meta.k8s.io
+
+// A media is the negotiated form of an answer.
+type media struct {
+	format format
+	target target
+	pretty bool
+	stream bool
+}
+
+// Which targets a handler can make.
+type targets int
+
+const (
+	plainOnly targets = iota // errors, discovery: objects as they are
+	tables                   // objects of the API, also as tables and metadata
+)
+
+// negotiate picks the answer's form from the Accept header; false if none will do.
+func negotiate(r *http.Request, can targets) (media, bool) {
+	accept := r.Header.Get("Accept")
+	m := media{}
+	ok := true
+	switch accept {
+	case "", typeJSON, "*/*", "application/json, */*":
+	case typeProtobuf, "application/vnd.kubernetes.protobuf,application/json":
+		m.format = formatProtobuf
+	default:
+		m, ok = parseAccept(accept, can)
+	}
+	m.pretty = m.pretty || wantsPretty(r)
+	return m, ok
+}
+
+// parseAccept takes the first clause that can be served. Clients order theirs; upstream sorts by q, which
+// none of them sets.
+func parseAccept(accept string, can targets) (media, bool) {
+	for clause := range strings.SplitSeq(accept, ",") {
+		kind, params, _ := strings.Cut(clause, ";")
+		m, ok := parseClause(strings.TrimSpace(kind), params, can)
+		if ok {
+			return m, true
+		}
+	}
+	return media{}, false
+}
+
+func parseClause(kind, params string, can targets) (media, bool) {
+	var m media
+	switch kind {
+	case typeJSON, "*/*", "application/*":
+	case typeYAML:
+		m.format = formatYAML
+	case typeProtobuf:
+		m.format = formatProtobuf
+	default:
+		return m, false
+	}
+	group, transform := "", false
+	for param := range strings.SplitSeq(params, ";") {
+		key, value, _ := strings.Cut(strings.TrimSpace(param), "=")
+		switch key {
+		case "as":
+			m.target.kind, transform = value, true
+		case "v":
+			m.target.version, transform = value, true
+		case "g":
+			group, transform = value, true
+		case "stream":
+			if value != "" && value != "watch" {
+				return m, false
+			}
+			m.stream = value == "watch"
+		case "pretty":
+			m.pretty = value == "1"
+		}
+	}
+	return m, !transform || can == tables && m.transforms(group)
+}
+
+// transforms says whether the wanted target exists in the wanted format.
+func (m media) transforms(group string) bool {
+	if group != "meta.k8s.io" || m.target.version != "v1" && m.target.version != "v1beta1" {
+		return false
+	}
+	switch m.target.kind {
+	case "Table":
+		return m.format != formatProtobuf // upstream has no protobuf form of it
+	case "PartialObjectMetadata", "PartialObjectMetadataList":
+		return true
+	}
+	return false
+}
+
+// wantsPretty says whether a person is likely to read the answer.
+func wantsPretty(r *http.Request) bool {
+	if strings.Contains(r.URL.RawQuery, "pretty") {
+		if value := r.URL.Query().Get("pretty"); value != "" {
+			pretty, _ := strconv.ParseBool(value) // what is no bool is false
+			return pretty
+		}
+	}
+	agent := r.UserAgent()
+	return strings.HasPrefix(agent, "curl") || strings.HasPrefix(agent, "Wget") || strings.HasPrefix(agent, "Mozilla/5.0")
+}
+
+// acceptsGzip says whether a large answer may be compressed.
+func acceptsGzip(r *http.Request) bool {
+	for token := range strings.SplitSeq(r.Header.Get("Accept-Encoding"), ",") {
+		if strings.TrimSpace(token) == "gzip" {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,221 @@
+package apiserver
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"net"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/util/intstr"
+	"k8s.io/apimachinery/pkg/util/proxy"
+
+	"clipper/api"
+	"clipper/apiserver/pipeline"
+)
+
+// A nodeProxy reaches node agents, pods and services.
+type nodeProxy struct {
+	transport *http.Transport // shows the server's client certificate
+	plain     *http.Transport // for pods and services, which have no certificate that we could know
+}
+
+const (
+	dialTimeout   = 10 * time.Second
+	nodeIdle      = 30 * time.Second
+	agentPort     = 10250
+	podProxyIdle  = 10
+	maxAgentConns = 0 // no limit: streams hold theirs
+)
+
+func newNodeProxy(o Options) nodeProxy {
+	dial := o.DialNode
+	if dial == nil {
+		dial = (&net.Dialer{Timeout: dialTimeout}).DialContext
+	}
+	secure := o.NodeTLS
+	if secure == nil {
+		secure = &tls.Config{}
+	}
+	secure = secure.Clone()
+	secure.NextProtos = []string{"http/1.1"} // upgrades need it
+	return nodeProxy{
+		transport: &http.Transport{DialContext: dial, TLSClientConfig: secure, IdleConnTimeout: nodeIdle, MaxConnsPerHost: maxAgentConns},
+		plain: &http.Transport{DialContext: dial, IdleConnTimeout: nodeIdle, MaxIdleConnsPerHost: podProxyIdle,
+			TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}, // #nosec G402 -- as upstream: a pod's own certificate
+	}
+}
+
+// base returns where the agent of a node listens.
+func (n *nodeProxy) base(p *pipeline.Pipeline, name string) (*url.URL, error) {
+	nodes := p.Table().Resource(api.Nodes.Resource)
+	if nodes == nil {
+		return nil, apierrors.NewInternalError(fmt.Errorf("nodes are not served"))
+	}
+	item, err := p.Get(context.Background(), &pipeline.Request{Resource: nodes, Name: name})
+	if err != nil {
+		return nil, err
+	}
+	node := item.Object.(*corev1.Node)
+	host := nodeAddress(node)
+	if host == "" {
+		return nil, apierrors.NewInternalError(fmt.Errorf("no preferred addresses found; known addresses: %v", node.Status.Addresses))
+	}
+	port := node.Status.DaemonEndpoints.KubeletEndpoint.Port
+	if port == 0 {
+		port = agentPort
+	}
+	return &url.URL{Scheme: "https", Host: net.JoinHostPort(host, strconv.Itoa(int(port)))}, nil
+}
+
+// nodeAddress picks the address that upstream's default preference picks, were names resolvable.
+func nodeAddress(node *corev1.Node) string {
+	for _, t := range []corev1.NodeAddressType{corev1.NodeInternalIP, corev1.NodeExternalIP, corev1.NodeHostName} {
+		for _, a := range node.Status.Addresses {
+			if a.Type == t {
+				return a.Address
+			}
+		}
+	}
+	return ""
+}
+
+// splitTarget reads [scheme:]name[:port] as a proxy path has it.
+func splitTarget(s string) (scheme, name, port string, ok bool) {
+	parts := strings.Split(s, ":")
+	switch len(parts) {
+	case 1:
+		return "", parts[0], "", parts[0] != ""
+	case 2:
+		return "", parts[0], parts[1], parts[0] != ""
+	case 3:
+		return parts[0], parts[1], parts[2], (parts[0] == "http" || parts[0] == "https" || parts[0] == "") && parts[1] != ""
+	}
+	return "", "", "", false
+}
+
+// proxy passes an HTTP request on to a pod, service or node.
+func (q *request) proxy() error {
+	scheme, name, port, ok := splitTarget(q.info.Name)
+	if !ok {
+		return apierrors.NewBadRequest(fmt.Sprintf("invalid %s request %q", strings.TrimSuffix(q.info.Resource, "s"), q.info.Name))
+	}
+	if scheme == "" {
+		scheme = "http"
+	}
+	req := q.pipelineRequest()
+	req.Name = name
+	transport := q.s.nodes.plain
+	location := &url.URL{Scheme: scheme}
+	var err error
+	switch q.info.Resource {
+	case "nodes":
+		location, err = q.s.nodes.base(q.s.pipeline, name)
+		transport = q.s.nodes.transport
+		if err == nil && port != "" && port != location.Port() {
+			location = &url.URL{Scheme: scheme, Host: net.JoinHostPort(location.Hostname(), port)}
+			transport = q.s.nodes.plain
+		}
+	case "pods":
+		location.Host, err = q.podAddress(req, port)
+	default:
+		location.Host, location.Scheme, err = q.serviceAddress(req, port, scheme)
+	}
+	if err != nil {
+		return err
+	}
+	location.Path = q.info.Rest
+	location.RawQuery = q.r.URL.RawQuery
+	ctx, done := q.longRunning(0)
+	defer done()
+	rewriting := &proxy.Transport{
+		Scheme: requestScheme(q.r), Host: q.r.Host, RoundTripper: transport,
+		PathPrepend: strings.TrimSuffix(strings.TrimSuffix(q.info.Path, "/"), strings.TrimSuffix(q.info.Rest, "/")),
+	}
+	h := proxy.NewUpgradeAwareHandler(location, rewriting, false, false, responder{q})
+	h.UpgradeTransport = proxy.NewUpgradeRequestRoundTripper(transport, proxy.MirrorRequest)
+	h.UseLocationHost = false
+	rec := &codeRecorder{ResponseWriter: q.w}
+	h.ServeHTTP(hijackable{rec}, q.r.WithContext(ctx))
+	if rec.code != 0 {
+		q.code, q.wrote = rec.code, true
+	}
+	return nil
+}
+
+// hijackable lets the proxy library take over the connection.
+type hijackable struct{ *codeRecorder }
+
+func requestScheme(r *http.Request) string {
+	if r.TLS != nil {
+		return "https"
+	}
+	return "http"
+}
+
+func (q *request) podAddress(req *pipeline.Request, port string) (string, error) {
+	item, err := q.s.pipeline.Get(q.r.Context(), req)
+	if err != nil {
+		return "", err
+	}
+	pod := item.Object.(*corev1.Pod)
+	if port == "" && len(pod.Spec.Containers) > 0 {
+		for _, c := range pod.Spec.Containers {
+			if len(c.Ports) > 0 {
+				port = strconv.Itoa(int(c.Ports[0].ContainerPort))
+				break
+			}
+		}
+	}
+	if pod.Status.PodIP == "" {
+		return "", apierrors.NewInternalError(fmt.Errorf("address not allowed"))
+	}
+	if port == "" {
+		return pod.Status.PodIP, nil
+	}
+	return net.JoinHostPort(pod.Status.PodIP, port), nil
+}
+
+// serviceAddress picks a ready endpoint of a service's port.
+func (q *request) serviceAddress(req *pipeline.Request, port, scheme string) (host, outScheme string, err error) {
+	item, err := q.s.pipeline.Get(q.r.Context(), req)
+	if err != nil {
+		return "", "", err
+	}
+	svc := item.Object.(*corev1.Service)
+	if svc.Spec.Type == corev1.ServiceTypeExternalName {
+		return "", "", apierrors.NewServiceUnavailable(fmt.Sprintf("no endpoints available for service %q", svc.Name))
+	}
+	name, found := servicePort(svc, port)
+	if !found {
+		return "", "", apierrors.NewServiceUnavailable(fmt.Sprintf("no service port %q found for service %q", port, svc.Name))
+	}
+	host, ok := q.endpoint(svc, name)
+	if !ok {
+		return "", "", apierrors.NewServiceUnavailable(fmt.Sprintf("no endpoints available for service %q", svc.Name))
+	}
+	return host, scheme, nil
+}
+
+// servicePort finds the name of the port that a path gives by name or number.
+func servicePort(svc *corev1.Service, port string) (name string, ok bool) {
+	if port == "" {
+		if len(svc.Spec.Ports) == 1 {
+			return svc.Spec.Ports[0].Name, true
+		}
+		return "", len(svc.Spec.Ports) == 0
+	}
+	want := intstr.Parse(port)
+	for _, p := range svc.Spec.Ports {
+		if p.Name == port || want.Type == intstr.Int && p.Port == want.IntVal {
+			return p.Name, true
+		}
+	}
+	return "", false
+}

@@ -1,0 +1,123 @@
+package apiserver
+
+import (
+	"errors"
+	"net/url"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/apis/meta/internalversion"
+	internalvalidation "k8s.io/apimachinery/pkg/apis/meta/internalversion/validation"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/validation"
+	"k8s.io/apimachinery/pkg/conversion"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+	kjson "sigs.k8s.io/json"
+	"sigs.k8s.io/yaml"
+)
+
+// options reads one kind of options from the query: bad syntax is a 400, bad values are a 422.
+func options[T any](q *request, kind string, convert func(*url.Values, *T, conversion.Scope) error, validate func(*T) field.ErrorList) (*T, error) {
+	o := new(T)
+	values := q.query()
+	if values == nil {
+		values = url.Values{}
+	}
+	if len(values) > 0 {
+		if err := convert(&values, o, nil); err != nil {
+			return nil, apierrors.NewBadRequest(err.Error())
+		}
+	}
+	if faults := validate(o); len(faults) > 0 {
+		return nil, apierrors.NewInvalid(schema.GroupKind{Group: metav1.GroupName, Kind: kind}, "", faults)
+	}
+	return o, nil
+}
+
+func (q *request) createOptions() (*metav1.CreateOptions, error) {
+	return options(q, "CreateOptions", metav1.Convert_url_Values_To_v1_CreateOptions, validation.ValidateCreateOptions)
+}
+
+func (q *request) updateOptions() (*metav1.UpdateOptions, error) {
+	return options(q, "UpdateOptions", metav1.Convert_url_Values_To_v1_UpdateOptions, validation.ValidateUpdateOptions)
+}
+
+func (q *request) patchOptions(pt types.PatchType) (*metav1.PatchOptions, error) {
+	return options(q, "PatchOptions", metav1.Convert_url_Values_To_v1_PatchOptions, func(o *metav1.PatchOptions) field.ErrorList {
+		return validation.ValidatePatchOptions(o, pt)
+	})
+}
+
+func (q *request) listOptions() (*metav1.ListOptions, error) {
+	return options(q, "ListOptions", metav1.Convert_url_Values_To_v1_ListOptions, validateListOptions)
+}
+
+// validateListOptions fills in upstream's defaults, then checks.
+func validateListOptions(o *metav1.ListOptions) field.ErrorList {
+	in := internalversion.ListOptions{
+		Watch:                o.Watch,
+		AllowWatchBookmarks:  o.AllowWatchBookmarks,
+		ResourceVersion:      o.ResourceVersion,
+		ResourceVersionMatch: o.ResourceVersionMatch,
+		TimeoutSeconds:       o.TimeoutSeconds,
+		Limit:                o.Limit,
+		Continue:             o.Continue,
+		SendInitialEvents:    o.SendInitialEvents,
+	}
+	internalversion.SetListOptionsDefaults(&in, true)
+	o.ResourceVersionMatch, o.SendInitialEvents = in.ResourceVersionMatch, in.SendInitialEvents
+	return internalvalidation.ValidateListOptions(&in, true)
+}
+
+// deleteOptions come in the body or, without one, in the query.
+func (q *request) deleteOptions() (*metav1.DeleteOptions, error) {
+	body, err := q.readBody()
+	if err != nil {
+		return nil, err
+	}
+	if len(body) == 0 {
+		return options(q, "DeleteOptions", metav1.Convert_url_Values_To_v1_DeleteOptions, validation.ValidateDeleteOptions)
+	}
+	o := &metav1.DeleteOptions{}
+	if err := q.decodeDeleteOptions(body, o); err != nil {
+		return nil, err
+	}
+	if faults := validation.ValidateDeleteOptions(o); len(faults) > 0 {
+		return nil, apierrors.NewInvalid(schema.GroupKind{Group: metav1.GroupName, Kind: "DeleteOptions"}, "", faults)
+	}
+	return o, nil
+}
+
+// decodeDeleteOptions accepts the kind of meta.k8s.io and that of any group: clients send both.
+func (q *request) decodeDeleteOptions(body []byte, o *metav1.DeleteOptions) error {
+	f, err := inputFormat(q.r)
+	if err != nil {
+		return err
+	}
+	switch f {
+	case formatProtobuf:
+		var raw []byte
+		if raw, err = openOptions(body); err == nil {
+			err = o.Unmarshal(raw)
+		}
+	case formatYAML:
+		if body, err = yaml.YAMLToJSON(body); err == nil {
+			err = kjson.UnmarshalCaseSensitivePreserveInts(body, o)
+		}
+	default:
+		err = kjson.UnmarshalCaseSensitivePreserveInts(body, o)
+	}
+	if err == nil && o.Kind != "" && o.Kind != "DeleteOptions" {
+		err = errors.New("decoded object cannot be converted to DeleteOptions")
+	}
+	o.SetGroupVersionKind(schema.GroupVersionKind{})
+	return asBadRequest(err)
+}
+
+func asBadRequest(err error) error {
+	if err == nil || apierrors.IsBadRequest(err) {
+		return err
+	}
+	return apierrors.NewBadRequest(err.Error())
+}

@@ -1,0 +1,146 @@
+package apiserver
+
+import (
+	"context"
+	"net/http"
+	"net/url"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/validation"
+	"k8s.io/apiserver/pkg/authentication/user"
+	"k8s.io/apiserver/pkg/authorization/authorizer"
+
+	"clipper/apiserver/pipeline"
+	"clipper/apiserver/served"
+)
+
+// A request is one HTTP request on its way through the server.
+type request struct {
+	s    *Server
+	w    http.ResponseWriter
+	r    *http.Request
+	info info
+	user user.Info
+	kind *served.Kind // nil for paths outside the API
+
+	auditID string
+	code    int // answered with; 0: not yet
+	wrote   bool
+	values  url.Values
+	warned  map[string]bool
+	parent  pipeline.Request
+}
+
+func (q *request) query() url.Values {
+	if q.values == nil {
+		if q.r.URL.RawQuery == "" {
+			return nil
+		}
+		q.values = q.r.URL.Query()
+	}
+	return q.values
+}
+
+// warn adds a Warning header, once per text.
+func (q *request) warn(text string) {
+	if q.warned[text] {
+		return
+	}
+	if q.warned == nil {
+		q.warned = map[string]bool{}
+	}
+	q.warned[text] = true
+	if header, err := warningHeader(text); err == nil {
+		q.w.Header().Add("Warning", header)
+	}
+}
+
+// pipelineRequest is what the pipeline is told about this request.
+func (q *request) pipelineRequest() *pipeline.Request {
+	q.parent = pipeline.Request{
+		Resource:        q.kind.Resource,
+		Subresource:     q.info.Subresource,
+		Namespace:       q.namespace(),
+		Name:            q.info.Name,
+		User:            q.user,
+		Manager:         managerOf(q.r.UserAgent()),
+		Warn:            q.warn,
+		Version:         q.kind.GVK.Version,
+		AuthorizeCreate: q.authorizeCreate,
+	}
+	return &q.parent
+}
+
+// namespace is where the request's objects are. A path below /namespaces/NAME that is about the namespace
+// itself names it as namespace too; that one is cluster-scoped.
+func (q *request) namespace() string {
+	if !q.kind.Namespaced {
+		return ""
+	}
+	return q.info.Namespace
+}
+
+// managerOf makes a field manager's name from a user agent: what precedes the first slash, printable.
+func managerOf(agent string) string {
+	first, _, _ := strings.Cut(agent, "/")
+	if len(first) <= validation.FieldManagerMaxLength && isPrintable(first) {
+		return first
+	}
+	var b strings.Builder
+	for _, r := range first {
+		if !unicode.IsPrint(r) {
+			continue
+		}
+		if b.Len()+utf8.RuneLen(r) > validation.FieldManagerMaxLength {
+			break
+		}
+		b.WriteRune(r)
+	}
+	return b.String()
+}
+
+func isPrintable(s string) bool {
+	for _, r := range s {
+		if !unicode.IsPrint(r) {
+			return false
+		}
+	}
+	return true
+}
+
+// attributes is what authorization is asked about.
+func (q *request) attributes() *authorizer.AttributesRecord {
+	in := &q.info
+	a := &authorizer.AttributesRecord{
+		User:            q.user,
+		Verb:            in.Verb,
+		Namespace:       in.Namespace,
+		APIGroup:        in.Group,
+		APIVersion:      in.Version,
+		Resource:        in.Resource,
+		Subresource:     in.Subresource,
+		Name:            in.Name,
+		ResourceRequest: in.IsResource,
+		Path:            in.Path,
+	}
+	if in.IsResource && q.r.URL.RawQuery != "" {
+		q.selectorAttributes(a)
+	}
+	return a
+}
+
+func (q *request) authorizeCreate(ctx context.Context) error {
+	a := q.attributes()
+	a.Verb = "create"
+	return q.s.authorize(ctx, a)
+}
+
+// dryRun is the metrics' label: upstream's one value, or none.
+func (q *request) dryRun() string {
+	if q.r.URL.RawQuery != "" && q.query().Get("dryRun") == "All" {
+		return "All"
+	}
+	return ""
+}

@@ -1,0 +1,213 @@
+package apiserver
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"strconv"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"clipper/apiserver/pipeline"
+	"clipper/store"
+)
+
+const (
+	// A watch without a timeout of its own ends after one to two times this, so that clients spread
+	// over servers. Upstream's figure.
+	minWatch = 30 * time.Minute
+	// bookmarkEvery is how often a quiet watch learns the current revision. Upstream's figure.
+	bookmarkEvery = time.Minute
+	// initialEnd marks the bookmark behind the initial events of a watch-list.
+	initialEnd = metav1.InitialEventsAnnotationKey
+)
+
+// A watcher streams one client's view of a resource.
+type watcher struct {
+	q         *request
+	m         media
+	out       *eventWriter
+	selection pipeline.Selection
+	options   *metav1.ListOptions
+	// sent is the revision of the last bookmark or event.
+	sent int64
+}
+
+// watch streams changes until the client leaves, the time is up or the server stops.
+func (q *request) watch() {
+	o, err := q.listOptions()
+	if err != nil {
+		q.fail(err)
+		return
+	}
+	o.Watch = true
+	m, ok := negotiate(q.r, tables)
+	if !ok || m.format == formatYAML {
+		q.fail(notAcceptable(typeJSON+";stream=watch", typeProtobuf+";stream=watch"))
+		return
+	}
+	req := q.pipelineRequest()
+	sel, err := pipeline.ParseSelection(req, o)
+	if err != nil {
+		q.fail(err)
+		return
+	}
+	if err := q.s.pipeline.WaitFor(q.r.Context(), o.ResourceVersion); err != nil {
+		q.fail(err)
+		return
+	}
+	ctx, cancel := q.longRunning(watchTimeout(o))
+	defer cancel()
+	w := &watcher{q: q, m: m, selection: sel, options: o, out: newEventWriter(q, m)}
+	w.run(ctx, req)
+}
+
+func watchTimeout(o *metav1.ListOptions) time.Duration {
+	if o.TimeoutSeconds != nil && *o.TimeoutSeconds > 0 {
+		return time.Duration(*o.TimeoutSeconds) * time.Second
+	}
+	return minWatch + rand.N(minWatch)
+}
+
+// longRunning returns a context that ends with the client, the timeout (0: none) and the server.
+func (q *request) longRunning(timeout time.Duration) (context.Context, context.CancelFunc) {
+	q.s.metrics.running.Inc()
+	ctx, cancel := context.WithCancel(q.r.Context())
+	if timeout > 0 {
+		ctx, cancel = context.WithTimeout(q.r.Context(), timeout)
+	}
+	stop := context.AfterFunc(q.s.closing, cancel)
+	return ctx, func() {
+		stop()
+		cancel()
+		q.s.metrics.running.Dec()
+	}
+}
+
+// run sends the initial state if it was asked for, then the changes.
+func (w *watcher) run(ctx context.Context, req *pipeline.Request) {
+	w.out.open()
+	revision, err := strconv.ParseInt(w.options.ResourceVersion, 10, 64)
+	legacy := err != nil || revision == 0
+	if w.options.SendInitialEvents != nil && *w.options.SendInitialEvents || legacy && w.options.SendInitialEvents == nil {
+		revision, err = w.initial(req)
+		if err != nil {
+			return
+		}
+	} else if legacy {
+		revision = w.q.s.pipeline.Revision()
+	}
+	w.sent = revision
+	changes, err := w.q.s.pipeline.Watch(req, revision)
+	if err != nil {
+		w.fail(revision, err)
+		return
+	}
+	defer changes.Close()
+	w.follow(ctx, changes)
+}
+
+// initial sends every selected object as ADDED and returns the revision that they show.
+func (w *watcher) initial(req *pipeline.Request) (int64, error) {
+	snap := w.q.s.pipeline.Snapshot(req)
+	var err error
+	snap.Ascend(req.Namespace, store.Key{}, func(item *store.Item) bool {
+		if w.selection.Matches(item.Object) {
+			err = w.out.item("ADDED", item)
+		}
+		return err == nil
+	})
+	if err != nil {
+		return 0, err
+	}
+	if w.options.AllowWatchBookmarks && w.q.query().Get("sendInitialEvents") != "" {
+		err = w.bookmark(snap.Revision(), map[string]string{initialEnd: "true"})
+	}
+	w.out.flush()
+	return snap.Revision(), err
+}
+
+// follow sends changes as they come, and a bookmark from time to time.
+func (w *watcher) follow(ctx context.Context, changes *store.Watch) {
+	for ctx.Err() == nil {
+		period, cancel := context.WithTimeout(ctx, bookmarkEvery)
+		err := w.until(period, changes)
+		cancel()
+		switch {
+		case ctx.Err() != nil:
+			return
+		case errors.Is(err, context.DeadlineExceeded):
+			if w.options.AllowWatchBookmarks && changes.Revision() > w.sent {
+				if w.bookmark(changes.Revision(), nil) != nil {
+					return
+				}
+				w.out.flush()
+			}
+		default:
+			w.fail(changes.Revision(), err)
+			return
+		}
+	}
+}
+
+// until sends changes until ctx or the watch ends; it returns why.
+func (w *watcher) until(ctx context.Context, changes *store.Watch) error {
+	for {
+		events, _, err := changes.Next(ctx)
+		if err != nil {
+			return err
+		}
+		for _, e := range events {
+			if err := w.event(e); err != nil {
+				return err
+			}
+		}
+		w.sent = changes.Revision()
+		w.out.flush()
+	}
+}
+
+// event sends one change as this client's selection sees it: an object that comes to match is ADDED, one
+// that no longer does is DELETED.
+func (w *watcher) event(e *store.Event) error {
+	was := e.Old != nil && w.selection.Matches(e.Old.Object)
+	is := e.New != nil && w.selection.Matches(e.New.Object)
+	switch {
+	case is && was:
+		return w.out.item("MODIFIED", e.New)
+	case is:
+		return w.out.item("ADDED", e.New)
+	case was && e.New == nil:
+		return w.out.item("DELETED", e.Last)
+	case was:
+		return w.out.left(e)
+	}
+	return nil
+}
+
+// bookmark tells the client how far it has come.
+func (w *watcher) bookmark(revision int64, annotations map[string]string) error {
+	obj := w.q.kind.New()
+	obj.SetResourceVersion(strconv.FormatInt(revision, 10))
+	obj.SetAnnotations(annotations)
+	w.sent = revision
+	return w.out.object("BOOKMARK", obj)
+}
+
+// fail ends the stream with an ERROR event, unless the client or the server is going away.
+func (w *watcher) fail(revision int64, err error) {
+	switch {
+	case errors.Is(err, store.ErrCompacted):
+		err = apierrors.NewResourceExpired(fmt.Sprintf("too old resource version: %d (%d)", revision, w.q.s.pipeline.Revision()))
+	case errors.Is(err, store.ErrClosed), errors.Is(err, context.Canceled), errors.Is(err, errClientGone):
+		return
+	default:
+		err = apierrors.NewInternalError(err)
+	}
+	if w.out.status(statusOf(err)) == nil {
+		w.out.flush()
+	}
+}

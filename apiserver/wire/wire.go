@@ -1,0 +1,155 @@
+// Package wire writes objects as Kubernetes puts them on the wire: JSON, protobuf envelopes, watch frames.
+// Stored objects carry no kind of their own, so that one encoding serves both a list, whose items have
+// none, and an answer or event of one object, where the kind comes first.
+package wire
+
+import (
+	"encoding/binary"
+	"encoding/json"
+	"fmt"
+	"strconv"
+
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+)
+
+// Magic opens every protobuf body.
+var Magic = []byte{'k', '8', 's', 0}
+
+// envelopeTail ends an envelope: upstream always writes its two empty fields, encoding and type.
+var envelopeTail = []byte{0x1a, 0x00, 0x22, 0x00}
+
+// A Message is a Go type with a protobuf form.
+type Message interface {
+	Size() int
+	Marshal() ([]byte, error)
+	MarshalToSizedBuffer([]byte) (int, error)
+}
+
+// A Kind is what precedes the content of an object of one kind, in each format.
+type Kind struct {
+	GVK      schema.GroupVersionKind
+	jsonHead []byte // {"kind":"Pod","apiVersion":"v1",
+	meta     []byte // magic and the envelope's first field, kind and version
+}
+
+// NewKind prepares the heads of gvk.
+func NewKind(gvk schema.GroupVersionKind) *Kind {
+	version := gvk.GroupVersion().String()
+	head := `{"kind":` + strconv.Quote(gvk.Kind) + `,"apiVersion":` + strconv.Quote(version) + `,`
+	inner := appendBytes(nil, 0x0a, []byte(version))
+	inner = appendBytes(inner, 0x12, []byte(gvk.Kind))
+	return &Kind{
+		GVK:      gvk,
+		jsonHead: []byte(head),
+		meta:     appendBytes(append([]byte(nil), Magic...), 0x0a, inner),
+	}
+}
+
+func appendBytes(dst []byte, tag byte, b []byte) []byte {
+	dst = append(dst, tag)
+	dst = binary.AppendUvarint(dst, uint64(len(b)))
+	return append(dst, b...)
+}
+
+func uvarintLen(n int) int {
+	l := 1
+	for n >= 0x80 {
+		n >>= 7
+		l++
+	}
+	return l
+}
+
+// JSON returns obj with its kind, without a newline at the end.
+func (k *Kind) JSON(obj runtime.Object) ([]byte, error) {
+	body, err := json.Marshal(obj)
+	if err != nil {
+		return nil, err
+	}
+	if _, ok := obj.(runtime.Unstructured); ok || len(body) < 3 {
+		return body, nil // it has its kind already
+	}
+	out := make([]byte, 0, len(k.jsonHead)+len(body)-1)
+	out = append(out, k.jsonHead...)
+	return append(out, body[1:]...), nil
+}
+
+// BareJSON cuts the kind off what JSON returned.
+func (k *Kind) BareJSON(full []byte) (open byte, rest []byte) {
+	if len(full) > len(k.jsonHead) && string(full[:len(k.jsonHead)]) == string(k.jsonHead) {
+		return '{', full[len(k.jsonHead):]
+	}
+	return full[0], full[1:]
+}
+
+// Protobuf returns obj in its envelope.
+func (k *Kind) Protobuf(obj runtime.Object) ([]byte, error) {
+	m, ok := obj.(Message)
+	if !ok {
+		return nil, fmt.Errorf("%T has no protobuf form", obj)
+	}
+	size := m.Size()
+	head := len(k.meta) + 1 + uvarintLen(size)
+	out := make([]byte, head+size+len(envelopeTail))
+	copy(out, k.meta)
+	out[len(k.meta)] = 0x12
+	binary.PutUvarint(out[len(k.meta)+1:], uint64(size))
+	if _, err := m.MarshalToSizedBuffer(out[head : head+size]); err != nil {
+		return nil, err
+	}
+	copy(out[head+size:], envelopeTail)
+	return out, nil
+}
+
+// Envelope returns what surrounds a protobuf body of the given size.
+func (k *Kind) Envelope(size int) (head, tail []byte) {
+	head = append([]byte(nil), k.meta...)
+	head = append(head, 0x12)
+	return binary.AppendUvarint(head, uint64(size)), envelopeTail
+}
+
+// BareProtobuf cuts the envelope off what Protobuf returned.
+func (k *Kind) BareProtobuf(full []byte) []byte {
+	rest := full[len(k.meta)+1:]
+	size, n := binary.Uvarint(rest)
+	return rest[n : n+int(size)]
+}
+
+// Opened is an envelope taken apart.
+type Opened struct {
+	APIVersion, Kind string
+	Raw              []byte
+}
+
+// Open takes a protobuf body apart.
+func Open(data []byte) (Opened, error) {
+	if len(data) < len(Magic) || string(data[:len(Magic)]) != string(Magic) {
+		return Opened{}, fmt.Errorf("provided data does not appear to be a protobuf message, expected prefix %v", Magic)
+	}
+	var u runtime.Unknown
+	if err := u.Unmarshal(data[len(Magic):]); err != nil {
+		return Opened{}, err
+	}
+	return Opened{APIVersion: u.APIVersion, Kind: u.Kind, Raw: u.Raw}, nil
+}
+
+// JSONEvent appends a watch event to dst: one line.
+func JSONEvent(dst []byte, eventType string, object []byte) []byte {
+	dst = append(dst, `{"type":"`...)
+	dst = append(dst, eventType...)
+	dst = append(dst, `","object":`...)
+	dst = append(dst, object...)
+	return append(dst, "}\n"...)
+}
+
+// ProtobufEvent appends a watch event to dst: a length, the type, and the object in its envelope.
+func ProtobufEvent(dst []byte, eventType string, object []byte) []byte {
+	extension := 1 + uvarintLen(len(object)) + len(object)
+	size := 1 + uvarintLen(len(eventType)) + len(eventType) + 1 + uvarintLen(extension) + extension
+	dst = binary.BigEndian.AppendUint32(dst, uint32(size))
+	dst = appendBytes(dst, 0x0a, []byte(eventType))
+	dst = append(dst, 0x12)
+	dst = binary.AppendUvarint(dst, uint64(extension))
+	return appendBytes(dst, 0x0a, object)
+}
