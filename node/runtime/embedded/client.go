@@ -57,7 +57,11 @@ func (c *client) call(ctx context.Context, req *wire.Request) (*wire.Response, e
 		conn.Close()
 		return nil, fmt.Errorf("container shim: %s: %w", req.Op, err)
 	}
-	c.release(conn)
+	if req.Op == wire.OpWait { // the shim closes it
+		conn.Close()
+	} else {
+		c.release(conn)
+	}
 	if resp.Error != nil {
 		return resp, resp.Error
 	}

@@ -316,7 +316,7 @@ func unread(f *os.File) int {
 		return 0
 	}
 	n := 0
-	_ = conn.Control(func(fd uintptr) { n, _ = unix.IoctlGetInt(int(fd), unix.FIONREAD) })
+	_ = conn.Control(func(fd uintptr) { n, _ = unix.IoctlGetInt(int(fd), unix.TIOCINQ) })
 	return n
 }
 
@@ -342,4 +342,3 @@ func firstSize(sizes <-chan runtime.Size) (width, height uint16) {
 		return 0, 0
 	}
 }
-

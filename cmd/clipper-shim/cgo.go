@@ -1,0 +1,3 @@
+package main
+
+import "C" // builds pause.c into the program
