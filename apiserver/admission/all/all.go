@@ -1,0 +1,55 @@
+// Package all links the built-in admission plug-ins into one chain, in upstream's order.
+package all
+
+import (
+	"clipper/api"
+	"clipper/apiserver/admission"
+	"clipper/apiserver/admission/certificates"
+	"clipper/apiserver/admission/escalation"
+	"clipper/apiserver/admission/ingressclass"
+	"clipper/apiserver/admission/namespacelifecycle"
+	"clipper/apiserver/admission/nodetaint"
+	"clipper/apiserver/admission/podsecurity"
+	"clipper/apiserver/admission/priority"
+	"clipper/apiserver/admission/runtimeclass"
+	"clipper/apiserver/admission/serviceaccount"
+	"clipper/apiserver/admission/storage"
+	"clipper/apiserver/admission/tolerations"
+	"clipper/apiserver/allocate"
+	"clipper/apiserver/authz"
+)
+
+// New returns the chain of a server whose objects c reads, whose permissions az knows, and whose service
+// addresses alloc hands out.
+func New(c api.Client, az *authz.Authorizer, alloc *allocate.Allocator) (admission.Chain, error) {
+	security, err := podsecurity.New(c)
+	if err != nil {
+		return admission.Chain{}, err
+	}
+	lifecycle, prio := namespacelifecycle.New(c), priority.New(c)
+	return admission.Chain{
+		Mutators: []admission.Mutator{
+			lifecycle,
+			serviceaccount.New(c),
+			nodetaint.Plugin{},
+			prio,
+			tolerations.Plugin{},
+			storage.NewDefaultClass(c),
+			storage.InUseProtection{},
+			runtimeclass.New(c),
+			certificates.Requester{},
+			ingressclass.New(c),
+			alloc, // last: what it takes is given back only if the rest fails
+		},
+		Validators: []admission.Validator{
+			lifecycle,
+			security,
+			prio,
+			storage.NewClaimResize(c),
+			certificates.Approval{Authorizer: az},
+			certificates.Signing{Authorizer: az},
+			certificates.Subject{},
+			escalation.New(az),
+		},
+	}, nil
+}

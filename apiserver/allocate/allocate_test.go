@@ -1,0 +1,266 @@
+package allocate
+
+import (
+	"context"
+	"math/rand/v2"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"clipper/api"
+	"clipper/api/apitest"
+	"clipper/apiserver/admission"
+)
+
+func service(name string, change func(*corev1.ServiceSpec)) *corev1.Service {
+	svc := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: name}, Spec: corev1.ServiceSpec{
+		Type: corev1.ServiceTypeClusterIP, Selector: map[string]string{"a": "b"},
+		Ports: []corev1.ServicePort{{Name: "p", Port: 80, Protocol: corev1.ProtocolTCP}}}}
+	if change != nil {
+		change(&svc.Spec)
+	}
+	return svc
+}
+
+// admit runs one request and returns what undoes it.
+func admit(t *testing.T, a *Allocator, svc, old *corev1.Service) (undo func(), err error) {
+	t.Helper()
+	at := &admission.Attributes{Operation: admission.Create, Resource: api.Services.Resource, Namespace: svc.Namespace, Name: svc.Name, Object: svc}
+	if old != nil {
+		at.Operation, at.Old = admission.Update, old
+	}
+	var undos []func()
+	at.Undo = func(fn func()) { undos = append(undos, fn) }
+	undo = func() {
+		for _, fn := range slices.Backward(undos) {
+			fn()
+		}
+	}
+	if err := a.Admit(t.Context(), at); err != nil {
+		undo()
+		return nil, err
+	}
+	return undo, nil
+}
+
+func TestCreate(t *testing.T) {
+	c := &apitest.Client{}
+	c.Add(api.Services.Resource, service("dns", func(s *corev1.ServiceSpec) {
+		s.ClusterIP, s.ClusterIPs = "10.96.0.10", []string{"10.96.0.10"}
+		s.Type, s.Ports[0].NodePort = corev1.ServiceTypeNodePort, 30053
+	}))
+	yes := false
+	for _, tt := range []struct {
+		name  string
+		svc   *corev1.Service
+		check func(corev1.ServiceSpec) bool
+		err   string
+	}{
+		{name: "any address", svc: service("a", nil), check: func(s corev1.ServiceSpec) bool {
+			ip := netip.MustParseAddr(s.ClusterIP)
+			return netip.MustParsePrefix("10.96.0.0/16").Contains(ip) && !ip.Less(netip.MustParseAddr("10.96.1.0")) &&
+				s.ClusterIPs[0] == s.ClusterIP && *s.IPFamilyPolicy == "SingleStack" && s.IPFamilies[0] == "IPv4"
+		}},
+		{name: "given address", svc: service("a", func(s *corev1.ServiceSpec) { s.ClusterIP = "10.96.0.11" }),
+			check: func(s corev1.ServiceSpec) bool { return s.ClusterIPs[0] == "10.96.0.11" }},
+		{name: "taken address", svc: service("a", func(s *corev1.ServiceSpec) { s.ClusterIP = "10.96.0.10" }),
+			err: `spec.clusterIPs: Invalid value: ["10.96.0.10"]: failed to allocate IP 10.96.0.10: provided IP is already allocated`},
+		{name: "address outside", svc: service("a", func(s *corev1.ServiceSpec) { s.ClusterIP = "10.97.0.10" }),
+			err: "is not in the valid range. The range of valid IPs is 10.96.0.0/16"},
+		{name: "headless", svc: service("a", func(s *corev1.ServiceSpec) { s.ClusterIP = "None" }),
+			check: func(s corev1.ServiceSpec) bool { return s.ClusterIPs[0] == "None" && *s.IPFamilyPolicy == "SingleStack" }},
+		{name: "headless without selector", svc: service("a", func(s *corev1.ServiceSpec) { s.ClusterIP, s.Selector = "None", nil }),
+			check: func(s corev1.ServiceSpec) bool {
+				return *s.IPFamilyPolicy == "RequireDualStack" && len(s.IPFamilies) == 2
+			}},
+		{name: "external name", svc: service("a", func(s *corev1.ServiceSpec) { s.Type, s.ExternalName = "ExternalName", "x.example" }),
+			check: func(s corev1.ServiceSpec) bool {
+				return s.ClusterIP == "" && s.IPFamilies == nil && s.IPFamilyPolicy == nil
+			}},
+		{name: "dual stack required", svc: service("a", func(s *corev1.ServiceSpec) { p := corev1.IPFamilyPolicyRequireDualStack; s.IPFamilyPolicy = &p }),
+			err: "this cluster is not configured for dual-stack services"},
+		{name: "dual stack preferred", svc: service("a", func(s *corev1.ServiceSpec) { p := corev1.IPFamilyPolicyPreferDualStack; s.IPFamilyPolicy = &p }),
+			check: func(s corev1.ServiceSpec) bool { return len(s.IPFamilies) == 1 && len(s.ClusterIPs) == 1 }},
+		{name: "other family", svc: service("a", func(s *corev1.ServiceSpec) { s.IPFamilies = []corev1.IPFamily{"IPv6"} }),
+			err: "spec.ipFamilies[0]: Invalid value: \"IPv6\": not configured on this cluster"},
+		{name: "node port", svc: service("a", func(s *corev1.ServiceSpec) { s.Type = "NodePort" }),
+			check: func(s corev1.ServiceSpec) bool { return s.Ports[0].NodePort >= 30086 && s.Ports[0].NodePort <= 32767 }},
+		{name: "given node port", svc: service("a", func(s *corev1.ServiceSpec) { s.Type, s.Ports[0].NodePort = "NodePort", 30001 }),
+			check: func(s corev1.ServiceSpec) bool { return s.Ports[0].NodePort == 30001 }},
+		{name: "taken node port", svc: service("a", func(s *corev1.ServiceSpec) { s.Type, s.Ports[0].NodePort = "NodePort", 30053 }),
+			err: "spec.ports[0].nodePort: Invalid value: 30053: provided port is already allocated"},
+		{name: "node port outside", svc: service("a", func(s *corev1.ServiceSpec) { s.Type, s.Ports[0].NodePort = "NodePort", 80 }),
+			err: "spec.ports[0].nodePort: Invalid value: 80: provided port is not in the valid range. The range of valid ports is 30000-32767"},
+		{name: "two protocols share", svc: service("a", func(s *corev1.ServiceSpec) {
+			s.Type = "NodePort"
+			s.Ports = append(s.Ports, corev1.ServicePort{Name: "u", Port: 80, Protocol: corev1.ProtocolUDP})
+		}), check: func(s corev1.ServiceSpec) bool { return s.Ports[0].NodePort != 0 && s.Ports[0].NodePort == s.Ports[1].NodePort }},
+		{name: "load balancer without node ports", svc: service("a", func(s *corev1.ServiceSpec) {
+			s.Type, s.AllocateLoadBalancerNodePorts = "LoadBalancer", &yes
+		}), check: func(s corev1.ServiceSpec) bool { return s.Ports[0].NodePort == 0 && s.ClusterIP != "" }},
+		{name: "local load balancer", svc: service("a", func(s *corev1.ServiceSpec) { s.Type, s.ExternalTrafficPolicy = "LoadBalancer", "Local" }),
+			check: func(s corev1.ServiceSpec) bool {
+				return s.HealthCheckNodePort != 0 && s.HealthCheckNodePort != s.Ports[0].NodePort
+			}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			_, err := admit(t, New(c, Config{}), tt.svc, nil)
+			if tt.err != "" {
+				if err == nil || !strings.Contains(err.Error(), tt.err) {
+					t.Fatalf("got %v, want %q", err, tt.err)
+				}
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !tt.check(tt.svc.Spec) {
+				t.Errorf("spec is %+v", tt.svc.Spec)
+			}
+		})
+	}
+}
+
+func TestUpdateKeepsAndChanges(t *testing.T) {
+	c := &apitest.Client{}
+	old := service("web", func(s *corev1.ServiceSpec) {
+		s.Type, s.ClusterIP, s.ClusterIPs, s.Ports[0].NodePort = "NodePort", "10.96.7.7", []string{"10.96.7.7"}, 30500
+	})
+	c.Add(api.Services.Resource, old)
+	a := New(c, Config{})
+	next := service("web", func(s *corev1.ServiceSpec) { s.Type = "NodePort" }) // a manifest without allocated values
+	if _, err := admit(t, a, next, old); err != nil {
+		t.Fatal(err)
+	}
+	if next.Spec.ClusterIP != "10.96.7.7" || next.Spec.Ports[0].NodePort != 30500 {
+		t.Errorf("values were not kept: %+v", next.Spec)
+	}
+	more := service("web", func(s *corev1.ServiceSpec) {
+		s.Type = "NodePort"
+		s.Ports = append(s.Ports, corev1.ServicePort{Name: "q", Port: 81, Protocol: "TCP", NodePort: 30500})
+	})
+	if _, err := admit(t, a, more, old); err != nil {
+		t.Fatal(err)
+	}
+	if p := more.Spec.Ports; p[1].NodePort != 30500 || p[0].NodePort == 30500 || p[0].NodePort == 0 {
+		t.Errorf("a port that moved: %+v", p)
+	}
+}
+
+func TestUndoAndRelease(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := &apitest.Client{}
+		a := New(c, Config{ClusterIPs: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/30")}}) // two addresses
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error)
+		go func() { done <- a.Run(ctx) }()
+		first := service("a", nil)
+		undo, err := admit(t, a, first, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		second := service("b", nil)
+		if _, err := admit(t, a, second, nil); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := admit(t, a, service("c", nil), nil); err == nil || !strings.Contains(err.Error(), "range is full") {
+			t.Fatalf("a third address in a range of two: %v", err)
+		}
+		undo()
+		again := service("c", nil)
+		if _, err := admit(t, a, again, nil); err != nil || again.Spec.ClusterIP != first.Spec.ClusterIP {
+			t.Fatalf("what was undone is not free: %v %s", err, again.Spec.ClusterIP)
+		}
+		for _, svc := range []*corev1.Service{second, again} {
+			if _, err := api.Services.Create(ctx, c, svc); err != nil {
+				t.Fatal(err)
+			}
+		}
+		synctest.Wait()
+		// Deleted and made again at once, before the allocator has heard of it.
+		if err := api.Services.Delete(ctx, c, "ns", "b", metav1.DeleteOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		same := service("b", func(s *corev1.ServiceSpec) { s.ClusterIP = second.Spec.ClusterIP })
+		if _, err := admit(t, a, same, nil); err != nil {
+			t.Errorf("the address of a deleted service: %v", err)
+		}
+		// That request dies without a trace: its claim lapses.
+		time.Sleep(inFlight)
+		if _, err := admit(t, a, same.DeepCopy(), nil); err != nil {
+			t.Errorf("a claim that lapsed: %v", err)
+		}
+		cancel()
+		<-done
+	})
+}
+
+// Against an obvious twin: no two live services ever share an address or a port, and nothing is lost.
+func TestNeverTwice(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := &apitest.Client{}
+		a := New(c, Config{ClusterIPs: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/27")}, FirstNodePort: 30000, LastNodePort: 30029})
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error)
+		go func() { done <- a.Run(ctx) }()
+		rng := rand.New(rand.NewPCG(1, 2))
+		live := map[string]*corev1.Service{}
+		for i := range 3000 {
+			n := string(rune('a' + rng.IntN(26)))
+			if old, ok := live[n]; ok {
+				if err := api.Services.Delete(ctx, c, "ns", old.Name, metav1.DeleteOptions{}); err != nil {
+					t.Fatal(err)
+				}
+				delete(live, n)
+			} else {
+				svc := service(n, func(s *corev1.ServiceSpec) { s.Type = "NodePort" })
+				undo, err := admit(t, a, svc, nil)
+				if err != nil {
+					t.Fatalf("step %d, %d live: %v", i, len(live), err)
+				}
+				if rng.IntN(5) == 0 {
+					undo()
+				} else {
+					if _, err := api.Services.Create(ctx, c, svc); err != nil {
+						t.Fatal(err)
+					}
+					live[n] = svc
+				}
+			}
+			if rng.IntN(3) == 0 {
+				synctest.Wait()
+			}
+			seen := map[any]string{}
+			for name, svc := range live {
+				for _, k := range []any{svc.Spec.ClusterIP, svc.Spec.Ports[0].NodePort} {
+					if by, dup := seen[k]; dup {
+						t.Fatalf("step %d: %v belongs to %s and %s", i, k, by, name)
+					}
+					seen[k] = name
+				}
+			}
+		}
+		cancel()
+		<-done
+	})
+}
+
+func BenchmarkAdmit(b *testing.B) {
+	a := New(&apitest.Client{}, Config{})
+	at := &admission.Attributes{Operation: admission.Create, Resource: api.Services.Resource, Namespace: "ns", Name: "x"}
+	var undo func()
+	at.Undo = func(fn func()) { undo = fn }
+	for b.Loop() {
+		at.Object = service("x", nil)
+		if err := a.Admit(b.Context(), at); err != nil {
+			b.Fatal(err)
+		}
+		undo()
+	}
+}
