@@ -1,0 +1,92 @@
+package cli
+
+import (
+	"fmt"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"clipper/daemon"
+)
+
+func newServer() *cobra.Command {
+	o := daemon.DefaultServerOptions()
+	cmd := &cobra.Command{
+		Use:   "server",
+		Short: "Run the control plane, and a node beside it",
+		Long: `Run the control plane and, unless --disable-agent is given, a node in the same process.
+
+State is kept below --data-dir; a server that is started again on the same directory
+goes on where it stopped, and containers that were running have not noticed.`,
+		Example: `  clipper server
+  clipper server --data-dir /srv/clipper --listen 10.0.0.1:6443 --disable-agent`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return daemon.RunServer(cmd.Context(), o) },
+	}
+	f := cmd.Flags()
+	nodeFlags(cmd, &o.Node)
+	f.StringVar(&o.Listen, "listen", o.Listen, "address and port of the API; not used with --listen-fd")
+	f.IntVar(&o.ListenFD, "listen-fd", o.ListenFD, "serve the API also on this inherited listening socket")
+	f.StringSliceVar(&o.SANs, "tls-san", nil, "further names and addresses for the API's certificate")
+	f.BoolVar(&o.DisableAgent, "disable-agent", false, "run the control plane alone, without a node")
+	f.StringVar(&o.PodCIDR, "pod-cidr", o.PodCIDR, "addresses for pods; each node gets a /24 of it")
+	f.StringVar(&o.ServiceCIDR, "service-cidr", o.ServiceCIDR, "addresses for services")
+	return cmd
+}
+
+func newAgent() *cobra.Command {
+	o := daemon.DefaultAgentOptions()
+	cmd := &cobra.Command{
+		Use:   "agent",
+		Short: "Run a node that joins a server",
+		Long: `Run a node of the cluster of --server. The first start needs --token, which the server's
+'clipper token create' prints; it names the cluster's CA, so that the node joins no other.
+Later starts use the certificate that the node was given.`,
+		Example: `  clipper agent --server https://10.0.0.1:6443 --token K10…`,
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if o.Server == "" {
+				return fmt.Errorf("agent: --server is missing; give the server's address, for example --server https://10.0.0.1:6443")
+			}
+			return daemon.RunAgent(cmd.Context(), o)
+		},
+	}
+	f := cmd.Flags()
+	nodeFlags(cmd, &o.Node)
+	f.StringVar(&o.Server, "server", "", "address of the server's API")
+	f.StringVar(&o.Token, "token", os.Getenv("CLIPPER_TOKEN"), "join token; also read from CLIPPER_TOKEN")
+	return cmd
+}
+
+// nodeFlags adds the flags that a server and an agent have in common.
+func nodeFlags(cmd *cobra.Command, o *daemon.NodeOptions) {
+	f := cmd.Flags()
+	f.StringVar(&o.DataDir, "data-dir", o.DataDir, "where all state is kept")
+	f.StringVar(&o.Name, "node-name", o.Name, "name of this node; default: the host's name")
+	f.StringVar(&o.IP, "node-ip", "", "address of this node; default: that of the interface of the default route")
+	f.StringVar(&o.CgroupRoot, "cgroup-root", o.CgroupRoot, "cgroup below which pods are placed")
+	f.StringToStringVar(&o.Labels, "node-label", nil, "labels of the node at its registration: key=value")
+	f.StringVar(&o.Domain, "cluster-domain", o.Domain, "DNS domain of the cluster")
+}
+
+func newToken() *cobra.Command {
+	token := &cobra.Command{Use: "token", Short: "Manage the tokens that nodes join with"}
+	var dataDir string
+	create := &cobra.Command{
+		Use:     "create",
+		Short:   "Print a new join token; it is good for 24 hours",
+		Example: `  clipper agent --server https://10.0.0.1:6443 --token "$(ssh 10.0.0.1 clipper token create)"`,
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			t, err := daemon.CreateToken(cmd.Context(), dataDir)
+			if err != nil {
+				return err
+			}
+			_, err = fmt.Fprintln(cmd.OutOrStdout(), t)
+			return err
+		},
+	}
+	create.Flags().StringVar(&dataDir, "data-dir", daemon.DefaultDataDir, "the server's data directory")
+	token.AddCommand(create)
+	return token
+}

@@ -1,0 +1,155 @@
+// Package daemon puts the parts together: it is the one place, beside the command line, that imports
+// them all. RunServer is a control plane with or without a node, RunAgent a node alone; both start their
+// parts in order, wait for them, and stop them together.
+package daemon
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/vishvananda/netlink"
+	"k8s.io/apimachinery/pkg/util/validation"
+)
+
+// Where things are by default.
+const (
+	DefaultDataDir = "/var/lib/clipper"
+	// KubeconfigName is the administrator's kubeconfig in the data directory.
+	KubeconfigName = "admin.kubeconfig"
+)
+
+// NodeOptions say how a machine is a node.
+type NodeOptions struct {
+	DataDir    string
+	Name       string            // of the node; a DNS-1123 subdomain
+	IP         string            // of the node; "" to find it
+	CgroupRoot string            // below which pods are placed, in every hierarchy
+	Labels     map[string]string // given at registration
+	Domain     string            // DNS domain of the cluster
+}
+
+// ServerOptions say how a server runs.
+type ServerOptions struct {
+	Node         NodeOptions
+	Listen       string // host:port of the API
+	ListenFD     int    // an inherited listening socket, served as well; 0 for none
+	SANs         []string
+	DisableAgent bool
+	PodCIDR      string
+	ServiceCIDR  string
+}
+
+// AgentOptions say how an agent runs.
+type AgentOptions struct {
+	Node   NodeOptions
+	Server string // https://host:port
+	Token  string // for the first start
+}
+
+func defaultNode() NodeOptions {
+	name, _ := os.Hostname() // Validate asks for a name if there is none
+	return NodeOptions{DataDir: DefaultDataDir, Name: strings.ToLower(name), CgroupRoot: "/clipper", Domain: "cluster.local"}
+}
+
+// DefaultServerOptions returns what a server does without flags.
+func DefaultServerOptions() ServerOptions {
+	return ServerOptions{Node: defaultNode(), Listen: ":6443", PodCIDR: "10.42.0.0/16", ServiceCIDR: "10.43.0.0/16"}
+}
+
+// DefaultAgentOptions returns what an agent does without flags.
+func DefaultAgentOptions() AgentOptions { return AgentOptions{Node: defaultNode()} }
+
+// complete fills in what depends on the machine and returns every fault at once, each with its flag.
+func (o *NodeOptions) complete() error {
+	var faults []error
+	if errs := validation.IsDNS1123Subdomain(o.Name); len(errs) > 0 {
+		faults = append(faults, fmt.Errorf("--node-name %q: %s", o.Name, strings.Join(errs, "; ")))
+	}
+	if errs := validation.IsDNS1123Subdomain(o.Domain); len(errs) > 0 {
+		faults = append(faults, fmt.Errorf("--cluster-domain %q: %s", o.Domain, strings.Join(errs, "; ")))
+	}
+	if !strings.HasPrefix(o.CgroupRoot, "/") {
+		faults = append(faults, fmt.Errorf("--cgroup-root %q: must start with /, it is a path below each cgroup hierarchy", o.CgroupRoot))
+	}
+	for key, value := range o.Labels {
+		errs := append(validation.IsQualifiedName(key), validation.IsValidLabelValue(value)...)
+		if len(errs) > 0 {
+			faults = append(faults, fmt.Errorf("--node-label %s=%s: %s", key, value, strings.Join(errs, "; ")))
+		}
+	}
+	if dir, err := filepath.Abs(o.DataDir); err != nil || o.DataDir == "" {
+		faults = append(faults, fmt.Errorf("--data-dir %q: give a directory that can be written", o.DataDir))
+	} else {
+		o.DataDir = dir
+	}
+	if o.IP == "" {
+		ip, err := hostAddress()
+		if err != nil {
+			faults = append(faults, fmt.Errorf("--node-ip: %w; give this machine's address", err))
+		}
+		o.IP = ip
+	} else if _, err := netip.ParseAddr(o.IP); err != nil {
+		faults = append(faults, fmt.Errorf("--node-ip %q: not an IP address", o.IP))
+	}
+	return errors.Join(faults...)
+}
+
+func (o *ServerOptions) complete() error {
+	faults := []error{o.Node.complete()}
+	if _, _, err := net.SplitHostPort(o.Listen); err != nil {
+		faults = append(faults, fmt.Errorf("--listen %q: not of the form host:port, such as 0.0.0.0:6443", o.Listen))
+	}
+	for flag, cidr := range map[string]string{"--pod-cidr": o.PodCIDR, "--service-cidr": o.ServiceCIDR} {
+		p, err := netip.ParsePrefix(cidr)
+		if err != nil || p.Masked() != p || !p.Addr().Is4() || p.Bits() > 24 {
+			faults = append(faults, fmt.Errorf("%s %q: give an IPv4 network of at least 256 addresses, such as 10.42.0.0/16", flag, cidr))
+		}
+	}
+	return errors.Join(faults...)
+}
+
+func (o *AgentOptions) complete() error {
+	faults := []error{o.Node.complete()}
+	if u, err := url.Parse(o.Server); err != nil || u.Scheme != "https" || u.Host == "" {
+		faults = append(faults, fmt.Errorf("--server %q: not an address of the form https://host:6443", o.Server))
+	}
+	return errors.Join(faults...)
+}
+
+// hostAddress returns the address of the interface of the default route or, where there is no such route,
+// the first address that is not of this host alone.
+func hostAddress() (string, error) {
+	routes, err := netlink.RouteList(nil, netlink.FAMILY_V4)
+	if err != nil {
+		return "", fmt.Errorf("list the routes of this machine: %w", err)
+	}
+	links := []netlink.Link{}
+	for _, r := range routes {
+		if r.Dst == nil || r.Dst.IP.IsUnspecified() {
+			if link, err := netlink.LinkByIndex(r.LinkIndex); err == nil {
+				links = append(links, link)
+			}
+		}
+	}
+	if all, err := netlink.LinkList(); err == nil {
+		links = append(links, all...)
+	}
+	for _, link := range links {
+		addrs, err := netlink.AddrList(link, netlink.FAMILY_V4)
+		if err != nil {
+			continue
+		}
+		for _, a := range addrs {
+			if a.IP.IsGlobalUnicast() {
+				return a.IP.String(), nil
+			}
+		}
+	}
+	return "", errors.New("no interface of this machine has an address")
+}

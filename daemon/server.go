@@ -1,0 +1,230 @@
+package daemon
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	"k8s.io/apiserver/pkg/authentication/user"
+	"k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/component-base/version"
+
+	"clipper/api"
+	"clipper/apiserver"
+	"clipper/apiserver/authn"
+	"clipper/apiserver/authn/satoken"
+	"clipper/apiserver/authz"
+	"clipper/apiserver/bootstrap"
+	"clipper/apiserver/inprocess"
+	"clipper/apiserver/pipeline"
+	"clipper/apiserver/served"
+	"clipper/catalogue"
+	"clipper/catalogue/all"
+	"clipper/openapi"
+	"clipper/pki"
+	"clipper/store"
+	"clipper/store/codec"
+	"clipper/store/log/pebble"
+)
+
+// A controlPlane is a server's parts, ready to run.
+type controlPlane struct {
+	options   ServerOptions
+	pki       *pki.Cluster
+	store     *store.Store
+	pipeline  *pipeline.Pipeline
+	client    *inprocess.Client // as the API server itself
+	signer    *satoken.Signer
+	api       *apiserver.Server
+	listeners []net.Listener
+	advertise netip.AddrPort
+	serviceIP netip.Addr // of default/kubernetes: the first of the service range
+}
+
+// RunServer runs the control plane and, unless the options say otherwise, a node, until ctx ends.
+func RunServer(ctx context.Context, o ServerOptions) error {
+	tuneMemory()
+	if err := o.complete(); err != nil {
+		return err
+	}
+	if !o.DisableAgent {
+		if err := preflight(); err != nil {
+			return err
+		}
+	}
+	cp, err := newControlPlane(ctx, o)
+	if err != nil {
+		return err
+	}
+	defer cp.close()
+	group, ctx := errgroup.WithContext(ctx)
+	cp.run(ctx, group)
+	group.Go(func() error { return releaseStartup(ctx) })
+	if !o.DisableAgent {
+		group.Go(func() error { return cp.runNode(ctx) })
+	}
+	err = group.Wait()
+	if errors.Is(err, context.Canceled) && ctx.Err() != nil {
+		return nil // asked to stop
+	}
+	return err
+}
+
+// newControlPlane opens everything that can fail before anything runs. Ports first: a server that is
+// already there is the likeliest fault, and nothing has been made by then.
+func newControlPlane(ctx context.Context, o ServerOptions) (_ *controlPlane, err error) {
+	cp := &controlPlane{options: o}
+	defer func() {
+		if err != nil {
+			cp.close()
+		}
+	}()
+	if err := cp.listen(); err != nil {
+		return nil, err
+	}
+	services := netip.MustParsePrefix(o.ServiceCIDR) // complete has checked it
+	cp.serviceIP = services.Addr().Next()
+	cp.pki, err = pki.LoadOrCreate(filepath.Join(o.Node.DataDir, "pki"), pki.Options{
+		Hosts:         append([]string{cp.serviceIP.String(), o.Node.IP, o.Node.Name}, o.SANs...),
+		ClusterDomain: o.Node.Domain,
+	})
+	if err != nil {
+		return nil, err
+	}
+	if err := cp.openStore(); err != nil {
+		return nil, err
+	}
+	if err := cp.assemble(); err != nil {
+		return nil, err
+	}
+	err = bootstrap.Run(ctx, cp.client, bootstrap.Config{
+		ServiceIP: cp.serviceIP, Advertise: cp.advertise.Addr(), AdvertisePort: int(cp.advertise.Port()),
+		ServerURL: "https://" + cp.advertise.String(),
+		CA:        cp.pki.CA.CertPEM, FrontProxyCA: cp.pki.FrontProxyCA.CertPEM, FrontProxy: pki.FrontProxyUser,
+		Now: time.Now,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("make the objects that every cluster has: %w", err)
+	}
+	return cp, cp.writeKubeconfig()
+}
+
+// listen takes the API's ports.
+func (cp *controlPlane) listen() error {
+	o := cp.options
+	l, err := net.Listen("tcp", o.Listen)
+	if err != nil {
+		return fmt.Errorf("--listen %s: %w; stop what uses the port, or choose another", o.Listen, err)
+	}
+	cp.listeners = append(cp.listeners, l)
+	if o.ListenFD > 0 {
+		f := os.NewFile(uintptr(o.ListenFD), "listen-fd")
+		inherited, err := net.FileListener(f)
+		f.Close()
+		if err != nil {
+			return fmt.Errorf("--listen-fd %d: %w; it must be an inherited listening socket", o.ListenFD, err)
+		}
+		cp.listeners = append(cp.listeners, inherited)
+	}
+	port := l.Addr().(*net.TCPAddr).Port
+	ip, err := netip.ParseAddr(o.Node.IP)
+	if err != nil {
+		return fmt.Errorf("--node-ip %q: %w", o.Node.IP, err)
+	}
+	cp.advertise = netip.AddrPortFrom(ip, uint16(port))
+	return nil
+}
+
+func (cp *controlPlane) openStore() error {
+	dir := filepath.Join(cp.options.Node.DataDir, "store")
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return fmt.Errorf("make the store's directory: %w", err)
+	}
+	l, err := pebble.Open(dir, nil)
+	if err != nil {
+		return err
+	}
+	prefixes := map[string]api.Resource{}
+	for _, r := range all.Resources() {
+		if r.Prefix != "" {
+			prefixes[r.Prefix] = r.Resource
+		}
+	}
+	cp.store, err = store.Open(l, store.Options{
+		Codec:     codec.New(scheme.Scheme),
+		Resources: prefixes,
+		KeyFile:   filepath.Join(cp.options.Node.DataDir, "pki", "secrets.key"),
+		Encrypt:   []string{"secrets"},
+	})
+	return err
+}
+
+// assemble builds the way of a request, from the store outwards.
+func (cp *controlPlane) assemble() error {
+	table, err := served.NewTable(all.Resources())
+	if err != nil {
+		return err
+	}
+	live := served.NewLive(table)
+	cp.pipeline = pipeline.New(pipeline.Config{Store: cp.store, Served: live, TypeConverter: openapi.TypeConverter()})
+	cp.client = inprocess.New(cp.pipeline, live, cp.store,
+		&user.DefaultInfo{Name: user.APIServerUser, Groups: []string{user.SystemPrivilegedGroup}}, "clipper")
+	cp.signer, err = satoken.NewSigner(cp.pki.ServiceAccountKey, "https://kubernetes.default.svc."+cp.options.Node.Domain)
+	if err != nil {
+		return err
+	}
+	authorizer := authz.New(cp.client)
+	cp.guard(authorizer)
+	cp.api = apiserver.New(apiserver.Options{
+		Pipeline: cp.pipeline,
+		Authn: authn.New(authn.Config{
+			ClientCAs: cp.pki.ClientCAs(),
+			Tokens:    satoken.NewChecker(cp.signer, cp.client, time.Now),
+			Client:    cp.client,
+		}),
+		Authz:     authorizer,
+		TLS:       &tls.Config{Certificates: []tls.Certificate{cp.pki.Serving}, ClientAuth: tls.RequestClientCert, MinVersion: tls.VersionTLS12},
+		Listeners: cp.listeners,
+		Version:   version.Get(),
+		OpenAPI:   openapi.New(func() []*catalogue.Resource { return live.Table().Resources }),
+		NodeTLS:   &tls.Config{Certificates: []tls.Certificate{cp.pki.KubeletClient}, RootCAs: cp.pki.ClientCAs(), MinVersion: tls.VersionTLS12},
+		Log:       slog.Default(),
+	})
+	return nil
+}
+
+// writeKubeconfig leaves the administrator's kubeconfig in the data directory.
+func (cp *controlPlane) writeKubeconfig() error {
+	path := filepath.Join(cp.options.Node.DataDir, KubeconfigName)
+	return cp.pki.WriteKubeconfig(path, "clipper", "https://"+net.JoinHostPort("127.0.0.1", strconv.Itoa(int(cp.advertise.Port()))))
+}
+
+// run starts the control plane's parts in group.
+func (cp *controlPlane) run(ctx context.Context, group *errgroup.Group) {
+	group.Go(func() error { return cp.api.Run(ctx) })
+	cp.runControllers(ctx, group)
+	cp.api.SetReady(true)
+	slog.Info("API is served", "address", cp.advertise, "kubeconfig", filepath.Join(cp.options.Node.DataDir, KubeconfigName))
+}
+
+// close releases what newControlPlane took; listeners are closed by the API server once it runs, and
+// closing them again does no harm.
+func (cp *controlPlane) close() {
+	for _, l := range cp.listeners {
+		l.Close()
+	}
+	if cp.store != nil {
+		if err := cp.store.Close(); err != nil {
+			slog.Error("store not closed cleanly; what was acknowledged is safe", "err", err)
+		}
+	}
+}
