@@ -184,16 +184,29 @@ func toProto(media string, data []byte) ([]byte, error) {
 func (d *Documents) groupVersions() map[string][]*catalogue.Resource {
 	out := map[string][]*catalogue.Resource{}
 	for _, r := range d.resources() {
-		add := func(version string) {
-			gv := strings.TrimPrefix(basePath(r.Group, version), "/")
+		add := func(group, version string) {
+			gv := strings.TrimPrefix(basePath(group, version), "/")
 			out[gv] = append(out[gv], r)
 		}
-		add(r.Version)
+		add(r.Group, r.Version)
 		for _, v := range r.Also {
-			add(v.Version)
+			group := r.Group
+			if v.Group != "" {
+				group = v.Group
+			}
+			add(group, v.Version)
 		}
 	}
 	return out
+}
+
+// parseGroupVersion undoes what groupVersions' keys are: "api/v1" or "apis/GROUP/VERSION".
+func parseGroupVersion(gv string) (group, version string) {
+	if rest, ok := strings.CutPrefix(gv, "apis/"); ok {
+		group, version, _ = strings.Cut(rest, "/")
+		return group, version
+	}
+	return "", strings.TrimPrefix(gv, "api/")
 }
 
 func (d *Documents) has(gv string) bool {
@@ -230,11 +243,11 @@ func (d *Documents) v3(gv string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	version := gv[strings.LastIndex(gv, "/")+1:]
+	group, version := parseGroupVersion(gv)
 	paths := map[string]map[string]any{}
 	var roots []string
 	for _, r := range d.groupVersions()[gv] {
-		for _, o := range operations(r, version, models) {
+		for _, o := range operations(r, group, version, models) {
 			addPath(paths, o, o.v3())
 			roots = append(roots, o.body, o.response)
 		}
@@ -259,9 +272,9 @@ func (d *Documents) v2() ([]byte, error) {
 	paths := map[string]map[string]any{}
 	var roots []string
 	for gv, resources := range d.groupVersions() {
-		version := gv[strings.LastIndex(gv, "/")+1:]
+		group, version := parseGroupVersion(gv)
 		for _, r := range resources {
-			for _, o := range operations(r, version, models) {
+			for _, o := range operations(r, group, version, models) {
 				addPath(paths, o, o.v2())
 				roots = append(roots, o.body, o.response)
 			}

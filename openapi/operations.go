@@ -40,17 +40,17 @@ const (
 	deleteModel = metaModel + "DeleteOptions"
 )
 
-// operations lists what can be done to r in one of its versions.
-func operations(r *catalogue.Resource, version string, models map[string]string) []operation {
-	b := opBuilder{r: r, version: version, models: models, base: basePath(r.Group, version)}
+// operations lists what can be done to r in one of its groups and versions.
+func operations(r *catalogue.Resource, group, version string, models map[string]string) []operation {
+	b := opBuilder{r: r, group: group, version: version, models: models, base: basePath(group, version)}
 	collection := b.base
 	if r.Namespaced {
 		collection += "/namespaces/{namespace}"
 	}
 	collection += "/" + r.Name
 	item := collection + "/{name}"
-	model := b.model(r.Group, version, r.Kind)
-	list := b.model(r.Group, version, r.ListKind)
+	model := b.model(group, version, r.Kind)
+	list := b.model(group, version, r.ListKind)
 
 	b.add("list", "get", "list", collection, "", "", list, listQuery)
 	b.add("create", "post", "post", collection, "", model, model, writeQuery)
@@ -66,11 +66,11 @@ func operations(r *catalogue.Resource, version string, models map[string]string)
 		b.addSubresource(item, "scale", b.model("autoscaling", "v1", "Scale"), []string{"get", "update", "patch"})
 	}
 	for _, s := range r.Subresources {
-		group, v := s.Group, s.Version
+		g, v := s.Group, s.Version
 		if v == "" {
-			group, v = r.Group, version
+			g, v = group, version
 		}
-		b.addSubresource(item, s.Name, b.model(group, v, s.Kind), s.Verbs)
+		b.addSubresource(item, s.Name, b.model(g, v, s.Kind), s.Verbs)
 	}
 	return b.ops
 }
@@ -84,6 +84,7 @@ func basePath(group, version string) string {
 
 type opBuilder struct {
 	r       *catalogue.Resource
+	group   string
 	version string
 	models  map[string]string
 	base    string
@@ -112,8 +113,8 @@ func (b *opBuilder) add(verb, method, action, path, sub, body, response string, 
 	}
 	b.ops = append(b.ops, operation{
 		path: path, method: method, action: action,
-		id:    operationID(verb, b.r, b.version, sub),
-		group: b.r.Group, version: b.version, kind: b.r.Kind,
+		id:    operationID(verb, b.r, b.group, b.version, sub),
+		group: b.group, version: b.version, kind: b.r.Kind,
 		namespaced: b.r.Namespaced, named: strings.Contains(path, "{name}"),
 		body: body, response: response, query: query,
 	})
@@ -138,13 +139,13 @@ func (b *opBuilder) addSubresource(item, name, model string, verbs []string) {
 }
 
 // operationID builds upstream's names: readAppsV1NamespacedDeploymentStatus.
-func operationID(verb string, r *catalogue.Resource, version, sub string) string {
+func operationID(verb string, r *catalogue.Resource, group, version, sub string) string {
 	words := map[string]string{"get": "read", "update": "replace", "deletecollection": "delete"}
 	id := verb
 	if w, ok := words[verb]; ok {
 		id = w
 	}
-	group := strings.TrimSuffix(r.Group, ".k8s.io")
+	group = strings.TrimSuffix(group, ".k8s.io")
 	if group == "" {
 		group = "core"
 	}

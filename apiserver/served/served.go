@@ -121,15 +121,18 @@ func NewTable(resources []*catalogue.Resource) (*Table, error) {
 }
 
 func (t *Table) add(r *catalogue.Resource, v *catalogue.Version) error {
-	version := r.Resource.Version
+	group, version := r.Group, r.Resource.Version
 	if v != nil {
 		version = v.Version
+		if v.Group != "" {
+			group = v.Group
+		}
 	}
 	k := &Kind{
 		Resource: r,
 		Version:  v,
-		GVK:      schema.GroupVersionKind{Group: r.Group, Version: version, Kind: r.Kind},
-		GVR:      schema.GroupVersionResource{Group: r.Group, Version: version, Resource: r.Name},
+		GVK:      schema.GroupVersionKind{Group: group, Version: version, Kind: r.Kind},
+		GVR:      schema.GroupVersionResource{Group: group, Version: version, Resource: r.Name},
 		Verbs:    r.Verbs,
 		verbs:    map[string]bool{},
 		subs:     map[string]*catalogue.Subresource{},
@@ -147,7 +150,8 @@ func (t *Table) add(r *catalogue.Resource, v *catalogue.Version) error {
 		return fmt.Errorf("catalogue: %s is described twice", k.GVR)
 	}
 	t.kinds[k.GVR] = k
-	t.group(r.Group).version(version).Kinds = append(t.group(r.Group).version(version).Kinds, k)
+	in := t.group(group).version(version)
+	in.Kinds = append(in.Kinds, k)
 	return nil
 }
 
@@ -195,6 +199,11 @@ func groupRank(name string) int {
 		return i
 	}
 	return len(groupOrder)
+}
+
+// Storage returns the kind of r's storage version, or nil.
+func (t *Table) Storage(r *catalogue.Resource) *Kind {
+	return t.kinds[r.GVR()]
 }
 
 // Lookup returns the kind that a path names, or nil.
