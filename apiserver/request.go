@@ -67,7 +67,7 @@ func (q *request) pipelineRequest() *pipeline.Request {
 		User:            q.user,
 		Manager:         managerOf(q.r.UserAgent()),
 		Warn:            q.warn,
-		Version:         q.kind.GVK.Version,
+		Kind:            q.kind,
 		AuthorizeCreate: q.authorizeCreate,
 	}
 	return &q.parent

@@ -44,6 +44,9 @@ func (q *request) table(m media, objs []api.Object, meta metav1.ListMeta, header
 	now := time.Now()
 	for i, obj := range objs {
 		t.Rows[i].Cells = row(obj, now)
+		if q.kind.RowConditions != nil {
+			t.Rows[i].Conditions = q.kind.RowConditions(obj)
+		}
 		object, err := q.rowObject(obj, include, gv)
 		if err != nil {
 			return nil, err

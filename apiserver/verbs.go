@@ -284,9 +284,13 @@ func (q *request) writeResult(code int, res *pipeline.Result) {
 	}
 }
 
+// sameKind says whether the answer is the resource itself rather than a subresource's own kind.
 func (q *request) sameKind(obj runtime.Object) bool {
-	_, ok := obj.(api.Object)
-	return ok && q.info.Subresource == "" || ok && q.info.Subresource == "status" || ok && pipeline.Updates(schema.GroupResource{Group: q.info.Group, Resource: q.info.Resource + "/" + q.info.Subresource})
+	if _, ok := obj.(api.Object); !ok {
+		return false
+	}
+	sub := q.kind.Subresource(q.info.Subresource)
+	return q.info.Subresource == "" || q.info.Subresource == "status" || sub != nil && sub.Update != nil
 }
 
 // bodyKind is the kind of a subresource's body.
@@ -320,7 +324,7 @@ func (q *request) serveSubresource() {
 	switch {
 	case in.Namespace == "" && q.kind.Namespaced:
 		q.notFound()
-	case name == "status" && q.kind.Status != nil, pipeline.Updates(schema.GroupResource{Group: in.Group, Resource: in.Resource + "/" + name}):
+	case name == "status" && q.kind.Status != nil, sub != nil && sub.Update != nil:
 		q.serveShared()
 	case name == "scale" && q.kind.Scale != nil:
 		q.serveScale()

@@ -22,7 +22,7 @@ func (p *Pipeline) Create(ctx context.Context, req *Request, obj api.Object, o *
 	defer func() { w.end(err) }()
 	act := p.creater(req)
 	if act == nil && req.Resource.Prefix == "" {
-		return nil, apierrors.NewMethodNotSupported(req.Resource.GroupResource(), "create")
+		return nil, apierrors.NewMethodNotSupported(req.groupResource(), "create")
 	}
 	wipeSystemFields(obj)
 	if err := req.matchNamespace(obj); err != nil {
@@ -68,7 +68,7 @@ func (w *write) tryCreate(ctx context.Context, obj api.Object, again bool) (*Res
 	case generated && again:
 		return nil, errNameTaken
 	case generated:
-		return nil, apierrors.NewGenerateNameConflict(w.req.Resource.GroupResource(), final.GetName(), 1)
+		return nil, apierrors.NewGenerateNameConflict(w.req.groupResource(), final.GetName(), 1)
 	}
 	return nil, alreadyExists(w.req, final.GetName(), taken.Current)
 }
@@ -83,6 +83,9 @@ func (w *write) prepareCreate(ctx context.Context, obj api.Object) error {
 	fillSystemFields(obj)
 	if r.PrepareCreate != nil {
 		r.PrepareCreate(obj)
+	}
+	if r.PrepareCreateFor != nil {
+		r.PrepareCreateFor(obj, w.req.User)
 	}
 	if err := w.req.validateCreate(obj); err != nil {
 		return err
@@ -123,7 +126,7 @@ func (w *write) commitCreate(ctx context.Context, obj api.Object) (*store.Item, 
 }
 
 func alreadyExists(req *Request, name string, current *store.Item) error {
-	err := apierrors.NewAlreadyExists(req.Resource.GroupResource(), name)
+	err := apierrors.NewAlreadyExists(req.groupResource(), name)
 	if current != nil && current.Object.GetDeletionTimestamp() != nil {
 		err.ErrStatus.Message = "object is being deleted: " + err.ErrStatus.Message
 	}

@@ -54,7 +54,7 @@ type deletion struct {
 // Delete removes an object, or marks it so that others finish first: finalizers, a grace period.
 func (p *Pipeline) Delete(ctx context.Context, req *Request, o *metav1.DeleteOptions) (res *Result, err error) {
 	if req.Subresource != "" || req.Resource.Prefix == "" {
-		return nil, apierrors.NewMethodNotSupported(req.Resource.GroupResource(), "delete")
+		return nil, apierrors.NewMethodNotSupported(req.groupResource(), "delete")
 	}
 	w := p.begin(req, o.DryRun, "")
 	defer func() { w.end(err) }()

@@ -41,11 +41,10 @@ func (w *write) updateFields(old, next api.Object) {
 
 // kind returns the served version the request speaks.
 func (p *Pipeline) kind(req *Request) *served.Kind {
-	version := req.Version
-	if version == "" {
-		version = req.Resource.Version
+	if req.Kind != nil {
+		return req.Kind
 	}
-	return p.served.Table().Lookup(req.Resource.Group, version, req.Resource.Name)
+	return p.served.Table().Storage(req.Resource)
 }
 
 type managerKey struct {
@@ -102,6 +101,9 @@ func resetFields(k *served.Kind, subresource string) map[fieldpath.APIVersion]fi
 	}
 	for _, v := range k.Also {
 		gv := schema.GroupVersion{Group: k.Group, Version: v.Version}
+		if v.Group != "" {
+			gv.Group = v.Group
+		}
 		out[fieldpath.APIVersion(gv.String())] = filter
 	}
 	return out
@@ -127,7 +129,7 @@ type converter struct {
 
 func (c converter) kind(gv schema.GroupVersion) (*served.Kind, error) {
 	k := c.p.served.Table().Lookup(gv.Group, gv.Version, c.resource.Name)
-	if k == nil {
+	if k == nil || k.Resource.Resource != c.resource {
 		return nil, runtime.NewNotRegisteredErrForKind("clipper", gv.WithKind(c.resource.Kind))
 	}
 	return k, nil
@@ -161,16 +163,17 @@ func (c converter) Default(in runtime.Object) {
 // ConvertToVersion implements runtime.ObjectConvertor.
 func (c converter) ConvertToVersion(in runtime.Object, target runtime.GroupVersioner) (runtime.Object, error) {
 	gvk := in.GetObjectKind().GroupVersionKind()
-	want, ok := target.KindForGroupVersionKinds([]schema.GroupVersionKind{{Group: gvk.Group, Version: gvk.Version, Kind: gvk.Kind}})
+	gv, ok := target.(schema.GroupVersion)
 	if !ok {
 		return nil, runtime.NewNotRegisteredErrForTarget("clipper", reflect.TypeOf(in), target)
 	}
+	want := gv.WithKind(gvk.Kind)
 	from, err := c.kind(gvk.GroupVersion())
 	if err != nil {
 		return nil, err
 	}
 	obj, err := c.typed(from, in)
-	if err != nil || want.Version == gvk.Version {
+	if err != nil || want == gvk {
 		return obj, err
 	}
 	to, err := c.kind(want.GroupVersion())

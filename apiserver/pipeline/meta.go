@@ -10,6 +10,7 @@ import (
 	apivalidation "k8s.io/apimachinery/pkg/api/validation"
 	"k8s.io/apimachinery/pkg/api/validation/path"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	utilrand "k8s.io/apimachinery/pkg/util/rand"
 	"k8s.io/apimachinery/pkg/util/uuid"
@@ -32,12 +33,27 @@ func (req *Request) key() store.Key {
 	return store.Key{Resource: req.Resource.Prefix, Namespace: req.Namespace, Name: req.Name}
 }
 
+// groupResource names the resource as the client addressed it.
+func (req *Request) groupResource() schema.GroupResource {
+	if req.Kind != nil {
+		return req.Kind.GVR.GroupResource()
+	}
+	return req.Resource.GroupResource()
+}
+
+func (req *Request) groupKind() schema.GroupKind {
+	if req.Kind != nil {
+		return req.Kind.GVK.GroupKind()
+	}
+	return req.Resource.GVK().GroupKind()
+}
+
 func (req *Request) notFound() error {
-	return apierrors.NewNotFound(req.Resource.GroupResource(), req.Name)
+	return apierrors.NewNotFound(req.groupResource(), req.Name)
 }
 
 func (req *Request) conflict(err error) error {
-	return apierrors.NewConflict(req.Resource.GroupResource(), req.Name, err)
+	return apierrors.NewConflict(req.groupResource(), req.Name, err)
 }
 
 // wipeSystemFields drops what only the server may set.
@@ -158,7 +174,7 @@ func (req *Request) invalid(obj api.Object, faults field.ErrorList) error {
 	if len(faults) == 0 {
 		return nil
 	}
-	return apierrors.NewInvalid(req.Resource.GVK().GroupKind(), obj.GetName(), faults)
+	return apierrors.NewInvalid(req.groupKind(), obj.GetName(), faults)
 }
 
 // checkUID answers a UID precondition that does not hold in the words of upstream's storage.

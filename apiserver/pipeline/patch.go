@@ -43,7 +43,7 @@ func (p *Pipeline) Patch(ctx context.Context, req *Request, pt types.PatchType, 
 	}
 	rules, ok := req.rules()
 	if !ok || req.Resource.Prefix == "" {
-		return nil, apierrors.NewMethodNotSupported(req.Resource.GroupResource(), "patch")
+		return nil, apierrors.NewMethodNotSupported(req.groupResource(), "patch")
 	}
 	w := p.begin(req, o.DryRun, o.FieldManager)
 	defer func() { w.end(err) }()
@@ -180,7 +180,7 @@ func (pa *patch) mergePatch(before []byte) (after []byte, unknown []error, err e
 // applyStrategic applies a strategic merge patch, which knows from the Go type how lists are merged.
 func (pa *patch) applyStrategic(old, into api.Object) error {
 	if _, ok := into.(runtime.Unstructured); ok {
-		return apierrors.NewGenericServerResponse(http.StatusUnsupportedMediaType, "patch", pa.w.req.Resource.GroupResource(), pa.w.req.Name,
+		return apierrors.NewGenericServerResponse(http.StatusUnsupportedMediaType, "patch", pa.w.req.groupResource(), pa.w.req.Name,
 			"strategic merge patch is not supported for custom resources", 0, false)
 	}
 	before, err := runtime.DefaultUnstructuredConverter.ToUnstructured(old)

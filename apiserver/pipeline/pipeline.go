@@ -15,6 +15,7 @@ import (
 	"k8s.io/apiserver/pkg/authentication/user"
 
 	"clipper/api"
+	"clipper/apiserver/served"
 	"clipper/catalogue"
 	"clipper/store"
 )
@@ -32,9 +33,9 @@ type Request struct {
 	Manager string
 	// Warn receives what upstream says in Warning headers. Nil drops it.
 	Warn func(text string)
-	// Version is the served version the client speaks; "" is the storage version. It only matters for
-	// managedFields and patches: objects themselves are always of the storage version here.
-	Version string
+	// Kind is the served version the client speaks; nil is the storage version. It only matters for
+	// managedFields, patches and errors: objects themselves are always of the storage version here.
+	Kind *served.Kind
 	// AuthorizeCreate is asked when a PUT or an apply turns out to create. Nil allows it.
 	AuthorizeCreate func(ctx context.Context) error
 }

@@ -41,7 +41,7 @@ func ScaleOf(r *catalogue.Resource, obj api.Object) *autoscalingv1.Scale {
 func (p *Pipeline) updateScale(ctx context.Context, req *Request, obj api.Object, o *metav1.UpdateOptions) (*Result, error) {
 	scale, ok := obj.(*autoscalingv1.Scale)
 	if !ok || req.Resource.Scale == nil {
-		return nil, apierrors.NewMethodNotSupported(req.Resource.GroupResource(), "update")
+		return nil, apierrors.NewMethodNotSupported(req.groupResource(), "update")
 	}
 	if err := req.matchNamespace(scale); err != nil {
 		return nil, err
@@ -88,7 +88,7 @@ func (p *Pipeline) changeScale(ctx context.Context, req *Request, o *metav1.Upda
 // patchScale applies a patch to the Scale. An apply becomes one of the parent's replicas alone.
 func (p *Pipeline) patchScale(ctx context.Context, req *Request, pt types.PatchType, data []byte, o *metav1.PatchOptions) (*Result, error) {
 	if req.Resource.Scale == nil {
-		return nil, apierrors.NewMethodNotSupported(req.Resource.GroupResource(), "patch")
+		return nil, apierrors.NewMethodNotSupported(req.groupResource(), "patch")
 	}
 	update := &metav1.UpdateOptions{DryRun: o.DryRun, FieldManager: o.FieldManager}
 	if pt == types.ApplyPatchType {

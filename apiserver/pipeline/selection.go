@@ -52,6 +52,9 @@ func ParseSelection(req *Request, o *metav1.ListOptions) (Selection, error) {
 
 func (s *Selection) parseFields(req *Request, sel fields.Selector) error {
 	for _, r := range sel.Requirements() {
+		if k := req.Kind; k != nil && k.Version != nil && k.Version.Fields[r.Field] != "" {
+			r.Field = k.Version.Fields[r.Field]
+		}
 		switch {
 		case r.Field == "metadata.name":
 			if r.Operator != selection.NotEquals {

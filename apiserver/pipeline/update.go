@@ -46,8 +46,12 @@ func (req *Request) rules() (rules, bool) {
 	case req.Subresource == "status" && r.Status != nil:
 		return rules{prepare: r.Status.Prepare, validate: r.Status.Validate}, true
 	}
-	own, ok := subresourceRules[schema.GroupResource{Group: r.Group, Resource: r.Name + "/" + req.Subresource}]
-	return own, ok
+	for i := range r.Subresources {
+		if s := &r.Subresources[i]; s.Name == req.Subresource && s.Update != nil {
+			return rules{prepare: s.Update.Prepare, validate: s.Update.Validate}, true
+		}
+	}
+	return rules{}, false
 }
 
 // Update replaces an object, its status, or another subresource that shares its kind. obj has its
@@ -58,7 +62,7 @@ func (p *Pipeline) Update(ctx context.Context, req *Request, obj api.Object, o *
 	}
 	rules, ok := req.rules()
 	if !ok || req.Resource.Prefix == "" {
-		return nil, apierrors.NewMethodNotSupported(req.Resource.GroupResource(), "update")
+		return nil, apierrors.NewMethodNotSupported(req.groupResource(), "update")
 	}
 	w := p.begin(req, o.DryRun, o.FieldManager)
 	defer func() { w.end(err) }()
