@@ -6,7 +6,9 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
+	"strings"
 
 	"golang.org/x/sys/unix"
 	"k8s.io/apimachinery/pkg/types"
@@ -203,4 +205,31 @@ func (m *Manager) Sweep(keep func(types.UID) bool) error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// UnmountBelow takes down every mount at or below dir, deepest first: what an agent that is never started
+// again has left. Containers must be gone by then.
+func UnmountBelow(dir string) error {
+	info, err := os.ReadFile("/proc/self/mountinfo")
+	if err != nil {
+		return err
+	}
+	var points []string
+	for line := range strings.Lines(string(info)) {
+		if f := strings.Fields(line); len(f) > 4 {
+			if p := unescape(f[4]); p == dir || strings.HasPrefix(p, dir+"/") {
+				points = append(points, p)
+			}
+		}
+	}
+	var errs []error
+	for _, p := range slices.Backward(points) { // the table is in the order of mounting
+		errs = append(errs, unmount(p))
+	}
+	return errors.Join(errs...)
+}
+
+// unescape undoes the kernel's octal escapes of white space and backslash in mount tables.
+func unescape(s string) string {
+	return strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`).Replace(s)
 }

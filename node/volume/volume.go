@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
 	"sync"
@@ -227,11 +228,13 @@ func (m *Manager) register(pod *corev1.Pod) (pv *podVolumes, first bool) {
 func (m *Manager) Update(pod *corev1.Pod) {
 	m.mu.Lock()
 	pv := m.pods[pod.UID]
+	differs := false
 	if pv != nil {
+		differs = !maps.Equal(pv.pod.Labels, pod.Labels) || !maps.Equal(pv.pod.Annotations, pod.Annotations)
 		pv.pod = pod
 	}
 	m.mu.Unlock()
-	if pv != nil && tellsOfItself(pod) {
+	if differs && tellsOfItself(pod) {
 		m.refresh(context.Background(), pod.UID)
 	}
 }

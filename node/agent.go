@@ -1,0 +1,290 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"clipper/api"
+	"clipper/api/record"
+	"clipper/node/network"
+	"clipper/node/podworker"
+	"clipper/node/runtime"
+	"clipper/node/status"
+	"clipper/node/volume"
+)
+
+// An Agent runs a node. Make it with New, start it with Run.
+type Agent struct {
+	opts     Options
+	recorder *record.Recorder
+	reporter *status.Reporter
+	volumes  *volume.Manager
+	cfg      podworker.Config
+
+	mu      sync.Mutex
+	workers map[types.UID]*handle
+	ready   chan struct{} // closed when every pod of the API has its worker
+	wg      sync.WaitGroup
+}
+
+// handle is a pod's worker. It stays, done, until the API says that the pod is gone: a late notice must
+// not start a new worker for a pod that has been cleaned up.
+type handle struct {
+	*podworker.Worker
+	pod  *corev1.Pod
+	done bool
+}
+
+// New checks the options and returns the agent. It starts nothing.
+func New(o Options) (*Agent, error) {
+	if err := o.complete(); err != nil {
+		return nil, err
+	}
+	machine, err := status.ReadMachine(o.DataDir)
+	if err != nil {
+		return nil, fmt.Errorf("look at the machine: %w", err)
+	}
+	a := &Agent{opts: o, workers: map[types.UID]*handle{}, ready: make(chan struct{})}
+	a.recorder = record.New(o.Client, "kubelet", o.NodeName)
+	facts := status.Facts{
+		Name: o.NodeName, IPs: o.NodeIPs, Hostname: o.Hostname, Labels: o.Labels, Taints: o.Taints,
+		MaxPods: o.MaxPods, Machine: machine, RuntimeVersion: "clipper://v" + o.Version, Reserved: o.Reserved,
+		NotReady: "container runtime network not ready: NetworkReady=false reason:NetworkPluginNotReady message:the pod network is being set up",
+	}
+	if o.Listener != nil {
+		facts.Port = listenPort(o.Listener)
+	}
+	a.reporter = status.New(o.Client, a.recorder, facts, o.DataDir, o.Images.ListImages)
+	allocatable := facts.Allocatable()
+	podsDir := filepath.Join(o.DataDir, "pods")
+	a.volumes = volume.New(volume.Config{
+		Client: o.Client, PodsDir: podsDir, MemoryDir: filepath.Join(o.DataDir, "memory"), NodeName: o.NodeName,
+		Allocatable: func() corev1.ResourceList { return allocatable }, Changed: a.nudge,
+	})
+	a.cfg = podworker.Config{
+		Client: o.Client, Runtime: o.Runtime, Images: o.Images, Volumes: a.volumes, Objects: objects{o.Client}, Recorder: a.recorder,
+		NodeName: o.NodeName, NodeIPs: o.NodeIPs, Memory: machine.Memory,
+		Allocatable: func() corev1.ResourceList { return allocatable },
+		PodsDir:     podsDir, LogsDir: o.LogsDir, CgroupRoot: o.CgroupRoot,
+		ClusterDNS: o.ClusterDNS, ClusterDomain: o.ClusterDomain, ResolvConf: o.ResolvConf,
+		Credentials: o.Credentials,
+	}
+	if a.cfg.Credentials == nil {
+		a.cfg.Credentials = pullSecrets{a.cfg.Objects, o.Client}.credentials
+	}
+	return a, nil
+}
+
+// Run joins the cluster and runs its pods until ctx ends. Containers keep running then. It returns once
+// everything it has started has ended.
+func (a *Agent) Run(ctx context.Context) error {
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return a.recorder.Run(ctx) })
+	group.Go(func() error { return a.serve(ctx) })
+	group.Go(func() error { return a.work(ctx, group) })
+	err := group.Wait()
+	if errors.Is(err, context.Canceled) {
+		return nil
+	}
+	return err
+}
+
+// work registers the node and then brings up, in this order, what pods need.
+func (a *Agent) work(ctx context.Context, group *errgroup.Group) error {
+	if err := a.volumes.Prepare(); err != nil {
+		return fmt.Errorf("prepare volumes: %w", err)
+	}
+	node, err := a.reporter.Register(ctx)
+	if err != nil {
+		return err
+	}
+	group.Go(func() error { return a.reporter.Run(ctx) })
+	net, err := a.opts.OpenNetwork(ctx, node)
+	if err != nil {
+		return fmt.Errorf("node %s: open the pod network: %w", a.opts.NodeName, err)
+	}
+	a.cfg.Network = net
+	a.reporter.SetNotReady("")
+	group.Go(func() error { return a.volumes.Run(ctx) })
+	return a.runPods(ctx, net)
+}
+
+// runPods starts a worker for every pod of this node and tells workers what concerns them.
+func (a *Agent) runPods(ctx context.Context, net network.Network) error {
+	pods := api.Pods.View(a.opts.Client)
+	if err := pods.WaitSynced(ctx); err != nil {
+		return err
+	}
+	defer a.wg.Wait()
+	events := a.opts.Runtime.Events(ctx) // before List, so that nothing falls between the two
+	sandboxes, containers, err := a.opts.Runtime.List(ctx)
+	if err != nil {
+		return fmt.Errorf("node %s: list what the runtime holds: %w", a.opts.NodeName, err)
+	}
+	held := inventory{}
+	held.add(sandboxes, containers)
+	a.sweep(ctx, held, net)
+	a.wg.Go(func() {
+		for ev := range events {
+			a.containerChanged(ev)
+		}
+	})
+	synced := false
+	return pods.Watch(ctx, func(ev api.Event) {
+		if ev.Type == api.Synced {
+			if !synced {
+				synced = true
+				close(a.ready)
+			}
+			return
+		}
+		pod := ev.Object().(*corev1.Pod)
+		if pod.Spec.NodeName != a.opts.NodeName {
+			return
+		}
+		if ev.Type == api.Deleted {
+			a.deleted(pod)
+			return
+		}
+		a.changed(ctx, pod, held)
+	})
+}
+
+// changed starts the worker of a new pod or tells the one there is.
+func (a *Agent) changed(ctx context.Context, pod *corev1.Pod, held inventory) {
+	a.mu.Lock()
+	h := a.workers[pod.UID]
+	if h != nil {
+		h.pod = pod
+		done := h.done
+		a.mu.Unlock()
+		if !done {
+			a.volumes.Update(pod)
+			h.Update(pod)
+		}
+		return
+	}
+	verdict := a.admitLocked(pod)
+	mine := held.of(string(pod.UID))
+	delete(held, string(pod.UID))
+	h = &handle{Worker: podworker.New(&a.cfg, pod, mine.sandboxes, mine.containers, verdict), pod: pod}
+	a.workers[pod.UID] = h
+	a.mu.Unlock()
+	if verdict != nil {
+		a.reject(pod, verdict)
+	}
+	a.wg.Go(func() {
+		err := h.Run(ctx)
+		if err != nil {
+			return // the agent is stopping
+		}
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		h.done = true
+		if _, ok := api.Pods.View(a.opts.Client).Get(pod.Namespace, pod.Name); !ok && a.workers[pod.UID] == h {
+			delete(a.workers, pod.UID)
+		}
+	})
+}
+
+func (a *Agent) deleted(pod *corev1.Pod) {
+	a.mu.Lock()
+	h := a.workers[pod.UID]
+	if h != nil && h.done {
+		delete(a.workers, pod.UID)
+	}
+	a.mu.Unlock()
+	if h != nil {
+		h.Gone()
+	}
+}
+
+func (a *Agent) containerChanged(ev runtime.Event) {
+	if h := a.worker(types.UID(ev.PodUID)); h != nil {
+		h.ContainerChanged(ev.ContainerID)
+	}
+}
+
+func (a *Agent) nudge(uid types.UID) {
+	if h := a.worker(uid); h != nil {
+		h.Nudge()
+	}
+}
+
+func (a *Agent) worker(uid types.UID) *handle {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if h := a.workers[uid]; h != nil && !h.done {
+		return h
+	}
+	return nil
+}
+
+// inventory is what the runtime held when the agent started, by pod UID.
+type inventory map[string]*holding
+
+type holding struct {
+	sandboxes  []runtime.SandboxStatus
+	containers []runtime.ContainerStatus
+}
+
+func (inv inventory) of(uid string) *holding {
+	h := inv[uid]
+	if h == nil {
+		h = &holding{}
+		inv[uid] = h
+	}
+	return h
+}
+
+func (inv inventory) add(ss []runtime.SandboxStatus, cs []runtime.ContainerStatus) {
+	for _, s := range ss {
+		inv.of(s.PodUID).sandboxes = append(inv.of(s.PodUID).sandboxes, s)
+	}
+	for _, c := range cs {
+		inv.of(c.PodUID).containers = append(inv.of(c.PodUID).containers, c)
+	}
+}
+
+// sweep removes what is left of pods that the API no longer has on this node: deleted while no agent ran.
+func (a *Agent) sweep(ctx context.Context, held inventory, net network.Network) {
+	known := map[types.UID]bool{}
+	for _, p := range api.Pods.View(a.opts.Client).ByIndex(api.ByNode, a.opts.NodeName) {
+		known[p.UID] = true
+	}
+	for uid, h := range held {
+		if known[types.UID(uid)] {
+			continue
+		}
+		for _, s := range h.sandboxes {
+			slog.Info("Removing what is left of a pod that is gone", "pod", s.Namespace+"/"+s.Pod, "uid", uid)
+			if err := errors.Join(a.opts.Runtime.StopSandbox(ctx, s.ID), a.opts.Runtime.RemoveSandbox(ctx, s.ID)); err != nil {
+				slog.Warn("Removing a sandbox failed", "sandbox", s.ID, "err", err)
+			}
+		}
+		delete(held, uid)
+	}
+	ids, err := net.List(ctx)
+	if err != nil {
+		slog.Warn("Listing network attachments failed", "err", err)
+	}
+	for _, id := range ids {
+		if uid, _ := podworker.SandboxOwner(id); !known[uid] {
+			if err := net.Detach(ctx, id); err != nil {
+				slog.Warn("Detaching a pod that is gone failed", "sandbox", id, "err", err)
+			}
+		}
+	}
+	if err := a.volumes.Sweep(func(uid types.UID) bool { return known[uid] }); err != nil {
+		slog.Warn("Removing volumes of pods that are gone failed", "err", err)
+	}
+	a.sweepLogs(known)
+}

@@ -1,0 +1,108 @@
+// Package node is the node agent: it joins a machine to the cluster and runs the pods bound to it. It does
+// what a kubelet does, as seen from the API and from the machine.
+//
+// An Agent wires the parts together: podworker (a worker per pod), volume, probe, status (the Node object
+// and its lease) and server (the kubelet's HTTPS API). It keeps nothing on disk that the API, the runtime
+// and the kernel do not know already: ended at any instant, even by SIGKILL, it is simply started again;
+// containers never notice.
+package node
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"clipper/api"
+	"clipper/node/network"
+	"clipper/node/runtime"
+)
+
+// Options say what a node is made of. Fields without a default are required.
+type Options struct {
+	Client  api.Client
+	Runtime runtime.Runtime
+	Images  runtime.Images
+	// OpenNetwork returns the pod network once the node is registered: its share of addresses stands in
+	// node.Spec.PodCIDR then. It may wait for that; until it returns the node is not ready.
+	OpenNetwork func(ctx context.Context, node *corev1.Node) (network.Network, error)
+
+	NodeName string
+	NodeIPs  []netip.Addr // primary first
+	Hostname string       // default: NodeName
+	Labels   map[string]string
+	Taints   []corev1.Taint
+
+	DataDir     string // absolute
+	LogsDir     string // default: <DataDir>/logs/pods
+	CgroupRoot  string // of pods, relative to the hierarchies' roots; default "/clipper/pods"
+	ManifestDir string // static pods; "" for none
+
+	ClusterDNS    []netip.Addr
+	ClusterDomain string // default "cluster.local"
+	ResolvConf    string // the node's resolver file; default "/etc/resolv.conf"
+
+	MaxPods  int64               // default 110
+	Reserved corev1.ResourceList // kept from pods
+	Version  string              // of Clipper, as in clipper://v<Version>
+
+	// Listener takes the node's HTTPS server, with ServingCert. Nil: the node has none, and logs, exec and
+	// the like do not work.
+	Listener    net.Listener
+	ServingCert func(*tls.ClientHelloInfo) (*tls.Certificate, error)
+	// Authorize decides about each request to that server: it identifies the caller and returns nil, or an
+	// error that becomes 401 or 403. verb, resource nodes and subresource are as upstream's: a GET of
+	// /metrics is get on nodes/metrics. ClientCAs is offered to callers with certificates.
+	Authorize   func(r *http.Request, verb, subresource string) error
+	ClientCAs   *x509.CertPool
+	Credentials func(ctx context.Context, pod *corev1.Pod, image string) []runtime.PullAuth
+}
+
+func (o *Options) complete() error {
+	def := func(s *string, v string) {
+		if *s == "" {
+			*s = v
+		}
+	}
+	def(&o.Hostname, strings.ToLower(o.NodeName))
+	def(&o.LogsDir, filepath.Join(o.DataDir, "logs", "pods"))
+	def(&o.CgroupRoot, "/clipper/pods")
+	def(&o.ClusterDomain, "cluster.local")
+	def(&o.ResolvConf, "/etc/resolv.conf")
+	def(&o.Version, "0.1.0")
+	if o.MaxPods == 0 {
+		o.MaxPods = 110
+	}
+	var faults []error
+	missing := func(bad bool, name string) {
+		if bad {
+			faults = append(faults, fmt.Errorf("node options: %s is missing", name))
+		}
+	}
+	missing(o.Client == nil, "Client")
+	missing(o.Runtime == nil, "Runtime")
+	missing(o.Images == nil, "Images")
+	missing(o.OpenNetwork == nil, "OpenNetwork")
+	missing(o.NodeName == "", "NodeName")
+	missing(len(o.NodeIPs) == 0, "NodeIPs")
+	missing(!filepath.IsAbs(o.DataDir), "an absolute DataDir")
+	missing(o.Listener != nil && (o.ServingCert == nil || o.Authorize == nil), "ServingCert or Authorize, which Listener needs,")
+	if len(faults) > 0 {
+		return errors.Join(faults...)
+	}
+	for _, dir := range []string{o.DataDir, o.LogsDir} {
+		if err := os.MkdirAll(dir, 0o750); err != nil {
+			return fmt.Errorf("create the node's directory: %w", err)
+		}
+	}
+	return nil
+}

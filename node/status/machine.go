@@ -1,0 +1,151 @@
+package status
+
+import (
+	"bufio"
+	"fmt"
+	"os"
+	goruntime "runtime"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+)
+
+// A Machine is what the node agent reads off the machine once, at its start.
+type Machine struct {
+	CPUs      int
+	Memory    int64 // bytes
+	Disk      int64 // bytes of the file system that holds the data directory
+	HugePages map[string]int64
+	Info      corev1.NodeSystemInfo // without the versions of our own programs
+}
+
+// ReadMachine looks at the machine. dataDir tells which file system counts as the node's disk.
+func ReadMachine(dataDir string) (Machine, error) {
+	m := Machine{CPUs: goruntime.NumCPU(), HugePages: map[string]int64{}}
+	mem, err := readMeminfo()
+	if err != nil {
+		return m, err
+	}
+	m.Memory = mem["MemTotal"]
+	if size := mem["Hugepagesize"]; size > 0 {
+		m.HugePages[pageName(size)] = size * mem["HugePages_Total"] / 1024 // the count has no unit
+	}
+	var fs unix.Statfs_t
+	if err := unix.Statfs(dataDir, &fs); err != nil {
+		return m, fmt.Errorf("ask for the size of the file system of %s: %w", dataDir, err)
+	}
+	m.Disk = int64(fs.Blocks) * fs.Bsize
+	m.Info = corev1.NodeSystemInfo{
+		MachineID:       firstLine("/etc/machine-id"),
+		SystemUUID:      strings.ToLower(firstLine("/sys/class/dmi/id/product_uuid")),
+		BootID:          firstLine("/proc/sys/kernel/random/boot_id"),
+		OSImage:         osImage(),
+		OperatingSystem: goruntime.GOOS,
+		Architecture:    goruntime.GOARCH,
+		KernelVersion:   kernelVersion(),
+	}
+	if m.Info.SystemUUID == "" {
+		m.Info.SystemUUID = m.Info.MachineID
+	}
+	return m, nil
+}
+
+func pageName(bytes int64) string { return resource.NewQuantity(bytes, resource.BinarySI).String() }
+
+// readMeminfo returns /proc/meminfo in bytes.
+func readMeminfo() (map[string]int64, error) {
+	f, err := os.Open("/proc/meminfo")
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	out := map[string]int64{}
+	sc := bufio.NewScanner(f)
+	for sc.Scan() {
+		name, rest, _ := strings.Cut(sc.Text(), ":")
+		fields := strings.Fields(rest)
+		if len(fields) == 0 {
+			continue
+		}
+		if n, err := strconv.ParseInt(fields[0], 10, 64); err == nil {
+			out[name] = n * 1024
+		}
+	}
+	return out, sc.Err()
+}
+
+func firstLine(path string) string {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return ""
+	}
+	line, _, _ := strings.Cut(string(b), "\n")
+	return strings.TrimSpace(line)
+}
+
+func osImage() string {
+	b, err := os.ReadFile("/etc/os-release")
+	if err != nil {
+		return "Linux"
+	}
+	for line := range strings.Lines(string(b)) {
+		if v, ok := strings.CutPrefix(strings.TrimSpace(line), "PRETTY_NAME="); ok {
+			return strings.Trim(v, `"`)
+		}
+	}
+	return "Linux"
+}
+
+func kernelVersion() string {
+	var u unix.Utsname
+	if err := unix.Uname(&u); err != nil {
+		return ""
+	}
+	return unix.ByteSliceToString(u.Release[:])
+}
+
+// Thresholds at which a node counts as under pressure. Upstream's defaults for hard eviction.
+const (
+	minMemory       = 100 << 20 // bytes available
+	minDiskPercent  = 10
+	minInodePercent = 5
+)
+
+// Pressure is what the node is short of.
+type Pressure struct{ Memory, Disk, PIDs bool }
+
+// ReadPressure looks at what is free now.
+func ReadPressure(dataDir string) (Pressure, error) {
+	var p Pressure
+	mem, err := readMeminfo()
+	if err != nil {
+		return p, err
+	}
+	p.Memory = mem["MemAvailable"] < minMemory
+	var fs unix.Statfs_t
+	if err := unix.Statfs(dataDir, &fs); err != nil {
+		return p, fmt.Errorf("ask for the free space of %s: %w", dataDir, err)
+	}
+	p.Disk = fs.Blocks > 0 && fs.Bavail*100/fs.Blocks < minDiskPercent ||
+		fs.Files > 0 && fs.Ffree*100/fs.Files < minInodePercent
+	p.PIDs = shortOfPIDs()
+	return p, nil
+}
+
+// shortOfPIDs reports whether fewer than a tenth of the possible process IDs are free.
+func shortOfPIDs() bool {
+	most, err := strconv.ParseInt(firstLine("/proc/sys/kernel/pid_max"), 10, 64)
+	if err != nil {
+		return false
+	}
+	fields := strings.Fields(firstLine("/proc/loadavg"))
+	if len(fields) < 4 {
+		return false
+	}
+	_, total, _ := strings.Cut(fields[3], "/")
+	used, err := strconv.ParseInt(total, 10, 64)
+	return err == nil && (most-used)*10 < most
+}

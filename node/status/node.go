@@ -1,0 +1,218 @@
+// Package status tells the cluster about the node: that it exists, what it has, that it is alive. It
+// registers the Node object, renews the node's lease and reports conditions, in the words of a v1.36 kubelet.
+package status
+
+import (
+	"cmp"
+	"maps"
+	"net/netip"
+	"slices"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apiequality "k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"clipper/node/runtime"
+)
+
+// Versions that the node reports.
+const KubeletVersion = "v1.36.3"
+
+// maxImages bounds the list of images in a node's status. Upstream's figure.
+const maxImages = 50
+
+// Facts are what a node's status is made of.
+type Facts struct {
+	Name           string
+	IPs            []netip.Addr // primary first
+	Hostname       string
+	Labels         map[string]string
+	Annotations    map[string]string
+	Taints         []corev1.Taint
+	Unschedulable  bool
+	Port           int32 // of the node's own HTTPS server
+	MaxPods        int64
+	Machine        Machine
+	RuntimeVersion string // clipper://v…
+	Reserved       corev1.ResourceList
+
+	Images   []runtime.Image
+	Pressure Pressure
+	// NotReady explains why pods cannot be run, "" when they can.
+	NotReady string
+}
+
+// Capacity returns all that the node has.
+func (f *Facts) Capacity() corev1.ResourceList {
+	c := corev1.ResourceList{
+		corev1.ResourceCPU:              *resource.NewQuantity(int64(f.Machine.CPUs), resource.DecimalSI),
+		corev1.ResourceMemory:           *resource.NewQuantity(f.Machine.Memory/1024*1024, resource.BinarySI),
+		corev1.ResourceEphemeralStorage: *resource.NewQuantity(f.Machine.Disk, resource.BinarySI),
+		corev1.ResourcePods:             *resource.NewQuantity(f.MaxPods, resource.DecimalSI),
+	}
+	for size, bytes := range f.Machine.HugePages {
+		c[corev1.ResourceName(corev1.ResourceHugePagesPrefix+size)] = *resource.NewQuantity(bytes, resource.BinarySI)
+	}
+	return c
+}
+
+// Allocatable returns what pods may use: all but what is reserved and what eviction keeps free.
+func (f *Facts) Allocatable() corev1.ResourceList {
+	a := f.Capacity()
+	for name, q := range a {
+		q = q.DeepCopy()
+		if r, ok := f.Reserved[name]; ok {
+			q.Sub(r)
+		}
+		switch name {
+		case corev1.ResourceMemory:
+			q.Sub(*resource.NewQuantity(minMemory, resource.BinarySI))
+		case corev1.ResourceEphemeralStorage:
+			q = *resource.NewQuantity(q.Value()/100*(100-minDiskPercent), resource.BinarySI)
+		}
+		if q.Sign() < 0 {
+			q = *resource.NewQuantity(0, q.Format)
+		}
+		a[name] = q
+	}
+	return a
+}
+
+// Object returns the Node as it is registered.
+func (f *Facts) Object(now time.Time) *corev1.Node {
+	n := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: f.Name, Labels: f.labels(), Annotations: f.annotations()}}
+	n.Spec.Taints = slices.Clone(f.Taints)
+	n.Spec.Unschedulable = f.Unschedulable
+	n.Status = f.Status(n, now)
+	return n
+}
+
+func (f *Facts) labels() map[string]string {
+	l := map[string]string{
+		corev1.LabelHostname: f.Hostname, corev1.LabelOSStable: f.Machine.Info.OperatingSystem,
+		corev1.LabelArchStable:  f.Machine.Info.Architecture,
+		"beta.kubernetes.io/os": f.Machine.Info.OperatingSystem, "beta.kubernetes.io/arch": f.Machine.Info.Architecture,
+	}
+	maps.Copy(l, f.Labels)
+	return l
+}
+
+func (f *Facts) annotations() map[string]string {
+	a := map[string]string{"volumes.kubernetes.io/controller-managed-attach-detach": "true"}
+	maps.Copy(a, f.Annotations)
+	return a
+}
+
+// Status derives the node's status at the time now. It keeps of n's what others own, and the transition
+// times of conditions that stay as they are.
+func (f *Facts) Status(n *corev1.Node, now time.Time) corev1.NodeStatus {
+	s := *n.Status.DeepCopy()
+	s.Capacity, s.Allocatable = f.Capacity(), f.Allocatable()
+	s.Addresses = nil
+	for _, ip := range f.IPs {
+		s.Addresses = append(s.Addresses, corev1.NodeAddress{Type: corev1.NodeInternalIP, Address: ip.String()})
+	}
+	s.Addresses = append(s.Addresses, corev1.NodeAddress{Type: corev1.NodeHostName, Address: f.Hostname})
+	s.DaemonEndpoints.KubeletEndpoint.Port = f.Port
+	s.NodeInfo = f.Machine.Info
+	s.NodeInfo.KubeletVersion, s.NodeInfo.ContainerRuntimeVersion = KubeletVersion, f.RuntimeVersion
+	yes := true
+	s.Features = &corev1.NodeFeatures{SupplementalGroupsPolicy: &yes}
+	s.RuntimeHandlers = []corev1.NodeRuntimeHandler{{Features: &corev1.NodeRuntimeHandlerFeatures{RecursiveReadOnlyMounts: &yes}}}
+	s.Images = f.images()
+	for _, c := range f.conditions() {
+		setCondition(&s, c, now)
+	}
+	return s
+}
+
+func (f *Facts) images() []corev1.ContainerImage {
+	out := make([]corev1.ContainerImage, 0, len(f.Images))
+	for _, i := range f.Images {
+		if names := slices.Concat(i.Digests, i.Tags); len(names) > 0 {
+			out = append(out, corev1.ContainerImage{Names: names, SizeBytes: i.Size})
+		}
+	}
+	slices.SortFunc(out, func(a, b corev1.ContainerImage) int {
+		return cmp.Or(cmp.Compare(b.SizeBytes, a.SizeBytes), cmp.Compare(a.Names[0], b.Names[0]))
+	})
+	return out[:min(len(out), maxImages)]
+}
+
+func (f *Facts) conditions() []corev1.NodeCondition {
+	pick := func(t corev1.NodeConditionType, bad bool, badReason, badMessage, reason, message string) corev1.NodeCondition {
+		if bad {
+			return corev1.NodeCondition{Type: t, Status: corev1.ConditionTrue, Reason: badReason, Message: badMessage}
+		}
+		return corev1.NodeCondition{Type: t, Status: corev1.ConditionFalse, Reason: reason, Message: message}
+	}
+	ready := corev1.NodeCondition{Type: corev1.NodeReady, Status: corev1.ConditionTrue,
+		Reason: "KubeletReady", Message: "kubelet is posting ready status"}
+	if f.NotReady != "" {
+		ready.Status, ready.Reason, ready.Message = corev1.ConditionFalse, "KubeletNotReady", f.NotReady
+	}
+	return []corev1.NodeCondition{
+		pick(corev1.NodeMemoryPressure, f.Pressure.Memory, "KubeletHasInsufficientMemory", "kubelet has insufficient memory available",
+			"KubeletHasSufficientMemory", "kubelet has sufficient memory available"),
+		pick(corev1.NodeDiskPressure, f.Pressure.Disk, "KubeletHasDiskPressure", "kubelet has disk pressure",
+			"KubeletHasNoDiskPressure", "kubelet has no disk pressure"),
+		pick(corev1.NodePIDPressure, f.Pressure.PIDs, "KubeletHasInsufficientPID", "kubelet has insufficient PID available",
+			"KubeletHasSufficientPID", "kubelet has sufficient PID available"),
+		ready,
+	}
+}
+
+func setCondition(s *corev1.NodeStatus, c corev1.NodeCondition, now time.Time) {
+	t := metav1.NewTime(now).Rfc3339Copy()
+	c.LastHeartbeatTime, c.LastTransitionTime = t, t
+	for i := range s.Conditions {
+		if old := &s.Conditions[i]; old.Type == c.Type {
+			if old.Status == c.Status {
+				c.LastTransitionTime = old.LastTransitionTime
+			}
+			*old = c
+			return
+		}
+	}
+	s.Conditions = append(s.Conditions, c)
+}
+
+// sameApartFromHeartbeat reports whether b says nothing that a does not, times of heartbeat aside.
+func sameApartFromHeartbeat(a, b *corev1.NodeStatus) bool {
+	x, y := *a, *b
+	strip := func(in []corev1.NodeCondition) []corev1.NodeCondition {
+		out := slices.Clone(in)
+		for i := range out {
+			out[i].LastHeartbeatTime = metav1.Time{}
+		}
+		return out
+	}
+	x.Conditions, y.Conditions = strip(a.Conditions), strip(b.Conditions)
+	return apiequality.Semantic.DeepEqual(x, y)
+}
+
+// transitions names the conditions that differ between two states, as the events that tell of them.
+func transitions(old, next *corev1.NodeStatus) []string {
+	names := map[corev1.NodeConditionType][2]string{
+		corev1.NodeMemoryPressure: {"NodeHasInsufficientMemory", "NodeHasSufficientMemory"},
+		corev1.NodeDiskPressure:   {"NodeHasDiskPressure", "NodeHasNoDiskPressure"},
+		corev1.NodePIDPressure:    {"NodeHasInsufficientPID", "NodeHasSufficientPID"},
+		corev1.NodeReady:          {"NodeReady", "NodeNotReady"},
+	}
+	var out []string
+	for _, c := range next.Conditions {
+		i := slices.IndexFunc(old.Conditions, func(o corev1.NodeCondition) bool { return o.Type == c.Type })
+		n, known := names[c.Type]
+		if !known || (i >= 0 && old.Conditions[i].Status == c.Status) {
+			continue
+		}
+		if c.Status == corev1.ConditionTrue {
+			out = append(out, n[0])
+		} else {
+			out = append(out, n[1])
+		}
+	}
+	return out
+}
