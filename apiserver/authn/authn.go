@@ -8,7 +8,9 @@ import (
 	"crypto/x509"
 	"encoding/base64"
 	"errors"
+	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -26,6 +28,7 @@ type Config struct {
 	Tokens    *satoken.Checker     // nil: no service-account tokens
 	Client    api.Client           // for bootstrap tokens; nil: none
 	Static    map[string]user.Info // bearer tokens by value
+	Audiences []string             // of the API server; tokens that name none are for these
 	Now       func() time.Time     // nil: the clock
 }
 
@@ -35,7 +38,7 @@ type Authenticator struct {
 	tokens    *satoken.Checker
 	bootstrap *bootstrapTokens
 	static    map[[sha256.Size]byte]user.Info // by digest: the look-up tells nothing about the value by its time
-	audiences authenticator.Audiences
+	audiences []string
 }
 
 // New returns an Authenticator for cfg.
@@ -43,7 +46,7 @@ func New(cfg Config) *Authenticator {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	a := &Authenticator{tokens: cfg.Tokens, static: map[[sha256.Size]byte]user.Info{}}
+	a := &Authenticator{tokens: cfg.Tokens, static: map[[sha256.Size]byte]user.Info{}, audiences: cfg.Audiences}
 	if cfg.ClientCAs != nil {
 		a.certs = &certificates{roots: cfg.ClientCAs, now: cfg.Now}
 	}
@@ -93,7 +96,8 @@ func (a *Authenticator) AuthenticateRequest(req *http.Request) (*authenticator.R
 // server's) it is. It is also what TokenReview asks.
 func (a *Authenticator) Token(token string, audiences []string) (user.Info, []string, error) {
 	if info, ok := a.static[sha256.Sum256([]byte(token))]; ok {
-		return info, audiences, nil
+		auds, err := a.ownAudiences(audiences)
+		return info, auds, err
 	}
 	var faults []error
 	if a.tokens != nil {
@@ -106,7 +110,8 @@ func (a *Authenticator) Token(token string, audiences []string) (user.Info, []st
 	if a.bootstrap != nil {
 		info, ok, err := a.bootstrap.user(token)
 		if ok {
-			return withGroup(info, user.AllAuthenticated), audiences, nil
+			auds, err := a.ownAudiences(audiences)
+			return withGroup(info, user.AllAuthenticated), auds, err
 		}
 		faults = append(faults, err)
 	}
@@ -114,6 +119,23 @@ func (a *Authenticator) Token(token string, audiences []string) (user.Info, []st
 		return nil, nil, err
 	}
 	return nil, nil, errUnauthorized
+}
+
+// ownAudiences returns those of the wanted audiences that the API server is. Tokens without an audience are
+// for the API server alone.
+func (a *Authenticator) ownAudiences(wanted []string) (auds []string, err error) {
+	if wanted == nil {
+		return nil, nil
+	}
+	for _, w := range wanted {
+		if slices.Contains(a.audiences, w) {
+			auds = append(auds, w)
+		}
+	}
+	if auds == nil {
+		return nil, fmt.Errorf("token is not for the audiences %q", wanted)
+	}
+	return auds, nil
 }
 
 const (

@@ -1,0 +1,288 @@
+// Package reviews answers the kinds that are asked rather than stored: who am I, may I, who is the bearer
+// of this token; and it issues tokens of service accounts. Its answers are the same decisions that the
+// server makes for its own requests, by the same authenticator and authorizer.
+package reviews
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"time"
+
+	authenticationv1 "k8s.io/api/authentication/v1"
+	authorizationv1 "k8s.io/api/authorization/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/selection"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+	"k8s.io/apiserver/pkg/authentication/user"
+	"k8s.io/apiserver/pkg/authorization/authorizer"
+
+	"clipper/api"
+	"clipper/apiserver/authn/satoken"
+	"clipper/apiserver/pipeline"
+)
+
+// An Authorizer decides, and lists what it would decide.
+type Authorizer interface {
+	authorizer.Authorizer
+	authorizer.RuleResolver
+}
+
+// A TokenAuthenticator says whom a token stands for, and for which of the wanted audiences it is.
+type TokenAuthenticator interface {
+	Token(token string, audiences []string) (user.Info, []string, error)
+}
+
+// Config is what the reviews ask.
+type Config struct {
+	Client     api.Client // for the objects that tokens are bound to
+	Authorizer Authorizer
+	Tokens     TokenAuthenticator
+	Signer     *satoken.Signer
+	Now        func() time.Time // nil: the clock
+}
+
+// Creaters returns what answers each review, to be handed to the pipeline.
+func Creaters(cfg Config) map[schema.GroupResource]pipeline.Creater {
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	r := &reviewer{cfg}
+	az := func(resource string) schema.GroupResource {
+		return schema.GroupResource{Group: authorizationv1.GroupName, Resource: resource}
+	}
+	an := func(resource string) schema.GroupResource {
+		return schema.GroupResource{Group: authenticationv1.GroupName, Resource: resource}
+	}
+	return map[schema.GroupResource]pipeline.Creater{
+		az("subjectaccessreviews"):          r.subjectAccess,
+		az("localsubjectaccessreviews"):     r.localSubjectAccess,
+		az("selfsubjectaccessreviews"):      r.selfSubjectAccess,
+		az("selfsubjectrulesreviews"):       r.selfSubjectRules,
+		an("selfsubjectreviews"):            r.selfSubject,
+		an("tokenreviews"):                  r.token,
+		{Resource: "serviceaccounts/token"}: r.tokenRequest,
+	}
+}
+
+type reviewer struct{ Config }
+
+func invalid(kind string, faults field.ErrorList) error {
+	group := authorizationv1.GroupName
+	if strings.HasPrefix(kind, "Token") {
+		group = authenticationv1.GroupName
+	}
+	return apierrors.NewInvalid(schema.GroupKind{Group: group, Kind: kind}, "", faults)
+}
+
+func (r *reviewer) subjectAccess(ctx context.Context, _ *pipeline.Request, body api.Object, _ metav1.CreateOptions) (runtime.Object, error) {
+	review := body.(*authorizationv1.SubjectAccessReview)
+	if faults := validateSpec(&review.Spec); len(faults) > 0 {
+		return nil, invalid("SubjectAccessReview", faults)
+	}
+	review.Status = r.decide(ctx, subject(&review.Spec), review.Spec.ResourceAttributes, review.Spec.NonResourceAttributes)
+	return review, nil
+}
+
+func (r *reviewer) localSubjectAccess(ctx context.Context, req *pipeline.Request, body api.Object, _ metav1.CreateOptions) (runtime.Object, error) {
+	review := body.(*authorizationv1.LocalSubjectAccessReview)
+	spec, path := &review.Spec, field.NewPath("spec")
+	faults := validateSpec(spec)
+	if spec.ResourceAttributes != nil && spec.ResourceAttributes.Namespace != req.Namespace {
+		faults = append(faults, field.Invalid(path.Child("resourceAttributes", "namespace"), spec.ResourceAttributes.Namespace, "must match metadata.namespace"))
+	}
+	if spec.NonResourceAttributes != nil {
+		faults = append(faults, field.Invalid(path.Child("nonResourceAttributes"), spec.NonResourceAttributes, "disallowed on this kind of request"))
+	}
+	if len(faults) > 0 {
+		return nil, invalid("LocalSubjectAccessReview", faults)
+	}
+	review.Status = r.decide(ctx, subject(spec), spec.ResourceAttributes, nil)
+	return review, nil
+}
+
+func (r *reviewer) selfSubjectAccess(ctx context.Context, req *pipeline.Request, body api.Object, _ metav1.CreateOptions) (runtime.Object, error) {
+	review := body.(*authorizationv1.SelfSubjectAccessReview)
+	if faults := validateAttributes(review.Spec.ResourceAttributes, review.Spec.NonResourceAttributes); len(faults) > 0 {
+		return nil, invalid("SelfSubjectAccessReview", faults)
+	}
+	review.Status = r.decide(ctx, req.User, review.Spec.ResourceAttributes, review.Spec.NonResourceAttributes)
+	return review, nil
+}
+
+func validateSpec(spec *authorizationv1.SubjectAccessReviewSpec) field.ErrorList {
+	faults := validateAttributes(spec.ResourceAttributes, spec.NonResourceAttributes)
+	if spec.User == "" && len(spec.Groups) == 0 {
+		faults = append(faults, field.Invalid(field.NewPath("spec", "user"), spec.User, "at least one of user or group must be specified"))
+	}
+	return faults
+}
+
+func validateAttributes(res *authorizationv1.ResourceAttributes, url *authorizationv1.NonResourceAttributes) field.ErrorList {
+	path := field.NewPath("spec")
+	switch {
+	case res != nil && url != nil:
+		return field.ErrorList{field.Invalid(path.Child("nonResourceAttributes"), url, "cannot be specified in combination with resourceAttributes")}
+	case res == nil && url == nil:
+		return field.ErrorList{field.Invalid(path.Child("resourceAttributes"), res, "exactly one of nonResourceAttributes or resourceAttributes must be specified")}
+	}
+	return nil
+}
+
+func subject(spec *authorizationv1.SubjectAccessReviewSpec) user.Info {
+	u := &user.DefaultInfo{Name: spec.User, UID: spec.UID, Groups: spec.Groups}
+	for k, v := range spec.Extra {
+		if u.Extra == nil {
+			u.Extra = map[string][]string{}
+		}
+		u.Extra[k] = v
+	}
+	return u
+}
+
+// decide asks the authorizer what it would say to a request.
+func (r *reviewer) decide(ctx context.Context, u user.Info, res *authorizationv1.ResourceAttributes, url *authorizationv1.NonResourceAttributes) authorizationv1.SubjectAccessReviewStatus {
+	attrs := authorizer.AttributesRecord{User: u}
+	if res != nil {
+		attrs.ResourceRequest = true
+		attrs.Verb, attrs.Namespace, attrs.Name = res.Verb, res.Namespace, res.Name
+		attrs.APIGroup, attrs.APIVersion, attrs.Resource, attrs.Subresource = res.Group, versionOrAll(res.Version), res.Resource, res.Subresource
+		attrs.FieldSelectorRequirements, attrs.FieldSelectorParsingErr = fieldRequirements(res.FieldSelector)
+		attrs.LabelSelectorRequirements, attrs.LabelSelectorParsingErr = labelRequirements(res.LabelSelector)
+	} else {
+		attrs.Verb, attrs.Path = url.Verb, url.Path
+	}
+	d, reason, err := r.Authorizer.Authorize(ctx, attrs)
+	status := authorizationv1.SubjectAccessReviewStatus{
+		Allowed: d == authorizer.DecisionAllow, Denied: d == authorizer.DecisionDeny, Reason: reason}
+	if err != nil {
+		status.EvaluationError = err.Error()
+	}
+	return status
+}
+
+func versionOrAll(v string) string {
+	if v == "" {
+		return "*"
+	}
+	return v
+}
+
+// fieldRequirements turns the structured or raw form of a field selector into what authorizers read. What
+// they cannot read counts as no selector, which never grants more.
+func fieldRequirements(s *authorizationv1.FieldSelectorAttributes) (fields.Requirements, error) {
+	if s == nil {
+		return nil, nil
+	}
+	if s.RawSelector != "" {
+		sel, err := fields.ParseSelector(s.RawSelector)
+		if err != nil {
+			return nil, err
+		}
+		return sel.Requirements(), nil
+	}
+	var out fields.Requirements
+	for _, req := range s.Requirements {
+		if len(req.Values) != 1 {
+			continue
+		}
+		switch req.Operator {
+		case metav1.FieldSelectorOpIn:
+			out = append(out, fields.Requirement{Field: req.Key, Operator: selection.Equals, Value: req.Values[0]})
+		case metav1.FieldSelectorOpNotIn:
+			out = append(out, fields.Requirement{Field: req.Key, Operator: selection.NotEquals, Value: req.Values[0]})
+		}
+	}
+	return out, nil
+}
+
+func labelRequirements(s *authorizationv1.LabelSelectorAttributes) (labels.Requirements, error) {
+	if s == nil {
+		return nil, nil
+	}
+	if s.RawSelector != "" {
+		sel, err := labels.Parse(s.RawSelector)
+		if err != nil {
+			return nil, err
+		}
+		out, _ := sel.Requirements()
+		return out, nil
+	}
+	sel, err := metav1.LabelSelectorAsSelector(&metav1.LabelSelector{MatchExpressions: s.Requirements})
+	if err != nil {
+		return nil, err
+	}
+	out, _ := sel.Requirements()
+	return out, nil
+}
+
+func (r *reviewer) selfSubjectRules(ctx context.Context, req *pipeline.Request, body api.Object, _ metav1.CreateOptions) (runtime.Object, error) {
+	review := body.(*authorizationv1.SelfSubjectRulesReview)
+	if review.Spec.Namespace == "" {
+		return nil, apierrors.NewBadRequest("no namespace on request")
+	}
+	resources, urls, incomplete, err := r.Authorizer.RulesFor(ctx, req.User, review.Spec.Namespace)
+	review.Status = authorizationv1.SubjectRulesReviewStatus{Incomplete: incomplete,
+		ResourceRules: []authorizationv1.ResourceRule{}, NonResourceRules: []authorizationv1.NonResourceRule{}}
+	for _, rule := range resources {
+		review.Status.ResourceRules = append(review.Status.ResourceRules, authorizationv1.ResourceRule{
+			Verbs: rule.GetVerbs(), APIGroups: rule.GetAPIGroups(), Resources: rule.GetResources(), ResourceNames: rule.GetResourceNames()})
+	}
+	for _, rule := range urls {
+		review.Status.NonResourceRules = append(review.Status.NonResourceRules, authorizationv1.NonResourceRule{
+			Verbs: rule.GetVerbs(), NonResourceURLs: rule.GetNonResourceURLs()})
+	}
+	if err != nil {
+		review.Status.EvaluationError = err.Error()
+	}
+	return review, nil
+}
+
+func (r *reviewer) selfSubject(_ context.Context, req *pipeline.Request, body api.Object, _ metav1.CreateOptions) (runtime.Object, error) {
+	review := body.(*authenticationv1.SelfSubjectReview)
+	review.CreationTimestamp = metav1.NewTime(r.Now())
+	review.Status.UserInfo = userInfo(req.User)
+	return review, nil
+}
+
+func userInfo(u user.Info) authenticationv1.UserInfo {
+	out := authenticationv1.UserInfo{Username: u.GetName(), UID: u.GetUID(), Groups: slices.Clone(u.GetGroups())}
+	for k, v := range u.GetExtra() {
+		if out.Extra == nil {
+			out.Extra = map[string]authenticationv1.ExtraValue{}
+		}
+		out.Extra[k] = slices.Clone(v)
+	}
+	return out
+}
+
+func (r *reviewer) token(_ context.Context, req *pipeline.Request, body api.Object, _ metav1.CreateOptions) (runtime.Object, error) {
+	review := body.(*authenticationv1.TokenReview)
+	if req.Namespace != "" {
+		return nil, apierrors.NewBadRequest("namespace is not allowed on this type: " + req.Namespace)
+	}
+	if review.Spec.Token == "" {
+		return nil, apierrors.NewBadRequest("token is required for TokenReview in authentication")
+	}
+	audiences := review.Spec.Audiences
+	if len(audiences) == 0 {
+		audiences = []string{r.Signer.Issuer()}
+	}
+	review.Status = authenticationv1.TokenReviewStatus{}
+	u, auds, err := r.Tokens.Token(review.Spec.Token, audiences)
+	if err == nil && len(auds) == 0 {
+		err = errors.New("token is for none of the audiences")
+	}
+	if err != nil {
+		review.Status.Error = "[" + err.Error() + "]"
+		return review, nil
+	}
+	review.Status = authenticationv1.TokenReviewStatus{Authenticated: true, User: userInfo(u), Audiences: auds}
+	return review, nil
+}
