@@ -12,7 +12,7 @@ type Index string
 // The indexes that exist. Indexes says which resource has which.
 const (
 	ByNode       Index = "node"       // pods by spec.nodeName; "" files the unbound ones
-	ByController Index = "controller" // objects by the UID of their controlling owner
+	ByController Index = "controller" // objects by the UID of their controlling owner; "" files those without
 	ByService    Index = "service"    // endpoint slices by "namespace/service name"
 )
 
@@ -32,7 +32,7 @@ func controllerUID(o Object) []string {
 	if ref := metav1.GetControllerOfNoCopy(o); ref != nil {
 		return []string{string(ref.UID)}
 	}
-	return nil
+	return []string{""}
 }
 
 func sliceService(o Object) []string {

@@ -1,0 +1,111 @@
+package replicaset
+
+import (
+	"context"
+	"slices"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	apiequality "k8s.io/apimachinery/pkg/api/equality"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+
+	"clipper/api"
+)
+
+// The two kinds have the same status but for the names of the types; ReplicaSet's stand for both.
+type (
+	condition = appsv1.ReplicaSetCondition
+	status    appsv1.ReplicaSetStatus
+)
+
+func (st status) clone() status {
+	st.Conditions = slices.Clone(st.Conditions)
+	return st
+}
+
+// A set is a ReplicaSet or a ReplicationController as the core sees it. It is read-only.
+type set struct {
+	object            api.Object
+	replicas          int32
+	minReady          int32
+	selector          labels.Selector
+	template          *corev1.PodTemplateSpec
+	status            status
+	countsTerminating bool
+}
+
+// A kind is what the shell needs to know of ReplicaSet or ReplicationController.
+type kind struct {
+	resource  api.Resource
+	component string // in events
+	wrap      func(api.Object) (*set, error)
+	// write stores a new status if it differs from s's.
+	write func(ctx context.Context, c api.Client, s *set, st status) error
+}
+
+var replicaSets = kind{
+	resource:  api.ReplicaSets.Resource,
+	component: "replicaset-controller",
+	wrap: func(o api.Object) (*set, error) {
+		rs := o.(*appsv1.ReplicaSet)
+		sel, err := metav1.LabelSelectorAsSelector(rs.Spec.Selector)
+		return &set{
+			object: rs, replicas: *rs.Spec.Replicas, minReady: rs.Spec.MinReadySeconds, selector: sel,
+			template: &rs.Spec.Template, status: status(rs.Status), countsTerminating: true,
+		}, err
+	},
+	write: func(ctx context.Context, c api.Client, s *set, st status) error {
+		rs := s.object.(*appsv1.ReplicaSet)
+		if apiequality.Semantic.DeepEqual(rs.Status, appsv1.ReplicaSetStatus(st)) {
+			return nil
+		}
+		rs = rs.DeepCopy()
+		rs.Status = appsv1.ReplicaSetStatus(st)
+		_, err := api.ReplicaSets.UpdateStatus(ctx, c, rs)
+		return err
+	},
+}
+
+var replicationControllers = kind{
+	resource:  api.ReplicationControllers.Resource,
+	component: "replication-controller",
+	wrap: func(o api.Object) (*set, error) {
+		rc := o.(*corev1.ReplicationController)
+		st := status{
+			Replicas: rc.Status.Replicas, FullyLabeledReplicas: rc.Status.FullyLabeledReplicas,
+			ReadyReplicas: rc.Status.ReadyReplicas, AvailableReplicas: rc.Status.AvailableReplicas,
+			ObservedGeneration: rc.Status.ObservedGeneration,
+		}
+		for _, c := range rc.Status.Conditions {
+			st.Conditions = append(st.Conditions, condition{
+				Type: appsv1.ReplicaSetConditionType(c.Type), Status: c.Status, Reason: c.Reason,
+				Message: c.Message, LastTransitionTime: c.LastTransitionTime,
+			})
+		}
+		return &set{
+			object: rc, replicas: *rc.Spec.Replicas, minReady: rc.Spec.MinReadySeconds,
+			selector: labels.SelectorFromSet(rc.Spec.Selector), template: rc.Spec.Template, status: st,
+		}, nil
+	},
+	write: func(ctx context.Context, c api.Client, s *set, st status) error {
+		rc := s.object.(*corev1.ReplicationController)
+		next := corev1.ReplicationControllerStatus{
+			Replicas: st.Replicas, FullyLabeledReplicas: st.FullyLabeledReplicas, ReadyReplicas: st.ReadyReplicas,
+			AvailableReplicas: st.AvailableReplicas, ObservedGeneration: st.ObservedGeneration,
+		}
+		for _, c := range st.Conditions {
+			next.Conditions = append(next.Conditions, corev1.ReplicationControllerCondition{
+				Type: corev1.ReplicationControllerConditionType(c.Type), Status: c.Status, Reason: c.Reason,
+				Message: c.Message, LastTransitionTime: c.LastTransitionTime,
+			})
+		}
+		if apiequality.Semantic.DeepEqual(rc.Status, next) {
+			return nil
+		}
+		rc = rc.DeepCopy()
+		rc.Status = next
+		_, err := api.ReplicationControllers.UpdateStatus(ctx, c, rc)
+		return err
+	},
+}
