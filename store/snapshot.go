@@ -18,6 +18,10 @@ type Snapshot struct {
 // Revision is the store's revision that the snapshot shows.
 func (sn Snapshot) Revision() int64 { return sn.revision }
 
+// Changed grows with every change of the resource: two snapshots of one resource with the same value are
+// the same.
+func (sn Snapshot) Changed() int64 { return sn.f.revision }
+
 // Len counts the objects in a namespace, or all with "".
 func (sn Snapshot) Len(namespace string) int {
 	if namespace == "" {

@@ -74,7 +74,9 @@ func TestCreate(t *testing.T) {
 		{name: "address outside", svc: service("a", func(s *corev1.ServiceSpec) { s.ClusterIP = "10.97.0.10" }),
 			err: "is not in the valid range. The range of valid IPs is 10.96.0.0/16"},
 		{name: "headless", svc: service("a", func(s *corev1.ServiceSpec) { s.ClusterIP = "None" }),
-			check: func(s corev1.ServiceSpec) bool { return s.ClusterIPs[0] == "None" && *s.IPFamilyPolicy == "SingleStack" }},
+			check: func(s corev1.ServiceSpec) bool {
+				return s.ClusterIPs[0] == "None" && *s.IPFamilyPolicy == "SingleStack"
+			}},
 		{name: "headless without selector", svc: service("a", func(s *corev1.ServiceSpec) { s.ClusterIP, s.Selector = "None", nil }),
 			check: func(s corev1.ServiceSpec) bool {
 				return *s.IPFamilyPolicy == "RequireDualStack" && len(s.IPFamilies) == 2
@@ -100,7 +102,9 @@ func TestCreate(t *testing.T) {
 		{name: "two protocols share", svc: service("a", func(s *corev1.ServiceSpec) {
 			s.Type = "NodePort"
 			s.Ports = append(s.Ports, corev1.ServicePort{Name: "u", Port: 80, Protocol: corev1.ProtocolUDP})
-		}), check: func(s corev1.ServiceSpec) bool { return s.Ports[0].NodePort != 0 && s.Ports[0].NodePort == s.Ports[1].NodePort }},
+		}), check: func(s corev1.ServiceSpec) bool {
+			return s.Ports[0].NodePort != 0 && s.Ports[0].NodePort == s.Ports[1].NodePort
+		}},
 		{name: "load balancer without node ports", svc: service("a", func(s *corev1.ServiceSpec) {
 			s.Type, s.AllocateLoadBalancerNodePorts = "LoadBalancer", &yes
 		}), check: func(s corev1.ServiceSpec) bool { return s.Ports[0].NodePort == 0 && s.ClusterIP != "" }},

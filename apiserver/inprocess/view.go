@@ -16,6 +16,9 @@ type view struct {
 // WaitSynced implements api.View: the store is always complete.
 func (v view) WaitSynced(context.Context) error { return nil }
 
+// Version implements api.Versioned.
+func (v view) Version() int64 { return v.store.Snapshot(v.prefix).Changed() }
+
 // Get implements api.View.
 func (v view) Get(namespace, name string) (api.Object, bool) {
 	it, ok := v.store.Get(store.Key{Resource: v.prefix, Namespace: namespace, Name: name})

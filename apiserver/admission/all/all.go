@@ -37,7 +37,6 @@ func New(c api.Client, az *authz.Authorizer, alloc *allocate.Allocator) (admissi
 			storage.NewDefaultClass(c),
 			storage.InUseProtection{},
 			runtimeclass.New(c),
-			certificates.Requester{},
 			ingressclass.New(c),
 			alloc, // last: what it takes is given back only if the rest fails
 		},

@@ -1,5 +1,5 @@
-// Package certificates holds the plug-ins for certificate signing requests: they record who asks, and let
-// only those approve and sign who may do so for the request's signer.
+// Package certificates holds the plug-ins for certificate signing requests: only those may approve and sign
+// who have the permission for the request's signer, and nobody gets a certificate of the group of masters.
 package certificates
 
 import (
@@ -23,29 +23,6 @@ const (
 	group    = "certificates.k8s.io"
 	resource = "certificatesigningrequests"
 )
-
-// Requester writes into a new request who made it; what the client wrote there does not count.
-type Requester struct{}
-
-// Admit sets the user of new requests.
-func (Requester) Admit(_ context.Context, a *admission.Attributes) error {
-	if a.Operation != admission.Create || !a.Is(group, resource) || a.User == nil {
-		return nil
-	}
-	csr, ok := a.Object.(*certificatesv1.CertificateSigningRequest)
-	if !ok {
-		return nil
-	}
-	csr.Spec.Username, csr.Spec.UID, csr.Spec.Groups = a.User.GetName(), a.User.GetUID(), slices.Clone(a.User.GetGroups())
-	csr.Spec.Extra = nil
-	for k, v := range a.User.GetExtra() {
-		if csr.Spec.Extra == nil {
-			csr.Spec.Extra = map[string]certificatesv1.ExtraValue{}
-		}
-		csr.Spec.Extra[k] = slices.Clone(v)
-	}
-	return nil
-}
 
 // Approval is the plug-in CertificateApproval.
 type Approval struct{ Authorizer authorizer.Authorizer }
