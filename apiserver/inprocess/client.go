@@ -110,7 +110,16 @@ func (c *Client) Create(ctx context.Context, r api.Resource, obj api.Object, o m
 	if err != nil {
 		return nil, err
 	}
-	return written(c.door.Create(ctx, req, obj.DeepCopyObject().(api.Object), &o))
+	return written(c.door.Create(ctx, req, prepared(req, obj), &o))
+}
+
+// prepared copies obj and fills in its defaults, as decoding does for objects from the network.
+func prepared(req *pipeline.Request, obj api.Object) api.Object {
+	obj = obj.DeepCopyObject().(api.Object)
+	if req.Resource.Default != nil && req.Subresource != "scale" {
+		req.Resource.Default(obj)
+	}
+	return obj
 }
 
 // Update implements api.Client.
@@ -119,7 +128,7 @@ func (c *Client) Update(ctx context.Context, r api.Resource, subresource string,
 	if err != nil {
 		return nil, err
 	}
-	return written(c.door.Update(ctx, req, obj.DeepCopyObject().(api.Object), &o))
+	return written(c.door.Update(ctx, req, prepared(req, obj), &o))
 }
 
 // Patch implements api.Client.

@@ -34,6 +34,9 @@ func TestWritesAreSeenAtOnce(t *testing.T) {
 		if seen, ok := view.Get("default", name); !ok || seen != made {
 			t.Fatalf("%s was created and is not in the view", name)
 		}
+		if made.Spec.RestartPolicy != corev1.RestartPolicyAlways {
+			t.Fatalf("%s was not given its defaults: %+v", name, made.Spec)
+		}
 		if n := len(view.ByIndex(api.ByNode, "n1")); n != i+1 {
 			t.Fatalf("%d pods by node after %d creates", n, i+1)
 		}

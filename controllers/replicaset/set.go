@@ -37,16 +37,15 @@ type set struct {
 
 // A kind is what the shell needs to know of ReplicaSet or ReplicationController.
 type kind struct {
-	resource  api.Resource
-	component string // in events
-	wrap      func(api.Object) (*set, error)
+	resource api.Resource
+	wrap     func(api.Object) (*set, error)
 	// write stores a new status if it differs from s's.
 	write func(ctx context.Context, c api.Client, s *set, st status) error
 }
 
 var replicaSets = kind{
-	resource:  api.ReplicaSets.Resource,
-	component: "replicaset-controller",
+	resource: api.ReplicaSets.Resource,
+
 	wrap: func(o api.Object) (*set, error) {
 		rs := o.(*appsv1.ReplicaSet)
 		sel, err := metav1.LabelSelectorAsSelector(rs.Spec.Selector)
@@ -68,8 +67,8 @@ var replicaSets = kind{
 }
 
 var replicationControllers = kind{
-	resource:  api.ReplicationControllers.Resource,
-	component: "replication-controller",
+	resource: api.ReplicationControllers.Resource,
+
 	wrap: func(o api.Object) (*set, error) {
 		rc := o.(*corev1.ReplicationController)
 		st := status{

@@ -1,0 +1,54 @@
+// Package controllers runs the control loops that carry out what objects ask for: each package below holds
+// one, with a pure plan that decides from values and a thin shell that acts. They watch and write through
+// api.Client like everybody else.
+//
+// In the server process a successful write shows in every view before it returns. So a controller that
+// reconciles one key at a time always sees its own earlier writes, and none of them keeps expectations or
+// caches of what it has done. A client without that guarantee must not be given to RunAll.
+package controllers
+
+import (
+	"context"
+
+	"golang.org/x/sync/errgroup"
+
+	"clipper/api"
+	"clipper/api/record"
+	"clipper/controllers/deployment"
+	"clipper/controllers/replicaset"
+)
+
+// A Controller is a loop that works until ctx ends; it then returns nil.
+type Controller interface {
+	Run(ctx context.Context) error
+}
+
+// RunAll runs every controller until ctx ends or one fails.
+func RunAll(ctx context.Context, c api.Client) error {
+	group, ctx := errgroup.WithContext(ctx)
+	events := func(component string) *record.Recorder {
+		r := record.New(c, component, "")
+		group.Go(func() error { return ended(ctx, r.Run(ctx)) })
+		return r
+	}
+	for _, ctl := range all(c, events) {
+		group.Go(func() error { return ended(ctx, ctl.Run(ctx)) })
+	}
+	return group.Wait()
+}
+
+func all(c api.Client, events func(component string) *record.Recorder) []Controller {
+	return []Controller{
+		replicaset.New(c, events("replicaset-controller")),
+		replicaset.NewForReplicationControllers(c, events("replication-controller")),
+		deployment.New(c, events(deployment.Component)),
+	}
+}
+
+// ended drops the error that the end of ctx causes.
+func ended(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return nil
+	}
+	return err
+}
