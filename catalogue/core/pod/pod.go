@@ -21,17 +21,20 @@ type (
 // Resource describes Pod.
 func Resource() *catalogue.Resource {
 	return catalogue.Describe[corev1.Pod, corev1.PodList](catalogue.Kind[*corev1.Pod]{
-		Resource:      api.Pods.Resource,
-		Canonicalize:  func(p *corev1.Pod) { podspec.SyncServiceAccount(&p.Spec) }, // admission may have named one
-		PrepareCreate: prepareCreate,
-		PrepareUpdate: prepareUpdate,
-		PrepareStatus: prepareStatus,
-		GracePeriod:   gracePeriod,
-		Columns:       columns,
-		Row:           row,
-		RowConditions: rowConditions,
-		ShortNames:    []string{"po"},
-		Categories:    []string{"all"},
+		Resource:       api.Pods.Resource,
+		ValidateCreate: validateCreate,
+		ValidateUpdate: validateUpdate,
+		ValidateStatus: validateStatus,
+		Canonicalize:   func(p *corev1.Pod) { podspec.SyncServiceAccount(&p.Spec) }, // admission may have named one
+		PrepareCreate:  prepareCreate,
+		PrepareUpdate:  prepareUpdate,
+		PrepareStatus:  prepareStatus,
+		GracePeriod:    gracePeriod,
+		Columns:        columns,
+		Row:            row,
+		RowConditions:  rowConditions,
+		ShortNames:     []string{"po"},
+		Categories:     []string{"all"},
 
 		Spec:       catalogue.PartOf(func(p *corev1.Pod) *spec { return &p.Spec }),
 		Status:     catalogue.PartOf(func(p *corev1.Pod) *status { return &p.Status }),
@@ -74,7 +77,7 @@ var subresources = []catalogue.Subresource{
 	{Name: "binding", Kind: "Binding", Verbs: []string{"create"}, New: func() runtime.Object { return new(corev1.Binding) }},
 	{
 		Name: "ephemeralcontainers", Kind: "Pod", Verbs: readWrite, New: func() runtime.Object { return new(corev1.Pod) },
-		Update: catalogue.StatusOf(prepareEphemeral, nil),
+		Update: catalogue.StatusOf(prepareEphemeral, validateEphemeral),
 	},
 	{Name: "eviction", Group: "policy", Version: "v1", Kind: "Eviction", Verbs: []string{"create"}, New: func() runtime.Object { return new(policyv1.Eviction) }},
 	{Name: "exec", Kind: "PodExecOptions", Verbs: connect},
@@ -83,6 +86,6 @@ var subresources = []catalogue.Subresource{
 	{Name: "proxy", Kind: "PodProxyOptions", Verbs: proxy},
 	{
 		Name: "resize", Kind: "Pod", Verbs: readWrite, New: func() runtime.Object { return new(corev1.Pod) },
-		Update: catalogue.StatusOf(prepareResize, nil),
+		Update: catalogue.StatusOf(prepareResize, validateResize),
 	},
 }

@@ -1,0 +1,160 @@
+package pod
+
+import (
+	"net/netip"
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"clipper/catalogue/rule"
+)
+
+var statusPath = field.NewPath("status")
+
+func validateStatus(p, old *corev1.Pod) field.ErrorList {
+	f := &rule.Faults{}
+	annotationUpdates(f, p, old)
+	s, was := &p.Status, &old.Status
+	conditions(f, s.Conditions)
+	if s.NominatedNodeName != was.NominatedNodeName && s.NominatedNodeName != "" {
+		f.DNSSubdomain(statusPath.Child("nominatedNodeName"), s.NominatedNodeName)
+		if old.Spec.NodeName != "" {
+			f.Forbidden(statusPath.Child("nominatedNodeName"), "may not be set on pods that are already bound to a node")
+		}
+	}
+	if s.ObservedGeneration < 0 {
+		f.Invalid(statusPath.Child("observedGeneration"), s.ObservedGeneration, "must be a non-negative integer")
+	}
+	f.Unchanged(statusPath.Child("qosClass"), s.QOSClass, was.QOSClass)
+	transitions(f, s.ContainerStatuses, was.ContainerStatuses, old.Spec.Containers, &old.Spec, statusPath.Child("containerStatuses"))
+	transitions(f, s.InitContainerStatuses, was.InitContainerStatuses, old.Spec.InitContainers, &old.Spec, statusPath.Child("initContainerStatuses"))
+	transitions(f, s.EphemeralContainerStatuses, was.EphemeralContainerStatuses, nil, nil, statusPath.Child("ephemeralContainerStatuses"))
+	claimStatuses(f, p)
+	addresses(f, ips(s.PodIPs), ips(was.PodIPs), s.PodIPs, statusPath.Child("podIPs"))
+	addresses(f, hostIPs(s.HostIPs), hostIPs(was.HostIPs), s.HostIPs, statusPath.Child("hostIPs"))
+	return f.List
+}
+
+func conditions(f *rule.Faults, list []corev1.PodCondition) {
+	for i, c := range list {
+		at := statusPath.Child("conditions").Index(i)
+		if c.ObservedGeneration < 0 {
+			f.Invalid(at.Child("observedGeneration"), c.ObservedGeneration, "must be a non-negative integer")
+		}
+		switch c.Type {
+		case corev1.PodScheduled, corev1.PodReady, corev1.PodInitialized:
+		default:
+			f.QualifiedName(at.Child("Type"), string(c.Type))
+		}
+	}
+}
+
+// transitions refuses to bring a container back that its policy leaves ended. Without a spec none comes back.
+func transitions(f *rule.Faults, is, was []corev1.ContainerStatus, containers []corev1.Container, spec *corev1.PodSpec, at *field.Path) {
+	if spec != nil && anyRestartsAll(spec) {
+		return
+	}
+	for i, old := range was {
+		if old.State.Terminated == nil {
+			continue
+		}
+		j := slices.IndexFunc(is, func(s corev1.ContainerStatus) bool { return s.Name == old.Name })
+		if j < 0 || is[j].State.Terminated != nil {
+			continue
+		}
+		k := slices.IndexFunc(containers, func(c corev1.Container) bool { return c.Name == old.Name })
+		if k < 0 || !restarts(&containers[k], spec, old.State.Terminated.ExitCode) {
+			f.Forbidden(at.Index(i).Child("state"), "may not be transitioned to non-terminated state")
+		}
+	}
+}
+
+func anyRestartsAll(spec *corev1.PodSpec) bool {
+	for _, list := range [][]corev1.Container{spec.InitContainers, spec.Containers} {
+		for i := range list {
+			for _, r := range list[i].RestartPolicyRules {
+				if r.Action == corev1.ContainerRestartRuleActionRestartAllContainers {
+					return true
+				}
+			}
+		}
+	}
+	return false
+}
+
+// restarts says whether a container that ended with a code is started again: its own rules first, then
+// its own policy, then the pod's.
+func restarts(c *corev1.Container, spec *corev1.PodSpec, code int32) bool {
+	for _, r := range c.RestartPolicyRules {
+		if r.ExitCodes == nil || r.Action != corev1.ContainerRestartRuleActionRestart {
+			continue
+		}
+		if in := slices.Contains(r.ExitCodes.Values, code); in == (r.ExitCodes.Operator == corev1.ContainerRestartRuleOnExitCodesOpIn) {
+			return true
+		}
+	}
+	if c.RestartPolicy != nil {
+		switch *c.RestartPolicy {
+		case corev1.ContainerRestartPolicyAlways:
+			return true
+		case corev1.ContainerRestartPolicyOnFailure:
+			return code != 0
+		}
+		return false
+	}
+	switch spec.RestartPolicy {
+	case corev1.RestartPolicyAlways:
+		return true
+	case corev1.RestartPolicyOnFailure:
+		return code != 0
+	}
+	return false
+}
+
+func claimStatuses(f *rule.Faults, p *corev1.Pod) {
+	names := rule.Seen[string]{}
+	for i, s := range p.Status.ResourceClaimStatuses {
+		at := statusPath.Child("resourceClaimStatuses").Index(i)
+		if !slices.ContainsFunc(p.Spec.ResourceClaims, func(c corev1.PodResourceClaim) bool { return c.Name == s.Name }) {
+			f.Invalid(at.Child("name"), s.Name, "must match the name of an entry in `spec.resourceClaims`")
+		}
+		if names.Again(s.Name) {
+			f.Duplicate(at.Child("name"), s.Name)
+		}
+		if s.ResourceClaimName != nil {
+			f.DNSSubdomain(at.Child("name"), *s.ResourceClaimName)
+		}
+	}
+}
+
+func ips(list []corev1.PodIP) (out []string) {
+	for _, ip := range list {
+		out = append(out, ip.IP)
+	}
+	return out
+}
+
+func hostIPs(list []corev1.HostIP) (out []string) {
+	for _, ip := range list {
+		out = append(out, ip.IP)
+	}
+	return out
+}
+
+func addresses(f *rule.Faults, is, was []string, value any, at *field.Path) {
+	for i, ip := range is {
+		f.IP(at.Index(i), ip, was...)
+	}
+	if len(is) > 1 && (len(is) > 2 || family(is[0]) == family(is[1])) {
+		f.Invalid(at, value, "may specify no more than one IP for each IP family")
+	}
+}
+
+func family(ip string) int {
+	addr, err := netip.ParseAddr(ip)
+	if err != nil {
+		return 0
+	}
+	return addr.Unmap().BitLen()
+}

@@ -1,0 +1,74 @@
+package podspec
+
+import (
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/api/validation"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"clipper/catalogue/rule"
+)
+
+// ValidateClaim checks the spec of a PersistentVolumeClaim, its own or in a template.
+func ValidateClaim(spec *corev1.PersistentVolumeClaimSpec, at *field.Path) field.ErrorList {
+	f := &rule.Faults{}
+	if len(spec.AccessModes) == 0 {
+		f.Required(at.Child("accessModes"), "at least 1 access mode is required")
+	}
+	f.Selector(at.Child("selector"), spec.Selector, false)
+	AccessModes(f, spec.AccessModes, at.Child("accessModes"))
+	storage := at.Child("resources").Key(string(corev1.ResourceStorage))
+	switch q, ok := spec.Resources.Requests[corev1.ResourceStorage]; {
+	case !ok:
+		f.Required(storage, "")
+	case q.Sign() <= 0:
+		f.Invalid(storage, q.String(), rule.NotPositive)
+	}
+	class := func(name string, value *string) {
+		if value != nil && *value != "" {
+			f.DNSSubdomain(at.Child(name), *value)
+		}
+	}
+	class("storageClassName", spec.StorageClassName)
+	if spec.VolumeMode != nil {
+		rule.OneOf(f, at.Child("volumeMode"), *spec.VolumeMode, corev1.PersistentVolumeBlock, corev1.PersistentVolumeFilesystem)
+	}
+	if s := spec.DataSource; s != nil {
+		dataSource(f, s.APIGroup, s.Kind, s.Name, at.Child("dataSource"))
+	}
+	if s := spec.DataSourceRef; s != nil {
+		dataSource(f, s.APIGroup, s.Kind, s.Name, at.Child("dataSourceRef"))
+		if s.Namespace != nil && *s.Namespace != "" {
+			f.Each(at.Child("dataSourceRef", "namespace"), *s.Namespace, validation.ValidateNamespaceName(*s.Namespace, false))
+			if spec.DataSource != nil {
+				f.Invalid(at, at.Child("dataSource"), "may not be specified when dataSourceRef.namespace is specified")
+			}
+		} else if d := spec.DataSource; d != nil && (d.Kind != s.Kind || d.Name != s.Name || !equality.Semantic.DeepEqual(d.APIGroup, s.APIGroup)) {
+			f.Invalid(at, at.Child("dataSource"), "must match dataSourceRef")
+		}
+	}
+	class("volumeAttributesClassName", spec.VolumeAttributesClassName)
+	return f.List
+}
+
+// AccessModes checks the access modes of a claim or a volume.
+func AccessModes(f *rule.Faults, modes []corev1.PersistentVolumeAccessMode, at *field.Path) {
+	for _, mode := range modes {
+		rule.OneOf(f, at, mode, corev1.ReadOnlyMany, corev1.ReadWriteMany, corev1.ReadWriteOnce, corev1.ReadWriteOncePod)
+	}
+	if slices.Contains(modes, corev1.ReadWriteOncePod) && len(modes) > 1 {
+		f.Forbidden(at, "may not use ReadWriteOncePod with other access modes")
+	}
+}
+
+func dataSource(f *rule.Faults, group *string, kind, name string, at *field.Path) {
+	f.Need(at.Child("name"), name)
+	f.Need(at.Child("kind"), kind)
+	if group != nil && *group != "" {
+		f.DNSSubdomain(at.Child("apiGroup"), *group)
+	} else if kind != "PersistentVolumeClaim" {
+		f.Invalid(at, kind, "must be 'PersistentVolumeClaim' when referencing the default apiGroup")
+	}
+}

@@ -1,0 +1,233 @@
+package podspec
+
+import (
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/validation"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"clipper/catalogue/rule"
+)
+
+// checkVolumes also collects the volumes that are valid, for the mounts to refer to.
+func (v *validating) checkVolumes(at *field.Path) {
+	names, made := rule.Seen[string]{}, map[string]bool{}
+	for i := range v.spec.Volumes {
+		if vol := &v.spec.Volumes[i]; vol.Ephemeral != nil && v.meta != nil && v.meta.Name != "" {
+			made[v.meta.Name+"-"+vol.Name] = true
+		}
+	}
+	v.volumes = make(map[string]*corev1.VolumeSource, len(v.spec.Volumes))
+	for i := range v.spec.Volumes {
+		vol, path := &v.spec.Volumes[i], at.Index(i)
+		before := len(v.List)
+		v.source(vol, path)
+		if v.Need(path.Child("name"), vol.Name) {
+			v.DNSLabel(path.Child("name"), vol.Name)
+		}
+		if names[vol.Name] {
+			v.Duplicate(path.Child("name"), vol.Name)
+		}
+		if len(v.List) == before {
+			names[vol.Name] = true
+			v.volumes[vol.Name] = &vol.VolumeSource
+		}
+		if c := vol.PersistentVolumeClaim; c != nil && made[c.ClaimName] {
+			v.Invalid(path.Child("persistentVolumeClaim", "claimName"), c.ClaimName, "must not reference a PVC that gets created for an ephemeral volume")
+		}
+	}
+}
+
+// source checks that a volume is of exactly one kind, and a good one of its kind.
+func (v *validating) source(vol *corev1.Volume, at *field.Path) {
+	kinds := 0
+	first := func(set bool, name string) bool {
+		if !set {
+			return false
+		}
+		kinds++
+		if kinds > 1 {
+			v.Forbidden(at.Child(name), "may not specify more than 1 volume type")
+		}
+		return kinds == 1
+	}
+	s := &vol.VolumeSource
+	if first(s.EmptyDir != nil, "emptyDir") && s.EmptyDir.SizeLimit != nil && s.EmptyDir.SizeLimit.Sign() < 0 {
+		v.Forbidden(at.Child("emptyDir", "sizeLimit"), "SizeLimit field must be a valid resource quantity")
+	}
+	if first(s.HostPath != nil, "hostPath") {
+		HostPath(v.Faults, s.HostPath, at.Child("hostPath"))
+	}
+	if first(s.GitRepo != nil, "gitRepo") {
+		v.Need(at.Child("gitRepo", "repository"), s.GitRepo.Repository)
+		v.localPath(s.GitRepo.Directory, at.Child("gitRepo", "directory"))
+	}
+	v.diskSource(s, vol.Name, at, first)
+	if first(s.Secret != nil, "secret") {
+		v.keyFiles(s.Secret.SecretName, "secretName", s.Secret.DefaultMode, s.Secret.Items, at.Child("secret"))
+	}
+	v.networkSource(s, at, first)
+	if first(s.PersistentVolumeClaim != nil, "persistentVolumeClaim") {
+		v.Need(at.Child("persistentVolumeClaim", "claimName"), s.PersistentVolumeClaim.ClaimName)
+	}
+	if first(s.DownwardAPI != nil, "downwarAPI") {
+		p := at.Child("downwardAPI")
+		v.Mode(p.Child("defaultMode"), s.DownwardAPI.DefaultMode)
+		for i := range s.DownwardAPI.Items {
+			v.downwardFile(&s.DownwardAPI.Items[i], p)
+		}
+	}
+	if first(s.ConfigMap != nil, "configMap") {
+		v.keyFiles(s.ConfigMap.Name, "name", s.ConfigMap.DefaultMode, s.ConfigMap.Items, at.Child("configMap"))
+	}
+	if first(s.Projected != nil, "projected") {
+		v.projected(s.Projected, at.Child("projected"))
+	}
+	if first(s.CSI != nil, "csi") {
+		v.csi(s.CSI, at.Child("csi"))
+	}
+	if first(s.Ephemeral != nil, "ephemeral") {
+		v.ephemeral(s.Ephemeral, vol.Name, at)
+	}
+	if first(s.Image != nil, "image") {
+		if v.Pod {
+			v.Need(at.Child("image", "reference"), s.Image.Reference)
+		}
+		v.pullPolicy(s.Image.PullPolicy, at.Child("image", "pullPolicy"))
+	}
+	if kinds == 0 {
+		v.Required(at, "must specify a volume type")
+	}
+}
+
+// HostPath checks a hostPath source of a pod or a PersistentVolume.
+func HostPath(f *rule.Faults, s *corev1.HostPathVolumeSource, at *field.Path) {
+	if !f.Need(at.Child("path"), s.Path) {
+		return
+	}
+	NoBacksteps(f, s.Path, at.Child("path"))
+	if s.Type != nil {
+		rule.OneOf(f, at.Child("type"), *s.Type, corev1.HostPathUnset, corev1.HostPathDirectoryOrCreate, corev1.HostPathDirectory,
+			corev1.HostPathFileOrCreate, corev1.HostPathFile, corev1.HostPathSocket, corev1.HostPathCharDev, corev1.HostPathBlockDev)
+	}
+}
+
+func (v *validating) keyFiles(name, field string, mode *int32, items []corev1.KeyToPath, at *field.Path) {
+	v.Need(at.Child(field), name)
+	v.Mode(at.Child("defaultMode"), mode)
+	for i := range items {
+		v.keyFile(&items[i], at.Child("items").Index(i))
+	}
+}
+
+func (v *validating) keyFile(k *corev1.KeyToPath, at *field.Path) {
+	v.Need(at.Child("key"), k.Key)
+	v.Need(at.Child("path"), k.Path)
+	v.filePath(k.Path, at.Child("path"))
+	v.Mode(at.Child("mode"), k.Mode)
+}
+
+func (v *validating) downwardFile(d *corev1.DownwardAPIVolumeFile, at *field.Path) {
+	v.Need(at.Child("path"), d.Path)
+	v.filePath(d.Path, at.Child("path"))
+	switch {
+	case d.FieldRef != nil:
+		v.fieldRef(d.FieldRef, fileFields, at.Child("fieldRef"))
+		if d.ResourceFieldRef != nil {
+			v.Invalid(at, "resource", "fieldRef and resourceFieldRef can not be specified simultaneously")
+		}
+	case d.ResourceFieldRef != nil:
+		v.resourceRef(d.ResourceFieldRef, true, at.Child("resourceFieldRef"))
+	default:
+		v.Required(at, "one of fieldRef and resourceFieldRef is required")
+	}
+	v.Mode(at.Child("mode"), d.Mode)
+}
+
+func (v *validating) projected(p *corev1.ProjectedVolumeSource, at *field.Path) {
+	v.Mode(at.Child("defaultMode"), p.DefaultMode)
+	paths := rule.Seen[string]{}
+	place := func(path, owner string) {
+		if path != "" && paths.Again(path) {
+			v.Invalid(at, owner, "conflicting duplicate paths")
+		}
+	}
+	items := func(name string, list []corev1.KeyToPath, at *field.Path) {
+		v.Need(at.Child("name"), name)
+		for i := range list {
+			v.keyFile(&list[i], at.Child("items").Index(i))
+			place(list[i].Path, name)
+		}
+	}
+	for i := range p.Sources {
+		s, path := &p.Sources[i], at.Child("sources").Index(i)
+		kinds := 0
+		if s.Secret != nil {
+			kinds++
+			items(s.Secret.Name, s.Secret.Items, path.Child("secret"))
+		}
+		if s.ConfigMap != nil {
+			kinds++
+			items(s.ConfigMap.Name, s.ConfigMap.Items, path.Child("configMap"))
+		}
+		if s.DownwardAPI != nil {
+			kinds++
+			for j := range s.DownwardAPI.Items {
+				v.downwardFile(&s.DownwardAPI.Items[j], path.Child("downwardAPI"))
+				place(s.DownwardAPI.Items[j].Path, s.DownwardAPI.Items[j].Path)
+			}
+		}
+		if s.ServiceAccountToken != nil {
+			kinds++
+			v.tokenFile(s.ServiceAccountToken, path.Child("serviceAccountToken"), at)
+		}
+		if kinds > 1 {
+			v.Forbidden(path, "may not specify more than 1 volume type per source")
+		}
+	}
+}
+
+func (v *validating) tokenFile(t *corev1.ServiceAccountTokenProjection, at, volume *field.Path) {
+	if s := t.ExpirationSeconds; s != nil {
+		if *s < 10*60 {
+			v.Invalid(at.Child("expirationSeconds"), *s, "may not specify a duration less than 10 minutes")
+		}
+		if *s > 1<<32 {
+			v.Invalid(at.Child("expirationSeconds"), *s, "may not specify a duration larger than 2^32 seconds")
+		}
+	}
+	if v.Need(volume.Child("path"), t.Path) {
+		v.filePath(t.Path, volume.Child("path"))
+	}
+	if v.Pod && v.spec.ServiceAccountName == "" {
+		v.Forbidden(at, "must not be specified when serviceAccountName is not set")
+	}
+}
+
+func (v *validating) csi(s *corev1.CSIVolumeSource, at *field.Path) {
+	CSIDriverName(v.Faults, s.Driver, at.Child("driver"))
+	if ref := s.NodePublishSecretRef; ref != nil {
+		if v.Need(at.Child("nodePublishSecretRef", "name"), ref.Name) {
+			v.DNSSubdomain(at.Child("name"), ref.Name)
+		}
+	}
+}
+
+func (v *validating) ephemeral(e *corev1.EphemeralVolumeSource, name string, at *field.Path) {
+	t := e.VolumeClaimTemplate
+	if t == nil {
+		v.Required(at.Child("ephemeral", "volumeClaimTemplate"), "")
+		return
+	}
+	path := at.Child("ephemeral", "volumeClaimTemplate")
+	v.Add(validation.ValidateAnnotations(t.Annotations, path.Child("metadata", "annotations"))...)
+	v.Labels(path.Child("metadata", "labels"), t.Labels)
+	v.Add(ValidateClaim(&t.Spec, path.Child("spec"))...)
+	if v.meta != nil && v.meta.Name != "" && name != "" {
+		claim := v.meta.Name + "-" + name
+		for _, message := range validation.NameIsDNSSubdomain(claim, false) {
+			v.Invalid(at.Child("name"), name, fmt.Sprintf("PVC name %q: %v", claim, message))
+		}
+	}
+}
