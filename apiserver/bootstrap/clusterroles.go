@@ -90,6 +90,8 @@ func componentRoles() []*rbacv1.ClusterRole {
 		clusterRole("system:node-problem-detector", allow("get", core, "nodes"), allow("patch", core, "nodes/status"), events()),
 		clusterRole("system:node-proxier", allow("list watch", core, "endpoints services"), allow(read, core, "nodes"), events(),
 			allow("list watch", "discovery.k8s.io", "endpointslices"), allow("list watch", "networking.k8s.io", "servicecidrs")),
+		// Every node answers cluster DNS, and has to tell a name without records from one that does not exist.
+		clusterRole("clipper:node-dns", allow("list watch", core, "namespaces")),
 		clusterRole("system:node-bootstrapper", allow("create get list watch", "certificates.k8s.io", "certificatesigningrequests")),
 		clusterRole("system:kubelet-api-admin", allow(read, core, "nodes"), allow("proxy", core, "nodes"),
 			allow("*", core, "nodes/checkpoint nodes/configz nodes/healthz nodes/log nodes/metrics nodes/pods nodes/proxy nodes/stats")),
@@ -212,6 +214,7 @@ func clusterRoleBindings() []*rbacv1.ClusterRoleBinding {
 		same("system:node"), // nobody: the node authorizer does this work
 		clusterBinding("clipper:kubelet-api-admin", "system:kubelet-api-admin", userSubject(pki.KubeletClientUser)),
 		clusterBinding("clipper:node-proxier", "system:node-proxier", nodes),
+		clusterBinding("clipper:node-dns", "clipper:node-dns", nodes),
 		clusterBinding("clipper:node-bootstrapper", "system:node-bootstrapper", bootstrappers),
 		clusterBinding("clipper:approve-node-client", csr+"nodeclient", bootstrappers),
 		clusterBinding("clipper:approve-node-client-renewal", csr+"selfnodeclient", nodes),
