@@ -20,12 +20,14 @@ import (
 
 	"clipper/api"
 	"clipper/apiserver"
+	"clipper/apiserver/allocate"
 	"clipper/apiserver/authn"
 	"clipper/apiserver/authn/satoken"
 	"clipper/apiserver/authz"
 	"clipper/apiserver/bootstrap"
 	"clipper/apiserver/inprocess"
 	"clipper/apiserver/pipeline"
+	"clipper/apiserver/reviews"
 	"clipper/apiserver/served"
 	"clipper/catalogue"
 	"clipper/catalogue/all"
@@ -44,6 +46,7 @@ type controlPlane struct {
 	pipeline  *pipeline.Pipeline
 	client    *inprocess.Client // as the API server itself
 	signer    *satoken.Signer
+	allocator *allocate.Allocator
 	api       *apiserver.Server
 	listeners []net.Listener
 	advertise netip.AddrPort
@@ -183,15 +186,23 @@ func (cp *controlPlane) assemble() error {
 		return err
 	}
 	authorizer := authz.New(cp.client)
-	cp.guard(authorizer)
+	authenticator := authn.New(authn.Config{
+		ClientCAs: cp.pki.ClientCAs(),
+		Tokens:    satoken.NewChecker(cp.signer, cp.client, time.Now),
+		Client:    cp.client,
+	})
+	if err := cp.guard(authenticator, authorizer); err != nil {
+		return err
+	}
+	openID, err := reviews.OIDC(cp.signer, "https://"+cp.advertise.String())
+	if err != nil {
+		return err
+	}
 	cp.api = apiserver.New(apiserver.Options{
-		Pipeline: cp.pipeline,
-		Authn: authn.New(authn.Config{
-			ClientCAs: cp.pki.ClientCAs(),
-			Tokens:    satoken.NewChecker(cp.signer, cp.client, time.Now),
-			Client:    cp.client,
-		}),
+		Pipeline:  cp.pipeline,
+		Authn:     authenticator,
 		Authz:     authorizer,
+		Extra:     openID,
 		TLS:       &tls.Config{Certificates: []tls.Certificate{cp.pki.Serving}, ClientAuth: tls.RequestClientCert, MinVersion: tls.VersionTLS12},
 		Listeners: cp.listeners,
 		Version:   version.Get(),

@@ -1,0 +1,148 @@
+package daemon
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"path/filepath"
+
+	"golang.org/x/sync/errgroup"
+	corev1 "k8s.io/api/core/v1"
+
+	"clipper/api"
+	"clipper/dns"
+	"clipper/image"
+	"clipper/image/registry"
+	"clipper/node"
+	"clipper/node/network"
+	"clipper/node/network/routed"
+	"clipper/node/runtime/embedded"
+	"clipper/service"
+)
+
+// kubeletPort is where a node's agent serves what the API server asks of it. Upstream's figure.
+const kubeletPort = 10250
+
+// A machine is a node's parts on this machine. client is in-process on a server, remote elsewhere; nothing
+// below can tell.
+type machine struct {
+	options     NodeOptions
+	client      api.Client
+	serviceCIDR netip.Prefix
+	serving     func(*tls.ClientHelloInfo) (*tls.Certificate, error)
+	clientCAs   *x509.CertPool
+
+	group *errgroup.Group // of all that the node runs
+}
+
+// run is a node from start to end. Containers stay when it ends.
+func (m *machine) run(ctx context.Context) error {
+	group, ctx := errgroup.WithContext(ctx)
+	m.group = group
+	images, err := image.Open(image.Options{
+		Dir:        filepath.Join(m.options.DataDir, "images"),
+		Registries: &registry.Config{HostsDirs: []string{filepath.Join(m.options.DataDir, "registries"), "/etc/clipper/registries"}},
+	})
+	if err != nil {
+		return err
+	}
+	rt, err := embedded.Open(ctx, embedded.Options{DataDir: m.options.DataDir, Snapshots: images, ShimCgroup: m.options.CgroupRoot + "/shim"})
+	if err != nil {
+		return err
+	}
+	defer rt.Close()
+	ip, err := netip.ParseAddr(m.options.IP)
+	if err != nil {
+		return fmt.Errorf("--node-ip %q: %w", m.options.IP, err)
+	}
+	listener, err := net.Listen("tcp", netip.AddrPortFrom(ip, kubeletPort).String())
+	if err != nil {
+		return fmt.Errorf("listen for the API server on port %d of --node-ip: %w; stop what uses the port, a kubelet perhaps", kubeletPort, err)
+	}
+	agent, err := node.New(node.Options{
+		Client:        m.client,
+		Runtime:       rt,
+		Images:        images,
+		OpenNetwork:   m.openNetwork(ip),
+		NodeName:      m.options.Name,
+		NodeIPs:       []netip.Addr{ip},
+		Labels:        m.options.Labels,
+		DataDir:       m.options.DataDir,
+		CgroupRoot:    m.options.CgroupRoot + "/pods",
+		ManifestDir:   filepath.Join(m.options.DataDir, "manifests"),
+		ClusterDNS:    []netip.Addr{dns.ServiceIP(m.serviceCIDR)},
+		ClusterDomain: m.options.Domain,
+		Listener:      listener,
+		ServingCert:   m.serving,
+		Authorize:     (&kubeletGuard{client: m.client, node: m.options.Name, clientCAs: m.clientCAs}).authorize,
+		ClientCAs:     m.clientCAs,
+	})
+	if err != nil {
+		return errors.Join(err, listener.Close())
+	}
+	group.Go(func() error { return rt.Run(ctx) })
+	group.Go(func() error { return agent.Run(ctx) })
+	return group.Wait()
+}
+
+// openNetwork returns what the agent calls once the node is registered: it waits for the node's share of
+// the pod addresses, then starts network, services and names, and returns when all three work.
+func (m *machine) openNetwork(ip netip.Addr) func(context.Context, *corev1.Node) (network.Network, error) {
+	return func(ctx context.Context, n *corev1.Node) (network.Network, error) {
+		podCIDR, err := m.podCIDR(ctx, n)
+		if err != nil {
+			return nil, err
+		}
+		net, err := routed.Open(routed.Config{
+			StateDir: filepath.Join(m.options.DataDir, "network"),
+			NodeName: m.options.Name, NodeIP: ip, PodCIDR: podCIDR, ServiceCIDR: m.serviceCIDR,
+			Log: slog.Default(),
+		})
+		if err != nil {
+			return nil, err
+		}
+		proxy := service.NewProxy(m.client, service.Config{NodeName: m.options.Name, PodCIDR: podCIDR, ServiceCIDR: m.serviceCIDR, Log: slog.Default()})
+		names := dns.NewServer(m.client, dns.Config{
+			Listen: netip.AddrPortFrom(network.Gateway(podCIDR), 53), Domain: m.options.Domain, Log: slog.Default(),
+		})
+		m.group.Go(func() error {
+			defer net.Close()
+			return net.Run(ctx, m.client)
+		})
+		m.group.Go(func() error { return proxy.Run(ctx) })
+		m.group.Go(func() error { return names.Run(ctx) })
+		for _, ready := range []<-chan struct{}{proxy.Ready(), names.Ready()} {
+			select {
+			case <-ready:
+			case <-ctx.Done():
+				return nil, ctx.Err()
+			}
+		}
+		return net, nil
+	}
+}
+
+// podCIDR waits until the node has its share of the pod addresses.
+func (m *machine) podCIDR(ctx context.Context, n *corev1.Node) (netip.Prefix, error) {
+	if n.Spec.PodCIDR != "" {
+		return netip.ParsePrefix(n.Spec.PodCIDR)
+	}
+	ctx, found := context.WithCancelCause(ctx)
+	defer found(nil)
+	var cidr string
+	err := m.client.View(api.Nodes.Resource).Watch(ctx, func(e api.Event) {
+		if now, ok := e.New.(*corev1.Node); ok && now.Name == m.options.Name && now.Spec.PodCIDR != "" && cidr == "" {
+			cidr = now.Spec.PodCIDR
+			found(nil)
+		}
+	})
+	if cidr == "" {
+		return netip.Prefix{}, fmt.Errorf("wait for the node's pod addresses: %w", err)
+	}
+	return netip.ParsePrefix(cidr)
+}
