@@ -15,6 +15,8 @@ import (
 	"clipper/api"
 	"clipper/api/record"
 	"clipper/controllers/deployment"
+	"clipper/controllers/endpoints"
+	"clipper/controllers/endpointslice"
 	"clipper/controllers/replicaset"
 )
 
@@ -42,6 +44,8 @@ func all(c api.Client, events func(component string) *record.Recorder) []Control
 		replicaset.New(c, events("replicaset-controller")),
 		replicaset.NewForReplicationControllers(c, events("replication-controller")),
 		deployment.New(c, events(deployment.Component)),
+		endpointslice.New(c, events("endpoint-slice-controller")),
+		endpoints.New(c),
 	}
 }
 
