@@ -59,9 +59,9 @@ type Options struct {
 	// the like do not work.
 	Listener    net.Listener
 	ServingCert func(*tls.ClientHelloInfo) (*tls.Certificate, error)
-	// Authorize decides about each request to that server: it identifies the caller and returns nil, or an
-	// error that becomes 401 or 403. verb, resource nodes and subresource are as upstream's: a GET of
-	// /metrics is get on nodes/metrics. ClientCAs is offered to callers with certificates.
+	// Authorize decides about each request to that server: it identifies the caller and returns nil or a
+	// *server.Refusal. A GET of /metrics is verb get on subresource metrics of the node. Default: the API
+	// server is asked, with token and access reviews. ClientCAs verifies callers' certificates.
 	Authorize   func(r *http.Request, verb, subresource string) error
 	ClientCAs   *x509.CertPool
 	Credentials func(ctx context.Context, pod *corev1.Pod, image string) []runtime.PullAuth
@@ -95,7 +95,7 @@ func (o *Options) complete() error {
 	missing(o.NodeName == "", "NodeName")
 	missing(len(o.NodeIPs) == 0, "NodeIPs")
 	missing(!filepath.IsAbs(o.DataDir), "an absolute DataDir")
-	missing(o.Listener != nil && (o.ServingCert == nil || o.Authorize == nil), "ServingCert or Authorize, which Listener needs,")
+	missing(o.Listener != nil && (o.ServingCert == nil || o.ClientCAs == nil), "ServingCert or ClientCAs, which Listener needs,")
 	if len(faults) > 0 {
 		return errors.Join(faults...)
 	}

@@ -7,6 +7,7 @@ import (
 	goruntime "runtime"
 	"strconv"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 	corev1 "k8s.io/api/core/v1"
@@ -148,4 +149,14 @@ func shortOfPIDs() bool {
 	_, total, _ := strings.Cut(fields[3], "/")
 	used, err := strconv.ParseInt(total, 10, 64)
 	return err == nil && (most-used)*10 < most
+}
+
+// BootTime returns when the machine was started.
+func BootTime() time.Time {
+	up, _, _ := strings.Cut(firstLine("/proc/uptime"), " ")
+	seconds, err := strconv.ParseFloat(up, 64)
+	if err != nil {
+		return time.Time{}
+	}
+	return time.Now().Add(-time.Duration(seconds * float64(time.Second))).Truncate(time.Second)
 }

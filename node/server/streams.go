@@ -1,0 +1,153 @@
+package server
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"time"
+
+	"k8s.io/cri-streaming/pkg/streaming/portforward"
+	"k8s.io/cri-streaming/pkg/streaming/remotecommand"
+	utilexec "k8s.io/utils/exec"
+
+	"clipper/node/runtime"
+)
+
+// Time limits of streams. Upstream's figures.
+const (
+	streamIdle     = 4 * time.Hour
+	streamCreation = 30 * time.Second
+)
+
+// streams runs commands for the streaming library, which speaks SPDY and WebSocket.
+type streams struct{ rt runtime.Runtime }
+
+func sizes(ctx context.Context, in <-chan remotecommand.TerminalSize) <-chan runtime.Size {
+	if in == nil {
+		return nil
+	}
+	out := make(chan runtime.Size, 1)
+	go func() { // ends with the stream: the library closes in, or the request's context ends
+		defer close(out)
+		for {
+			select {
+			case s, ok := <-in:
+				if !ok {
+					return
+				}
+				select {
+				case out <- runtime.Size{Width: s.Width, Height: s.Height}:
+				case <-ctx.Done():
+					return
+				}
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+	return out
+}
+
+func request(ctx context.Context, cmd []string, in io.Reader, out, stderr io.WriteCloser, tty bool, resize <-chan remotecommand.TerminalSize) runtime.Exec {
+	e := runtime.Exec{Command: cmd, TTY: tty, Stdin: in, Resize: sizes(ctx, resize)}
+	if out != nil {
+		e.Stdout = out
+	}
+	if stderr != nil && !tty {
+		e.Stderr = stderr
+	}
+	return e
+}
+
+// ExecInContainer implements remotecommand.Executor.
+func (s streams) ExecInContainer(ctx context.Context, _, _, container string, cmd []string, in io.Reader, out, stderr io.WriteCloser, tty bool, resize <-chan remotecommand.TerminalSize, timeout time.Duration) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	code, err := s.rt.Exec(ctx, container, request(ctx, cmd, in, out, stderr, tty, resize))
+	if err == nil && code != 0 {
+		return utilexec.CodeExitError{Err: fmt.Errorf("command terminated with exit code %d", code), Code: code}
+	}
+	return err
+}
+
+// AttachContainer implements remotecommand.Attacher.
+func (s streams) AttachContainer(ctx context.Context, _, _, container string, in io.Reader, out, stderr io.WriteCloser, tty bool, resize <-chan remotecommand.TerminalSize) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	return s.rt.Attach(ctx, container, request(ctx, nil, in, out, stderr, tty, resize))
+}
+
+func (s *Server) exec(w http.ResponseWriter, r *http.Request) {
+	opts, err := remotecommand.NewOptions(r)
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
+	id, _, ok := s.running(w, r)
+	if !ok {
+		return
+	}
+	name, uid := r.PathValue("ns")+"/"+r.PathValue("pod"), r.PathValue("uid")
+	remotecommand.ServeExec(w, r, streams{s.cfg.Runtime}, name, uid, id, r.Form["command"], opts,
+		streamIdle, streamCreation, remotecommand.SupportedStreamingProtocols)
+}
+
+func (s *Server) attach(w http.ResponseWriter, r *http.Request) {
+	opts, err := remotecommand.NewOptions(r)
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
+	id, spec, ok := s.running(w, r)
+	if !ok {
+		return
+	}
+	if spec != nil {
+		opts.TTY = spec.TTY // attaching gets what the container has, whatever was asked for
+		opts.Stdin = opts.Stdin && spec.Stdin
+		opts.Stderr = opts.Stderr && !spec.TTY
+	}
+	name, uid := r.PathValue("ns")+"/"+r.PathValue("pod"), r.PathValue("uid")
+	remotecommand.ServeAttach(w, r, streams{s.cfg.Runtime}, name, uid, id, opts,
+		streamIdle, streamCreation, remotecommand.SupportedStreamingProtocols)
+}
+
+// run executes a command and answers with its output.
+func (s *Server) run(w http.ResponseWriter, r *http.Request) {
+	id, _, ok := s.running(w, r)
+	if !ok {
+		return
+	}
+	var out bytes.Buffer
+	code, err := s.cfg.Runtime.Exec(r.Context(), id, runtime.Exec{Command: strings.Fields(r.FormValue("cmd")), Stdout: &out, Stderr: &out})
+	if err == nil && code != 0 {
+		err = fmt.Errorf("command terminated with exit code %d: %s", code, out.String())
+	}
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return
+	}
+	w.Write(out.Bytes()) //nolint:errcheck // the caller has gone
+}
+
+func (s *Server) portForward(w http.ResponseWriter, r *http.Request) {
+	opts, err := portforward.NewV4Options(r)
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
+	p, obj, ok := s.find(w, r)
+	if !ok {
+		return
+	}
+	netns := p.NetNS()
+	if netns == "" && !obj.Spec.HostNetwork {
+		http.Error(w, fmt.Sprintf("sandbox of pod %s/%s is not running", obj.Namespace, obj.Name), http.StatusInternalServerError)
+		return
+	}
+	portforward.ServePortForward(w, r, forwarder{netns}, obj.Name, string(obj.UID), opts,
+		streamIdle, streamCreation, portforward.SupportedProtocols)
+}
