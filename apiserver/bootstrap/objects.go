@@ -15,6 +15,7 @@ import (
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 
 	"clipper/api"
+	"clipper/controllers/rootca"
 )
 
 func namespaces() []*corev1.Namespace {
@@ -66,20 +67,17 @@ func (r *run) configMaps(cfg Config) error {
 	}, nil)
 	// Pods' service-account volumes wait for this one; the root-CA controller makes it everywhere else.
 	for _, ns := range namespaces() {
-		r.configMap(ns.Name, RootCAConfigMap, map[string]string{"ca.crt": string(cfg.CA)})
+		r.ensureConfigMap(rootca.ConfigMap(ns.Name, cfg.CA))
 	}
 	return nil
 }
 
-// RootCAConfigMap is the config map in every namespace that pods trust the API server by.
-const RootCAConfigMap = "kube-root-ca.crt"
-
 // configMap makes a config map that holds at least data.
 func (r *run) configMap(namespace, name string, data map[string]string) {
-	want := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}, Data: data}
-	if name == RootCAConfigMap {
-		want.Annotations = map[string]string{"kubernetes.io/description": RootCADescription}
-	}
+	r.ensureConfigMap(&corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}, Data: data})
+}
+
+func (r *run) ensureConfigMap(want *corev1.ConfigMap) {
 	ensure(r, api.ConfigMaps, want, func(have, want *corev1.ConfigMap) *corev1.ConfigMap {
 		merged := maps.Clone(have.Data)
 		if merged == nil {
@@ -94,10 +92,6 @@ func (r *run) configMap(namespace, name string, data map[string]string) {
 		return next
 	})
 }
-
-// RootCADescription is the annotation kubernetes.io/description of RootCAConfigMap.
-const RootCADescription = "Contains a CA bundle that can be used to verify the kube-apiserver when using internal endpoints such as the internal service IP or kubernetes.default.svc. " +
-	"No other usage is guaranteed across distributions of Kubernetes clusters."
 
 const apiServiceName = "kubernetes"
 
