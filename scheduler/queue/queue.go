@@ -33,6 +33,7 @@ type Item struct {
 	Added    time.Time
 	Wake     cluster.Change // what un-parks it
 
+	order uint64 // of arrival, for those of the same instant
 	tried time.Time
 	ready time.Time // end of its back-off
 	after error     // set if it backs off because of an error, not for lack of a node
@@ -56,21 +57,32 @@ type Queue struct {
 	active  itemHeap
 	backoff itemHeap
 	parked  map[types.UID]*Item
+	arrived uint64
 }
 
 // New returns an empty queue.
 func New() *Queue {
 	return &Queue{
 		items: map[types.UID]*Item{}, parked: map[types.UID]*Item{},
-		active: itemHeap{less: moreUrgent}, backoff: itemHeap{less: func(a, b *Item) bool { return a.ready.Before(b.ready) }},
+		active: itemHeap{less: moreUrgent}, backoff: itemHeap{less: readySooner},
 	}
+}
+
+func readySooner(a, b *Item) bool {
+	if !a.ready.Equal(b.ready) {
+		return a.ready.Before(b.ready)
+	}
+	return moreUrgent(a, b)
 }
 
 func moreUrgent(a, b *Item) bool {
 	if pa, pb := a.Pod.Priority(), b.Pod.Priority(); pa != pb {
 		return pa > pb
 	}
-	return a.Added.Before(b.Added)
+	if !a.Added.Equal(b.Added) {
+		return a.Added.Before(b.Added)
+	}
+	return a.order < b.order
 }
 
 // Len returns how many pods wait, and how many of them are about to be tried.
@@ -83,7 +95,8 @@ func (q *Queue) Len() (all, soon int) {
 func (q *Queue) Add(p *cluster.Pod, waits bool, now time.Time) {
 	it := q.items[p.UID]
 	if it == nil {
-		it = &Item{Pod: p, Added: now}
+		q.arrived++
+		it = &Item{Pod: p, Added: now, order: q.arrived}
 		q.items[p.UID] = it
 		q.enter(it, gatedOr(waits, active))
 		return
