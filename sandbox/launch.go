@@ -131,8 +131,8 @@ func (l *launcher) token(ctx context.Context) (string, error) {
 	return strings.TrimSpace(out.String()), nil
 }
 
-// within runs wait until it is done, a node ends, or ctx does.
-func (l *launcher) within(ctx context.Context, what string, wait func(context.Context) error) error {
+// within runs wait until it is done, a node ends, or ctx does. nodes is how many have a log that may tell why.
+func (l *launcher) within(ctx context.Context, nodes int, wait func(context.Context) error) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	done := make(chan error, 1)
@@ -140,7 +140,10 @@ func (l *launcher) within(ctx context.Context, what string, wait func(context.Co
 	select {
 	case err := <-done:
 		if errors.Is(err, context.DeadlineExceeded) {
-			return fmt.Errorf("%s not ready in time: %w; see the logs in %s", what, err, l.sandbox.path("nodes"))
+			for i := 1; i <= nodes; i++ {
+				err = fmt.Errorf("%w\n%s logged last: %s", err, nodeName(i), l.lastWords(i))
+			}
+			return fmt.Errorf("not ready in time: %w", err)
 		}
 		return err
 	case err := <-l.exits:

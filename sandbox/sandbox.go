@@ -67,6 +67,7 @@ type Options struct {
 	Nodes    int           // 0: one, or as many as the sandbox has
 	Binary   string        // the clipper to run; "": this program
 	Timeout  time.Duration // for all nodes to get ready; 0: a minute
+	Keep     bool          // leave what there is if it fails, to look at
 	Progress func(step string)
 }
 
@@ -119,7 +120,7 @@ func (s Sandbox) Create(ctx context.Context, o Options) (err error) {
 	case !found:
 		rec = record{Nodes: max(1, o.Nodes), Created: time.Now()}
 		defer func() {
-			if err != nil {
+			if err != nil && !o.Keep {
 				err = errors.Join(err, s.destroy())
 			}
 		}()
@@ -169,7 +170,7 @@ func (s Sandbox) start(ctx context.Context, rec *record, o Options) error {
 	if err := s.save(*rec); err != nil {
 		return err
 	}
-	if err := l.within(ctx, "control plane", s.controlPlaneReady(*rec)); err != nil {
+	if err := l.within(ctx, 1, s.controlPlaneReady(*rec)); err != nil {
 		return err
 	}
 	if rec.Nodes > 1 {
@@ -182,7 +183,7 @@ func (s Sandbox) start(ctx context.Context, rec *record, o Options) error {
 		return err
 	}
 	o.Progress("waiting for nodes to be ready")
-	return l.within(ctx, "nodes", s.nodesReady(rec.Nodes))
+	return l.within(ctx, rec.Nodes, s.nodesReady(rec.Nodes))
 }
 
 func (s Sandbox) startAgents(ctx context.Context, l *launcher, rec *record) error {
