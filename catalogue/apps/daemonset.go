@@ -10,6 +10,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/util/intstr"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"clipper/api"
 	"clipper/catalogue"
@@ -21,17 +22,20 @@ import (
 // daemonSets describes DaemonSet.
 func daemonSets() *catalogue.Resource {
 	return catalogue.Describe[appsv1.DaemonSet, appsv1.DaemonSetList](catalogue.Kind[*appsv1.DaemonSet]{
-		Resource:      api.DaemonSets.Resource,
-		PrepareCreate: prepareDaemonSet,
-		PrepareUpdate: prepareDaemonSetUpdate,
-		Columns:       daemonSetColumns,
-		Row:           daemonSetRow,
-		Default:       defaultDaemonSet,
-		ShortNames:    []string{"ds"},
-		Categories:    []string{"all"},
-		Spec:          catalogue.PartOf(func(o *appsv1.DaemonSet) *appsv1.DaemonSetSpec { return &o.Spec }),
-		Status:        catalogue.PartOf(func(o *appsv1.DaemonSet) *appsv1.DaemonSetStatus { return &o.Status }),
-		Generation:    catalogue.PartOf(func(o *appsv1.DaemonSet) *appsv1.DaemonSetSpec { return &o.Spec }),
+		Resource:       api.DaemonSets.Resource,
+		ValidateCreate: validateDaemonSet,
+		ValidateUpdate: validateDaemonSetUpdate,
+		ValidateStatus: validateDaemonSetStatus,
+		PrepareCreate:  prepareDaemonSet,
+		PrepareUpdate:  prepareDaemonSetUpdate,
+		Columns:        daemonSetColumns,
+		Row:            daemonSetRow,
+		Default:        defaultDaemonSet,
+		ShortNames:     []string{"ds"},
+		Categories:     []string{"all"},
+		Spec:           catalogue.PartOf(func(o *appsv1.DaemonSet) *appsv1.DaemonSetSpec { return &o.Spec }),
+		Status:         catalogue.PartOf(func(o *appsv1.DaemonSet) *appsv1.DaemonSetStatus { return &o.Status }),
+		Generation:     catalogue.PartOf(func(o *appsv1.DaemonSet) *appsv1.DaemonSetSpec { return &o.Spec }),
 	})
 }
 
@@ -101,4 +105,68 @@ func templateGeneration(d *appsv1.DaemonSet, n int64) {
 		d.Annotations = map[string]string{}
 	}
 	d.Annotations[appsv1.DeprecatedTemplateGeneration] = strconv.FormatInt(n, 10)
+}
+
+func validateDaemonSet(d *appsv1.DaemonSet) field.ErrorList {
+	f := &rule.Faults{}
+	daemonSetSpec(f, &d.Spec, nil)
+	return f.List
+}
+
+func validateDaemonSetUpdate(d, old *appsv1.DaemonSet) field.ErrorList {
+	f := &rule.Faults{}
+	f.Unchanged(specPath.Child("selector"), d.Spec.Selector, old.Spec.Selector)
+	daemonSetSpec(f, &d.Spec, &old.Spec.Template)
+	return f.List
+}
+
+func daemonSetSpec(f *rule.Faults, s *appsv1.DaemonSetSpec, old *corev1.PodTemplateSpec) {
+	selected(f, s.Selector, &s.Template, "daemonset", "invalid label selector")
+	template(f, &s.Template, old)
+	alwaysRunning(f, &s.Template, "DaemonSet")
+	f.AtLeastZero(specPath.Child("minReadySeconds"), int64(s.MinReadySeconds))
+	daemonSetStrategy(f, &s.UpdateStrategy, specPath.Child("updateStrategy"))
+	f.AtLeastZeroIfSet(specPath.Child("revisionHistoryLimit"), s.RevisionHistoryLimit)
+}
+
+func daemonSetStrategy(f *rule.Faults, s *appsv1.DaemonSetUpdateStrategy, at *field.Path) {
+	switch s.Type {
+	case appsv1.OnDeleteDaemonSetStrategyType:
+		return
+	case appsv1.RollingUpdateDaemonSetStrategyType:
+	default:
+		f.Add(field.NotSupported(at, s, []appsv1.DaemonSetUpdateStrategyType{appsv1.RollingUpdateDaemonSetStrategyType, appsv1.OnDeleteDaemonSetStrategyType}))
+		return
+	}
+	r := s.RollingUpdate
+	if r == nil {
+		f.Required(at.Child("rollingUpdate"), "")
+		return
+	}
+	unavailable, surge := at.Child("rollingUpdate", "maxUnavailable"), at.Child("rollingUpdate", "maxSurge")
+	f.IntOrPercent(unavailable, r.MaxUnavailable)
+	f.IntOrPercent(surge, r.MaxSurge)
+	f.NoMoreThanAll(unavailable, r.MaxUnavailable)
+	f.NoMoreThanAll(surge, r.MaxSurge)
+	switch down, up := rule.Amount(r.MaxUnavailable) != 0, rule.Amount(r.MaxSurge) != 0; {
+	case down && up:
+		f.Invalid(surge, r.MaxSurge, "may not be set when maxUnavailable is non-zero")
+	case !down && !up:
+		f.Required(unavailable, "cannot be 0 when maxSurge is 0")
+	}
+}
+
+func validateDaemonSetStatus(d, old *appsv1.DaemonSet) field.ErrorList {
+	f, s := &rule.Faults{}, &d.Status
+	f.AtLeastZero(statusPath.Child("currentNumberScheduled"), int64(s.CurrentNumberScheduled))
+	f.AtLeastZero(statusPath.Child("numberMisscheduled"), int64(s.NumberMisscheduled))
+	f.AtLeastZero(statusPath.Child("desiredNumberScheduled"), int64(s.DesiredNumberScheduled))
+	f.AtLeastZero(statusPath.Child("numberReady"), int64(s.NumberReady))
+	f.AtLeastZero(statusPath.Child("observedGeneration"), s.ObservedGeneration)
+	f.AtLeastZero(statusPath.Child("updatedNumberScheduled"), int64(s.UpdatedNumberScheduled))
+	f.AtLeastZero(statusPath.Child("numberAvailable"), int64(s.NumberAvailable))
+	f.AtLeastZero(statusPath.Child("numberUnavailable"), int64(s.NumberUnavailable))
+	f.AtLeastZeroIfSet(statusPath.Child("collisionCount"), s.CollisionCount)
+	f.NotDecremented(statusPath.Child("collisionCount"), s.CollisionCount, old.Status.CollisionCount)
+	return f.List
 }

@@ -6,8 +6,10 @@ import (
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"clipper/api"
 	"clipper/catalogue"
@@ -19,16 +21,19 @@ import (
 // deployments describes Deployment.
 func deployments() *catalogue.Resource {
 	return catalogue.Describe[appsv1.Deployment, appsv1.DeploymentList](catalogue.Kind[*appsv1.Deployment]{
-		Resource:      api.Deployments.Resource,
-		PrepareCreate: func(o *appsv1.Deployment) { podspec.DropDisabledTemplate(&o.Spec.Template, nil) },
-		PrepareUpdate: func(o, old *appsv1.Deployment) { podspec.DropDisabledTemplate(&o.Spec.Template, &old.Spec.Template) },
-		Columns:       deploymentColumns,
-		Row:           deploymentRow,
-		Default:       defaultDeployment,
-		ShortNames:    []string{"deploy"},
-		Categories:    []string{"all"},
-		Spec:          catalogue.PartOf(func(o *appsv1.Deployment) *appsv1.DeploymentSpec { return &o.Spec }),
-		Status:        catalogue.PartOf(func(o *appsv1.Deployment) *appsv1.DeploymentStatus { return &o.Status }),
+		Resource:       api.Deployments.Resource,
+		ValidateCreate: validateDeployment,
+		ValidateUpdate: validateDeploymentUpdate,
+		ValidateStatus: validateDeploymentStatus,
+		PrepareCreate:  func(o *appsv1.Deployment) { podspec.DropDisabledTemplate(&o.Spec.Template, nil) },
+		PrepareUpdate:  func(o, old *appsv1.Deployment) { podspec.DropDisabledTemplate(&o.Spec.Template, &old.Spec.Template) },
+		Columns:        deploymentColumns,
+		Row:            deploymentRow,
+		Default:        defaultDeployment,
+		ShortNames:     []string{"deploy"},
+		Categories:     []string{"all"},
+		Spec:           catalogue.PartOf(func(o *appsv1.Deployment) *appsv1.DeploymentSpec { return &o.Spec }),
+		Status:         catalogue.PartOf(func(o *appsv1.Deployment) *appsv1.DeploymentStatus { return &o.Status }),
 		Generation: catalogue.Both( // of all kinds only this one counts annotations too
 			catalogue.PartOf(func(o *appsv1.Deployment) *appsv1.DeploymentSpec { return &o.Spec }),
 			catalogue.PartOf(func(o *appsv1.Deployment) *map[string]string { return &o.Annotations }),
@@ -87,4 +92,74 @@ func replicas(n *int32) int64 {
 		return 0
 	}
 	return int64(*n)
+}
+
+func validateDeployment(d *appsv1.Deployment) field.ErrorList {
+	f := &rule.Faults{}
+	deploymentSpec(f, &d.Spec, nil)
+	return f.List
+}
+
+func validateDeploymentUpdate(d, old *appsv1.Deployment) field.ErrorList {
+	f := &rule.Faults{}
+	deploymentSpec(f, &d.Spec, &old.Spec.Template)
+	f.Unchanged(specPath.Child("selector"), d.Spec.Selector, old.Spec.Selector)
+	return f.List
+}
+
+func deploymentSpec(f *rule.Faults, s *appsv1.DeploymentSpec, old *corev1.PodTemplateSpec) {
+	f.AtLeastZeroIfSet(specPath.Child("replicas"), s.Replicas)
+	selected(f, s.Selector, &s.Template, "deployment", "invalid label selector")
+	template(f, &s.Template, old)
+	alwaysRunning(f, &s.Template, "ReplicaSet")
+	deploymentStrategy(f, &s.Strategy, specPath.Child("strategy"))
+	f.AtLeastZero(specPath.Child("minReadySeconds"), int64(s.MinReadySeconds))
+	f.AtLeastZeroIfSet(specPath.Child("revisionHistoryLimit"), s.RevisionHistoryLimit)
+	if p := s.ProgressDeadlineSeconds; p != nil {
+		f.AtLeastZero(specPath.Child("progressDeadlineSeconds"), int64(*p))
+		if *p <= s.MinReadySeconds {
+			f.Invalid(specPath.Child("progressDeadlineSeconds"), p, "must be greater than minReadySeconds")
+		}
+	}
+}
+
+func deploymentStrategy(f *rule.Faults, s *appsv1.DeploymentStrategy, at *field.Path) {
+	switch r := s.RollingUpdate; s.Type {
+	case appsv1.RecreateDeploymentStrategyType:
+		if r != nil {
+			f.Forbidden(at.Child("rollingUpdate"), "may not be specified when strategy `type` is 'Recreate'")
+		}
+	case appsv1.RollingUpdateDeploymentStrategyType:
+		if r == nil {
+			f.Required(at.Child("rollingUpdate"), "this should be defaulted and never be nil")
+			return
+		}
+		unavailable := at.Child("rollingUpdate", "maxUnavailable")
+		f.IntOrPercent(unavailable, r.MaxUnavailable)
+		f.IntOrPercent(at.Child("rollingUpdate", "maxSurge"), r.MaxSurge)
+		if rule.Amount(r.MaxUnavailable) == 0 && rule.Amount(r.MaxSurge) == 0 {
+			f.Invalid(unavailable, r.MaxUnavailable, "may not be 0 when `maxSurge` is 0")
+		}
+		f.NoMoreThanAll(unavailable, r.MaxUnavailable)
+	default:
+		f.Add(field.NotSupported(at, s, []appsv1.DeploymentStrategyType{appsv1.RecreateDeploymentStrategyType, appsv1.RollingUpdateDeploymentStrategyType}))
+	}
+}
+
+func validateDeploymentStatus(d, old *appsv1.Deployment) field.ErrorList {
+	f, s := &rule.Faults{}, &d.Status
+	f.AtLeastZero(statusPath.Child("observedGeneration"), s.ObservedGeneration)
+	f.AtLeastZero(statusPath.Child("replicas"), int64(s.Replicas))
+	f.AtLeastZero(statusPath.Child("updatedReplicas"), int64(s.UpdatedReplicas))
+	f.AtLeastZero(statusPath.Child("readyReplicas"), int64(s.ReadyReplicas))
+	f.AtLeastZero(statusPath.Child("availableReplicas"), int64(s.AvailableReplicas))
+	f.AtLeastZero(statusPath.Child("unavailableReplicas"), int64(s.UnavailableReplicas))
+	f.AtLeastZeroIfSet(statusPath.Child("terminatingReplicas"), s.TerminatingReplicas)
+	f.AtLeastZeroIfSet(statusPath.Child("collisionCount"), s.CollisionCount)
+	atMost(f, "updatedReplicas", s.UpdatedReplicas, s.Replicas, aboveReplicas)
+	atMost(f, "readyReplicas", s.ReadyReplicas, s.Replicas, aboveReplicas)
+	atMost(f, "availableReplicas", s.AvailableReplicas, s.Replicas, aboveReplicas)
+	atMost(f, "availableReplicas", s.AvailableReplicas, s.ReadyReplicas, "cannot be greater than readyReplicas")
+	f.NotDecremented(statusPath.Child("collisionCount"), s.CollisionCount, old.Status.CollisionCount)
+	return f.List
 }

@@ -6,6 +6,8 @@ import (
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"clipper/api"
 	"clipper/catalogue"
@@ -17,17 +19,20 @@ import (
 // replicaSets describes ReplicaSet.
 func replicaSets() *catalogue.Resource {
 	return catalogue.Describe[appsv1.ReplicaSet, appsv1.ReplicaSetList](catalogue.Kind[*appsv1.ReplicaSet]{
-		Resource:      api.ReplicaSets.Resource,
-		PrepareCreate: func(o *appsv1.ReplicaSet) { podspec.DropDisabledTemplate(&o.Spec.Template, nil) },
-		PrepareUpdate: func(o, old *appsv1.ReplicaSet) { podspec.DropDisabledTemplate(&o.Spec.Template, &old.Spec.Template) },
-		Columns:       replicaSetColumns,
-		Row:           replicaSetRow,
-		Default:       defaultReplicaSet,
-		ShortNames:    []string{"rs"},
-		Categories:    []string{"all"},
-		Spec:          catalogue.PartOf(func(o *appsv1.ReplicaSet) *appsv1.ReplicaSetSpec { return &o.Spec }),
-		Status:        catalogue.PartOf(func(o *appsv1.ReplicaSet) *appsv1.ReplicaSetStatus { return &o.Status }),
-		Generation:    catalogue.PartOf(func(o *appsv1.ReplicaSet) *appsv1.ReplicaSetSpec { return &o.Spec }),
+		Resource:       api.ReplicaSets.Resource,
+		ValidateCreate: validateReplicaSet,
+		ValidateUpdate: validateReplicaSetUpdate,
+		ValidateStatus: validateReplicaSetStatus,
+		PrepareCreate:  func(o *appsv1.ReplicaSet) { podspec.DropDisabledTemplate(&o.Spec.Template, nil) },
+		PrepareUpdate:  func(o, old *appsv1.ReplicaSet) { podspec.DropDisabledTemplate(&o.Spec.Template, &old.Spec.Template) },
+		Columns:        replicaSetColumns,
+		Row:            replicaSetRow,
+		Default:        defaultReplicaSet,
+		ShortNames:     []string{"rs"},
+		Categories:     []string{"all"},
+		Spec:           catalogue.PartOf(func(o *appsv1.ReplicaSet) *appsv1.ReplicaSetSpec { return &o.Spec }),
+		Status:         catalogue.PartOf(func(o *appsv1.ReplicaSet) *appsv1.ReplicaSetStatus { return &o.Status }),
+		Generation:     catalogue.PartOf(func(o *appsv1.ReplicaSet) *appsv1.ReplicaSetSpec { return &o.Spec }),
 		Scale: catalogue.ScaleOf(
 			func(o *appsv1.ReplicaSet) **int32 { return &o.Spec.Replicas },
 			func(o *appsv1.ReplicaSet) int32 { return o.Status.Replicas },
@@ -62,4 +67,40 @@ func replicaSetRow(r *appsv1.ReplicaSet, now time.Time) []any {
 		r.Name, replicas(r.Spec.Replicas), int64(r.Status.Replicas), int64(r.Status.ReadyReplicas), table.Since(r.CreationTimestamp, now),
 		podspec.Names(containers), podspec.Images(containers), table.Selector(r.Spec.Selector),
 	}
+}
+
+func validateReplicaSet(r *appsv1.ReplicaSet) field.ErrorList {
+	f := &rule.Faults{}
+	replicaSetSpec(f, &r.Spec, nil)
+	return f.List
+}
+
+func validateReplicaSetUpdate(r, old *appsv1.ReplicaSet) field.ErrorList {
+	f := &rule.Faults{}
+	replicaSetSpec(f, &r.Spec, &old.Spec.Template)
+	f.Unchanged(specPath.Child("selector"), r.Spec.Selector, old.Spec.Selector)
+	return f.List
+}
+
+func replicaSetSpec(f *rule.Faults, s *appsv1.ReplicaSetSpec, old *corev1.PodTemplateSpec) {
+	f.AtLeastZeroIfSet(specPath.Child("replicas"), s.Replicas)
+	f.AtLeastZero(specPath.Child("minReadySeconds"), int64(s.MinReadySeconds))
+	selected(f, s.Selector, &s.Template, "deployment", "invalid label selector")
+	template(f, &s.Template, old)
+	alwaysRunning(f, &s.Template, "ReplicaSet")
+}
+
+func validateReplicaSetStatus(r, _ *appsv1.ReplicaSet) field.ErrorList {
+	f, s := &rule.Faults{}, &r.Status
+	f.AtLeastZero(statusPath.Child("replicas"), int64(s.Replicas))
+	f.AtLeastZero(statusPath.Child("fullyLabeledReplicas"), int64(s.FullyLabeledReplicas))
+	f.AtLeastZero(statusPath.Child("readyReplicas"), int64(s.ReadyReplicas))
+	f.AtLeastZero(statusPath.Child("availableReplicas"), int64(s.AvailableReplicas))
+	f.AtLeastZero(statusPath.Child("observedGeneration"), s.ObservedGeneration)
+	f.AtLeastZeroIfSet(statusPath.Child("terminatingReplicas"), s.TerminatingReplicas)
+	atMost(f, "fullyLabeledReplicas", s.FullyLabeledReplicas, s.Replicas, aboveReplicas)
+	atMost(f, "readyReplicas", s.ReadyReplicas, s.Replicas, aboveReplicas)
+	atMost(f, "availableReplicas", s.AvailableReplicas, s.Replicas, aboveReplicas)
+	atMost(f, "availableReplicas", s.AvailableReplicas, s.ReadyReplicas, "cannot be greater than readyReplicas")
+	return f.List
 }

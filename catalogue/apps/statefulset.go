@@ -7,6 +7,9 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	apivalidation "k8s.io/apimachinery/pkg/api/validation"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"clipper/api"
 	"clipper/catalogue"
@@ -18,17 +21,21 @@ import (
 // statefulSets describes StatefulSet.
 func statefulSets() *catalogue.Resource {
 	return catalogue.Describe[appsv1.StatefulSet, appsv1.StatefulSetList](catalogue.Kind[*appsv1.StatefulSet]{
-		Resource:      api.StatefulSets.Resource,
-		PrepareCreate: func(o *appsv1.StatefulSet) { podspec.DropDisabledTemplate(&o.Spec.Template, nil) },
-		PrepareUpdate: func(o, old *appsv1.StatefulSet) { podspec.DropDisabledTemplate(&o.Spec.Template, &old.Spec.Template) },
-		Columns:       statefulSetColumns,
-		Row:           statefulSetRow,
-		Default:       defaultStatefulSet,
-		ShortNames:    []string{"sts"},
-		Categories:    []string{"all"},
-		Spec:          catalogue.PartOf(func(o *appsv1.StatefulSet) *appsv1.StatefulSetSpec { return &o.Spec }),
-		Status:        catalogue.PartOf(func(o *appsv1.StatefulSet) *appsv1.StatefulSetStatus { return &o.Status }),
-		Generation:    catalogue.PartOf(func(o *appsv1.StatefulSet) *appsv1.StatefulSetSpec { return &o.Spec }),
+		Resource:       api.StatefulSets.Resource,
+		ValidateCreate: validateStatefulSet,
+		ValidateUpdate: validateStatefulSetUpdate,
+		ValidateStatus: validateStatefulSetStatus,
+		ValidateName:   apivalidation.NameIsDNSLabel,
+		PrepareCreate:  func(o *appsv1.StatefulSet) { podspec.DropDisabledTemplate(&o.Spec.Template, nil) },
+		PrepareUpdate:  func(o, old *appsv1.StatefulSet) { podspec.DropDisabledTemplate(&o.Spec.Template, &old.Spec.Template) },
+		Columns:        statefulSetColumns,
+		Row:            statefulSetRow,
+		Default:        defaultStatefulSet,
+		ShortNames:     []string{"sts"},
+		Categories:     []string{"all"},
+		Spec:           catalogue.PartOf(func(o *appsv1.StatefulSet) *appsv1.StatefulSetSpec { return &o.Spec }),
+		Status:         catalogue.PartOf(func(o *appsv1.StatefulSet) *appsv1.StatefulSetStatus { return &o.Status }),
+		Generation:     catalogue.PartOf(func(o *appsv1.StatefulSet) *appsv1.StatefulSetSpec { return &o.Spec }),
 		Scale: catalogue.ScaleOf(
 			func(o *appsv1.StatefulSet) **int32 { return &o.Spec.Replicas },
 			func(o *appsv1.StatefulSet) int32 { return o.Status.Replicas },
@@ -79,4 +86,131 @@ func statefulSetRow(s *appsv1.StatefulSet, now time.Time) []any {
 		s.Name, fmt.Sprintf("%d/%d", s.Status.ReadyReplicas, replicas(s.Spec.Replicas)), table.Since(s.CreationTimestamp, now),
 		podspec.Names(containers), podspec.Images(containers),
 	}
+}
+
+func validateStatefulSet(o *appsv1.StatefulSet) field.ErrorList {
+	f := &rule.Faults{}
+	if o.Spec.ServiceName != "" {
+		f.DNSLabel(specPath.Child("serviceName"), o.Spec.ServiceName)
+	}
+	for i := range o.Spec.VolumeClaimTemplates {
+		f.Add(podspec.ValidateClaim(&o.Spec.VolumeClaimTemplates[i].Spec, specPath.Child("volumeClaimTemplates").Index(i).Child("spec"))...)
+	}
+	statefulSetSpec(f, &o.Spec, nil)
+	return f.List
+}
+
+func validateStatefulSetUpdate(o, old *appsv1.StatefulSet) field.ErrorList {
+	f := &rule.Faults{}
+	statefulSetSpec(f, &o.Spec, &old.Spec.Template)
+	rest := o.Spec
+	rest.Replicas = old.Spec.Replicas
+	rest.Template = old.Spec.Template
+	rest.UpdateStrategy = old.Spec.UpdateStrategy
+	rest.MinReadySeconds = old.Spec.MinReadySeconds
+	rest.Ordinals = old.Spec.Ordinals
+	rest.RevisionHistoryLimit = old.Spec.RevisionHistoryLimit
+	rest.PersistentVolumeClaimRetentionPolicy = old.Spec.PersistentVolumeClaimRetentionPolicy
+	if !equality.Semantic.DeepEqual(rest, old.Spec) {
+		f.Forbidden(specPath, "updates to statefulset spec for fields other than 'replicas', 'ordinals', 'template', 'updateStrategy', 'revisionHistoryLimit', 'persistentVolumeClaimRetentionPolicy' and 'minReadySeconds' are forbidden")
+	}
+	return f.List
+}
+
+func statefulSetSpec(f *rule.Faults, s *appsv1.StatefulSetSpec, old *corev1.PodTemplateSpec) {
+	if p := s.PodManagementPolicy; f.Need(specPath.Child("podManagementPolicy"), string(p)) && p != appsv1.OrderedReadyPodManagement && p != appsv1.ParallelPodManagement {
+		f.Invalid(specPath.Child("podManagementPolicy"), p, "must be 'OrderedReady' or 'Parallel'")
+	}
+	statefulSetStrategy(f, s, specPath.Child("updateStrategy"))
+	if p := s.PersistentVolumeClaimRetentionPolicy; p != nil {
+		at := specPath.Child("persistentVolumeClaimRetentionPolicy")
+		retention(f, p.WhenDeleted, at.Child("whenDeleted"))
+		retention(f, p.WhenScaled, at.Child("whenScaled"))
+	}
+	f.AtLeastZeroIfSet(specPath.Child("replicas"), s.Replicas)
+	f.AtLeastZero(specPath.Child("minReadySeconds"), int64(s.MinReadySeconds))
+	if s.Ordinals != nil {
+		f.AtLeastZero(specPath.Child("ordinals.start"), int64(s.Ordinals.Start))
+	}
+	selected(f, s.Selector, &s.Template, "statefulset", "")
+	template(f, asRun(s), old)
+	alwaysRunning(f, &s.Template, "StatefulSet")
+}
+
+// asRun is the template as the controller will fill it in: host names are its own, and each claim
+// template becomes a volume.
+func asRun(s *appsv1.StatefulSetSpec) *corev1.PodTemplateSpec {
+	t := s.Template
+	t.Spec.Hostname, t.Spec.Subdomain = "", ""
+	claims := map[string]bool{}
+	var volumes []corev1.Volume
+	for i := range s.VolumeClaimTemplates {
+		name := s.VolumeClaimTemplates[i].Name
+		if claims[name] {
+			continue
+		}
+		claims[name] = true
+		volumes = append(volumes, corev1.Volume{Name: name, VolumeSource: corev1.VolumeSource{
+			PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: name},
+		}})
+	}
+	for _, v := range t.Spec.Volumes {
+		if !claims[v.Name] {
+			volumes = append(volumes, v)
+		}
+	}
+	t.Spec.Volumes = volumes
+	return &t
+}
+
+func statefulSetStrategy(f *rule.Faults, s *appsv1.StatefulSetSpec, at *field.Path) {
+	r := s.UpdateStrategy.RollingUpdate
+	switch s.UpdateStrategy.Type {
+	case "":
+		f.Required(at, "")
+	case appsv1.OnDeleteStatefulSetStrategyType:
+		if r != nil {
+			f.Invalid(at.Child("rollingUpdate"), r, "only allowed for updateStrategy 'RollingUpdate'")
+		}
+	case appsv1.RollingUpdateStatefulSetStrategyType:
+		if r == nil {
+			return
+		}
+		f.AtLeastZeroIfSet(at.Child("rollingUpdate", "partition"), r.Partition)
+		if r.MaxUnavailable != nil {
+			path := at.Child("rollingUpdate", "maxUnavailable")
+			f.IntOrPercent(path, r.MaxUnavailable)
+			if rule.Amount(r.MaxUnavailable) == 0 {
+				f.Invalid(path, *r.MaxUnavailable, "cannot be 0")
+			}
+			f.NoMoreThanAll(path, r.MaxUnavailable)
+		}
+	default:
+		f.Invalid(at, s.UpdateStrategy, "must be 'RollingUpdate' or 'OnDelete'")
+	}
+}
+
+func retention(f *rule.Faults, p appsv1.PersistentVolumeClaimRetentionPolicyType, at *field.Path) {
+	allowed := []appsv1.PersistentVolumeClaimRetentionPolicyType{appsv1.RetainPersistentVolumeClaimRetentionPolicyType, appsv1.DeletePersistentVolumeClaimRetentionPolicyType}
+	if !slices.Contains(allowed, p) {
+		f.Add(field.NotSupported(at, p, allowed))
+	}
+}
+
+func validateStatefulSetStatus(o, old *appsv1.StatefulSet) field.ErrorList {
+	f, s := &rule.Faults{}, &o.Status
+	f.AtLeastZero(statusPath.Child("replicas"), int64(s.Replicas))
+	f.AtLeastZero(statusPath.Child("readyReplicas"), int64(s.ReadyReplicas))
+	f.AtLeastZero(statusPath.Child("currentReplicas"), int64(s.CurrentReplicas))
+	f.AtLeastZero(statusPath.Child("updatedReplicas"), int64(s.UpdatedReplicas))
+	f.AtLeastZero(statusPath.Child("availableReplicas"), int64(s.AvailableReplicas))
+	f.AtLeastZero(statusPath.Child("observedGeneration"), s.ObservedGeneration)
+	f.AtLeastZeroIfSet(statusPath.Child("collisionCount"), s.CollisionCount)
+	atMost(f, "readyReplicas", s.ReadyReplicas, s.Replicas, aboveReplicas)
+	atMost(f, "currentReplicas", s.CurrentReplicas, s.Replicas, aboveReplicas)
+	atMost(f, "updatedReplicas", s.UpdatedReplicas, s.Replicas, aboveReplicas)
+	atMost(f, "availableReplicas", s.AvailableReplicas, s.Replicas, aboveReplicas)
+	atMost(f, "availableReplicas", s.AvailableReplicas, s.ReadyReplicas, "cannot be greater than status.readyReplicas")
+	f.NotDecremented(statusPath.Child("collisionCount"), s.CollisionCount, old.Status.CollisionCount)
+	return f.List
 }

@@ -16,8 +16,10 @@ import (
 // cronJobs describes CronJob.
 func cronJobs() *catalogue.Resource {
 	return catalogue.Describe[batchv1.CronJob, batchv1.CronJobList](catalogue.Kind[*batchv1.CronJob]{
-		Resource:      api.CronJobs.Resource,
-		PrepareCreate: func(o *batchv1.CronJob) { podspec.DropDisabledTemplate(&o.Spec.JobTemplate.Spec.Template, nil) },
+		Resource:       api.CronJobs.Resource,
+		ValidateCreate: validateCronJob,
+		ValidateUpdate: validateCronJobUpdate,
+		PrepareCreate:  func(o *batchv1.CronJob) { podspec.DropDisabledTemplate(&o.Spec.JobTemplate.Spec.Template, nil) },
 		PrepareUpdate: func(o, old *batchv1.CronJob) {
 			podspec.DropDisabledTemplate(&o.Spec.JobTemplate.Spec.Template, &old.Spec.JobTemplate.Spec.Template)
 		},
