@@ -17,6 +17,7 @@ import (
 	"clipper/apiserver/authz"
 	"clipper/apiserver/reviews"
 	"clipper/controllers"
+	"clipper/controllers/nodeipam"
 	"clipper/dns"
 	"clipper/scheduler"
 )
@@ -47,6 +48,12 @@ func (cp *controlPlane) runControllers(ctx context.Context, group *errgroup.Grou
 		events := record.New(client, "default-scheduler", "")
 		group.Go(func() error { return events.Run(ctx) })
 		return scheduler.New(client, events).Run(ctx)
+	})
+	group.Go(func() error {
+		client := as(user.KubeControllerManager)
+		events := record.New(client, "cidrAllocator", "")
+		group.Go(func() error { return events.Run(ctx) })
+		return nodeipam.New(client, netip.MustParsePrefix(cp.options.PodCIDR), events).Run(ctx)
 	})
 	group.Go(func() error {
 		return dns.NewPublisher(as(user.KubeControllerManager), netip.MustParsePrefix(cp.options.ServiceCIDR), nil).Run(ctx)
