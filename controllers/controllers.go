@@ -9,6 +9,7 @@ package controllers
 
 import (
 	"context"
+	"fmt"
 
 	"golang.org/x/sync/errgroup"
 
@@ -17,6 +18,7 @@ import (
 	"clipper/controllers/deployment"
 	"clipper/controllers/endpoints"
 	"clipper/controllers/endpointslice"
+	"clipper/controllers/garbagecollector"
 	"clipper/controllers/replicaset"
 )
 
@@ -25,8 +27,13 @@ type Controller interface {
 	Run(ctx context.Context) error
 }
 
-// RunAll runs every controller until ctx ends or one fails.
-func RunAll(ctx context.Context, c api.Client) error {
+// RunAll runs every controller until ctx ends or one fails. The client must also be able to list the
+// resources there are; that of the server process is.
+func RunAll(ctx context.Context, client api.Client) error {
+	c, ok := client.(garbagecollector.Client)
+	if !ok {
+		return fmt.Errorf("run controllers: a client of type %T cannot list resources", client)
+	}
 	group, ctx := errgroup.WithContext(ctx)
 	events := func(component string) *record.Recorder {
 		r := record.New(c, component, "")
@@ -39,13 +46,14 @@ func RunAll(ctx context.Context, c api.Client) error {
 	return group.Wait()
 }
 
-func all(c api.Client, events func(component string) *record.Recorder) []Controller {
+func all(c garbagecollector.Client, events func(component string) *record.Recorder) []Controller {
 	return []Controller{
 		replicaset.New(c, events("replicaset-controller")),
 		replicaset.NewForReplicationControllers(c, events("replication-controller")),
 		deployment.New(c, events(deployment.Component)),
 		endpointslice.New(c, events("endpoint-slice-controller")),
 		endpoints.New(c),
+		garbagecollector.New(c),
 	}
 }
 
