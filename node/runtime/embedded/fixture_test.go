@@ -152,6 +152,15 @@ func newBed(t testing.TB) *bed {
 	if err != nil {
 		t.Fatal(err)
 	}
+	// In a folder of its own, as when it is unpacked: overlayfs, which seals it, refuses overlapping folders.
+	if err := os.Mkdir(filepath.Join(dir, "bin"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	linked := filepath.Join(dir, "bin", shimName)
+	if err := os.Link(shim, linked); err != nil {
+		t.Fatal(err)
+	}
+	shim = linked
 	b := &bed{TB: t, dir: dir, cgroup: "/clipper-test/" + filepath.Base(dir)}
 	b.snapshots = &dirSnapshots{dir: filepath.Join(dir, "snapshots")}
 	b.opts = Options{DataDir: dir, Snapshots: b.snapshots, ShimPath: shim}

@@ -2,6 +2,9 @@ package shim
 
 import (
 	"fmt"
+	"os"
+	"strconv"
+	"strings"
 	"sync"
 
 	"github.com/opencontainers/cgroups"
@@ -9,6 +12,7 @@ import (
 	"github.com/opencontainers/runc/libcontainer/configs"
 	"github.com/opencontainers/runc/libcontainer/specconv"
 	specs "github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
 
 	"clipper/node/runtime/embedded/seccomp"
 	"clipper/node/runtime/embedded/wire"
@@ -19,6 +23,9 @@ func (s *Server) libcontainerConfig(id string, spec *wire.ContainerSpec) (*confi
 	config, err := specconv.CreateLibcontainerConfig(&specconv.CreateOpts{CgroupName: id, Spec: spec.OCI})
 	if err != nil {
 		return nil, fmt.Errorf("container %s: invalid configuration: %w", id, err)
+	}
+	if adj := config.OomScoreAdj; adj != nil {
+		*adj = max(*adj, leastOOMScoreAdj())
 	}
 	if spec.DefaultSeccomp {
 		var bounding []string
@@ -31,6 +38,22 @@ func (s *Server) libcontainerConfig(id string, spec *wire.ContainerSpec) (*confi
 	}
 	return config, nil
 }
+
+// leastOOMScoreAdj is the lowest value that a process of ours may have: lowering one takes CAP_SYS_RESOURCE.
+var leastOOMScoreAdj = sync.OnceValue(func() int {
+	const lowest = -1000
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var data [2]unix.CapUserData
+	if err := unix.Capget(&header, &data[0]); err == nil && data[0].Effective&(1<<unix.CAP_SYS_RESOURCE) != 0 {
+		return lowest
+	}
+	text, err := os.ReadFile("/proc/self/oom_score_adj")
+	if err != nil {
+		return 0
+	}
+	own, _ := strconv.Atoi(strings.TrimSpace(string(text)))
+	return own
+})
 
 // A profileCache keeps one copy of each variant of the default seccomp profile: some hundred kilobytes that
 // nearly all containers share.

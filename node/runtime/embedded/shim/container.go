@@ -247,6 +247,7 @@ func (c *container) learnExit() bool {
 
 // exited records how the process ended and clears away what it leaves.
 func (c *container) exited() {
+	c.s.memory.touch()
 	c.op.Lock()
 	defer c.op.Unlock()
 	rec := c.record()

@@ -30,6 +30,7 @@ func (r *running) ready(uint32) {
 // serveExec runs a process in a container. It answers once it has started and once it has ended. When the agent
 // closes the connection before, the process is killed: nobody listens to it any more.
 func (s *Server) serveExec(ctx context.Context, conn *wire.Conn, req *wire.Request, files []*os.File) {
+	s.memory.touch()
 	r, terminal, err := s.startExec(req, files)
 	wire.CloseAll(files)
 	if err != nil {

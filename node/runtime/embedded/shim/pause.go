@@ -113,7 +113,9 @@ func (s *Server) stopPause(sb *sandbox) error {
 	if err := killCgroup(path.Join(sb.rec.Spec.CgroupParent, "pause")); err != nil {
 		return err
 	}
-	var ws unix.WaitStatus
-	_, _ = unix.Wait4(state.InitProcessPid, &ws, 0, nil) // ECHILD: another shim started it
+	if err := awaitExit(state.InitProcessPid, state.InitProcessStartTime); err != nil {
+		return err
+	}
+	_, _ = unix.Wait4(state.InitProcessPid, nil, 0, nil) // ECHILD: another shim started it
 	return lc.Destroy()
 }

@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"sync"
 	"syscall"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -65,6 +66,27 @@ func openPidfd(pid int, startTime uint64) (int, error) {
 		return -1, fmt.Errorf("process %d: %w", pid, errors.Join(unix.ESRCH, err))
 	}
 	return fd, nil
+}
+
+// awaitExit waits until a killed process has ended: it leaves its cgroup's list before that.
+func awaitExit(pid int, startTime uint64) error {
+	fd, err := openPidfd(pid, startTime)
+	if err != nil {
+		return nil // gone
+	}
+	defer unix.Close(fd)
+	for deadline := time.Now().Add(killWait); ; {
+		n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, int(time.Until(deadline).Milliseconds()))
+		switch {
+		case errors.Is(err, unix.EINTR):
+		case err != nil:
+			return os.NewSyscallError("poll", err)
+		case n == 0:
+			return fmt.Errorf("process %d is still there %v after SIGKILL", pid, killWait)
+		default:
+			return nil
+		}
+	}
 }
 
 // startTimeOf returns when pid started, in clock ticks since boot: with the pid, a process's identity.

@@ -36,6 +36,7 @@ type Server struct {
 	starting chan struct{} // bounds concurrent starts: each has a set-up process beside it
 	shutdown context.CancelFunc
 	exits    sync.WaitGroup
+	memory   trimmer
 
 	mu         sync.Mutex
 	rev        uint64
@@ -61,6 +62,8 @@ func Serve(ctx context.Context, opts Options, ready func()) error {
 	if err != nil {
 		return err
 	}
+	s.memory.touch()
+	defer s.memory.stop()
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return s.poll.run(ctx) })
 	if err := s.adopt(); err != nil {
@@ -172,6 +175,7 @@ func (s *Server) handle(ctx context.Context, c *wire.Conn, req *wire.Request, fi
 		return false
 	}
 	wire.CloseAll(files)
+	s.memory.touch()
 	resp, err := s.answer(req)
 	if err != nil {
 		resp = &wire.Response{Error: wire.AsError(err), Containers: resp.Containers}
