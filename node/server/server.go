@@ -17,6 +17,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
@@ -141,11 +142,15 @@ type Refusal struct {
 
 func (e *Refusal) Error() string { return e.Text }
 
-// StatusOf returns the HTTP status of an error of Authorize.
+// StatusOf returns the HTTP status of an error of Authorize: a Refusal's, or an API error's.
 func StatusOf(err error) int {
 	var r *Refusal
 	if errors.As(err, &r) {
 		return r.Code
+	}
+	var st apierrors.APIStatus
+	if errors.As(err, &st) && st.Status().Code != 0 {
+		return int(st.Status().Code)
 	}
 	return http.StatusInternalServerError
 }

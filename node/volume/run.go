@@ -8,6 +8,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"clipper/api"
+	"clipper/api/podrefs"
 )
 
 // Run keeps volumes current until ctx ends: it follows the objects they come from and renews tokens.
@@ -28,13 +29,13 @@ func (m *Manager) changed(ctx context.Context, r api.Resource, ev api.Event) {
 		return // content of a deleted object stays, as upstream
 	}
 	o := ev.Object()
-	for _, uid := range m.usersOf(ref{r, o.GetNamespace(), o.GetName()}) {
+	for _, uid := range m.usersOf(podrefs.Ref{Resource: r, Namespace: o.GetNamespace(), Name: o.GetName()}) {
 		m.refresh(ctx, uid)
 		m.cfg.Changed(uid)
 	}
 }
 
-func (m *Manager) usersOf(r ref) []types.UID {
+func (m *Manager) usersOf(r podrefs.Ref) []types.UID {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	out := make([]types.UID, 0, len(m.users[r]))

@@ -22,6 +22,7 @@ import (
 	"k8s.io/component-helpers/resource"
 
 	"clipper/api"
+	"clipper/api/podrefs"
 )
 
 // Config is what a Manager needs. All fields but Changed are required.
@@ -41,7 +42,7 @@ type Manager struct {
 
 	mu     sync.Mutex
 	pods   map[types.UID]*podVolumes
-	users  map[ref]map[types.UID]bool // who refers to an object
+	users  map[podrefs.Ref]map[types.UID]bool // who refers to an object
 	tokens map[tokenKey]token
 	alarm  chan struct{} // a token to be renewed earlier than the others may have come
 }
@@ -50,14 +51,8 @@ type Manager struct {
 type podVolumes struct {
 	mu   sync.Mutex // serializes work on the pod's directory
 	pod  *corev1.Pod
-	refs map[ref]bool
+	refs map[podrefs.Ref]bool
 	gone bool
-}
-
-// ref names an object that volumes take their content from.
-type ref struct {
-	resource        api.Resource
-	namespace, name string
 }
 
 // New returns a Manager. Call Prepare before the first Mount, and Run to keep content current.
@@ -65,7 +60,7 @@ func New(cfg Config) *Manager {
 	if cfg.Changed == nil {
 		cfg.Changed = func(types.UID) {}
 	}
-	return &Manager{cfg: cfg, pods: map[types.UID]*podVolumes{}, users: map[ref]map[types.UID]bool{},
+	return &Manager{cfg: cfg, pods: map[types.UID]*podVolumes{}, users: map[podrefs.Ref]map[types.UID]bool{},
 		tokens: map[tokenKey]token{}, alarm: make(chan struct{}, 1)}
 }
 
@@ -208,11 +203,11 @@ func (m *Manager) register(pod *corev1.Pod) (pv *podVolumes, first bool) {
 	pv = m.pods[pod.UID]
 	if pv == nil {
 		first = true
-		pv = &podVolumes{refs: map[ref]bool{}}
+		pv = &podVolumes{refs: map[podrefs.Ref]bool{}}
 		m.pods[pod.UID] = pv
 	}
 	pv.pod = pod
-	for _, r := range references(pod) {
+	for _, r := range podrefs.Of(pod) {
 		if !pv.refs[r] {
 			pv.refs[r] = true
 			if m.users[r] == nil {
