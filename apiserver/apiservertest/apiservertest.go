@@ -1,160 +1,161 @@
-// Package apiservertest starts a real API server on the loopback interface for tests: the whole catalogue,
-// a store on disk, HTTPS with HTTP/2. Callers are who their bearer token says: any name is believed.
+// Package apiservertest starts a whole API server for a test: store, pipeline, admission, authentication,
+// authorization, the objects of a new cluster and the certificate controller, behind HTTPS on a loopback
+// port.
 package apiservertest
 
 import (
 	"context"
 	"crypto/tls"
-	"fmt"
-	"log/slog"
 	"net"
-	"net/http"
-	"net/http/httptest"
-	"strings"
+	"net/netip"
+	"testing"
+	"time"
 
+	"github.com/cockroachdb/pebble/v2/vfs"
 	"golang.org/x/sync/errgroup"
-	"k8s.io/apimachinery/pkg/version"
-	"k8s.io/apiserver/pkg/authentication/authenticator"
 	"k8s.io/apiserver/pkg/authentication/user"
-	"k8s.io/apiserver/pkg/authorization/authorizer"
 	"k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
+	"k8s.io/component-base/version"
 
+	"clipper/api"
 	"clipper/apiserver"
+	admissionall "clipper/apiserver/admission/all"
+	"clipper/apiserver/allocate"
+	"clipper/apiserver/authn"
+	"clipper/apiserver/authn/satoken"
+	"clipper/apiserver/authz"
+	"clipper/apiserver/bootstrap"
+	"clipper/apiserver/inprocess"
 	"clipper/apiserver/pipeline"
+	"clipper/apiserver/reviews"
 	"clipper/apiserver/served"
-	"clipper/catalogue"
 	"clipper/catalogue/all"
-	"clipper/openapi"
+	"clipper/controllers/certificates"
+	"clipper/controllers/clusterrole"
+	"clipper/controllers/namespace"
+	"clipper/controllers/rootca"
+	"clipper/controllers/serviceaccount"
+	"clipper/controllers/tokensecret"
+	"clipper/pki"
 	"clipper/store"
 	"clipper/store/codec"
 	"clipper/store/log/pebble"
 )
 
-// AdminToken is the bearer token of a member of system:masters.
-const AdminToken = "admin"
-
-// Options change what a test server is made of. The zero value is fine.
-type Options struct {
-	Resources []*catalogue.Resource // nil: all built-in ones
-	Store     store.Options         // Codec is set
-	Listen    string                // "" is any port of 127.0.0.1
-	Server    func(*apiserver.Options)
-	Pipeline  func(*pipeline.Pipeline)
-}
-
-// A Server is a running test server.
+// A Server is a running API server.
 type Server struct {
-	URL      string
-	Config   *rest.Config // of the admin
-	Store    *store.Store
-	Pipeline *pipeline.Pipeline
-	Live     *served.Live
-
-	stop  context.CancelFunc
-	group *errgroup.Group
+	URL    string
+	Keys   *pki.Cluster
+	Client *inprocess.Client // as the API server itself
+	Signer *satoken.Signer
 }
 
-// Start starts a server whose data is in dir.
-func Start(dir string, o Options) (*Server, error) {
-	if o.Resources == nil {
-		o.Resources = all.Resources()
-	}
-	table, err := served.NewTable(o.Resources)
+// Admin acts as the cluster's administrator.
+func (s *Server) Admin(t testing.TB) *rest.Config {
+	t.Helper()
+	certPEM, keyPEM, err := pki.EncodePair(s.Keys.Admin)
 	if err != nil {
-		return nil, err
+		t.Fatal(err)
 	}
-	l, err := pebble.Open(dir, nil)
-	if err != nil {
-		return nil, err
-	}
-	o.Store.Codec = codec.New(scheme.Scheme)
-	st, err := store.Open(l, o.Store)
-	if err != nil {
-		return nil, err
-	}
-	s := &Server{Store: st, Live: served.NewLive(table)}
-	s.Pipeline = pipeline.New(pipeline.Config{Store: st, Served: s.Live, TypeConverter: openapi.TypeConverter()})
-	if o.Pipeline != nil {
-		o.Pipeline(s.Pipeline)
-	}
-	return s, s.serve(o)
+	return &rest.Config{Host: s.URL, TLSClientConfig: rest.TLSClientConfig{CAData: s.Keys.CA.CertPEM, CertData: certPEM, KeyData: keyPEM}}
 }
 
-func (s *Server) serve(o Options) error {
-	if o.Listen == "" {
-		o.Listen = "127.0.0.1:0"
-	}
-	listener, err := net.Listen("tcp", o.Listen)
+// Bearer acts with a token; "" is anonymous.
+func (s *Server) Bearer(token string) *rest.Config {
+	return &rest.Config{Host: s.URL, BearerToken: token, TLSClientConfig: rest.TLSClientConfig{CAData: s.Keys.CA.CertPEM}}
+}
+
+// Start starts a server that stops when the test ends.
+func Start(t testing.TB) *Server {
+	t.Helper()
+	keys, err := pki.LoadOrCreate(t.TempDir(), pki.Options{})
 	if err != nil {
-		return err
+		t.Fatal(err)
 	}
-	so := apiserver.Options{
-		Pipeline:  s.Pipeline,
-		Authn:     tokens{},
-		Authz:     authorizer.AuthorizerFunc(allowUnlessDenied),
-		TLS:       &tls.Config{Certificates: []tls.Certificate{certificate()}, NextProtos: []string{"h2", "http/1.1"}},
-		Listeners: []net.Listener{listener},
-		Version:   version.Info{Major: "1", Minor: "36", GitVersion: "v1.36.3+clipper", Platform: "linux/amd64"},
-		OpenAPI:   openapi.New(func() []*catalogue.Resource { return s.Live.Table().Resources }),
-		Log:       slog.Default(),
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
 	}
-	if o.Server != nil {
-		o.Server(&so)
-	}
-	server := apiserver.New(so)
+	s := &Server{URL: "https://" + l.Addr().String(), Keys: keys}
 	ctx, cancel := context.WithCancel(context.Background())
-	s.stop, s.group = cancel, &errgroup.Group{}
-	s.group.Go(func() error { return server.Run(ctx) })
-	server.SetReady(true)
-	s.URL = "https://" + listener.Addr().String()
-	s.Config = &rest.Config{Host: s.URL, BearerToken: AdminToken, QPS: -1, TLSClientConfig: rest.TLSClientConfig{Insecure: true}}
-	return nil
+	group, ctx := errgroup.WithContext(ctx)
+	s.run(t, ctx, group, l)
+	t.Cleanup(func() {
+		cancel()
+		if err := group.Wait(); err != nil && ctx.Err() == nil {
+			t.Error(err)
+		}
+	})
+	return s
 }
 
-// Stop ends the server and closes its store.
-func (s *Server) Stop() error {
-	s.stop()
-	err := s.group.Wait()
-	if cerr := s.Store.Close(); err == nil {
-		err = cerr
+func (s *Server) run(t testing.TB, ctx context.Context, group *errgroup.Group, l net.Listener) {
+	st := openStore(t)
+	table, err := served.NewTable(all.Resources())
+	if err != nil {
+		t.Fatal(err)
 	}
-	return err
-}
-
-// As returns the configuration of another user.
-func (s *Server) As(name string) *rest.Config {
-	c := rest.CopyConfig(s.Config)
-	c.BearerToken = name
-	return c
-}
-
-// certificate borrows the one that net/http/httptest carries.
-func certificate() tls.Certificate {
-	ts := httptest.NewUnstartedServer(http.NotFoundHandler())
-	ts.StartTLS()
-	defer ts.Close()
-	return ts.TLS.Certificates[0]
-}
-
-// tokens believes every bearer token: it is the user's name.
-type tokens struct{}
-
-func (tokens) AuthenticateRequest(r *http.Request) (*authenticator.Response, bool, error) {
-	name, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
-	switch {
-	case !ok || name == "bad":
-		return nil, false, fmt.Errorf("no such token")
-	case name == AdminToken:
-		return &authenticator.Response{User: &user.DefaultInfo{Name: "admin", Groups: []string{user.SystemPrivilegedGroup, user.AllAuthenticated}}}, true, nil
+	live := served.NewLive(table)
+	p := pipeline.New(pipeline.Config{Store: st, Served: live})
+	s.Client = inprocess.New(p, live, st, &user.DefaultInfo{Name: user.APIServerUser, Groups: []string{user.SystemPrivilegedGroup}}, "test")
+	if s.Signer, err = satoken.NewSigner(s.Keys.ServiceAccountKey, ""); err != nil {
+		t.Fatal(err)
 	}
-	return &authenticator.Response{User: &user.DefaultInfo{Name: name, Groups: []string{user.AllAuthenticated}}}, true, nil
+	az := authz.New(s.Client)
+	an := authn.New(authn.Config{ClientCAs: s.Keys.ClientCAs(), Tokens: satoken.NewChecker(s.Signer, s.Client, time.Now),
+		Client: s.Client, Audiences: []string{s.Signer.Issuer()}})
+	alloc := allocate.New(s.Client, allocate.Config{})
+	chain, err := admissionall.New(s.Client, az, alloc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.Admit(chain)
+	for gr, creater := range reviews.Creaters(reviews.Config{Client: s.Client, Authorizer: az, Tokens: an, Signer: s.Signer}) {
+		p.Handle(gr, creater)
+	}
+	srv := apiserver.New(apiserver.Options{Pipeline: p, Authn: an, Authz: az, Listeners: []net.Listener{l}, Version: version.Get(),
+		TLS: &tls.Config{Certificates: []tls.Certificate{s.Keys.Serving}, ClientAuth: tls.RequestClientCert, MinVersion: tls.VersionTLS12}})
+	addr := l.Addr().(*net.TCPAddr).AddrPort()
+	err = bootstrap.Run(ctx, s.Client, bootstrap.Config{ServiceIP: netip.MustParseAddr("10.96.0.1"), Advertise: addr.Addr(), AdvertisePort: int(addr.Port()),
+		ServerURL: s.URL, CA: s.Keys.CA.CertPEM, FrontProxyCA: s.Keys.FrontProxyCA.CertPEM, FrontProxy: pki.FrontProxyUser})
+	if err != nil {
+		t.Fatal(err)
+	}
+	srv.SetReady(true)
+	services := netip.MustParsePrefix("10.96.0.0/16")
+	for _, run := range []func(context.Context) error{
+		srv.Run, alloc.Run,
+		certificates.New(s.Client, az, s.Keys.CA, certificates.Reserved{Services: []netip.Prefix{services}}).Run,
+		serviceaccount.New(s.Client).Run, rootca.New(s.Client, s.Keys.CA.CertPEM).Run, clusterrole.New(s.Client).Run,
+		namespace.New(s.Client, s.Client.Resources).Run, tokensecret.New(s.Client, s.Signer, s.Keys.CA.CertPEM).Run,
+	} {
+		group.Go(func() error { return run(ctx) })
+	}
 }
 
-// allowUnlessDenied lets everybody do everything, but for users whose names begin with "denied".
-func allowUnlessDenied(_ context.Context, a authorizer.Attributes) (authorizer.Decision, string, error) {
-	if strings.HasPrefix(a.GetUser().GetName(), "denied") {
-		return authorizer.DecisionNoOpinion, "", nil
+func openStore(t testing.TB) *store.Store {
+	log, err := pebble.Open("store", vfs.NewMem())
+	if err != nil {
+		t.Fatal(err)
 	}
-	return authorizer.DecisionAllow, "", nil
+	prefixes := map[string]api.Resource{}
+	for _, r := range all.Resources() {
+		if r.Prefix != "" {
+			prefixes[r.Prefix] = r.Resource
+		}
+	}
+	st, err := store.Open(log, store.Options{Codec: codec.New(scheme.Scheme), Resources: prefixes, CheckMutation: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { // runs after the server has stopped: it was registered before
+		if err := st.Verify(); err != nil {
+			t.Error(err)
+		}
+		if err := st.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return st
 }
