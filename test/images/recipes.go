@@ -62,7 +62,7 @@ var recipes = []recipe{
 	},
 	{
 		name: "wordpress", refs: []string{"wordpress", "wordpress:6.1", "wordpress:6"},
-		packages: []string{"wordpress", "apache2", "libapache2-mod-php", "php-mysql"}, files: "wordpress",
+		packages: []string{"wordpress", "wordpress-theme-twentytwentythree", "apache2", "libapache2-mod-php", "php-mysql"}, files: "wordpress",
 		finish: func(root string) error { return makeDirs(root, "run", "var/lib/wordpress/wp-content/uploads") },
 		spec: build.Spec{
 			Entrypoint: []string{"/usr/local/bin/entrypoint"},
