@@ -1,6 +1,7 @@
 package embedded
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -59,11 +60,13 @@ var busybox = sync.OnceValues(func() (string, error) {
 	return "", errors.New("no busybox in the package")
 })
 
-// testShim builds the shim once, with the race detector's help where the test has it.
+// testShim builds the shim once.
 var testShim = sync.OnceValues(func() (string, error) {
 	path, err := filepath.Abs("../../../.cache/test-shim")
 	if err != nil {
 		return "", err
+	}
+		return p, nil
 	}
 	cmd := exec.Command("go", "build", "-tags", "seccomp netgo osusergo runc_nocriu",
 		"-ldflags", "-linkmode external -extldflags -static", "-o", path, "clipper/cmd/clipper-shim")
@@ -255,8 +258,11 @@ func (b *bed) tearDown() {
 		b.Errorf("shim %d is still there", pid)
 		_ = syscall.Kill(pid, syscall.SIGKILL)
 	}
+	log, _ := os.ReadFile(filepath.Join(b.dir, "runtime/shim.log"))
+	if bytes.Contains(log, []byte("DATA RACE")) || bytes.Contains(log, []byte("goroutine ")) {
+		b.Error("the shim has raced or crashed")
+	}
 	if b.Failed() {
-		log, _ := os.ReadFile(filepath.Join(b.dir, "runtime/shim.log"))
 		b.Logf("shim.log:\n%s", log)
 	}
 	b.removeCgroups()

@@ -62,27 +62,46 @@ func (t *trimmer) trim() {
 	debug.FreeOSMemory()
 }
 
-// dropProgramPages unmaps the read-only pages of the program file. They are clean copies of the page cache:
-// one costs a minor fault when it is wanted again.
+// dropProgramPages unmaps pages of the program file that are clean copies of the page cache: one costs a minor
+// fault when it is wanted again.
 func dropProgramPages() {
 	exe, err := os.Readlink("/proc/self/exe")
 	if err != nil {
 		return
 	}
-	maps, err := os.ReadFile("/proc/self/maps")
+	smaps, err := os.ReadFile("/proc/self/smaps")
 	if err != nil {
 		return
 	}
-	for line := range bytes.Lines(maps) {
-		fields := bytes.Fields(line) // start-end, permissions, offset, device, inode, path
-		if len(fields) < 6 || string(fields[5]) != exe || fields[1][1] == 'w' {
-			continue
-		}
-		from, to, _ := bytes.Cut(fields[0], []byte{'-'})
-		start, err1 := strconv.ParseUint(string(from), 16, 64)
-		end, err2 := strconv.ParseUint(string(to), 16, 64)
-		if err1 == nil && err2 == nil {
-			_, _, _ = unix.Syscall(unix.SYS_MADVISE, uintptr(start), uintptr(end-start), unix.MADV_DONTNEED)
+	for _, m := range cleanMappings(smaps, exe) {
+		_, _, _ = unix.Syscall(unix.SYS_MADVISE, m.start, m.end-m.start, unix.MADV_DONTNEED)
+	}
+}
+
+type mapping struct{ start, end uintptr }
+
+// cleanMappings returns the mappings of file in which no page was ever written. Being read-only now is not
+// enough: the program's relocated addresses were written before they were protected, and would be lost.
+func cleanMappings(smaps []byte, file string) []mapping {
+	var out []mapping
+	var current mapping
+	for line := range bytes.Lines(smaps) {
+		fields := bytes.Fields(line)
+		switch {
+		case len(fields) >= 5 && bytes.IndexByte(fields[0], '-') > 0: // start-end, permissions, offset, device, inode, path
+			current = mapping{}
+			from, to, _ := bytes.Cut(fields[0], []byte{'-'})
+			start, err1 := strconv.ParseUint(string(from), 16, 64)
+			end, err2 := strconv.ParseUint(string(to), 16, 64)
+			if err1 == nil && err2 == nil && len(fields) == 6 && string(fields[5]) == file && fields[1][1] == '-' {
+				current = mapping{uintptr(start), uintptr(end)}
+			}
+		case current.end != 0 && string(fields[0]) == "Anonymous:":
+			if string(fields[1]) == "0" {
+				out = append(out, current)
+			}
+			current = mapping{}
 		}
 	}
+	return out
 }
