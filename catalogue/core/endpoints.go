@@ -6,9 +6,12 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"clipper/api"
 	"clipper/catalogue"
+	"clipper/catalogue/core/service"
 	"clipper/catalogue/rule"
 	"clipper/catalogue/table"
 )
@@ -16,7 +19,14 @@ import (
 // endpoints describes Endpoints.
 func endpoints() *catalogue.Resource {
 	return catalogue.Describe[corev1.Endpoints, corev1.EndpointsList](catalogue.Kind[*corev1.Endpoints]{
-		Resource:   api.Endpoints.Resource,
+		Resource:       api.Endpoints.Resource,
+		ValidateCreate: func(e *corev1.Endpoints) field.ErrorList { return validateSubsets(e.Subsets) },
+		ValidateUpdate: func(e, old *corev1.Endpoints) field.ErrorList {
+			if equality.Semantic.DeepEqual(e.Subsets, old.Subsets) {
+				return nil // what came in under older rules may stay
+			}
+			return validateSubsets(e.Subsets)
+		},
 		Columns:    endpointsColumns,
 		Row:        endpointsRow,
 		Default:    defaultEndpoints,
@@ -63,4 +73,47 @@ func addresses(e *corev1.Endpoints) string {
 		return ""
 	}
 	return table.FirstOf(list, len(list))
+}
+
+func validateSubsets(list []corev1.EndpointSubset) field.ErrorList {
+	f := &rule.Faults{}
+	for i := range list {
+		s, at := &list[i], field.NewPath("subsets").Index(i)
+		if len(s.Addresses)+len(s.NotReadyAddresses) == 0 {
+			f.Required(at, "must specify `addresses` or `notReadyAddresses`")
+		}
+		for j := range s.Addresses {
+			endpointAddress(f, &s.Addresses[j], at.Child("addresses").Index(j))
+		}
+		for j := range s.NotReadyAddresses {
+			endpointAddress(f, &s.NotReadyAddresses[j], at.Child("notReadyAddresses").Index(j))
+		}
+		for j, p := range s.Ports {
+			path := at.Child("ports").Index(j)
+			if p.Name != "" {
+				f.DNSLabel(path.Child("name"), p.Name)
+			} else if len(s.Ports) > 1 {
+				f.Required(path.Child("name"), "")
+			}
+			f.Port(path.Child("port"), p.Port)
+			if f.Need(path.Child("protocol"), string(p.Protocol)) {
+				rule.OneOf(f, path.Child("protocol"), p.Protocol, corev1.ProtocolTCP, corev1.ProtocolUDP, corev1.ProtocolSCTP)
+			}
+			if p.AppProtocol != nil {
+				f.QualifiedName(path.Child("appProtocol"), *p.AppProtocol)
+			}
+		}
+	}
+	return f.List
+}
+
+func endpointAddress(f *rule.Faults, a *corev1.EndpointAddress, at *field.Path) {
+	f.IP(at.Child("ip"), a.IP)
+	if a.Hostname != "" {
+		f.DNSLabel(at.Child("hostname"), a.Hostname)
+	}
+	if a.NodeName != nil {
+		f.DNSSubdomain(at.Child("nodeName"), *a.NodeName)
+	}
+	service.EndpointIP(f, at.Child("ip"), a.IP)
 }

@@ -2,11 +2,14 @@ package core
 
 import (
 	"slices"
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/validation"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"clipper/api"
 	"clipper/catalogue"
@@ -17,16 +20,23 @@ import (
 // namespaces describes Namespace.
 func namespaces() *catalogue.Resource {
 	return catalogue.Describe[corev1.Namespace, corev1.NamespaceList](catalogue.Kind[*corev1.Namespace]{
-		Resource:      api.Namespaces.Resource,
-		PrepareCreate: prepareNamespace,
-		PrepareUpdate: func(n, old *corev1.Namespace) { n.Spec.Finalizers = old.Spec.Finalizers },
-		Columns:       namespaceColumns,
-		Row:           namespaceRow,
-		Default:       defaultNamespace,
-		Canonicalize:  labelWithName,
-		ShortNames:    []string{"ns"},
-		Verbs:         []string{"create", "delete", "get", "list", "patch", "update", "watch"},
-		ValidateName:  validation.NameIsDNSLabel,
+		Resource: api.Namespaces.Resource,
+		ValidateCreate: func(n *corev1.Namespace) field.ErrorList {
+			return namespaceFinalizers(n, field.NewPath("spec", "finalizers"))
+		},
+		ValidateUpdate: func(n, _ *corev1.Namespace) field.ErrorList {
+			return namespaceFinalizers(n, field.NewPath("spec", "finalizers"))
+		},
+		ValidateStatus: validateNamespaceStatus,
+		PrepareCreate:  prepareNamespace,
+		PrepareUpdate:  func(n, old *corev1.Namespace) { n.Spec.Finalizers = old.Spec.Finalizers },
+		Columns:        namespaceColumns,
+		Row:            namespaceRow,
+		Default:        defaultNamespace,
+		Canonicalize:   labelWithName,
+		ShortNames:     []string{"ns"},
+		Verbs:          []string{"create", "delete", "get", "list", "patch", "update", "watch"},
+		ValidateName:   validation.NameIsDNSLabel,
 
 		Spec:   catalogue.PartOf(func(n *corev1.Namespace) *corev1.NamespaceSpec { return &n.Spec }),
 		Status: catalogue.PartOf(func(n *corev1.Namespace) *corev1.NamespaceStatus { return &n.Status }),
@@ -38,7 +48,9 @@ func namespaces() *catalogue.Resource {
 		Subresources: []catalogue.Subresource{
 			{
 				Name: "finalize", Kind: "Namespace", Verbs: []string{"update"}, New: func() runtime.Object { return new(corev1.Namespace) },
-				Update: catalogue.StatusOf(func(n, old *corev1.Namespace) { n.Status = old.Status }, nil),
+				Update: catalogue.StatusOf(func(n, old *corev1.Namespace) { n.Status = old.Status }, func(n, _ *corev1.Namespace) field.ErrorList {
+					return namespaceFinalizers(n, field.NewPath("spec", "finalizers"))
+				}),
 			},
 		},
 	})
@@ -77,4 +89,29 @@ func prepareNamespace(n *corev1.Namespace) {
 	if !slices.Contains(n.Spec.Finalizers, corev1.FinalizerKubernetes) {
 		n.Spec.Finalizers = append(n.Spec.Finalizers, corev1.FinalizerKubernetes)
 	}
+}
+
+func namespaceFinalizers(n *corev1.Namespace, at *field.Path) field.ErrorList {
+	f := &rule.Faults{}
+	for _, name := range n.Spec.Finalizers {
+		before := len(f.List)
+		f.Add(validation.ValidateFinalizerName(string(name), at)...)
+		if len(f.List) == before && !strings.Contains(string(name), "/") && name != corev1.FinalizerKubernetes &&
+			name != metav1.FinalizerOrphanDependents && name != metav1.FinalizerDeleteDependents {
+			f.Invalid(at, string(name), "name is neither a standard finalizer name nor is it fully qualified")
+		}
+	}
+	return f.List
+}
+
+func validateNamespaceStatus(n, _ *corev1.Namespace) field.ErrorList {
+	f := &rule.Faults{}
+	at := field.NewPath("status", "Phase")
+	switch going := !n.DeletionTimestamp.IsZero(); {
+	case going && n.Status.Phase != corev1.NamespaceTerminating:
+		f.Invalid(at, n.Status.Phase, "may only be 'Terminating' if `deletionTimestamp` is not empty")
+	case !going && n.Status.Phase != corev1.NamespaceActive:
+		f.Invalid(at, n.Status.Phase, "may only be 'Active' if `deletionTimestamp` is empty")
+	}
+	return f.List
 }

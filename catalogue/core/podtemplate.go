@@ -4,6 +4,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"clipper/api"
 	"clipper/catalogue"
@@ -14,7 +15,13 @@ import (
 // podTemplates describes PodTemplate.
 func podTemplates() *catalogue.Resource {
 	return catalogue.Describe[corev1.PodTemplate, corev1.PodTemplateList](catalogue.Kind[*corev1.PodTemplate]{
-		Resource:      api.Resource{Version: "v1", Name: "podtemplates", Kind: "PodTemplate", Namespaced: true},
+		Resource: api.Resource{Version: "v1", Name: "podtemplates", Kind: "PodTemplate", Namespaced: true},
+		ValidateCreate: func(t *corev1.PodTemplate) field.ErrorList {
+			return podspec.ValidateTemplate(&t.Template, field.NewPath("template"), podspec.Options{})
+		},
+		ValidateUpdate: func(t, old *corev1.PodTemplate) field.ErrorList {
+			return podspec.ValidateTemplate(&t.Template, field.NewPath("template"), podspec.OptionsFor(&old.Template.Spec))
+		},
 		PrepareCreate: func(t *corev1.PodTemplate) { podspec.DropDisabledTemplate(&t.Template, nil) },
 		PrepareUpdate: func(t, old *corev1.PodTemplate) { podspec.DropDisabledTemplate(&t.Template, &old.Template) },
 		Columns:       podTemplateColumns,

@@ -9,6 +9,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"clipper/api"
 	"clipper/catalogue"
@@ -21,16 +22,19 @@ import (
 func replicationControllers() *catalogue.Resource {
 	type rc = corev1.ReplicationController
 	return catalogue.Describe[rc, corev1.ReplicationControllerList](catalogue.Kind[*rc]{
-		Resource:      api.ReplicationControllers.Resource,
-		PrepareCreate: func(c *rc) { podspec.DropDisabledTemplate(c.Spec.Template, nil) },
-		PrepareUpdate: func(c, old *rc) { podspec.DropDisabledTemplate(c.Spec.Template, old.Spec.Template) },
-		Columns:       replicationControllerColumns,
-		Row:           replicationControllerRow,
-		Default:       defaultReplicationController,
-		ShortNames:    []string{"rc"},
-		Categories:    []string{"all"},
-		Prefix:        "controllers",
-		Propagation:   metav1.DeletePropagationOrphan,
+		Resource:       api.ReplicationControllers.Resource,
+		ValidateCreate: func(c *rc) field.ErrorList { return validateReplicationController(c, nil) },
+		ValidateUpdate: func(c, old *rc) field.ErrorList { return validateReplicationController(c, old.Spec.Template) },
+		ValidateStatus: validateReplicationControllerStatus,
+		PrepareCreate:  func(c *rc) { podspec.DropDisabledTemplate(c.Spec.Template, nil) },
+		PrepareUpdate:  func(c, old *rc) { podspec.DropDisabledTemplate(c.Spec.Template, old.Spec.Template) },
+		Columns:        replicationControllerColumns,
+		Row:            replicationControllerRow,
+		Default:        defaultReplicationController,
+		ShortNames:     []string{"rc"},
+		Categories:     []string{"all"},
+		Prefix:         "controllers",
+		Propagation:    metav1.DeletePropagationOrphan,
 
 		Spec:       catalogue.PartOf(func(c *rc) *corev1.ReplicationControllerSpec { return &c.Spec }),
 		Status:     catalogue.PartOf(func(c *rc) *corev1.ReplicationControllerStatus { return &c.Status }),
@@ -90,4 +94,56 @@ func replicationControllerRow(c *corev1.ReplicationController, now time.Time) []
 		c.Name, desired, int64(c.Status.Replicas), int64(c.Status.ReadyReplicas), table.Since(c.CreationTimestamp, now),
 		podspec.Names(containers), podspec.Images(containers), table.Labels(c.Spec.Selector),
 	}
+}
+
+func validateReplicationController(c *corev1.ReplicationController, old *corev1.PodTemplateSpec) field.ErrorList {
+	f, at := &rule.Faults{}, field.NewPath("spec")
+	f.AtLeastZero(at.Child("minReadySeconds"), int64(c.Spec.MinReadySeconds))
+	if len(c.Spec.Selector) == 0 {
+		f.Required(at.Child("selector"), "")
+	}
+	if c.Spec.Replicas == nil {
+		f.Required(at.Child("replicas"), "")
+	}
+	f.AtLeastZeroIfSet(at.Child("replicas"), c.Spec.Replicas)
+	t, path := c.Spec.Template, at.Child("template")
+	if t == nil {
+		f.Required(path, "")
+		return f.List
+	}
+	if s := labels.SelectorFromSet(c.Spec.Selector); !s.Empty() && !s.Matches(labels.Set(t.Labels)) {
+		f.Invalid(path.Child("metadata", "labels"), t.Labels, "`selector` does not match template `labels`")
+	}
+	var o podspec.Options
+	if old != nil {
+		o = podspec.OptionsFor(&old.Spec)
+	}
+	f.Add(podspec.ValidateTemplate(t, path, o)...)
+	if p := t.Spec.RestartPolicy; p != corev1.RestartPolicyAlways {
+		f.Add(field.NotSupported(path.Child("spec", "restartPolicy"), p, []corev1.RestartPolicy{corev1.RestartPolicyAlways}))
+	}
+	if t.Spec.ActiveDeadlineSeconds != nil {
+		f.Forbidden(path.Child("spec", "activeDeadlineSeconds"), "activeDeadlineSeconds in ReplicationController is not Supported")
+	}
+	return f.List
+}
+
+func validateReplicationControllerStatus(c, _ *corev1.ReplicationController) field.ErrorList {
+	f, at, s := &rule.Faults{}, field.NewPath("status"), &c.Status
+	f.AtLeastZero(at.Child("replicas"), int64(s.Replicas))
+	f.AtLeastZero(at.Child("fullyLabeledReplicas"), int64(s.FullyLabeledReplicas))
+	f.AtLeastZero(at.Child("readyReplicas"), int64(s.ReadyReplicas))
+	f.AtLeastZero(at.Child("availableReplicas"), int64(s.AvailableReplicas))
+	f.AtLeastZero(at.Child("observedGeneration"), s.ObservedGeneration)
+	atMost := func(name string, part, all int32, text string) {
+		if part > all {
+			f.Invalid(at.Child(name), part, text)
+		}
+	}
+	const above = "cannot be greater than status.replicas"
+	atMost("fullyLabeledReplicas", s.FullyLabeledReplicas, s.Replicas, above)
+	atMost("readyReplicas", s.ReadyReplicas, s.Replicas, above)
+	atMost("availableReplicas", s.AvailableReplicas, s.Replicas, above)
+	atMost("availableReplicas", s.AvailableReplicas, s.ReadyReplicas, "cannot be greater than readyReplicas")
+	return f.List
 }

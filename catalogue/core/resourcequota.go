@@ -18,13 +18,17 @@ import (
 // resourceQuotas describes ResourceQuota.
 func resourceQuotas() *catalogue.Resource {
 	return catalogue.Describe[corev1.ResourceQuota, corev1.ResourceQuotaList](catalogue.Kind[*corev1.ResourceQuota]{
-		Resource:   api.ResourceQuotas.Resource,
-		Columns:    resourceQuotaColumns,
-		Row:        resourceQuotaRow,
-		Default:    defaultResourceQuota,
-		ShortNames: []string{"quota"},
-		Spec:       catalogue.PartOf(func(q *corev1.ResourceQuota) *corev1.ResourceQuotaSpec { return &q.Spec }),
-		Status:     catalogue.PartOf(func(q *corev1.ResourceQuota) *corev1.ResourceQuotaStatus { return &q.Status }),
+		Resource:       api.ResourceQuotas.Resource,
+		ValidateCreate: validateResourceQuota,
+		ValidateUpdate: validateResourceQuotaUpdate,
+		ValidateStatus: validateResourceQuotaStatus,
+		Warnings:       quotaWarnings,
+		Columns:        resourceQuotaColumns,
+		Row:            resourceQuotaRow,
+		Default:        defaultResourceQuota,
+		ShortNames:     []string{"quota"},
+		Spec:           catalogue.PartOf(func(q *corev1.ResourceQuota) *corev1.ResourceQuotaSpec { return &q.Spec }),
+		Status:         catalogue.PartOf(func(q *corev1.ResourceQuota) *corev1.ResourceQuotaStatus { return &q.Status }),
 	})
 }
 

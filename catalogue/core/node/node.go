@@ -14,12 +14,16 @@ import (
 // Resource describes Node.
 func Resource() *catalogue.Resource {
 	return catalogue.Describe[corev1.Node, corev1.NodeList](catalogue.Kind[*corev1.Node]{
-		Resource:   api.Nodes.Resource,
-		Columns:    columns,
-		Row:        row,
-		Default:    setDefaults,
-		ShortNames: []string{"no"},
-		Prefix:     "minions",
+		Resource:       api.Nodes.Resource,
+		ValidateCreate: validateCreate,
+		ValidateUpdate: validateUpdate,
+		ValidateStatus: validateChange,
+		Warnings:       warnings,
+		Columns:        columns,
+		Row:            row,
+		Default:        setDefaults,
+		ShortNames:     []string{"no"},
+		Prefix:         "minions",
 
 		Spec:   catalogue.PartOf(func(n *corev1.Node) *corev1.NodeSpec { return &n.Spec }),
 		Status: catalogue.PartOf(func(n *corev1.Node) *corev1.NodeStatus { return &n.Status }),

@@ -85,3 +85,12 @@ func containerResourceName(f *rule.Faults, at *field.Path, name corev1.ResourceN
 		f.Invalid(at, name, "doesn't follow extended resource name standard")
 	}
 }
+
+// LimitName checks the name of a resource that a limit range bounds for a type of object.
+func LimitName(f *rule.Faults, at *field.Path, t corev1.LimitType, name corev1.ResourceName) {
+	if t == corev1.LimitTypePod || t == corev1.LimitTypeContainer {
+		containerResourceName(f, at, name)
+		return
+	}
+	ResourceName(f, at, name)
+}

@@ -15,16 +15,18 @@ import (
 func Resource() *catalogue.Resource {
 	return catalogue.Describe[corev1.Service, corev1.ServiceList](catalogue.Kind[*corev1.Service]{
 		Resource:       api.Services.Resource,
+		ValidateCreate: validateCreate,
+		ValidateUpdate: validateUpdate,
+		ValidateStatus: validateStatus,
 		PrepareUpdate:  prepareUpdate,
 		Columns:        columns,
 		Row:            row,
 		Default:        setDefaults,
 		ShortNames:     []string{"svc"},
 		Categories:     []string{"all"},
-		Verbs:          nil,
 		Prefix:         "services/specs",
 		CreateOnUpdate: true,
-		ValidateName:   apivalidation.NameIsDNS1035Label,
+		ValidateName:   apivalidation.NameIsDNSLabel,
 
 		Spec:   catalogue.PartOf(func(s *corev1.Service) *corev1.ServiceSpec { return &s.Spec }),
 		Status: catalogue.PartOf(func(s *corev1.Service) *corev1.ServiceStatus { return &s.Status }),
