@@ -103,14 +103,14 @@ func (f fakeFlags) startPod() error {
 	if err := netns.Do(own, byCgroup.Start); err != nil {
 		return err
 	}
-	if err := netns.Remove(own); err != nil {
-		return err
-	}
 	dir := filepath.Join("/sys/fs/cgroup/pids", f.cgroup, "pods", "burstable")
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
-	return os.WriteFile(filepath.Join(dir, "cgroup.procs"), fmt.Append(nil, byCgroup.Process.Pid), 0)
+	if err := os.WriteFile(filepath.Join(dir, "cgroup.procs"), fmt.Append(nil, byCgroup.Process.Pid), 0); err != nil {
+		return err
+	}
+	return netns.Remove(own) // in this order, as with real pods: at no instant it is in neither
 }
 
 func (f fakeFlags) serve() error {
