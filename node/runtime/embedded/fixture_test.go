@@ -66,8 +66,6 @@ var testShim = sync.OnceValues(func() (string, error) {
 	if err != nil {
 		return "", err
 	}
-		return p, nil
-	}
 	cmd := exec.Command("go", "build", "-tags", "seccomp netgo osusergo runc_nocriu",
 		"-ldflags", "-linkmode external -extldflags -static", "-o", path, "clipper/cmd/clipper-shim")
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=1")
