@@ -19,6 +19,7 @@ import (
 	"clipper/controllers/endpoints"
 	"clipper/controllers/endpointslice"
 	"clipper/controllers/garbagecollector"
+	"clipper/controllers/job"
 	"clipper/controllers/replicaset"
 )
 
@@ -54,6 +55,7 @@ func all(c garbagecollector.Client, events func(component string) *record.Record
 		endpointslice.New(c, events("endpoint-slice-controller")),
 		endpoints.New(c),
 		garbagecollector.New(c),
+		job.New(c, events("job-controller")),
 	}
 }
 
