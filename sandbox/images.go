@@ -6,13 +6,17 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
+
+	"golang.org/x/sync/errgroup"
 
 	"clipper/image"
 	"clipper/image/registry"
 )
 
-// LoadImages puts the images of archives into the store of every node.
+// LoadImages puts the images of archives into the store of every node. progress may be called from several
+// goroutines at once.
 func (s Sandbox) LoadImages(ctx context.Context, archives []string, progress func(string)) error {
 	if err := preflight(); err != nil {
 		return fmt.Errorf("sandbox %s: %w", s.Name, err)
@@ -29,15 +33,22 @@ func (s Sandbox) LoadImages(ctx context.Context, archives []string, progress fun
 			return fmt.Errorf("sandbox %s: load images: %w", s.Name, err)
 		}
 	}
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(runtime.NumCPU())
 	for i := 1; i <= rec.Nodes; i++ {
-		store, err := image.Open(image.Options{Dir: filepath.Join(s.nodeDir(i), "images"), Registries: &registry.Config{}, Log: slog.Default()})
-		if err != nil {
-			return fmt.Errorf("sandbox %s: image store of %s: %w", s.Name, nodeName(i), err)
-		}
-		for _, a := range archives {
-			if err := importArchive(ctx, store, a, nodeName(i), progress); err != nil {
-				return fmt.Errorf("sandbox %s: load %s on %s: %w", s.Name, a, nodeName(i), err)
-			}
+		g.Go(func() error { return s.loadOn(ctx, i, archives, progress) })
+	}
+	return g.Wait()
+}
+
+func (s Sandbox) loadOn(ctx context.Context, i int, archives []string, progress func(string)) error {
+	store, err := image.Open(image.Options{Dir: filepath.Join(s.nodeDir(i), "images"), Registries: &registry.Config{}, Log: slog.Default()})
+	if err != nil {
+		return fmt.Errorf("sandbox %s: image store of %s: %w", s.Name, nodeName(i), err)
+	}
+	for _, a := range archives {
+		if err := importArchive(ctx, store, a, nodeName(i), progress); err != nil {
+			return fmt.Errorf("sandbox %s: load %s on %s: %w", s.Name, a, nodeName(i), err)
 		}
 	}
 	return nil

@@ -40,7 +40,8 @@ func (n *Network) openFirewall() error {
 	for _, r := range n.records() {
 		errs = append(errs, n.fw.changePorts(conn.SetAddElements, r))
 	}
-	errs = append(errs, conn.SetAddElements(n.fw.cluster, clusterElements([]netip.Prefix{n.cfg.PodCIDR})))
+	known, err := n.knownPrefixes()
+	errs = append(errs, err, conn.SetAddElements(n.fw.cluster, clusterElements(known)))
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("compose rules: %w", err)
 	}

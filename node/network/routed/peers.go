@@ -203,6 +203,38 @@ func leadsTo(r netlink.Route, p peer) bool {
 	return r.Dst != nil && r.Dst.String() == p.cidr.String() && r.Gw.Equal(net.IP(network.Gateway(p.cidr).AsSlice()))
 }
 
+// knownPrefixes are the addresses of the cluster as far as the kernel remembers them from an earlier process:
+// until the Nodes have been read, pods must not be masqueraded towards each other.
+func (n *Network) knownPrefixes() ([]netip.Prefix, error) {
+	out := []netip.Prefix{n.cfg.PodCIDR, netip.PrefixFrom(n.cfg.NodeIP, 32)}
+	link, err := n.links.LinkByName(n.cfg.Device)
+	if err != nil {
+		return nil, fmt.Errorf("find %s: %w", n.cfg.Device, err)
+	}
+	routes, err := n.links.RouteListFiltered(unix.AF_INET, &netlink.Route{LinkIndex: link.Attrs().Index}, netlink.RT_FILTER_OIF)
+	if err != nil {
+		return nil, fmt.Errorf("list routes of %s: %w", n.cfg.Device, err)
+	}
+	for _, r := range routes {
+		if r.Gw == nil || r.Dst == nil {
+			continue
+		}
+		if p, err := netip.ParsePrefix(r.Dst.String()); err == nil {
+			out = append(out, p)
+		}
+	}
+	entries, err := n.links.NeighList(link.Attrs().Index, unix.AF_BRIDGE)
+	if err != nil {
+		return nil, fmt.Errorf("list forwarding entries of %s: %w", n.cfg.Device, err)
+	}
+	for _, e := range entries {
+		if ip, ok := netip.AddrFromSlice(e.IP); ok && ip.Unmap().Is4() {
+			out = append(out, netip.PrefixFrom(ip.Unmap(), 32))
+		}
+	}
+	return out, nil
+}
+
 // syncCluster replaces the set of addresses that pods reach with their own address as the source.
 func (n *Network) syncCluster(peers map[string]peer) error {
 	prefixes := []netip.Prefix{n.cfg.PodCIDR, netip.PrefixFrom(n.cfg.NodeIP, 32)}

@@ -92,6 +92,10 @@ func TestTwoNodes(t *testing.T) {
 	wantAnswer(t, p1.NetNS, "tcp", nb.IP.String()+":90", "b", p1.IPs[0]) // not masqueraded, answered by the overlay
 	wantAnswer(t, p1.NetNS, "tcp", outside.IP.String()+":90", "outside", na.IP)
 
+	a.Close()
+	a = openNode(t, na, "a", "10.244.0.0/24", a.cfg.StateDir) // as after a crash, before it has heard of the other
+	wantAnswer(t, p1.NetNS, "tcp", p3.IPs[0].String()+":80", "p3", p1.IPs[0])
+	wantAnswer(t, p1.NetNS, "tcp", nb.IP.String()+":90", "b", p1.IPs[0])
 	if err := a.syncPeers(map[string]peer{"a": peers["a"]}); err != nil {
 		t.Fatal(err)
 	}
