@@ -47,7 +47,9 @@ func (k *kernel) apply(want Ruleset) error {
 		return fmt.Errorf("open nftables: %w", err)
 	}
 	have := k.have
+	var clients map[string][]nftables.SetElement
 	if !k.known {
+		clients = k.clients(conn, want)
 		k.declare(conn)
 		have = newRuleset()
 	}
@@ -59,11 +61,42 @@ func (k *kernel) apply(want Ruleset) error {
 	if err := k.write(conn, have, want, c); err != nil {
 		return fmt.Errorf("compose rules: %w", err)
 	}
+	for _, name := range slices.Sorted(maps.Keys(clients)) {
+		if err := conn.SetAddElements(k.clientSet(name, want.Affinity[name]), clients[name]); err != nil {
+			return fmt.Errorf("compose rules: %w", err)
+		}
+	}
 	if err := conn.Flush(); err != nil {
 		return fmt.Errorf("write rules of table %s: %w", tableName, err)
 	}
 	k.have, k.known = want, true
 	return nil
+}
+
+// clients returns which clients the table that is there remembers, so that session affinity outlives this
+// process. What cannot be read is forgotten: a client then gets another endpoint, no more.
+func (k *kernel) clients(conn *nftables.Conn, want Ruleset) map[string][]nftables.SetElement {
+	out := map[string][]nftables.SetElement{}
+	if len(want.Affinity) == 0 {
+		return out
+	}
+	sets, err := conn.GetSets(k.table)
+	if err != nil {
+		return out // no table yet
+	}
+	for _, s := range sets {
+		if _, wanted := want.Affinity[s.Name]; !wanted {
+			continue
+		}
+		elements, err := conn.GetSetElements(s)
+		if err != nil {
+			continue
+		}
+		for _, e := range elements {
+			out[s.Name] = append(out[s.Name], nftables.SetElement{Key: e.Key, Timeout: max(e.Expires, time.Second)})
+		}
+	}
+	return out
 }
 
 // socketBuffer holds the acknowledgements of a transaction with some ten thousand services.

@@ -278,6 +278,11 @@ func TestAffinity(t *testing.T) {
 	if counts, _ = c.ask(c.pods["p3"].NetNS, "tcp", "10.96.0.7:80", 20); counts[favourite] != 20 {
 		t.Errorf("after another endpoint went: %v, want only %s", counts, favourite)
 	}
+	c.stop[1]()
+	c.startProxy(1) // as after a crash
+	if counts, _ = c.ask(c.pods["p3"].NetNS, "tcp", "10.96.0.7:80", 20); counts[favourite] != 20 {
+		t.Errorf("after a restart: %v, want only %s", counts, favourite)
+	}
 	c.service("web", "10.96.0.7", sticky, others...) // the favourite goes
 	if counts, _ = c.ask(c.pods["p3"].NetNS, "tcp", "10.96.0.7:80", 20); len(counts) != 1 || counts[favourite] != 0 {
 		t.Errorf("after the endpoint went: %v", counts)
