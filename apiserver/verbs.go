@@ -61,10 +61,10 @@ func (q *request) allowed() bool {
 	switch in.Verb {
 	case "list", "watch":
 		return true
-	case "create":
+	case "create", "deletecollection":
 		return in.Name == "" && (in.Namespace != "" || !q.kind.Namespaced)
 	}
-	return in.Namespace != "" || !q.kind.Namespaced
+	return in.Name != "" && (in.Namespace != "" || !q.kind.Namespaced)
 }
 
 func (q *request) methodNotAllowed() {

@@ -45,6 +45,9 @@ func (p *Pipeline) Create(ctx context.Context, req *Request, obj api.Object, o *
 	}
 }
 
+// errRevisionOnCreate is no API error upstream either: the answer is a bare 500.
+var errRevisionOnCreate = errors.New("resourceVersion should not be set on objects to be created")
+
 // errNameTaken asks for another attempt with another generated name.
 var errNameTaken = errors.New("generated name is taken")
 
@@ -110,7 +113,7 @@ func (w *write) warnings(obj, old api.Object) {
 // *store.ConflictError.
 func (w *write) commitCreate(ctx context.Context, obj api.Object) (*store.Item, error) {
 	if obj.GetResourceVersion() != "" {
-		return nil, apierrors.NewInternalError(errors.New("resourceVersion should not be set on objects to be created"))
+		return nil, errRevisionOnCreate
 	}
 	clearKind(obj)
 	key := w.req.key()
