@@ -37,8 +37,14 @@ func (n *Network) openFirewall() error {
 	}
 	n.fw = n.declare(conn)
 	var errs []error
+	claimed := map[string]bool{}
 	for _, r := range n.records() {
-		errs = append(errs, n.fw.changePorts(conn.SetAddElements, r))
+		for _, e := range n.fw.portElements(r) {
+			if key := e.set.Name + string(e.el.Key); !claimed[key] {
+				claimed[key] = true
+				errs = append(errs, conn.SetAddElements(e.set, []nftables.SetElement{e.el}))
+			}
+		}
 	}
 	known, err := n.knownPrefixes()
 	errs = append(errs, err, conn.SetAddElements(n.fw.cluster, clusterElements(known)))
@@ -120,47 +126,65 @@ func (f *firewall) rule(c *nftables.Conn, ch *nftables.Chain, parts ...[]expr.An
 	c.AddRule(&nftables.Rule{Table: f.table, Chain: ch, Exprs: nx.Rule(parts...)})
 }
 
-// changePorts applies change (adding or deleting elements) to everything that r's ports need.
-func (f *firewall) changePorts(change func(*nftables.Set, []nftables.SetElement) error, r record) error {
-	if len(r.Ports) == 0 {
-		return nil
-	}
-	var errs []error
+// A portElement is an element that some pod's ports need in a set.
+type portElement struct {
+	set *nftables.Set
+	el  nftables.SetElement
+}
+
+// portElements returns what r's ports need, each element once.
+func (f *firewall) portElements(r record) []portElement {
+	var out []portElement
 	for _, p := range r.Ports {
 		to := nx.Key(nx.Addr(r.IP), nx.Port(p.ContainerPort))
 		if p.HostIP.IsValid() && !p.HostIP.IsUnspecified() {
 			key := nx.Key(nx.Addr(p.HostIP), nx.Proto(p.Protocol), nx.Port(p.HostPort))
-			errs = append(errs, change(f.addrPorts, []nftables.SetElement{{Key: key, Val: to}}))
+			out = append(out, portElement{f.addrPorts, nftables.SetElement{Key: key, Val: to}})
 		} else {
 			key := nx.Key(nx.Proto(p.Protocol), nx.Port(p.HostPort))
-			errs = append(errs, change(f.anyPorts, []nftables.SetElement{{Key: key, Val: to}}))
+			out = append(out, portElement{f.anyPorts, nftables.SetElement{Key: key, Val: to}})
 		}
 	}
-	pair := nx.Key(nx.Addr(r.IP), nx.Addr(r.IP))
-	errs = append(errs, change(f.hairpin, []nftables.SetElement{{Key: pair}}))
-	return errors.Join(errs...)
+	if len(out) > 0 {
+		out = append(out, portElement{f.hairpin, nftables.SetElement{Key: nx.Key(nx.Addr(r.IP), nx.Addr(r.IP))}})
+	}
+	return out
 }
 
-// openPorts adds r's ports. They are written with the whole table if one of them is in the way of another
-// pod's that is on its way out: the newest wins.
+// openPorts adds r's ports. One that another pod has, which can only be on its way out, changes hands.
 func (n *Network) openPorts(r record) error {
-	if len(r.Ports) == 0 {
-		return nil
-	}
-	if err := n.transact(func(f *firewall, c *nftables.Conn) error { return f.changePorts(c.SetAddElements, r) }); err != nil {
-		return err
+	for _, e := range n.fw.portElements(r) {
+		add := func(c *nftables.Conn) error { return c.SetAddElements(e.set, []nftables.SetElement{e.el}) }
+		err := n.transact(func(_ *firewall, c *nftables.Conn) error { return add(c) })
+		if errors.Is(err, unix.EEXIST) {
+			err = n.transact(func(_ *firewall, c *nftables.Conn) error {
+				return errors.Join(c.SetDeleteElements(e.set, []nftables.SetElement{{Key: e.el.Key}}), add(c))
+			})
+		}
+		if err != nil {
+			return err
+		}
 	}
 	return n.forgetFlows(r)
 }
 
-// closePorts deletes r's ports and the flows that went through them.
+// closePorts deletes r's ports, unless another pod has taken them over, and the flows that went through them.
 func (n *Network) closePorts(r record) error {
-	if len(r.Ports) == 0 {
-		return nil
+	taken := map[string]bool{}
+	for _, other := range n.records() {
+		if other.ID != r.ID {
+			for _, e := range n.fw.portElements(other) {
+				taken[e.set.Name+string(e.el.Key)] = true
+			}
+		}
 	}
-	for _, p := range r.Ports { // one by one: after a crash some may be gone already
-		one := record{ID: r.ID, IP: r.IP, Ports: []network.PodPort{p}}
-		err := n.transact(func(f *firewall, c *nftables.Conn) error { return f.changePorts(c.SetDeleteElements, one) })
+	for _, e := range n.fw.portElements(r) { // one by one: after a crash some may be gone already
+		if taken[e.set.Name+string(e.el.Key)] {
+			continue
+		}
+		err := n.transact(func(_ *firewall, c *nftables.Conn) error {
+			return c.SetDeleteElements(e.set, []nftables.SetElement{{Key: e.el.Key}})
+		})
 		if err != nil && !errors.Is(err, unix.ENOENT) {
 			return err
 		}

@@ -134,6 +134,23 @@ func TestHostPorts(t *testing.T) {
 	if _, _, err := netlab.Ask(client.NetNS, "tcp", node+":8081"); err == nil {
 		t.Error("the host port of a detached pod still answers")
 	}
+
+	// A port changes hands while its old pod is on its way out.
+	heir := attach(t, a, "heir", network.PodPort{HostPort: 8080, ContainerPort: 80, Protocol: "TCP"}, network.PodPort{HostPort: 8080, ContainerPort: 80, Protocol: "UDP"})
+	netlab.Serve(t, heir.NetNS, "tcp", ":80", "heir")
+	wantAnswer(t, client.NetNS, "tcp", node+":8080", "heir", client.IP)
+	if err := a.Detach(context.Background(), "any"); err != nil {
+		t.Fatal(err)
+	}
+	wantAnswer(t, client.NetNS, "tcp", node+":8080", "heir", client.IP)
+	if err := a.Detach(context.Background(), "heir"); err != nil {
+		t.Fatal(err)
+	}
+	for _, proto := range []string{"tcp", "udp"} {
+		if _, _, err := netlab.Ask(client.NetNS, proto, node+":8080"); err == nil {
+			t.Errorf("the %s host port of a detached pod still answers", proto)
+		}
+	}
 }
 
 // A crash is a copy of the network that stops between two steps and a new one that carries on.
