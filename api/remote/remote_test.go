@@ -13,26 +13,25 @@ import (
 
 	"clipper/api"
 	"clipper/apiserver/apiservertest"
+	"clipper/pki"
 )
 
-func server(t *testing.T) *apiservertest.Server {
-	t.Helper()
-	s, err := apiservertest.Start(t.TempDir(), apiservertest.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := s.Stop(); err != nil {
-			t.Error(err)
-		}
-	})
-	return s
-}
-
-// client returns a running client for a node ("" for no node), and an end for the test's patience.
+// client returns a running client, the administrator's or, for a node, the node's own, and an end for the
+// test's patience.
 func client(t *testing.T, s *apiservertest.Server, node string) (*Client, context.Context) {
 	t.Helper()
-	c, err := New(s.Config, node)
+	config := s.Admin(t)
+	if node != "" {
+		pair, err := s.Keys.CA.Issue(pki.NodeProfile(node))
+		if err != nil {
+			t.Fatal(err)
+		}
+		config.CertData, config.KeyData, err = pki.EncodePair(pair)
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	c, err := New(config, node)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -41,6 +40,16 @@ func client(t *testing.T, s *apiservertest.Server, node string) (*Client, contex
 	go func() { done <- c.Run(ctx) }()
 	t.Cleanup(func() { cancel(); <-done })
 	return c, ctx
+}
+
+// awaitServiceAccount waits for what a controller makes and pods need.
+func awaitServiceAccount(ctx context.Context, c *Client) {
+	ctx, cancel := context.WithCancel(ctx)
+	_ = api.ServiceAccounts.View(c).Watch(ctx, func(ev api.Event) {
+		if ev.New != nil && ev.New.GetNamespace() == "default" && ev.New.GetName() == "default" {
+			cancel()
+		}
+	})
 }
 
 func must[T any](v T, err error) func(*testing.T) T {
@@ -66,7 +75,7 @@ func pod(name, node, config string) *corev1.Pod {
 }
 
 func TestReadsAndWrites(t *testing.T) {
-	c, ctx := client(t, server(t), "")
+	c, ctx := client(t, apiservertest.Start(t), "")
 	made := must(api.ConfigMaps.Create(ctx, c, configMap("a", "1")))(t)
 	if made.UID == "" || made.ResourceVersion == "" {
 		t.Errorf("created: %+v", made)
@@ -84,7 +93,7 @@ func TestReadsAndWrites(t *testing.T) {
 	if patched.Data["k"] != "2" || patched.Data["more"] != "x" || updated.Data["k"] != "2" {
 		t.Errorf("patched: %v", patched.Data)
 	}
-	if list := must(api.ConfigMaps.List(ctx, c, "default", metav1.ListOptions{}))(t); len(list) != 1 {
+	if list := must(api.ConfigMaps.List(ctx, c, "default", metav1.ListOptions{FieldSelector: "metadata.name=a"}))(t); len(list) != 1 {
 		t.Errorf("listed: %v", list)
 	}
 	if err := api.ConfigMaps.Delete(ctx, c, "default", "a", metav1.DeleteOptions{}); err != nil {
@@ -97,9 +106,10 @@ func TestReadsAndWrites(t *testing.T) {
 
 // A node's views hold its own pods and what they refer to, and follow both.
 func TestViewsOfANode(t *testing.T) {
-	s := server(t)
+	s := apiservertest.Start(t)
 	admin, ctx := client(t, s, "")
 	node, _ := client(t, s, "n1")
+	awaitServiceAccount(ctx, admin)
 	for i := range 3 {
 		must(api.ConfigMaps.Create(ctx, admin, configMap(fmt.Sprintf("cm%d", i), "old")))(t)
 	}
@@ -120,7 +130,7 @@ func TestViewsOfANode(t *testing.T) {
 		for {
 			select {
 			case ev := <-events:
-				if ev.Type != api.Synced {
+				if ev.Type != api.Synced && ev.Object().GetName() != "kube-root-ca.crt" {
 					return ev
 				}
 			case <-ctx.Done():
@@ -148,8 +158,10 @@ func TestViewsOfANode(t *testing.T) {
 	if ev := next("cm0 is let go"); ev.Type != api.Deleted || ev.Old.GetName() != "cm0" {
 		t.Errorf("event = %+v", ev)
 	}
-	if got := api.ConfigMaps.View(node).List(""); len(got) != 1 {
-		t.Errorf("config maps = %v", got)
+	for _, cm := range api.ConfigMaps.View(node).List("") {
+		if cm.Name != "cm1" && cm.Name != "kube-root-ca.crt" {
+			t.Errorf("the node sees %s, which none of its pods refers to", cm.Name)
+		}
 	}
 }
 

@@ -14,20 +14,20 @@ import (
 // writeRetry is the pause after a status write that failed for no fault of its content.
 const writeRetry = time.Second
 
+// conflictRetry is the pause after a conflict, should the other's object not have arrived before.
+const conflictRetry = 50 * time.Millisecond
+
 // write sends one status. final says that it was taken when nothing of the pod was left.
 func (w *Worker) write(ctx context.Context, next *corev1.Pod, final bool) {
 	updated, err := api.Pods.UpdateStatus(ctx, w.cfg.Client, next)
-	if apierrors.IsConflict(err) {
-		// Someone else wrote first. The next round derives the status from their object.
-		if updated, err = api.Pods.Get(ctx, w.cfg.Client, next.Namespace, next.Name); err == nil {
-			final = false
-		}
-	}
 	w.post(func() {
 		w.writing = false
 		switch {
 		case apierrors.IsNotFound(err) || (err == nil && updated.UID != next.UID):
 			w.o.Gone = true
+		case apierrors.IsConflict(err):
+			// Someone else wrote first. Their object is on its way; the status is derived anew from it.
+			w.writeAt = time.Now().Add(conflictRetry)
 		case err != nil:
 			if ctx.Err() == nil {
 				w.log.Warn("Writing a pod's status failed", "err", err)
