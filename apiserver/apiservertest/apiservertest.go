@@ -117,7 +117,7 @@ func (s *Server) run(t testing.TB, ctx context.Context, group *errgroup.Group, l
 	srv := apiserver.New(apiserver.Options{Pipeline: p, Authn: an, Authz: az, Listeners: []net.Listener{l}, Version: version.Get(),
 		TLS: &tls.Config{Certificates: []tls.Certificate{s.Keys.Serving}, ClientAuth: tls.RequestClientCert, MinVersion: tls.VersionTLS12}})
 	addr := l.Addr().(*net.TCPAddr).AddrPort()
-	err = bootstrap.Run(ctx, s.Client, bootstrap.Config{ServiceIP: netip.MustParseAddr("10.96.0.1"), Advertise: addr.Addr(), AdvertisePort: int(addr.Port()),
+	err = bootstrap.Run(ctx, s.Client, bootstrap.Config{ServiceIP: netip.MustParseAddr("10.96.0.1"), Advertise: netip.MustParseAddr("192.0.2.1"), AdvertisePort: int(addr.Port()),
 		ServerURL: s.URL, CA: s.Keys.CA.CertPEM, FrontProxyCA: s.Keys.FrontProxyCA.CertPEM, FrontProxy: pki.FrontProxyUser})
 	if err != nil {
 		t.Fatal(err)
