@@ -16,6 +16,7 @@ import (
 func serviceAccounts() *catalogue.Resource {
 	return catalogue.Describe[corev1.ServiceAccount, corev1.ServiceAccountList](catalogue.Kind[*corev1.ServiceAccount]{
 		Resource:      api.ServiceAccounts.Resource,
+		Warnings:      serviceAccountWarnings,
 		PrepareCreate: keepSecretNames,
 		PrepareUpdate: func(s, _ *corev1.ServiceAccount) { keepSecretNames(s) },
 		Columns:       serviceAccountColumns,
@@ -42,4 +43,17 @@ func keepSecretNames(s *corev1.ServiceAccount) {
 	for i := range s.Secrets {
 		s.Secrets[i] = corev1.ObjectReference{Name: s.Secrets[i].Name}
 	}
+}
+
+func serviceAccountWarnings(s, old *corev1.ServiceAccount) []string {
+	const key = "kubernetes.io/enforce-mountable-secrets"
+	if old != nil {
+		if _, was := old.Annotations[key]; was {
+			return nil
+		}
+	}
+	if _, is := s.Annotations[key]; is {
+		return []string{"metadata.annotations[" + key + "]: deprecated in v1.32+; prefer separate namespaces to isolate access to mounted secrets"}
+	}
+	return nil
 }

@@ -5,6 +5,7 @@ import (
 
 	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/api/validation/path"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"clipper/api"
 	"clipper/catalogue"
@@ -15,6 +16,8 @@ import (
 func clusterRoles() *catalogue.Resource {
 	return catalogue.Describe[rbacv1.ClusterRole, rbacv1.ClusterRoleList](catalogue.Kind[*rbacv1.ClusterRole]{
 		Resource:       api.ClusterRoles.Resource,
+		ValidateCreate: func(r *rbacv1.ClusterRole) field.ErrorList { return validateClusterRole(r, false) },
+		ValidateUpdate: func(r, old *rbacv1.ClusterRole) field.ErrorList { return validateClusterRole(r, laxRole(old)) },
 		Columns:        clusterRoleColumns,
 		Row:            clusterRoleRow,
 		CreateOnUpdate: true,

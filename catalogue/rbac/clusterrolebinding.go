@@ -7,6 +7,7 @@ import (
 
 	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/api/validation/path"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"clipper/api"
 	"clipper/catalogue"
@@ -18,6 +19,10 @@ import (
 func clusterRoleBindings() *catalogue.Resource {
 	return catalogue.Describe[rbacv1.ClusterRoleBinding, rbacv1.ClusterRoleBindingList](catalogue.Kind[*rbacv1.ClusterRoleBinding]{
 		Resource:       api.ClusterRoleBindings.Resource,
+		ValidateCreate: func(b *rbacv1.ClusterRoleBinding) field.ErrorList { return binding(b.RoleRef, b.Subjects, false).List },
+		ValidateUpdate: func(b, old *rbacv1.ClusterRoleBinding) field.ErrorList {
+			return sameRef(binding(b.RoleRef, b.Subjects, false), b.RoleRef, old.RoleRef)
+		},
 		Columns:        clusterRoleBindingColumns,
 		Row:            clusterRoleBindingRow,
 		Default:        defaultClusterRoleBinding,

@@ -5,6 +5,7 @@ import (
 
 	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/api/validation/path"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"clipper/api"
 	"clipper/catalogue"
@@ -15,6 +16,8 @@ import (
 func roles() *catalogue.Resource {
 	return catalogue.Describe[rbacv1.Role, rbacv1.RoleList](catalogue.Kind[*rbacv1.Role]{
 		Resource:       api.Roles.Resource,
+		ValidateCreate: validateRole,
+		ValidateUpdate: func(r, _ *rbacv1.Role) field.ErrorList { return validateRole(r) },
 		Columns:        roleColumns,
 		Row:            roleRow,
 		CreateOnUpdate: true,

@@ -6,6 +6,7 @@ import (
 
 	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/api/validation/path"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"clipper/api"
 	"clipper/catalogue"
@@ -16,6 +17,10 @@ import (
 func roleBindings() *catalogue.Resource {
 	return catalogue.Describe[rbacv1.RoleBinding, rbacv1.RoleBindingList](catalogue.Kind[*rbacv1.RoleBinding]{
 		Resource:       api.RoleBindings.Resource,
+		ValidateCreate: func(b *rbacv1.RoleBinding) field.ErrorList { return binding(b.RoleRef, b.Subjects, true).List },
+		ValidateUpdate: func(b, old *rbacv1.RoleBinding) field.ErrorList {
+			return sameRef(binding(b.RoleRef, b.Subjects, true), b.RoleRef, old.RoleRef)
+		},
 		Columns:        roleBindingColumns,
 		Row:            roleBindingRow,
 		Default:        defaultRoleBinding,

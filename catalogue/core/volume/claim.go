@@ -16,13 +16,17 @@ import (
 // Claims describes PersistentVolumeClaim.
 func Claims() *catalogue.Resource {
 	return catalogue.Describe[corev1.PersistentVolumeClaim, corev1.PersistentVolumeClaimList](catalogue.Kind[*corev1.PersistentVolumeClaim]{
-		Resource:      api.PersistentVolumeClaims.Resource,
-		PrepareCreate: prepareClaim,
-		PrepareUpdate: func(c, _ *corev1.PersistentVolumeClaim) { podspec.NormalizeSources(&c.Spec) },
-		Columns:       claimColumns,
-		Row:           claimRow,
-		Default:       defaultClaim,
-		ShortNames:    []string{"pvc"},
+		Resource:       api.PersistentVolumeClaims.Resource,
+		ValidateCreate: validateClaim,
+		ValidateUpdate: validateClaimUpdate,
+		ValidateStatus: validateClaimStatus,
+		Warnings:       claimWarnings,
+		PrepareCreate:  prepareClaim,
+		PrepareUpdate:  func(c, _ *corev1.PersistentVolumeClaim) { podspec.NormalizeSources(&c.Spec) },
+		Columns:        claimColumns,
+		Row:            claimRow,
+		Default:        defaultClaim,
+		ShortNames:     []string{"pvc"},
 
 		Spec: catalogue.PartOf(func(c *corev1.PersistentVolumeClaim) *corev1.PersistentVolumeClaimSpec { return &c.Spec }),
 		Status: catalogue.PartOf(func(c *corev1.PersistentVolumeClaim) *corev1.PersistentVolumeClaimStatus {

@@ -18,13 +18,16 @@ import (
 // Volumes describes PersistentVolume.
 func Volumes() *catalogue.Resource {
 	return catalogue.Describe[corev1.PersistentVolume, corev1.PersistentVolumeList](catalogue.Kind[*corev1.PersistentVolume]{
-		Resource:      api.PersistentVolumes.Resource,
-		PrepareCreate: prepareVolume,
-		PrepareStatus: stampPhase,
-		Columns:       volumeColumns,
-		Row:           volumeRow,
-		Default:       defaultVolume,
-		ShortNames:    []string{"pv"},
+		Resource:       api.PersistentVolumes.Resource,
+		ValidateCreate: validateVolume,
+		ValidateUpdate: validateVolumeUpdate,
+		Warnings:       volumeWarnings,
+		PrepareCreate:  prepareVolume,
+		PrepareStatus:  stampPhase,
+		Columns:        volumeColumns,
+		Row:            volumeRow,
+		Default:        defaultVolume,
+		ShortNames:     []string{"pv"},
 
 		Spec:   catalogue.PartOf(func(v *corev1.PersistentVolume) *corev1.PersistentVolumeSpec { return &v.Spec }),
 		Status: catalogue.PartOf(func(v *corev1.PersistentVolume) *corev1.PersistentVolumeStatus { return &v.Status }),
