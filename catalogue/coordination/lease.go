@@ -4,9 +4,11 @@ import (
 	"time"
 
 	coordinationv1 "k8s.io/api/coordination/v1"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"clipper/api"
 	"clipper/catalogue"
+	"clipper/catalogue/rule"
 	"clipper/catalogue/table"
 )
 
@@ -14,6 +16,8 @@ import (
 func leases() *catalogue.Resource {
 	return catalogue.Describe[coordinationv1.Lease, coordinationv1.LeaseList](catalogue.Kind[*coordinationv1.Lease]{
 		Resource:       api.Leases.Resource,
+		ValidateCreate: validateLease,
+		ValidateUpdate: func(l, _ *coordinationv1.Lease) field.ErrorList { return validateLease(l) },
 		Columns:        leaseColumns,
 		Row:            leaseRow,
 		CreateOnUpdate: true,
@@ -33,4 +37,18 @@ func leaseRow(l *coordinationv1.Lease, now time.Time) []any {
 		holder = *l.Spec.HolderIdentity
 	}
 	return []any{l.Name, holder, table.Since(l.CreationTimestamp, now)}
+}
+
+func validateLease(l *coordinationv1.Lease) field.ErrorList {
+	f, at, s := &rule.Faults{}, field.NewPath("spec"), &l.Spec
+	if n := s.LeaseDurationSeconds; n != nil && *n <= 0 {
+		f.Invalid(at.Child("leaseDurationSeconds"), n, "must be greater than 0")
+	}
+	if n := s.LeaseTransitions; n != nil && *n < 0 {
+		f.Invalid(at.Child("leaseTransitions"), n, "must be greater than or equal to 0")
+	}
+	if s.PreferredHolder != nil && *s.PreferredHolder != "" && (s.Strategy == nil || *s.Strategy == "") {
+		f.Forbidden(at.Child("preferredHolder"), "may only be specified if `strategy` is defined")
+	}
+	return f.List
 }

@@ -17,10 +17,12 @@ import (
 // endpointSlices describes EndpointSlice.
 func endpointSlices() *catalogue.Resource {
 	return catalogue.Describe[discoveryv1.EndpointSlice, discoveryv1.EndpointSliceList](catalogue.Kind[*discoveryv1.EndpointSlice]{
-		Resource: api.EndpointSlices.Resource,
-		Columns:  sliceColumns,
-		Row:      sliceRow,
-		Default:  defaultEndpointSlice,
+		Resource:       api.EndpointSlices.Resource,
+		ValidateCreate: validateSlice,
+		ValidateUpdate: validateSliceUpdate,
+		Columns:        sliceColumns,
+		Row:            sliceRow,
+		Default:        defaultEndpointSlice,
 		Generation: catalogue.Both(
 			catalogue.Whole(func(o *discoveryv1.EndpointSlice) *metav1.ObjectMeta { return &o.ObjectMeta }),
 			catalogue.PartOf(func(o *discoveryv1.EndpointSlice) *map[string]string { return &o.Labels }),

@@ -14,11 +14,13 @@ import (
 // ingressClasses describes IngressClass.
 func ingressClasses() *catalogue.Resource {
 	return catalogue.Describe[networkingv1.IngressClass, networkingv1.IngressClassList](catalogue.Kind[*networkingv1.IngressClass]{
-		Resource:   api.Resource{Group: "networking.k8s.io", Version: "v1", Name: "ingressclasses", Kind: "IngressClass"},
-		Columns:    ingressClassColumns,
-		Row:        ingressClassRow,
-		Default:    defaultIngressClass,
-		Generation: catalogue.PartOf(func(o *networkingv1.IngressClass) *networkingv1.IngressClassSpec { return &o.Spec }),
+		Resource:       api.Resource{Group: "networking.k8s.io", Version: "v1", Name: "ingressclasses", Kind: "IngressClass"},
+		ValidateCreate: validateIngressClass,
+		ValidateUpdate: validateIngressClassUpdate,
+		Columns:        ingressClassColumns,
+		Row:            ingressClassRow,
+		Default:        defaultIngressClass,
+		Generation:     catalogue.PartOf(func(o *networkingv1.IngressClass) *networkingv1.IngressClassSpec { return &o.Spec }),
 	})
 }
 

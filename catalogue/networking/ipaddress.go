@@ -6,16 +6,25 @@ import (
 
 	networkingv1 "k8s.io/api/networking/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"clipper/api"
 	"clipper/catalogue"
+	"clipper/catalogue/rule"
 	"clipper/catalogue/table"
 )
 
 // ipAddresses describes IPAddress.
 func ipAddresses() *catalogue.Resource {
 	return catalogue.Describe[networkingv1.IPAddress, networkingv1.IPAddressList](catalogue.Kind[*networkingv1.IPAddress]{
-		Resource:   api.Resource{Group: "networking.k8s.io", Version: "v1", Name: "ipaddresses", Kind: "IPAddress"},
+		Resource:       api.Resource{Group: "networking.k8s.io", Version: "v1", Name: "ipaddresses", Kind: "IPAddress"},
+		ValidateName:   ipAddressName,
+		ValidateCreate: validateIPAddress,
+		ValidateUpdate: func(a, old *networkingv1.IPAddress) field.ErrorList {
+			f := &rule.Faults{}
+			f.Unchanged(specPath.Child("parentRef"), a.Spec.ParentRef, old.Spec.ParentRef)
+			return f.List
+		},
 		Columns:    ipAddressColumns,
 		Row:        ipAddressRow,
 		ShortNames: []string{"ip"},

@@ -5,6 +5,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"clipper/api"
 	"clipper/catalogue"
@@ -15,12 +16,15 @@ import (
 // networkPolicies describes NetworkPolicy.
 func networkPolicies() *catalogue.Resource {
 	return catalogue.Describe[networkingv1.NetworkPolicy, networkingv1.NetworkPolicyList](catalogue.Kind[*networkingv1.NetworkPolicy]{
-		Resource:   api.Resource{Group: "networking.k8s.io", Version: "v1", Name: "networkpolicies", Kind: "NetworkPolicy", Namespaced: true},
-		Columns:    networkPolicyColumns,
-		Row:        networkPolicyRow,
-		Default:    defaultNetworkPolicy,
-		ShortNames: []string{"netpol"},
-		Generation: catalogue.PartOf(func(o *networkingv1.NetworkPolicy) *networkingv1.NetworkPolicySpec { return &o.Spec }),
+		Resource:       api.Resource{Group: "networking.k8s.io", Version: "v1", Name: "networkpolicies", Kind: "NetworkPolicy", Namespaced: true},
+		ValidateCreate: func(p *networkingv1.NetworkPolicy) field.ErrorList { return validateNetworkPolicy(p, nil) },
+		ValidateUpdate: validateNetworkPolicy,
+		Warnings:       policyWarnings,
+		Columns:        networkPolicyColumns,
+		Row:            networkPolicyRow,
+		Default:        defaultNetworkPolicy,
+		ShortNames:     []string{"netpol"},
+		Generation:     catalogue.PartOf(func(o *networkingv1.NetworkPolicy) *networkingv1.NetworkPolicySpec { return &o.Spec }),
 	})
 }
 

@@ -14,11 +14,13 @@ import (
 // serviceCIDRs describes ServiceCIDR.
 func serviceCIDRs() *catalogue.Resource {
 	return catalogue.Describe[networkingv1.ServiceCIDR, networkingv1.ServiceCIDRList](catalogue.Kind[*networkingv1.ServiceCIDR]{
-		Resource: api.Resource{Group: "networking.k8s.io", Version: "v1", Name: "servicecidrs", Kind: "ServiceCIDR"},
-		Columns:  serviceCIDRColumns,
-		Row:      serviceCIDRRow,
-		Spec:     catalogue.PartOf(func(o *networkingv1.ServiceCIDR) *networkingv1.ServiceCIDRSpec { return &o.Spec }),
-		Status:   catalogue.PartOf(func(o *networkingv1.ServiceCIDR) *networkingv1.ServiceCIDRStatus { return &o.Status }),
+		Resource:       api.Resource{Group: "networking.k8s.io", Version: "v1", Name: "servicecidrs", Kind: "ServiceCIDR"},
+		ValidateCreate: validateServiceCIDR,
+		ValidateUpdate: validateServiceCIDRUpdate,
+		Columns:        serviceCIDRColumns,
+		Row:            serviceCIDRRow,
+		Spec:           catalogue.PartOf(func(o *networkingv1.ServiceCIDR) *networkingv1.ServiceCIDRSpec { return &o.Spec }),
+		Status:         catalogue.PartOf(func(o *networkingv1.ServiceCIDR) *networkingv1.ServiceCIDRStatus { return &o.Status }),
 	})
 }
 

@@ -3,11 +3,14 @@ package node
 import (
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	nodev1 "k8s.io/api/node/v1"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"clipper/api"
 	"clipper/catalogue"
 	"clipper/catalogue/core/podspec"
+	"clipper/catalogue/rule"
 	"clipper/catalogue/table"
 )
 
@@ -15,6 +18,12 @@ import (
 func runtimeClasses() *catalogue.Resource {
 	return catalogue.Describe[nodev1.RuntimeClass, nodev1.RuntimeClassList](catalogue.Kind[*nodev1.RuntimeClass]{
 		Resource:       api.Resource{Group: "node.k8s.io", Version: "v1", Name: "runtimeclasses", Kind: "RuntimeClass"},
+		ValidateCreate: validateRuntimeClass,
+		ValidateUpdate: func(c, old *nodev1.RuntimeClass) field.ErrorList {
+			f := &rule.Faults{}
+			f.Unchanged(field.NewPath("handler"), c.Handler, old.Handler)
+			return f.List
+		},
 		Columns:        runtimeClassColumns,
 		Row:            runtimeClassRow,
 		Default:        defaultRuntimeClass,
@@ -37,4 +46,27 @@ var runtimeClassColumns = []table.Column{
 
 func runtimeClassRow(c *nodev1.RuntimeClass, now time.Time) []any {
 	return []any{c.Name, c.Handler, table.Since(c.CreationTimestamp, now)}
+}
+
+func validateRuntimeClass(c *nodev1.RuntimeClass) field.ErrorList {
+	f := &rule.Faults{}
+	if f.Need(field.NewPath("handler"), c.Handler) {
+		f.DNSLabel(field.NewPath("handler"), c.Handler)
+	}
+	if c.Overhead != nil {
+		podspec.Overhead(f, c.Overhead.PodFixed, field.NewPath("overhead"))
+	}
+	s, at := c.Scheduling, field.NewPath("scheduling")
+	if s == nil {
+		return f.List
+	}
+	f.Labels(at.Child("nodeSelector"), s.NodeSelector)
+	podspec.Tolerations(f, s.Tolerations, at.Child("tolerations"))
+	seen := rule.Seen[corev1.Toleration]{}
+	for i, t := range s.Tolerations {
+		if seen.Again(corev1.Toleration{Key: t.Key, Operator: t.Operator, Value: t.Value, Effect: t.Effect}) {
+			f.Duplicate(at.Child("tolerations").Index(i), t)
+		}
+	}
+	return f.List
 }

@@ -105,7 +105,7 @@ func (v *validating) classes(at *field.Path) {
 		rule.Choice(v.Faults, at.Child("preemptionPolicy"), *policy, corev1.PreemptLowerPriority, corev1.PreemptNever)
 	}
 	if v.spec.Overhead != nil {
-		resources(v.Faults, at.Child("overhead"), &corev1.ResourceRequirements{Limits: v.spec.Overhead}, nil, containerResourceName)
+		Overhead(v.Faults, v.spec.Overhead, at.Child("overhead"))
 	}
 	for i, ref := range v.spec.ImagePullSecrets {
 		if !reflect.DeepEqual(ref, corev1.LocalObjectReference{Name: ref.Name}) {

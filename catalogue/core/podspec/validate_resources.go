@@ -163,3 +163,8 @@ func podResourceName(f *rule.Faults, at *field.Path, name corev1.ResourceName) {
 		f.Add(field.NotSupported(at, name, slices.Sorted(maps.Keys(resourcehelper.SupportedPodLevelResources()))))
 	}
 }
+
+// Overhead checks what a pod costs beyond its containers.
+func Overhead(f *rule.Faults, list corev1.ResourceList, at *field.Path) {
+	resources(f, at, &corev1.ResourceRequirements{Limits: list}, nil, containerResourceName)
+}
