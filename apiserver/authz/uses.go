@@ -140,26 +140,47 @@ func volumeSecrets(pv *corev1.PersistentVolume) (refs []corev1.SecretReference) 
 	return refs
 }
 
-// podUsesSecret reports whether a pod names the secret anywhere.
+// A match says whether a reference by name is the one looked for.
+type match func(name string) bool
+
+func exactly(want string) match { return func(name string) bool { return name == want } }
+
+func whatever(string) bool { return true }
+
+// PodUsesAnySecret reports whether a pod names any secret.
+func PodUsesAnySecret(spec *corev1.PodSpec) bool { return podNamesSecret(spec, whatever) }
+
+// PodUsesAnyConfigMap reports whether a pod names any config map.
+func PodUsesAnyConfigMap(spec *corev1.PodSpec) bool { return podNamesConfigMap(spec, whatever) }
+
 func podUsesSecret(spec *corev1.PodSpec, name string) bool {
+	return podNamesSecret(spec, exactly(name))
+}
+
+func podUsesConfigMap(spec *corev1.PodSpec, name string) bool {
+	return podNamesConfigMap(spec, exactly(name))
+}
+
+// podNamesSecret reports whether a pod names a matching secret anywhere.
+func podNamesSecret(spec *corev1.PodSpec, m match) bool {
 	for _, ref := range spec.ImagePullSecrets {
-		if ref.Name == name {
+		if m(ref.Name) {
 			return true
 		}
 	}
 	for i := range spec.Volumes {
-		if volumeNamesSecret(&spec.Volumes[i], name) {
+		if volumeNamesSecret(&spec.Volumes[i], m) {
 			return true
 		}
 	}
 	return anyContainer(spec, func(env []corev1.EnvVar, from []corev1.EnvFromSource) bool {
 		for i := range env {
-			if v := env[i].ValueFrom; v != nil && v.SecretKeyRef != nil && v.SecretKeyRef.Name == name {
+			if v := env[i].ValueFrom; v != nil && v.SecretKeyRef != nil && m(v.SecretKeyRef.Name) {
 				return true
 			}
 		}
 		for i := range from {
-			if ref := from[i].SecretRef; ref != nil && ref.Name == name {
+			if ref := from[i].SecretRef; ref != nil && m(ref.Name) {
 				return true
 			}
 		}
@@ -167,14 +188,14 @@ func podUsesSecret(spec *corev1.PodSpec, name string) bool {
 	})
 }
 
-func volumeNamesSecret(v *corev1.Volume, name string) bool {
-	local := func(ref *corev1.LocalObjectReference) bool { return ref != nil && ref.Name == name }
+func volumeNamesSecret(v *corev1.Volume, m match) bool {
+	local := func(ref *corev1.LocalObjectReference) bool { return ref != nil && m(ref.Name) }
 	switch {
 	case v.Secret != nil:
-		return v.Secret.SecretName == name
+		return m(v.Secret.SecretName)
 	case v.Projected != nil:
 		for i := range v.Projected.Sources {
-			if s := v.Projected.Sources[i].Secret; s != nil && s.Name == name {
+			if s := v.Projected.Sources[i].Secret; s != nil && m(s.Name) {
 				return true
 			}
 		}
@@ -195,35 +216,35 @@ func volumeNamesSecret(v *corev1.Volume, name string) bool {
 	case v.StorageOS != nil:
 		return local(v.StorageOS.SecretRef)
 	case v.AzureFile != nil:
-		return v.AzureFile.SecretName == name
+		return m(v.AzureFile.SecretName)
 	}
 	return false
 }
 
-// podUsesConfigMap reports whether a pod names the config map anywhere.
-func podUsesConfigMap(spec *corev1.PodSpec, name string) bool {
+// podNamesConfigMap reports whether a pod names a matching config map anywhere.
+func podNamesConfigMap(spec *corev1.PodSpec, m match) bool {
 	for i := range spec.Volumes {
 		v := &spec.Volumes[i]
-		if v.ConfigMap != nil && v.ConfigMap.Name == name {
+		if v.ConfigMap != nil && m(v.ConfigMap.Name) {
 			return true
 		}
 		if v.Projected == nil {
 			continue
 		}
 		for j := range v.Projected.Sources {
-			if s := v.Projected.Sources[j].ConfigMap; s != nil && s.Name == name {
+			if s := v.Projected.Sources[j].ConfigMap; s != nil && m(s.Name) {
 				return true
 			}
 		}
 	}
 	return anyContainer(spec, func(env []corev1.EnvVar, from []corev1.EnvFromSource) bool {
 		for i := range env {
-			if v := env[i].ValueFrom; v != nil && v.ConfigMapKeyRef != nil && v.ConfigMapKeyRef.Name == name {
+			if v := env[i].ValueFrom; v != nil && v.ConfigMapKeyRef != nil && m(v.ConfigMapKeyRef.Name) {
 				return true
 			}
 		}
 		for i := range from {
-			if ref := from[i].ConfigMapRef; ref != nil && ref.Name == name {
+			if ref := from[i].ConfigMapRef; ref != nil && m(ref.Name) {
 				return true
 			}
 		}

@@ -7,7 +7,9 @@ import (
 	"clipper/apiserver/admission/certificates"
 	"clipper/apiserver/admission/escalation"
 	"clipper/apiserver/admission/ingressclass"
+	"clipper/apiserver/admission/limitranger"
 	"clipper/apiserver/admission/namespacelifecycle"
+	"clipper/apiserver/admission/noderestriction"
 	"clipper/apiserver/admission/nodetaint"
 	"clipper/apiserver/admission/podsecurity"
 	"clipper/apiserver/admission/priority"
@@ -26,10 +28,11 @@ func New(c api.Client, az *authz.Authorizer, alloc *allocate.Allocator) (admissi
 	if err != nil {
 		return admission.Chain{}, err
 	}
-	lifecycle, prio := namespacelifecycle.New(c), priority.New(c)
+	lifecycle, limits, prio := namespacelifecycle.New(c), limitranger.New(c), priority.New(c)
 	return admission.Chain{
 		Mutators: []admission.Mutator{
 			lifecycle,
+			limits,
 			serviceaccount.New(c),
 			nodetaint.Plugin{},
 			prio,
@@ -42,6 +45,8 @@ func New(c api.Client, az *authz.Authorizer, alloc *allocate.Allocator) (admissi
 		},
 		Validators: []admission.Validator{
 			lifecycle,
+			limits,
+			noderestriction.New(c),
 			security,
 			prio,
 			storage.NewClaimResize(c),

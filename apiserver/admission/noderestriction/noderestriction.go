@@ -1,0 +1,288 @@
+// Package noderestriction keeps the kubelet of a node to its own: its Node object, its lease, the status of
+// its pods, mirror pods of its manifests, tokens of its pods' service accounts. A node that has been taken
+// over must not be able to touch another.
+package noderestriction
+
+import (
+	"context"
+	"crypto/x509"
+	"fmt"
+	"maps"
+	"slices"
+
+	authenticationv1 "k8s.io/api/authentication/v1"
+	certificatesv1 "k8s.io/api/certificates/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+
+	"clipper/api"
+	"clipper/apiserver/admission"
+	"clipper/apiserver/admission/certificates"
+	"clipper/apiserver/authz"
+)
+
+// A Plugin is the admission plug-in.
+type Plugin struct {
+	pods  api.TypedView[*corev1.Pod]
+	nodes api.TypedView[*corev1.Node]
+}
+
+// New returns the plug-in over the pods and nodes that c sees.
+func New(c api.Client) *Plugin { return &Plugin{api.Pods.View(c), api.Nodes.View(c)} }
+
+// A request is one write by a node.
+type request struct {
+	*Plugin
+	*admission.Attributes
+	node string
+}
+
+// Validate refuses what is not the node's own. It has nothing to say about other users.
+func (p *Plugin) Validate(_ context.Context, a *admission.Attributes) error {
+	node, isNode := authz.NodeName(a.User)
+	if !isNode {
+		return nil
+	}
+	if node == "" {
+		return a.Forbiddenf("could not determine node from user %q", a.User.GetName())
+	}
+	r := &request{p, a, node}
+	switch gr := a.Resource.GroupResource(); {
+	case gr == api.Pods.GroupResource():
+		return r.pod()
+	case gr == api.Nodes.GroupResource():
+		return r.nodeObject()
+	case gr == api.PersistentVolumeClaims.GroupResource():
+		return r.claim()
+	case gr == api.ServiceAccounts.GroupResource() && a.Subresource == "token":
+		return r.token()
+	case gr == api.Leases.GroupResource():
+		return r.lease()
+	case gr.Group == "storage.k8s.io" && gr.Resource == "csinodes":
+		if a.Operation == admission.Create && a.Object.GetName() != node {
+			return a.Forbiddenf("can only access CSINode with the same name as the requesting node")
+		}
+	case gr == api.CertificateSigningRequests.GroupResource():
+		return r.signingRequest()
+	}
+	return nil
+}
+
+func (r *request) pod() error {
+	switch r.Subresource {
+	case "":
+		switch r.Operation {
+		case admission.Create:
+			return r.createPod(r.Object.(*corev1.Pod))
+		case admission.Delete:
+			return r.ownPod("node %q can only delete pods with spec.nodeName set to itself")
+		}
+		return r.Forbiddenf("unexpected operation %q, node %q can only create and delete mirror pods", r.Operation, r.node)
+	case "status":
+		return r.podStatus()
+	case "eviction":
+		return r.ownPod("node %s can only evict pods with spec.nodeName set to itself")
+	}
+	return r.Forbiddenf("unexpected pod subresource %q, only 'status' and 'eviction' are allowed", r.Subresource)
+}
+
+// ownPod refuses if the stored pod is another node's. One that is not there is for the verb to report.
+func (r *request) ownPod(format string) error {
+	pod, ok := r.pods.Get(r.Namespace, r.Name)
+	if ok && pod.Spec.NodeName != r.node {
+		return r.Forbiddenf(format, r.node)
+	}
+	return nil
+}
+
+func (r *request) podStatus() error {
+	if r.Operation != admission.Update {
+		return r.Forbiddenf("unexpected operation %q", r.Operation)
+	}
+	pod, old := r.Object.(*corev1.Pod), r.Old.(*corev1.Pod)
+	switch {
+	case old.Spec.NodeName != r.node:
+		return r.Forbiddenf("node %q can only update pod status for pods with spec.nodeName set to itself", r.node)
+	case !maps.Equal(pod.Labels, old.Labels):
+		return r.Forbiddenf("node %q cannot update labels through pod status", r.node)
+	case !equality.Semantic.DeepEqual(pod.Status.ResourceClaimStatuses, old.Status.ResourceClaimStatuses):
+		return r.Forbiddenf("node %q cannot update resource claim statuses", r.node)
+	}
+	return nil
+}
+
+// createPod lets a node show the pods of its manifests, and nothing that reaches for other objects.
+func (r *request) createPod(pod *corev1.Pod) error {
+	if _, mirror := pod.Annotations[corev1.MirrorPodAnnotationKey]; !mirror {
+		return r.Forbiddenf("pod does not have %q annotation, node %q can only create mirror pods", corev1.MirrorPodAnnotationKey, r.node)
+	}
+	if pod.Spec.NodeName != r.node {
+		return r.Forbiddenf("node %q can only create pods with spec.nodeName set to itself", r.node)
+	}
+	if err := r.mirrorOwner(pod); err != nil {
+		return err
+	}
+	if pod.Spec.ServiceAccountName != "" {
+		return r.Forbiddenf("node %q can not create pods that reference a service account", r.node)
+	}
+	if what := references(&pod.Spec); what != "" {
+		return r.Forbiddenf("node %q can not create pods that reference %s", r.node, what)
+	}
+	return nil
+}
+
+func (r *request) mirrorOwner(pod *corev1.Pod) error {
+	if len(pod.OwnerReferences) != 1 {
+		return r.Forbiddenf("node %q can only create pods with a single owner reference set to itself", r.node)
+	}
+	owner := pod.OwnerReferences[0]
+	if owner.APIVersion != "v1" || owner.Kind != "Node" || owner.Name != r.node || owner.Controller == nil || !*owner.Controller {
+		return r.Forbiddenf("node %q can only create pods with a controller owner reference set to itself", r.node)
+	}
+	if owner.BlockOwnerDeletion != nil && *owner.BlockOwnerDeletion {
+		return r.Forbiddenf("node %q must not set blockOwnerDeletion on an owner reference", r.node)
+	}
+	node, ok := r.nodes.Get("", r.node)
+	if !ok {
+		return r.Forbidden(apierrors.NewNotFound(api.Nodes.GroupResource(), r.node))
+	}
+	if owner.UID != node.UID {
+		return r.Forbiddenf("node %s UID mismatch: expected %s got %s", r.node, owner.UID, node.UID)
+	}
+	return nil
+}
+
+// references names the first kind of object that a pod refers to, "" if it stands for itself.
+func references(spec *corev1.PodSpec) string {
+	if len(spec.ImagePullSecrets) > 0 || authz.PodUsesAnySecret(spec) {
+		return "secrets"
+	}
+	if authz.PodUsesAnyConfigMap(spec) {
+		return "configmaps"
+	}
+	for i := range spec.Volumes {
+		v := &spec.Volumes[i]
+		if v.PersistentVolumeClaim != nil || v.Ephemeral != nil {
+			return "persistentvolumeclaims"
+		}
+		if v.Projected == nil {
+			continue
+		}
+		for j := range v.Projected.Sources {
+			switch s := &v.Projected.Sources[j]; {
+			case s.ServiceAccountToken != nil:
+				return "a service account"
+			case s.ClusterTrustBundle != nil:
+				return "clustertrustbundles"
+			}
+		}
+	}
+	if len(spec.ResourceClaims) > 0 {
+		return "resourceclaims"
+	}
+	return ""
+}
+
+// claim: a node reports what became of a claim that grew, and changes nothing else of it.
+func (r *request) claim() error {
+	if r.Subresource != "status" {
+		return r.Forbiddenf("may only update PVC status")
+	}
+	if r.Operation != admission.Update {
+		return r.Forbiddenf("unexpected operation %q", r.Operation)
+	}
+	next, old := r.Object.(*corev1.PersistentVolumeClaim).DeepCopy(), r.Old.(*corev1.PersistentVolumeClaim).DeepCopy()
+	for _, c := range []*corev1.PersistentVolumeClaim{next, old} {
+		c.Status.Capacity, c.Status.Conditions, c.Status.AllocatedResources, c.Status.AllocatedResourceStatuses = nil, nil, nil, nil
+		c.ResourceVersion, c.ManagedFields = "", nil
+	}
+	if !equality.Semantic.DeepEqual(next, old) {
+		return r.Forbiddenf("node %q is not allowed to update fields other than status.quantity and status.conditions", r.node)
+	}
+	return nil
+}
+
+// token: only tokens that die with a pod of this node, for audiences that the pod asks for.
+func (r *request) token() error {
+	tr, ok := r.Object.(*authenticationv1.TokenRequest)
+	if !ok {
+		return nil
+	}
+	ref := tr.Spec.BoundObjectRef
+	if ref == nil || ref.APIVersion != "v1" || ref.Kind != "Pod" || ref.Name == "" {
+		return r.Forbiddenf("node requested token not bound to a pod")
+	}
+	if ref.UID == "" {
+		return r.Forbiddenf("node requested token with a pod binding without a uid")
+	}
+	pod, ok := r.pods.Get(r.Namespace, ref.Name)
+	if !ok {
+		return apierrors.NewNotFound(api.Pods.GroupResource(), ref.Name)
+	}
+	if pod.UID != ref.UID {
+		return r.Forbiddenf("the UID in the bound object reference (%s) does not match the UID in record. The object might have been deleted and then recreated", ref.UID)
+	}
+	if pod.Spec.NodeName != r.node {
+		return r.Forbiddenf("node requested token bound to a pod scheduled on a different node")
+	}
+	if len(tr.Spec.Audiences) > 1 {
+		return r.Forbiddenf("node may only request 0 or 1 audiences")
+	}
+	if len(tr.Spec.Audiences) == 1 && tr.Spec.Audiences[0] != "" && !podAsksFor(pod, tr.Spec.Audiences[0]) {
+		return r.Forbiddenf("audience %q not found in pod spec volume", tr.Spec.Audiences[0])
+	}
+	return nil
+}
+
+func podAsksFor(pod *corev1.Pod, audience string) bool {
+	for i := range pod.Spec.Volumes {
+		v := &pod.Spec.Volumes[i]
+		if v.CSI != nil {
+			return true // its driver's object says which; the API server of the driver checks them
+		}
+		if v.Projected == nil {
+			continue
+		}
+		if slices.ContainsFunc(v.Projected.Sources, func(s corev1.VolumeProjection) bool {
+			return s.ServiceAccountToken != nil && s.ServiceAccountToken.Audience == audience
+		}) {
+			return true
+		}
+	}
+	return false
+}
+
+func (r *request) lease() error {
+	if r.Namespace != corev1.NamespaceNodeLease {
+		return r.Forbiddenf("can only access leases in the %q system namespace", corev1.NamespaceNodeLease)
+	}
+	name := r.Name
+	if r.Operation == admission.Create {
+		name = r.Object.GetName()
+	}
+	if name != r.node {
+		return r.Forbiddenf("can only access node lease with the same name as the requesting node")
+	}
+	return nil
+}
+
+// signingRequest: a node asks for certificates in its own name only.
+func (r *request) signingRequest() error {
+	if r.Operation != admission.Create {
+		return nil
+	}
+	csr, ok := r.Object.(*certificatesv1.CertificateSigningRequest)
+	if !ok || csr.Spec.SignerName != certificatesv1.KubeAPIServerClientKubeletSignerName && csr.Spec.SignerName != certificatesv1.KubeletServingSignerName {
+		return nil
+	}
+	var req *x509.CertificateRequest
+	req, err := certificates.ParseRequest(csr.Spec.Request)
+	if err != nil {
+		return r.Forbidden(fmt.Errorf("unable to parse csr: %w", err))
+	}
+	if want := r.User.GetName(); req.Subject.CommonName != want {
+		return r.Forbiddenf("can only create a node CSR with CN=%s", want)
+	}
+	return nil
+}

@@ -1,0 +1,102 @@
+package noderestriction
+
+import (
+	"strings"
+	"testing"
+
+	authenticationv1 "k8s.io/api/authentication/v1"
+	coordinationv1 "k8s.io/api/coordination/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apiserver/pkg/authentication/user"
+
+	"clipper/api"
+	"clipper/api/apitest"
+	"clipper/apiserver/admission"
+)
+
+func TestNode(t *testing.T) {
+	c := &apitest.Client{}
+	c.Add(api.Nodes.Resource, &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n1", UID: "node"}})
+	mine := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "mine", UID: "p1"}, Spec: corev1.PodSpec{NodeName: "n1",
+		Volumes: []corev1.Volume{{VolumeSource: corev1.VolumeSource{Projected: &corev1.ProjectedVolumeSource{Sources: []corev1.VolumeProjection{
+			{ServiceAccountToken: &corev1.ServiceAccountTokenProjection{Audience: "vault"}}}}}}}}}
+	theirs := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "theirs", UID: "p2"}, Spec: corev1.PodSpec{NodeName: "n2"}}
+	c.Add(api.Pods.Resource, mine, theirs)
+	yes := true
+	mirror := func(change func(*corev1.Pod)) *corev1.Pod {
+		p := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "m", Annotations: map[string]string{corev1.MirrorPodAnnotationKey: "x"},
+			OwnerReferences: []metav1.OwnerReference{{APIVersion: "v1", Kind: "Node", Name: "n1", UID: "node", Controller: &yes}}},
+			Spec: corev1.PodSpec{NodeName: "n1"}}
+		if change != nil {
+			change(p)
+		}
+		return p
+	}
+	node := func(name string, labels map[string]string, taints ...corev1.Taint) *corev1.Node {
+		return &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: labels}, Spec: corev1.NodeSpec{Taints: taints}}
+	}
+	relabelled := mine.DeepCopy()
+	relabelled.Labels = map[string]string{"a": "b"}
+	token := func(pod, uid string, audiences ...string) *authenticationv1.TokenRequest {
+		return &authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{Audiences: audiences,
+			BoundObjectRef: &authenticationv1.BoundObjectReference{Kind: "Pod", APIVersion: "v1", Name: pod, UID: types.UID(uid)}}}
+	}
+	const create, update, del = admission.Create, admission.Update, admission.Delete
+	for _, tt := range []struct {
+		name string
+		op   admission.Operation
+		r    api.Resource
+		sub  string
+		obj  api.Object
+		old  api.Object
+		on   string // name in the path, if there is no object
+		err  string
+	}{
+		{"own status", update, api.Pods.Resource, "status", mine, mine, "", ""},
+		{"another's status", update, api.Pods.Resource, "status", theirs, theirs, "", "can only update pod status for pods with spec.nodeName set to itself"},
+		{"labels by way of status", update, api.Pods.Resource, "status", relabelled, mine, "", "cannot update labels through pod status"},
+		{"pod itself", update, api.Pods.Resource, "", mine, mine, "", `unexpected operation "UPDATE", node "n1" can only create and delete mirror pods`},
+		{"delete own", del, api.Pods.Resource, "", nil, mine, "mine", ""},
+		{"delete another's", del, api.Pods.Resource, "", nil, theirs, "theirs", `node "n1" can only delete pods with spec.nodeName set to itself`},
+		{"mirror pod", create, api.Pods.Resource, "", mirror(nil), nil, "", ""},
+		{"ordinary pod", create, api.Pods.Resource, "", mirror(func(p *corev1.Pod) { p.Annotations = nil }), nil, "", "can only create mirror pods"},
+		{"mirror pod elsewhere", create, api.Pods.Resource, "", mirror(func(p *corev1.Pod) { p.Spec.NodeName = "n2" }), nil, "", "spec.nodeName set to itself"},
+		{"mirror pod of another", create, api.Pods.Resource, "", mirror(func(p *corev1.Pod) { p.OwnerReferences[0].Name = "n2" }), nil, "", "controller owner reference set to itself"},
+		{"mirror pod of a former node", create, api.Pods.Resource, "", mirror(func(p *corev1.Pod) { p.OwnerReferences[0].UID = "old" }), nil, "", "UID mismatch"},
+		{"mirror pod with a secret", create, api.Pods.Resource, "", mirror(func(p *corev1.Pod) {
+			p.Spec.ImagePullSecrets = []corev1.LocalObjectReference{{Name: "s"}}
+		}), nil, "", "can not create pods that reference secrets"},
+		{"own node", create, api.Nodes.Resource, "", node("n1", map[string]string{"kubernetes.io/hostname": "n1", "zone": "a", "node.kubernetes.io/x": "y"}), nil, "", ""},
+		{"another node", create, api.Nodes.Resource, "", node("n2", nil), nil, "", `node "n1" is not allowed to modify node "n2"`},
+		{"a role label", create, api.Nodes.Resource, "", node("n1", map[string]string{"node-role.kubernetes.io/control-plane": ""}), nil, "",
+			`node "n1" is not allowed to set the following labels: node-role.kubernetes.io/control-plane`},
+		{"a restricted label", update, api.Nodes.Resource, "", node("n1", nil), node("n1", map[string]string{"x.node-restriction.kubernetes.io/a": "b"}), "",
+			"is not allowed to modify labels: x.node-restriction.kubernetes.io/a"},
+		{"taints", update, api.Nodes.Resource, "", node("n1", nil), node("n1", nil, corev1.Taint{Key: "k"}), "", `node "n1" is not allowed to modify taints`},
+		{"own token", create, api.ServiceAccounts.Resource, "token", token("mine", "p1"), nil, "robot", ""},
+		{"own token, asked audience", create, api.ServiceAccounts.Resource, "token", token("mine", "p1", "vault"), nil, "robot", ""},
+		{"own token, other audience", create, api.ServiceAccounts.Resource, "token", token("mine", "p1", "bank"), nil, "robot", `audience "bank" not found in pod spec volume`},
+		{"token of another's pod", create, api.ServiceAccounts.Resource, "token", token("theirs", "p2"), nil, "robot", "scheduled on a different node"},
+		{"unbound token", create, api.ServiceAccounts.Resource, "token", &authenticationv1.TokenRequest{}, nil, "robot", "not bound to a pod"},
+		{"token without uid", create, api.ServiceAccounts.Resource, "token", token("mine", ""), nil, "robot", "without a uid"},
+		{"another's lease", create, api.Leases.Resource, "", &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "n1"}}, nil, "", `can only access leases in the "kube-node-lease" system namespace`},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			a := &admission.Attributes{Operation: tt.op, Resource: tt.r, Subresource: tt.sub, Namespace: "ns", Name: tt.on, Object: tt.obj, Old: tt.old,
+				User: &user.DefaultInfo{Name: "system:node:n1", Groups: []string{"system:nodes"}}}
+			if a.Name == "" {
+				a.Name = tt.obj.GetName()
+			}
+			err := New(c).Validate(t.Context(), a)
+			if (err == nil) != (tt.err == "") || err != nil && !strings.Contains(err.Error(), tt.err) {
+				t.Errorf("got %v, want %q", err, tt.err)
+			}
+			a.User = &user.DefaultInfo{Name: "ann"}
+			if err := New(c).Validate(t.Context(), a); err != nil {
+				t.Errorf("a person: %v", err)
+			}
+		})
+	}
+}
