@@ -27,8 +27,11 @@ func (s Sandbox) Exec(args []string) error {
 	if err := preflight(); err != nil {
 		return fmt.Errorf("sandbox %s: %w", s.Name, err)
 	}
-	if _, err := os.Stat(s.insideKubeconfig()); err != nil || !netns.Exists(s.netns(clientNS)) {
-		return s.absent()
+	if _, found, err := s.load(); err != nil || !found {
+		return errors.Join(err, s.absent())
+	}
+	if !netns.Exists(s.netns(clientNS)) { // since the machine was started
+		return fmt.Errorf("sandbox %s: does not run; 'clipper sandbox create %s' starts it again", s.Name, s.Name)
 	}
 	path, err := exec.LookPath(args[0])
 	if err != nil {
