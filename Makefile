@@ -19,7 +19,7 @@ setup: ## install what a bare Debian machine lacks: a C compiler and libseccomp 
 
 build: setup ## build bin/clipper
 	@echo "building the shim"
-	@CGO_ENABLED=1 $(GO) build -trimpath -tags "seccomp netgo osusergo" -ldflags '-s -w -linkmode external -extldflags -static' -o $(SHIM) ./cmd/clipper-shim
+	@CGO_ENABLED=1 $(GO) build -trimpath -tags "seccomp netgo osusergo runc_nocriu" -ldflags '-s -w -linkmode external -extldflags -static' -o $(SHIM) ./cmd/clipper-shim
 	@echo "building bin/clipper (a few minutes the first time)"
 	@CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w $(VERSIONS)' -o bin/clipper ./cmd/clipper
 
