@@ -14,23 +14,29 @@ import (
 	"clipper/apiserver/admission/all"
 	"clipper/apiserver/allocate"
 	"clipper/apiserver/authn"
-	"clipper/apiserver/authz"
 	"clipper/apiserver/reviews"
 	"clipper/controllers"
+	"clipper/controllers/bootstraptoken"
+	"clipper/controllers/certificates"
+	"clipper/controllers/clusterrole"
+	"clipper/controllers/namespace"
 	"clipper/controllers/nodeipam"
+	"clipper/controllers/rootca"
+	"clipper/controllers/serviceaccount"
+	"clipper/controllers/tokensecret"
 	"clipper/dns"
 	"clipper/scheduler"
 )
 
 // guard puts admission and the reviews into the pipeline.
-func (cp *controlPlane) guard(authenticator *authn.Authenticator, authorizer *authz.Authorizer) error {
+func (cp *controlPlane) guard(authenticator *authn.Authenticator) error {
 	cp.allocator = allocate.New(cp.client, allocate.Config{ClusterIPs: []netip.Prefix{netip.MustParsePrefix(cp.options.ServiceCIDR)}})
-	chain, err := all.New(cp.client, authorizer, cp.allocator)
+	chain, err := all.New(cp.client, cp.authorizer, cp.allocator)
 	if err != nil {
 		return err
 	}
 	cp.pipeline.Admit(chain)
-	for resource, creater := range reviews.Creaters(reviews.Config{Client: cp.client, Authorizer: authorizer, Tokens: authenticator, Signer: cp.signer}) {
+	for resource, creater := range reviews.Creaters(reviews.Config{Client: cp.client, Authorizer: cp.authorizer, Tokens: authenticator, Signer: cp.signer}) {
 		cp.pipeline.Handle(resource, creater)
 	}
 	return nil
@@ -41,8 +47,23 @@ func (cp *controlPlane) runControllers(ctx context.Context, group *errgroup.Grou
 	as := func(name string) api.Client {
 		return cp.client.As(&user.DefaultInfo{Name: name, Groups: []string{user.AllAuthenticated}}, name[len("system:"):])
 	}
+	manager := as(user.KubeControllerManager)
 	group.Go(func() error { return cp.allocator.Run(ctx) })
-	group.Go(func() error { return controllers.RunAll(ctx, as(user.KubeControllerManager)) })
+	group.Go(func() error { return controllers.RunAll(ctx, manager) })
+	services := netip.MustParsePrefix(cp.options.ServiceCIDR)
+	ca := cp.pki.CA.CertPEM
+	for _, c := range []controllers.Controller{
+		serviceaccount.New(manager),
+		rootca.New(manager, ca),
+		tokensecret.New(manager, cp.signer, ca),
+		namespace.New(manager, cp.client.Resources),
+		bootstraptoken.New(manager),
+		clusterrole.New(cp.client), // makes roles that hold more than any controller may
+		certificates.New(cp.client, cp.authorizer, cp.pki.CA, certificates.Reserved{Services: []netip.Prefix{services}}),
+		dns.NewPublisher(manager, services, nil),
+	} {
+		group.Go(func() error { return c.Run(ctx) })
+	}
 	group.Go(func() error {
 		client := as(user.KubeScheduler)
 		events := record.New(client, "default-scheduler", "")
@@ -50,13 +71,9 @@ func (cp *controlPlane) runControllers(ctx context.Context, group *errgroup.Grou
 		return scheduler.New(client, events).Run(ctx)
 	})
 	group.Go(func() error {
-		client := as(user.KubeControllerManager)
-		events := record.New(client, "cidrAllocator", "")
+		events := record.New(manager, "cidrAllocator", "")
 		group.Go(func() error { return events.Run(ctx) })
-		return nodeipam.New(client, netip.MustParsePrefix(cp.options.PodCIDR), events).Run(ctx)
-	})
-	group.Go(func() error {
-		return dns.NewPublisher(as(user.KubeControllerManager), netip.MustParsePrefix(cp.options.ServiceCIDR), nil).Run(ctx)
+		return nodeipam.New(manager, netip.MustParsePrefix(cp.options.PodCIDR), events).Run(ctx)
 	})
 }
 

@@ -40,17 +40,18 @@ import (
 
 // A controlPlane is a server's parts, ready to run.
 type controlPlane struct {
-	options   ServerOptions
-	pki       *pki.Cluster
-	store     *store.Store
-	pipeline  *pipeline.Pipeline
-	client    *inprocess.Client // as the API server itself
-	signer    *satoken.Signer
-	allocator *allocate.Allocator
-	api       *apiserver.Server
-	listeners []net.Listener
-	advertise netip.AddrPort
-	serviceIP netip.Addr // of default/kubernetes: the first of the service range
+	options    ServerOptions
+	pki        *pki.Cluster
+	store      *store.Store
+	pipeline   *pipeline.Pipeline
+	client     *inprocess.Client // as the API server itself
+	signer     *satoken.Signer
+	allocator  *allocate.Allocator
+	authorizer *authz.Authorizer
+	api        *apiserver.Server
+	listeners  []net.Listener
+	advertise  netip.AddrPort
+	serviceIP  netip.Addr // of default/kubernetes: the first of the service range
 }
 
 // RunServer runs the control plane and, unless the options say otherwise, a node, until ctx ends.
@@ -110,7 +111,7 @@ func newControlPlane(ctx context.Context, o ServerOptions) (_ *controlPlane, err
 		return nil, err
 	}
 	err = bootstrap.Run(ctx, cp.client, bootstrap.Config{
-		ServiceIP: cp.serviceIP, Advertise: cp.advertise.Addr(), AdvertisePort: int(cp.advertise.Port()),
+		Services: services, ServiceIP: cp.serviceIP, Advertise: cp.advertise.Addr(), AdvertisePort: int(cp.advertise.Port()),
 		ServerURL: "https://" + cp.advertise.String(),
 		CA:        cp.pki.CA.CertPEM, FrontProxyCA: cp.pki.FrontProxyCA.CertPEM, FrontProxy: pki.FrontProxyUser,
 		Now: time.Now,
@@ -185,13 +186,13 @@ func (cp *controlPlane) assemble() error {
 	if err != nil {
 		return err
 	}
-	authorizer := authz.New(cp.client)
+	cp.authorizer = authz.New(cp.client)
 	authenticator := authn.New(authn.Config{
 		ClientCAs: cp.pki.ClientCAs(),
 		Tokens:    satoken.NewChecker(cp.signer, cp.client, time.Now),
 		Client:    cp.client,
 	})
-	if err := cp.guard(authenticator, authorizer); err != nil {
+	if err := cp.guard(authenticator); err != nil {
 		return err
 	}
 	openID, err := reviews.OIDC(cp.signer, "https://"+cp.advertise.String())
@@ -201,7 +202,7 @@ func (cp *controlPlane) assemble() error {
 	cp.api = apiserver.New(apiserver.Options{
 		Pipeline:  cp.pipeline,
 		Authn:     authenticator,
-		Authz:     authorizer,
+		Authz:     cp.authorizer,
 		Extra:     openID,
 		TLS:       &tls.Config{Certificates: []tls.Certificate{cp.pki.Serving}, ClientAuth: tls.RequestClientCert, MinVersion: tls.VersionTLS12},
 		Listeners: cp.listeners,
@@ -215,8 +216,12 @@ func (cp *controlPlane) assemble() error {
 
 // writeKubeconfig leaves the administrator's kubeconfig in the data directory.
 func (cp *controlPlane) writeKubeconfig() error {
+	host := "127.0.0.1"
+	if ip := cp.listeners[0].Addr().(*net.TCPAddr).IP; !ip.IsUnspecified() {
+		host = ip.String()
+	}
 	path := filepath.Join(cp.options.Node.DataDir, KubeconfigName)
-	return cp.pki.WriteKubeconfig(path, "clipper", "https://"+net.JoinHostPort("127.0.0.1", strconv.Itoa(int(cp.advertise.Port()))))
+	return cp.pki.WriteKubeconfig(path, "clipper", "https://"+net.JoinHostPort(host, strconv.Itoa(int(cp.advertise.Port()))))
 }
 
 // run starts the control plane's parts in group.

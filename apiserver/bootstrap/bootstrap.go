@@ -19,8 +19,9 @@ import (
 
 // Config says what the objects say about this cluster.
 type Config struct {
-	ServiceIP     netip.Addr // of the Service default/kubernetes: the first address of the service range
-	Advertise     netip.Addr // where this API server is reached from pods
+	Services      netip.Prefix // the service range; its object lets nodes know it
+	ServiceIP     netip.Addr   // of the Service default/kubernetes: the first address of the service range
+	Advertise     netip.Addr   // where this API server is reached from pods
 	AdvertisePort int
 	ServerURL     string // for cluster-info: where nodes that join find the server
 	CA            []byte // PEM
@@ -51,6 +52,9 @@ func Run(ctx context.Context, c api.Client, cfg Config) error {
 	}
 	for _, b := range append(clusterRoleBindings(), controllerBindings()...) {
 		ensureBinding(r, api.ClusterRoleBindings, b, reconcileClusterRoleBinding)
+	}
+	if cfg.Services.IsValid() {
+		ensure(r, api.ServiceCIDRs, serviceRange(cfg.Services), nil)
 	}
 	if err := r.group.Wait(); err != nil {
 		return err

@@ -4,9 +4,11 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"net/netip"
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	schedulingv1 "k8s.io/api/scheduling/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -24,6 +26,16 @@ func namespaces() []*corev1.Namespace {
 		out = append(out, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}})
 	}
 	return out
+}
+
+// ServiceRange is the name of the ServiceCIDR that a cluster starts with, as upstream.
+const ServiceRange = "kubernetes"
+
+func serviceRange(p netip.Prefix) *networkingv1.ServiceCIDR {
+	return &networkingv1.ServiceCIDR{
+		ObjectMeta: metav1.ObjectMeta{Name: ServiceRange},
+		Spec:       networkingv1.ServiceCIDRSpec{CIDRs: []string{p.String()}},
+	}
 }
 
 func priorityClasses() []*schedulingv1.PriorityClass {
