@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"runtime"
 	"strings"
+	"time"
 
 	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
@@ -117,10 +118,13 @@ func (e endpoint) reference(ref reference.Ref) (name.Reference, error) {
 	return name.NewTag(repo+":"+ref.Tag, opts...)
 }
 
+// retries bridge a hiccup. Longer trouble is the caller's, who tells the user and comes back.
+var retries = remote.Backoff{Duration: 100 * time.Millisecond, Factor: 3, Jitter: 0.1, Steps: 3}
+
 func get(ctx context.Context, target name.Reference, t http.RoundTripper, login authn.Authenticator) (Found, error) {
 	platform := v1.Platform{OS: "linux", Architecture: runtime.GOARCH}
 	desc, err := remote.Get(target, remote.WithContext(ctx), remote.WithTransport(t), remote.WithAuth(login),
-		remote.WithPlatform(platform), remote.WithUserAgent("clipper"))
+		remote.WithPlatform(platform), remote.WithUserAgent("clipper"), remote.WithRetryBackoff(retries))
 	if err != nil {
 		return Found{}, explain(target, err)
 	}
