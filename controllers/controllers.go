@@ -15,6 +15,7 @@ import (
 
 	"clipper/api"
 	"clipper/api/record"
+	"clipper/controllers/daemonset"
 	"clipper/controllers/deployment"
 	"clipper/controllers/endpoints"
 	"clipper/controllers/endpointslice"
@@ -55,6 +56,7 @@ func all(c garbagecollector.Client, events func(component string) *record.Record
 		endpointslice.New(c, events("endpoint-slice-controller")),
 		endpoints.New(c),
 		garbagecollector.New(c),
+		daemonset.New(c, events("daemonset-controller")),
 		job.New(c, events("job-controller")),
 	}
 }

@@ -1,9 +1,7 @@
 package deployment
 
 import (
-	"encoding/binary"
 	"fmt"
-	"hash/fnv"
 	"maps"
 	"slices"
 	"strconv"
@@ -13,10 +11,9 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/util/dump"
-	"k8s.io/apimachinery/pkg/util/rand"
 
 	"clipper/api"
+	"clipper/controllers/history"
 	"clipper/controllers/owner"
 )
 
@@ -63,7 +60,7 @@ func withoutHash(in map[string]string) map[string]string {
 // making it twice gives the same; the collision count tells apart templates that hash alike.
 func newReplicaSet(d *appsv1.Deployment) *appsv1.ReplicaSet {
 	tpl := *d.Spec.Template.DeepCopy()
-	hash := templateHash(&tpl, d.Status.CollisionCount)
+	hash := history.TemplateHash(&tpl, d.Status.CollisionCount)
 	tpl.Labels = withLabel(tpl.Labels, hash)
 	sel := d.Spec.Selector.DeepCopy()
 	sel.MatchLabels = withLabel(sel.MatchLabels, hash)
@@ -83,18 +80,6 @@ func withLabel(in map[string]string, hash string) map[string]string {
 	}
 	out[appsv1.DefaultDeploymentUniqueLabelKey] = hash
 	return out
-}
-
-// templateHash is upstream's: clusters that move here keep their sets.
-func templateHash(t *corev1.PodTemplateSpec, collisions *int32) string {
-	h := fnv.New32a()
-	fmt.Fprintf(h, "%v", dump.ForHash(*t))
-	if collisions != nil {
-		var b [8]byte
-		binary.LittleEndian.PutUint32(b[:], uint32(*collisions))
-		h.Write(b[:])
-	}
-	return rand.SafeEncodeString(fmt.Sprint(h.Sum32()))
 }
 
 func number(rs *appsv1.ReplicaSet, annotation string) (int32, bool) {
@@ -137,11 +122,11 @@ func setAnnotations(d *appsv1.Deployment, rs *appsv1.ReplicaSet, rev int64) (cha
 	return true
 }
 
-func appendHistory(history, revision string) string {
-	if history == "" {
+func appendHistory(past, revision string) string {
+	if past == "" {
 		return revision
 	}
-	all := strings.Split(history+","+revision, ",")
+	all := strings.Split(past+","+revision, ",")
 	for len(all) > 1 && len(strings.Join(all, ",")) > historyChars {
 		all = all[1:]
 	}
