@@ -14,6 +14,7 @@ import (
 
 	"clipper/api"
 	"clipper/api/record"
+	"clipper/node/manifests"
 	"clipper/node/network"
 	"clipper/node/podworker"
 	"clipper/node/runtime"
@@ -31,7 +32,8 @@ type Agent struct {
 
 	mu      sync.Mutex
 	workers map[types.UID]*handle
-	ready   chan struct{} // closed when every pod of the API has its worker
+	static  map[types.UID]*corev1.Pod // what the folder of manifests says
+	ready   chan struct{}             // closed when every pod of the API has its worker
 	wg      sync.WaitGroup
 }
 
@@ -114,11 +116,11 @@ func (a *Agent) work(ctx context.Context, group *errgroup.Group) error {
 	a.cfg.Network = net
 	a.reporter.SetNotReady("")
 	group.Go(func() error { return a.volumes.Run(ctx) })
-	return a.runPods(ctx, net)
+	return a.runPods(ctx, group, net)
 }
 
 // runPods starts a worker for every pod of this node and tells workers what concerns them.
-func (a *Agent) runPods(ctx context.Context, net network.Network) error {
+func (a *Agent) runPods(ctx context.Context, group *errgroup.Group, net network.Network) error {
 	pods := api.Pods.View(a.opts.Client)
 	if err := pods.WaitSynced(ctx); err != nil {
 		return err
@@ -131,12 +133,15 @@ func (a *Agent) runPods(ctx context.Context, net network.Network) error {
 	}
 	held := inventory{}
 	held.add(sandboxes, containers)
+	a.static = manifests.Read(a.opts.ManifestDir, a.opts.NodeName)
 	a.sweep(ctx, held, net)
 	a.wg.Go(func() {
 		for ev := range events {
 			a.containerChanged(ev)
 		}
 	})
+	a.setStatic(ctx, a.static, held)
+	group.Go(func() error { return a.runStatic(ctx, held) })
 	synced := false
 	return pods.Watch(ctx, func(ev api.Event) {
 		if ev.Type == api.Synced {
@@ -148,6 +153,10 @@ func (a *Agent) runPods(ctx context.Context, net network.Network) error {
 		}
 		pod := ev.Object().(*corev1.Pod)
 		if pod.Spec.NodeName != a.opts.NodeName {
+			return
+		}
+		if manifests.IsMirror(pod) {
+			a.mirrorChanged(ctx, pod, ev.Type == api.Deleted)
 			return
 		}
 		if ev.Type == api.Deleted {
@@ -187,8 +196,13 @@ func (a *Agent) changed(ctx context.Context, pod *corev1.Pod, held inventory) {
 			return // the agent is stopping
 		}
 		a.mu.Lock()
-		defer a.mu.Unlock()
 		h.done = true
+		if manifests.IsStatic(pod) {
+			a.mu.Unlock()
+			a.staticEnded(ctx, pod, held)
+			return
+		}
+		defer a.mu.Unlock()
 		if _, ok := api.Pods.View(a.opts.Client).Get(pod.Namespace, pod.Name); !ok && a.workers[pod.UID] == h {
 			delete(a.workers, pod.UID)
 		}
@@ -259,6 +273,9 @@ func (a *Agent) sweep(ctx context.Context, held inventory, net network.Network) 
 	known := map[types.UID]bool{}
 	for _, p := range api.Pods.View(a.opts.Client).ByIndex(api.ByNode, a.opts.NodeName) {
 		known[p.UID] = true
+	}
+	for uid := range a.static {
+		known[uid] = true
 	}
 	for uid, h := range held {
 		if known[types.UID(uid)] {

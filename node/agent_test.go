@@ -26,6 +26,8 @@ type rig struct {
 	net    *nodetest.Network
 	images *nodetest.Images
 	dir    string
+
+	manifests string
 }
 
 func newRig(t *testing.T) *rig {
@@ -47,7 +49,7 @@ func newRig(t *testing.T) *rig {
 func (r *rig) start() (stop func()) {
 	r.t.Helper()
 	a, err := New(Options{Client: r.client, Runtime: r.rt, Images: r.images, NodeName: "n1",
-		NodeIPs: []netip.Addr{netip.MustParseAddr("192.168.0.1")}, DataDir: r.dir, MaxPods: 3,
+		NodeIPs: []netip.Addr{netip.MustParseAddr("192.168.0.1")}, DataDir: r.dir, MaxPods: 3, ManifestDir: r.manifests,
 		OpenNetwork: func(context.Context, *corev1.Node) (network.Network, error) { return r.net, nil }})
 	if err != nil {
 		r.t.Fatal(err)

@@ -10,6 +10,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
 
+	"clipper/node/manifests"
 	"clipper/node/runtime"
 )
 
@@ -32,7 +33,7 @@ type Worker struct {
 	stops    context.CancelFunc // cuts them short, to repeat them with a shorter grace
 	probes   map[string]*probing
 
-	sent      *corev1.PodStatus // last written
+	mirror    *corev1.Pod // of a static pod: what shows it in the API, nil if nothing does
 	writing   bool
 	writeAt   time.Time // after a failed write: not before
 	told      map[string]string
@@ -194,6 +195,15 @@ func older(a, b string) bool {
 	return err1 == nil && err2 == nil && x < y
 }
 
+// SetMirror tells the worker of a static pod what shows it in the API; nil: nothing does.
+func (w *Worker) SetMirror(mirror *corev1.Pod) {
+	w.post(func() {
+		if mirror == nil || w.mirror == nil || mirror.UID != w.mirror.UID || !older(mirror.ResourceVersion, w.mirror.ResourceVersion) {
+			w.mirror = mirror
+		}
+	})
+}
+
 // Gone tells the worker that the pod is no longer in the API.
 func (w *Worker) Gone() {
 	w.post(func() { w.o.Gone = true })
@@ -248,13 +258,14 @@ func (w *Worker) report(ctx context.Context, now time.Time) time.Time {
 	if w.o.Gone || w.o.Deleted {
 		return time.Time{}
 	}
-	st := status(w.pod, &w.o, w.cfg.NodeIPs, now)
+	shown := w.shown()
+	st := status(shown, &w.o, w.cfg.NodeIPs, now)
 	w.publish(st)
 	final := w.o.TornDown
 	switch {
-	case w.writing:
+	case w.writing || shown == w.pod && manifests.IsStatic(w.pod):
 		return time.Time{}
-	case apiequality.Semantic.DeepEqual(&st, &w.pod.Status):
+	case apiequality.Semantic.DeepEqual(&st, &shown.Status):
 		if final && !w.o.Reported {
 			w.o.Reported = true
 			w.post(func() {})
@@ -264,10 +275,18 @@ func (w *Worker) report(ctx context.Context, now time.Time) time.Time {
 		return w.writeAt
 	}
 	w.writing = true
-	next := *w.pod
+	next := *shown
 	next.Status = st
 	w.wg.Go(func() { w.write(ctx, &next, final) })
 	return time.Time{}
+}
+
+// shown returns the object that shows the pod in the API: itself, or a static pod's mirror.
+func (w *Worker) shown() *corev1.Pod {
+	if w.mirror != nil {
+		return w.mirror
+	}
+	return w.pod
 }
 
 // Status returns what was last derived of the pod, whether or not the API has it yet.

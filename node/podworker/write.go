@@ -9,6 +9,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"clipper/api"
+	"clipper/node/manifests"
 )
 
 // writeRetry is the pause after a status write that failed for no fault of its content.
@@ -22,7 +23,13 @@ func (w *Worker) write(ctx context.Context, next *corev1.Pod, final bool) {
 	updated, err := api.Pods.UpdateStatus(ctx, w.cfg.Client, next)
 	w.post(func() {
 		w.writing = false
+		static := manifests.IsStatic(w.pod)
 		switch {
+		case static && apierrors.IsNotFound(err):
+			w.mirror = nil // the agent makes another
+		case static && err == nil:
+			w.mirror = updated
+			w.o.Reported = w.o.Reported || final
 		case apierrors.IsNotFound(err) || (err == nil && updated.UID != next.UID):
 			w.o.Gone = true
 		case apierrors.IsConflict(err):
