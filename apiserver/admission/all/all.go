@@ -13,6 +13,7 @@ import (
 	"clipper/apiserver/admission/nodetaint"
 	"clipper/apiserver/admission/podsecurity"
 	"clipper/apiserver/admission/priority"
+	"clipper/apiserver/admission/quota"
 	"clipper/apiserver/admission/runtimeclass"
 	"clipper/apiserver/admission/serviceaccount"
 	"clipper/apiserver/admission/storage"
@@ -21,9 +22,15 @@ import (
 	"clipper/apiserver/authz"
 )
 
+// A Client reads objects and knows which resources are served.
+type Client interface {
+	api.Client
+	Resources() []api.Resource
+}
+
 // New returns the chain of a server whose objects c reads, whose permissions az knows, and whose service
 // addresses alloc hands out.
-func New(c api.Client, az *authz.Authorizer, alloc *allocate.Allocator) (admission.Chain, error) {
+func New(c Client, az *authz.Authorizer, alloc *allocate.Allocator) (admission.Chain, error) {
 	security, err := podsecurity.New(c)
 	if err != nil {
 		return admission.Chain{}, err
@@ -54,6 +61,7 @@ func New(c api.Client, az *authz.Authorizer, alloc *allocate.Allocator) (admissi
 			certificates.Signing{Authorizer: az},
 			certificates.Subject{},
 			escalation.New(az),
+			quota.New(c, c.Resources), // last: what it charges counts
 		},
 	}, nil
 }

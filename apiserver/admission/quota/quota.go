@@ -1,0 +1,165 @@
+// Package quota enforces ResourceQuotas. What a write will use is added to the quota's status before the
+// write is committed, with the status' own revision as the precondition: of two writers of which only one
+// fits, one is refused. If the write fails after all the amount is taken off again; the quota controller
+// counts anew whenever something goes.
+package quota
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+
+	"clipper/api"
+	"clipper/apiserver/admission"
+	"clipper/apiserver/quota"
+)
+
+const (
+	attempts    = 50 // writers that race for one quota's status
+	undoTimeout = 10 * time.Second
+)
+
+// A Plugin is the admission plug-in ResourceQuota.
+type Plugin struct {
+	client api.Client
+	quotas api.TypedView[*corev1.ResourceQuota]
+	served func() []api.Resource
+}
+
+// New returns the plug-in. It writes the quotas' status through c; served lists the resources there are.
+func New(c api.Client, served func() []api.Resource) *Plugin {
+	return &Plugin{client: c, quotas: api.ResourceQuotas.View(c), served: served}
+}
+
+// Validate charges the namespace's quotas. It must be the last plug-in: what it charges counts.
+func (p *Plugin) Validate(ctx context.Context, a *admission.Attributes) error {
+	if !a.Resource.Namespaced || a.Operation != admission.Create && a.Operation != admission.Update || !charged(a) {
+		return nil
+	}
+	quotas := p.quotas.List(a.Namespace)
+	if len(quotas) == 0 {
+		return nil
+	}
+	var was corev1.ResourceList
+	if a.Operation == admission.Update {
+		was = quota.Usage(a.Resource, a.Old)
+	}
+	usage := quota.Usage(a.Resource, a.Object)
+	for _, q := range quotas {
+		if q.DeletionTimestamp != nil || !quota.Matches(q, a.Object) {
+			continue
+		}
+		if pod, ok := a.Object.(*corev1.Pod); ok && a.Operation == admission.Create {
+			if err := quota.Unspecified(q, pod); err != nil {
+				return a.Forbiddenf("failed quota: %s: %w", q.Name, err)
+			}
+		}
+		before := was
+		if a.Operation == admission.Update && !quota.Matches(q, a.Old) {
+			before = nil // an update that brings the object into the quota's scope
+		}
+		delta := quota.Mask(quota.Subtract(usage, before), q.Spec.Hard)
+		if err := p.charge(ctx, a, q, delta); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// charged says whether a write can change what is used: creates of objects, and updates of those whose
+// size counts.
+func charged(a *admission.Attributes) bool {
+	if a.Resource == api.ResourceQuotas.Resource && a.Operation == admission.Update {
+		return false
+	}
+	if a.Operation == admission.Create {
+		return a.Subresource == ""
+	}
+	switch a.Resource {
+	case api.Pods.Resource:
+		return a.Subresource == "resize"
+	case api.Services.Resource, api.PersistentVolumeClaims.Resource:
+		return a.Subresource == ""
+	}
+	return false
+}
+
+// charge adds delta to the used amounts of q, or refuses.
+func (p *Plugin) charge(ctx context.Context, a *admission.Attributes, q *corev1.ResourceQuota, delta corev1.ResourceList) error {
+	if !grows(delta) {
+		return nil // the controller counts what gets less
+	}
+	for range attempts {
+		used := q.Status.Used
+		if !quota.Same(q.Spec.Hard, q.Status.Hard) {
+			used = p.count(q) // the controller has not seen this spec yet
+		}
+		if err := quota.Exceeded(q, used, delta); err != nil {
+			return a.Forbidden(err)
+		}
+		if a.DryRun {
+			return nil
+		}
+		next := q.DeepCopy()
+		next.Status.Hard, next.Status.Used = q.Spec.Hard, quota.Add(used, delta)
+		written, err := api.ResourceQuotas.UpdateStatus(ctx, p.client, next)
+		switch {
+		case err == nil:
+			a.Undo(func() { p.giveBack(ctx, written, delta) })
+			return nil
+		case apierrors.IsNotFound(err):
+			return nil // the quota has just been deleted
+		case !apierrors.IsConflict(err):
+			return apierrors.NewInternalError(err)
+		}
+		if q, err = api.ResourceQuotas.Get(ctx, p.client, q.Namespace, q.Name); apierrors.IsNotFound(err) {
+			return nil
+		} else if err != nil {
+			return apierrors.NewInternalError(err)
+		}
+	}
+	return apierrors.NewConflict(api.ResourceQuotas.GroupResource(), q.Name, errBusy)
+}
+
+type busy struct{}
+
+func (busy) Error() string { return "too many writers; try again" }
+
+var errBusy = busy{}
+
+func grows(delta corev1.ResourceList) bool {
+	for _, v := range delta {
+		if v.Sign() > 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// giveBack takes off what a failed write had added. It must not be lost with the request's context.
+func (p *Plugin) giveBack(ctx context.Context, q *corev1.ResourceQuota, delta corev1.ResourceList) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTimeout)
+	defer cancel()
+	_, err := api.ResourceQuotas.Mutate(ctx, p.client, q.Namespace, q.Name, "status", func(q *corev1.ResourceQuota) (bool, error) {
+		q.Status.Used = quota.Subtract(q.Status.Used, delta)
+		return true, nil
+	})
+	if err != nil && !apierrors.IsNotFound(err) {
+		slog.Warn("quota not given back; the controller will count again", "quota", q.Namespace+"/"+q.Name, "err", err)
+	}
+}
+
+func (p *Plugin) count(q *corev1.ResourceQuota) corev1.ResourceList {
+	return quota.Count(q, func(yield func(api.Resource, api.Object) bool) {
+		for _, r := range quota.Limited(q, p.served()) {
+			for _, o := range p.client.View(r).List(q.Namespace) {
+				if !yield(r, o) {
+					return
+				}
+			}
+		}
+	})
+}
