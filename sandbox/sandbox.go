@@ -173,10 +173,7 @@ func (s Sandbox) start(ctx context.Context, rec *record, o Options) error {
 	if err := l.within(ctx, 1, s.controlPlaneReady(*rec)); err != nil {
 		return err
 	}
-	if rec.Nodes > 1 {
-		o.Progress(fmt.Sprintf("starting %d more nodes", rec.Nodes-1))
-	}
-	if err := s.startAgents(ctx, l, rec); err != nil {
+	if err := s.startAgents(ctx, l, rec, o.Progress); err != nil {
 		return err
 	}
 	if err := s.save(*rec); err != nil {
@@ -186,7 +183,7 @@ func (s Sandbox) start(ctx context.Context, rec *record, o Options) error {
 	return l.within(ctx, rec.Nodes, s.nodesReady(rec.Nodes))
 }
 
-func (s Sandbox) startAgents(ctx context.Context, l *launcher, rec *record) error {
+func (s Sandbox) startAgents(ctx context.Context, l *launcher, rec *record, progress func(string)) error {
 	var missing []int
 	for i := 2; i <= rec.Nodes; i++ {
 		if !rec.running(i) {
@@ -196,6 +193,7 @@ func (s Sandbox) startAgents(ctx context.Context, l *launcher, rec *record) erro
 	if len(missing) == 0 {
 		return nil
 	}
+	progress(fmt.Sprintf("starting %d more", len(missing)))
 	token, err := l.token(ctx)
 	if err != nil {
 		return err
