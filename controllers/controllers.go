@@ -22,6 +22,7 @@ import (
 	"clipper/controllers/garbagecollector"
 	"clipper/controllers/job"
 	"clipper/controllers/replicaset"
+	"clipper/controllers/statefulset"
 )
 
 // A Controller is a loop that works until ctx ends; it then returns nil.
@@ -57,6 +58,7 @@ func all(c garbagecollector.Client, events func(component string) *record.Record
 		endpoints.New(c),
 		garbagecollector.New(c),
 		daemonset.New(c, events("daemonset-controller")),
+		statefulset.New(c, events("statefulset-controller")),
 		job.New(c, events("job-controller")),
 	}
 }
