@@ -11,9 +11,11 @@ import (
 	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/component-helpers/resource"
 
 	"clipper/api"
 	"clipper/api/record"
+	"clipper/node/cgroup"
 	"clipper/node/manifests"
 	"clipper/node/network"
 	"clipper/node/podworker"
@@ -33,6 +35,8 @@ type Agent struct {
 	mu      sync.Mutex
 	workers map[types.UID]*handle
 	static  map[types.UID]*corev1.Pod // what the folder of manifests says
+	tree    *cgroup.Tree              // nil: there is no CPU controller
+	treeMu  sync.Mutex                // held before mu
 	ready   chan struct{}             // closed when every pod of the API has its worker
 	wg      sync.WaitGroup
 }
@@ -63,6 +67,9 @@ func New(o Options) (*Agent, error) {
 	}
 	if o.Listener != nil {
 		facts.Port = listenPort(o.Listener)
+	}
+	if a.tree, err = cgroup.OpenTree(o.CgroupRoot); err != nil {
+		slog.Warn("Pods will not be told apart by quality of service", "err", err)
 	}
 	a.reporter = status.New(o.Client, a.recorder, facts, o.DataDir, o.Images.ListImages)
 	allocatable := facts.Allocatable()
@@ -104,6 +111,7 @@ func (a *Agent) work(ctx context.Context, group *errgroup.Group) error {
 	if err := a.volumes.Prepare(); err != nil {
 		return fmt.Errorf("prepare volumes: %w", err)
 	}
+	a.shareCPU()
 	node, err := a.reporter.Register(ctx)
 	if err != nil {
 		return err
@@ -190,6 +198,9 @@ func (a *Agent) changed(ctx context.Context, pod *corev1.Pod, held inventory) {
 	if verdict != nil {
 		a.reject(pod, verdict)
 	}
+	if cgroup.QOS(pod) == corev1.PodQOSBurstable {
+		a.shareCPU()
+	}
 	a.wg.Go(func() {
 		err := h.Run(ctx)
 		if err != nil {
@@ -197,6 +208,9 @@ func (a *Agent) changed(ctx context.Context, pod *corev1.Pod, held inventory) {
 		}
 		a.mu.Lock()
 		h.done = true
+		if cgroup.QOS(pod) == corev1.PodQOSBurstable {
+			defer a.shareCPU()
+		}
 		if manifests.IsStatic(pod) {
 			a.mu.Unlock()
 			a.staticEnded(ctx, pod, held)
@@ -207,6 +221,27 @@ func (a *Agent) changed(ctx context.Context, pod *corev1.Pod, held inventory) {
 			delete(a.workers, pod.UID)
 		}
 	})
+}
+
+// shareCPU tells the kernel what burstable pods have asked for together.
+func (a *Agent) shareCPU() {
+	if a.tree == nil {
+		return
+	}
+	a.treeMu.Lock()
+	defer a.treeMu.Unlock()
+	var milli int64
+	a.mu.Lock()
+	for _, h := range a.workers {
+		if !h.done && cgroup.QOS(h.pod) == corev1.PodQOSBurstable {
+			req := resource.PodRequests(h.pod, resource.PodResourcesOptions{})
+			milli += req.Cpu().MilliValue()
+		}
+	}
+	a.mu.Unlock()
+	if err := a.tree.Set(milli); err != nil {
+		slog.Warn("Setting up the node's control groups failed", "err", err)
+	}
 }
 
 func (a *Agent) deleted(pod *corev1.Pod) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -13,6 +14,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"clipper/api"
+	"clipper/node/cgroup"
 	"clipper/node/network"
 	"clipper/node/nodetest"
 	"clipper/node/runtime"
@@ -41,15 +43,29 @@ func newRig(t *testing.T) *rig {
 		if err := volume.UnmountBelow(r.dir); err != nil {
 			t.Error(err)
 		}
+		removeTree(t, r.cgroup())
 	})
 	return r
+}
+
+func (r *rig) cgroup() string { return "/clipper-test-" + filepath.Base(filepath.Dir(r.dir)) }
+
+func removeTree(t testing.TB, root string) {
+	t.Helper()
+	tree, err := cgroup.OpenTree(root)
+	if err == nil {
+		err = tree.Remove()
+	}
+	if err != nil {
+		t.Error(err)
+	}
 }
 
 // start runs an agent and returns what ends it, as SIGTERM does.
 func (r *rig) start() (stop func()) {
 	r.t.Helper()
 	a, err := New(Options{Client: r.client, Runtime: r.rt, Images: r.images, NodeName: "n1",
-		NodeIPs: []netip.Addr{netip.MustParseAddr("192.168.0.1")}, DataDir: r.dir, MaxPods: 3, ManifestDir: r.manifests,
+		NodeIPs: []netip.Addr{netip.MustParseAddr("192.168.0.1")}, DataDir: r.dir, MaxPods: 3, ManifestDir: r.manifests, CgroupRoot: r.cgroup(),
 		OpenNetwork: func(context.Context, *corev1.Node) (network.Network, error) { return r.net, nil }})
 	if err != nil {
 		r.t.Fatal(err)

@@ -279,6 +279,23 @@ func (c *cluster) cleanUp() {
 	if err := volume.UnmountBelow(c.dir); err != nil {
 		c.Error(err)
 	}
+	c.removeCgroups()
+}
+
+// removeCgroups removes the empty groups that pods' groups were made in.
+func (c *cluster) removeCgroups() {
+	tops, err := filepath.Glob("/sys/fs/cgroup/*" + c.cgroup)
+	if err != nil {
+		c.Fatal(err)
+	}
+	for _, top := range append(tops, "/sys/fs/cgroup"+c.cgroup) {
+		for _, dir := range []string{top + "/besteffort", top + "/burstable", top} {
+			if err := os.Remove(dir); err != nil && !os.IsNotExist(err) {
+				c.Error(err)
+			}
+		}
+		_ = os.Remove(filepath.Dir(top)) // shared with other tests: gone with the last
+	}
 }
 
 // eventually waits for the view of pods to show something.

@@ -116,7 +116,11 @@ func (w *Worker) mount() carry {
 				return
 			}
 			for _, e := range split(err) {
-				w.event("", corev1.EventTypeWarning, "FailedMount", "%v", e)
+				reason := "FailedMount"
+				if r := (interface{ EventReason() string })(nil); errors.As(e, &r) {
+					reason = r.EventReason()
+				}
+				w.event("", corev1.EventTypeWarning, reason, "%v", e)
 			}
 		}
 	}

@@ -46,7 +46,9 @@ func (m *Manager) mountClaim(ctx context.Context, pod *corev1.Pod, v *corev1.Vol
 		}
 		return nil
 	case pv.Spec.CSI != nil:
-		return fmt.Errorf("MountVolume.MountDevice failed for volume %q : kubernetes.io/csi: attacher.MountDevice failed to create newCsiDriverClient: %w", pv.Name, errNoDriver(pv.Spec.CSI.Driver))
+		return m.notAttached(attachment{pv.Spec.CSI.Driver, pv.Name})
+	case inTreePersistent(pv) != "":
+		return m.notAttached(attachment{inTreePersistent(pv), pv.Name})
 	}
 	return fmt.Errorf("MountVolume.SetUp failed for volume %q : this node cannot mount volumes of this kind; hostPath and local work", pv.Name)
 }

@@ -108,6 +108,8 @@ func (m *Manager) mountOne(ctx context.Context, pod *corev1.Pod, v *corev1.Volum
 		return setUp(m.writeContent(ctx, pod, v))
 	case v.PersistentVolumeClaim != nil || v.Ephemeral != nil:
 		return m.mountClaim(ctx, pod, v)
+	case inTree(v) != nil:
+		return m.notAttached(*inTree(v))
 	case v.CSI != nil:
 		return setUp(fmt.Errorf("kubernetes.io/csi: mounter.SetUpAt failed to get CSI client: %w", errNoDriver(v.CSI.Driver)))
 	}
