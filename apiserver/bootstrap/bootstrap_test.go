@@ -151,3 +151,16 @@ func BenchmarkRun(b *testing.B) {
 		}
 	}
 }
+
+// The API refuses loopback endpoints; a server on loopback has none.
+func TestLoopback(t *testing.T) {
+	c := &apitest.Client{}
+	local := cfg
+	local.Advertise = netip.MustParseAddr("127.0.0.1")
+	if err := Run(t.Context(), c, local); err != nil {
+		t.Fatal(err)
+	}
+	if _, ok := api.Endpoints.View(c).Get("default", "kubernetes"); ok {
+		t.Error("a loopback endpoint was made")
+	}
+}

@@ -137,6 +137,9 @@ func (r *run) apiService(cfg Config) {
 		return next
 	})
 
+	if cfg.Advertise.IsLoopback() {
+		return // nobody else can reach it, and the API refuses loopback endpoints
+	}
 	epMeta := meta
 	epMeta.Labels = map[string]string{discoveryv1.LabelSkipMirror: "true"}
 	ensure(r, api.Endpoints, &corev1.Endpoints{ObjectMeta: epMeta, Subsets: []corev1.EndpointSubset{{
