@@ -21,8 +21,10 @@ import (
 	"clipper/controllers/endpointslice"
 	"clipper/controllers/garbagecollector"
 	"clipper/controllers/job"
+	"clipper/controllers/nodelifecycle"
 	"clipper/controllers/replicaset"
 	"clipper/controllers/statefulset"
+	"clipper/controllers/tainteviction"
 )
 
 // A Controller is a loop that works until ctx ends; it then returns nil.
@@ -60,6 +62,8 @@ func all(c garbagecollector.Client, events func(component string) *record.Record
 		daemonset.New(c, events("daemonset-controller")),
 		statefulset.New(c, events("statefulset-controller")),
 		job.New(c, events("job-controller")),
+		nodelifecycle.New(c, events("node-controller")),
+		tainteviction.New(c, events("taint-eviction-controller")),
 	}
 }
 

@@ -1,0 +1,2 @@
+// Package cronjob makes Jobs on a schedule.
+package cronjob

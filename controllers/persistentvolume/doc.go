@@ -1,0 +1,2 @@
+// Package persistentvolume binds claims to volumes.
+package persistentvolume
