@@ -135,7 +135,8 @@ func (q *request) proxy() error {
 	ctx, done := q.longRunning(0)
 	defer done()
 	rewriting := &proxy.Transport{
-		Scheme: requestScheme(q.r), Host: q.r.Host, RoundTripper: transport,
+		// Links are rewritten to paths without a host, whatever name the client used for us: so does upstream.
+		Scheme: q.r.URL.Scheme, Host: q.r.URL.Host, RoundTripper: transport,
 		PathPrepend: strings.TrimSuffix(strings.TrimSuffix(q.info.Path, "/"), strings.TrimSuffix(q.info.Rest, "/")),
 	}
 	h := proxy.NewUpgradeAwareHandler(location, rewriting, false, false, responder{q})
@@ -151,13 +152,6 @@ func (q *request) proxy() error {
 
 // hijackable lets the proxy library take over the connection.
 type hijackable struct{ *codeRecorder }
-
-func requestScheme(r *http.Request) string {
-	if r.TLS != nil {
-		return "https"
-	}
-	return "http"
-}
 
 func (q *request) podAddress(req *pipeline.Request, port string) (string, error) {
 	item, err := q.s.pipeline.Get(q.r.Context(), req)
