@@ -4,6 +4,7 @@ import (
 	"time"
 
 	admissionv1 "k8s.io/api/admissionregistration/v1"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"clipper/api"
 	"clipper/catalogue"
@@ -14,13 +15,15 @@ import (
 // mutatingPolicies describes MutatingAdmissionPolicy.
 func mutatingPolicies() *catalogue.Resource {
 	return catalogue.Describe[admissionv1.MutatingAdmissionPolicy, admissionv1.MutatingAdmissionPolicyList](catalogue.Kind[*admissionv1.MutatingAdmissionPolicy]{
-		Resource:      api.Resource{Group: "admissionregistration.k8s.io", Version: "v1", Name: "mutatingadmissionpolicies", Kind: "MutatingAdmissionPolicy"},
-		Columns:       mutatingPolicyColumns,
-		Row:           mutatingPolicyRow,
-		Default:       defaultMutatingPolicy,
-		Categories:    []string{"api-extensions"},
-		NeedsRevision: true,
-		Generation:    catalogue.PartOf(func(o *admissionv1.MutatingAdmissionPolicy) *admissionv1.MutatingAdmissionPolicySpec { return &o.Spec }),
+		Resource:       api.Resource{Group: "admissionregistration.k8s.io", Version: "v1", Name: "mutatingadmissionpolicies", Kind: "MutatingAdmissionPolicy"},
+		ValidateCreate: validateMutatingPolicy,
+		ValidateUpdate: func(o, _ *admissionv1.MutatingAdmissionPolicy) field.ErrorList { return validateMutatingPolicy(o) },
+		Columns:        mutatingPolicyColumns,
+		Row:            mutatingPolicyRow,
+		Default:        defaultMutatingPolicy,
+		Categories:     []string{"api-extensions"},
+		NeedsRevision:  true,
+		Generation:     catalogue.PartOf(func(o *admissionv1.MutatingAdmissionPolicy) *admissionv1.MutatingAdmissionPolicySpec { return &o.Spec }),
 	})
 }
 

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	admissionv1 "k8s.io/api/admissionregistration/v1"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"clipper/api"
 	"clipper/catalogue"
@@ -13,7 +14,11 @@ import (
 // mutatingPolicyBindings describes MutatingAdmissionPolicyBinding.
 func mutatingPolicyBindings() *catalogue.Resource {
 	return catalogue.Describe[admissionv1.MutatingAdmissionPolicyBinding, admissionv1.MutatingAdmissionPolicyBindingList](catalogue.Kind[*admissionv1.MutatingAdmissionPolicyBinding]{
-		Resource:      api.Resource{Group: "admissionregistration.k8s.io", Version: "v1", Name: "mutatingadmissionpolicybindings", Kind: "MutatingAdmissionPolicyBinding"},
+		Resource:       api.Resource{Group: "admissionregistration.k8s.io", Version: "v1", Name: "mutatingadmissionpolicybindings", Kind: "MutatingAdmissionPolicyBinding"},
+		ValidateCreate: validateMutatingBinding,
+		ValidateUpdate: func(o, _ *admissionv1.MutatingAdmissionPolicyBinding) field.ErrorList {
+			return validateMutatingBinding(o)
+		},
 		Columns:       mutatingPolicyBindingColumns,
 		Row:           mutatingPolicyBindingRow,
 		Default:       defaultMutatingPolicyBinding,

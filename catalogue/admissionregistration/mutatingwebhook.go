@@ -4,6 +4,7 @@ import (
 	"time"
 
 	admissionv1 "k8s.io/api/admissionregistration/v1"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"clipper/api"
 	"clipper/catalogue"
@@ -14,13 +15,15 @@ import (
 // mutatingWebhooks describes MutatingWebhookConfiguration.
 func mutatingWebhooks() *catalogue.Resource {
 	return catalogue.Describe[admissionv1.MutatingWebhookConfiguration, admissionv1.MutatingWebhookConfigurationList](catalogue.Kind[*admissionv1.MutatingWebhookConfiguration]{
-		Resource:      api.Resource{Group: "admissionregistration.k8s.io", Version: "v1", Name: "mutatingwebhookconfigurations", Kind: "MutatingWebhookConfiguration"},
-		Columns:       mutatingWebhooksColumns,
-		Row:           mutatingWebhooksRow,
-		Default:       defaultMutatingWebhooks,
-		Categories:    []string{"api-extensions"},
-		NeedsRevision: true,
-		Generation:    catalogue.PartOf(func(o *admissionv1.MutatingWebhookConfiguration) *[]admissionv1.MutatingWebhook { return &o.Webhooks }),
+		Resource:       api.Resource{Group: "admissionregistration.k8s.io", Version: "v1", Name: "mutatingwebhookconfigurations", Kind: "MutatingWebhookConfiguration"},
+		ValidateCreate: validateMutatingHooks,
+		ValidateUpdate: func(o, _ *admissionv1.MutatingWebhookConfiguration) field.ErrorList { return validateMutatingHooks(o) },
+		Columns:        mutatingWebhooksColumns,
+		Row:            mutatingWebhooksRow,
+		Default:        defaultMutatingWebhooks,
+		Categories:     []string{"api-extensions"},
+		NeedsRevision:  true,
+		Generation:     catalogue.PartOf(func(o *admissionv1.MutatingWebhookConfiguration) *[]admissionv1.MutatingWebhook { return &o.Webhooks }),
 	})
 }
 

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	admissionv1 "k8s.io/api/admissionregistration/v1"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"clipper/api"
 	"clipper/catalogue"
@@ -14,12 +15,14 @@ import (
 // validatingPolicies describes ValidatingAdmissionPolicy.
 func validatingPolicies() *catalogue.Resource {
 	return catalogue.Describe[admissionv1.ValidatingAdmissionPolicy, admissionv1.ValidatingAdmissionPolicyList](catalogue.Kind[*admissionv1.ValidatingAdmissionPolicy]{
-		Resource:      api.Resource{Group: "admissionregistration.k8s.io", Version: "v1", Name: "validatingadmissionpolicies", Kind: "ValidatingAdmissionPolicy"},
-		Columns:       validatingPolicyColumns,
-		Row:           validatingPolicyRow,
-		Default:       defaultValidatingPolicy,
-		Categories:    []string{"api-extensions"},
-		NeedsRevision: true,
+		Resource:       api.Resource{Group: "admissionregistration.k8s.io", Version: "v1", Name: "validatingadmissionpolicies", Kind: "ValidatingAdmissionPolicy"},
+		ValidateCreate: validatePolicy,
+		ValidateUpdate: func(o, _ *admissionv1.ValidatingAdmissionPolicy) field.ErrorList { return validatePolicy(o) },
+		Columns:        validatingPolicyColumns,
+		Row:            validatingPolicyRow,
+		Default:        defaultValidatingPolicy,
+		Categories:     []string{"api-extensions"},
+		NeedsRevision:  true,
 		Spec: catalogue.PartOf(func(o *admissionv1.ValidatingAdmissionPolicy) *admissionv1.ValidatingAdmissionPolicySpec {
 			return &o.Spec
 		}),

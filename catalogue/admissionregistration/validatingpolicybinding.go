@@ -4,6 +4,7 @@ import (
 	"time"
 
 	admissionv1 "k8s.io/api/admissionregistration/v1"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"clipper/api"
 	"clipper/catalogue"
@@ -13,12 +14,14 @@ import (
 // validatingPolicyBindings describes ValidatingAdmissionPolicyBinding.
 func validatingPolicyBindings() *catalogue.Resource {
 	return catalogue.Describe[admissionv1.ValidatingAdmissionPolicyBinding, admissionv1.ValidatingAdmissionPolicyBindingList](catalogue.Kind[*admissionv1.ValidatingAdmissionPolicyBinding]{
-		Resource:      api.Resource{Group: "admissionregistration.k8s.io", Version: "v1", Name: "validatingadmissionpolicybindings", Kind: "ValidatingAdmissionPolicyBinding"},
-		Columns:       validatingPolicyBindingColumns,
-		Row:           validatingPolicyBindingRow,
-		Default:       defaultValidatingPolicyBinding,
-		Categories:    []string{"api-extensions"},
-		NeedsRevision: true,
+		Resource:       api.Resource{Group: "admissionregistration.k8s.io", Version: "v1", Name: "validatingadmissionpolicybindings", Kind: "ValidatingAdmissionPolicyBinding"},
+		ValidateCreate: validateBinding,
+		ValidateUpdate: func(o, _ *admissionv1.ValidatingAdmissionPolicyBinding) field.ErrorList { return validateBinding(o) },
+		Columns:        validatingPolicyBindingColumns,
+		Row:            validatingPolicyBindingRow,
+		Default:        defaultValidatingPolicyBinding,
+		Categories:     []string{"api-extensions"},
+		NeedsRevision:  true,
 		Generation: catalogue.PartOf(func(o *admissionv1.ValidatingAdmissionPolicyBinding) *admissionv1.ValidatingAdmissionPolicyBindingSpec {
 			return &o.Spec
 		}),

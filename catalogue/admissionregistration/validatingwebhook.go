@@ -4,6 +4,7 @@ import (
 	"time"
 
 	admissionv1 "k8s.io/api/admissionregistration/v1"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"clipper/api"
 	"clipper/catalogue"
@@ -13,7 +14,11 @@ import (
 // validatingWebhooks describes ValidatingWebhookConfiguration.
 func validatingWebhooks() *catalogue.Resource {
 	return catalogue.Describe[admissionv1.ValidatingWebhookConfiguration, admissionv1.ValidatingWebhookConfigurationList](catalogue.Kind[*admissionv1.ValidatingWebhookConfiguration]{
-		Resource:      api.Resource{Group: "admissionregistration.k8s.io", Version: "v1", Name: "validatingwebhookconfigurations", Kind: "ValidatingWebhookConfiguration"},
+		Resource:       api.Resource{Group: "admissionregistration.k8s.io", Version: "v1", Name: "validatingwebhookconfigurations", Kind: "ValidatingWebhookConfiguration"},
+		ValidateCreate: validateValidatingHooks,
+		ValidateUpdate: func(o, _ *admissionv1.ValidatingWebhookConfiguration) field.ErrorList {
+			return validateValidatingHooks(o)
+		},
 		Columns:       validatingWebhooksColumns,
 		Row:           validatingWebhooksRow,
 		Default:       defaultValidatingWebhooks,

@@ -13,10 +13,13 @@ import (
 // horizontalPodAutoscalers describes HorizontalPodAutoscaler.
 func horizontalPodAutoscalers() *catalogue.Resource {
 	return catalogue.Describe[autoscalingv2.HorizontalPodAutoscaler, autoscalingv2.HorizontalPodAutoscalerList](catalogue.Kind[*autoscalingv2.HorizontalPodAutoscaler]{
-		Resource: api.Resource{Group: "autoscaling", Version: "v2", Name: "horizontalpodautoscalers", Kind: "HorizontalPodAutoscaler", Namespaced: true},
-		Columns:  columns,
-		Row:      row,
-		Default:  setDefaults,
+		Resource:       api.Resource{Group: "autoscaling", Version: "v2", Name: "horizontalpodautoscalers", Kind: "HorizontalPodAutoscaler", Namespaced: true},
+		ValidateCreate: validateCreate,
+		ValidateUpdate: validateUpdate,
+		ValidateStatus: validateStatus,
+		Columns:        columns,
+		Row:            row,
+		Default:        setDefaults,
 		Also: []catalogue.Version{{
 			Version: "v1",
 			New:     func() api.Object { return new(autoscalingv1.HorizontalPodAutoscaler) },

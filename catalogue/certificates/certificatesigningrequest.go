@@ -16,12 +16,16 @@ import (
 // certificateSigningRequests describes CertificateSigningRequest.
 func certificateSigningRequests() *catalogue.Resource {
 	r := catalogue.Describe[certificatesv1.CertificateSigningRequest, certificatesv1.CertificateSigningRequestList](catalogue.Kind[*certificatesv1.CertificateSigningRequest]{
-		Resource:      api.Resource{Group: "certificates.k8s.io", Version: "v1", Name: "certificatesigningrequests", Kind: "CertificateSigningRequest"},
-		PrepareUpdate: func(r, old *certificatesv1.CertificateSigningRequest) { r.Spec = old.Spec },
-		PrepareStatus: prepareStatus,
-		Columns:       csrColumns,
-		Row:           csrRow,
-		ShortNames:    []string{"csr"},
+		Resource:       api.Resource{Group: "certificates.k8s.io", Version: "v1", Name: "certificatesigningrequests", Kind: "CertificateSigningRequest"},
+		ValidateName:   func(string, bool) []string { return nil }, // any name that fits into a path
+		ValidateCreate: validateCreate,
+		ValidateUpdate: validateUpdate,
+		ValidateStatus: validateStatus,
+		PrepareUpdate:  func(r, old *certificatesv1.CertificateSigningRequest) { r.Spec = old.Spec },
+		PrepareStatus:  prepareStatus,
+		Columns:        csrColumns,
+		Row:            csrRow,
+		ShortNames:     []string{"csr"},
 		Spec: catalogue.PartOf(func(o *certificatesv1.CertificateSigningRequest) *certificatesv1.CertificateSigningRequestSpec {
 			return &o.Spec
 		}),
@@ -34,7 +38,7 @@ func certificateSigningRequests() *catalogue.Resource {
 		Subresources: []catalogue.Subresource{{
 			Name: "approval", Kind: "CertificateSigningRequest", Verbs: []string{"get", "patch", "update"},
 			New:    func() runtime.Object { return new(certificatesv1.CertificateSigningRequest) },
-			Update: catalogue.StatusOf(prepareApproval, nil),
+			Update: catalogue.StatusOf(prepareApproval, validateApproval),
 		}},
 	})
 	r.PrepareCreateFor = setRequestor

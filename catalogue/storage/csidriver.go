@@ -16,8 +16,10 @@ import (
 // csiDrivers describes CSIDriver.
 func csiDrivers() *catalogue.Resource {
 	return catalogue.Describe[storagev1.CSIDriver, storagev1.CSIDriverList](catalogue.Kind[*storagev1.CSIDriver]{
-		Resource:      api.Resource{Group: "storage.k8s.io", Version: "v1", Name: "csidrivers", Kind: "CSIDriver"},
-		PrepareCreate: func(d *storagev1.CSIDriver) { d.Spec.PreventPodSchedulingIfMissing = nil },
+		Resource:       api.Resource{Group: "storage.k8s.io", Version: "v1", Name: "csidrivers", Kind: "CSIDriver"},
+		ValidateCreate: validateCSIDriver,
+		ValidateUpdate: validateCSIDriverUpdate,
+		PrepareCreate:  func(d *storagev1.CSIDriver) { d.Spec.PreventPodSchedulingIfMissing = nil },
 		PrepareUpdate: func(d, old *storagev1.CSIDriver) {
 			if old.Spec.PreventPodSchedulingIfMissing == nil {
 				d.Spec.PreventPodSchedulingIfMissing = nil

@@ -13,10 +13,12 @@ import (
 // csiNodes describes CSINode.
 func csiNodes() *catalogue.Resource {
 	return catalogue.Describe[storagev1.CSINode, storagev1.CSINodeList](catalogue.Kind[*storagev1.CSINode]{
-		Resource:      api.Resource{Group: "storage.k8s.io", Version: "v1", Name: "csinodes", Kind: "CSINode"},
-		Columns:       csiNodeColumns,
-		Row:           csiNodeRow,
-		NeedsRevision: true,
+		Resource:       api.Resource{Group: "storage.k8s.io", Version: "v1", Name: "csinodes", Kind: "CSINode"},
+		ValidateCreate: validateCSINode,
+		ValidateUpdate: validateCSINodeUpdate,
+		Columns:        csiNodeColumns,
+		Row:            csiNodeRow,
+		NeedsRevision:  true,
 	})
 }
 

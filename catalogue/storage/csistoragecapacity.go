@@ -13,10 +13,12 @@ import (
 // csiStorageCapacities describes CSIStorageCapacity.
 func csiStorageCapacities() *catalogue.Resource {
 	return catalogue.Describe[storagev1.CSIStorageCapacity, storagev1.CSIStorageCapacityList](catalogue.Kind[*storagev1.CSIStorageCapacity]{
-		Resource:      api.Resource{Group: "storage.k8s.io", Version: "v1", Name: "csistoragecapacities", Kind: "CSIStorageCapacity", Namespaced: true},
-		Columns:       csiStorageCapacityColumns,
-		Row:           csiStorageCapacityRow,
-		NeedsRevision: true,
+		Resource:       api.Resource{Group: "storage.k8s.io", Version: "v1", Name: "csistoragecapacities", Kind: "CSIStorageCapacity", Namespaced: true},
+		ValidateCreate: validateCapacity,
+		ValidateUpdate: validateCapacityUpdate,
+		Columns:        csiStorageCapacityColumns,
+		Row:            csiStorageCapacityRow,
+		NeedsRevision:  true,
 	})
 }
 

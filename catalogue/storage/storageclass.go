@@ -15,11 +15,13 @@ import (
 // storageClasses describes StorageClass.
 func storageClasses() *catalogue.Resource {
 	return catalogue.Describe[storagev1.StorageClass, storagev1.StorageClassList](catalogue.Kind[*storagev1.StorageClass]{
-		Resource:   api.StorageClasses.Resource,
-		Columns:    storageClassColumns,
-		Row:        storageClassRow,
-		Default:    defaultStorageClass,
-		ShortNames: []string{"sc"},
+		Resource:       api.StorageClasses.Resource,
+		ValidateCreate: validateStorageClass,
+		ValidateUpdate: validateStorageClassUpdate,
+		Columns:        storageClassColumns,
+		Row:            storageClassRow,
+		Default:        defaultStorageClass,
+		ShortNames:     []string{"sc"},
 	})
 }
 

@@ -4,17 +4,26 @@ import (
 	"time"
 
 	storagev1 "k8s.io/api/storage/v1"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"clipper/api"
 	"clipper/catalogue"
 	"clipper/catalogue/core/podspec"
+	"clipper/catalogue/rule"
 	"clipper/catalogue/table"
 )
 
 // volumeAttachments describes VolumeAttachment.
 func volumeAttachments() *catalogue.Resource {
 	return catalogue.Describe[storagev1.VolumeAttachment, storagev1.VolumeAttachmentList](catalogue.Kind[*storagev1.VolumeAttachment]{
-		Resource:      api.Resource{Group: "storage.k8s.io", Version: "v1", Name: "volumeattachments", Kind: "VolumeAttachment"},
+		Resource:       api.Resource{Group: "storage.k8s.io", Version: "v1", Name: "volumeattachments", Kind: "VolumeAttachment"},
+		ValidateCreate: validateAttachment,
+		ValidateUpdate: validateAttachmentUpdate,
+		ValidateStatus: func(a, _ *storagev1.VolumeAttachment) field.ErrorList {
+			f := &rule.Faults{}
+			attachmentStatus(f, &a.Status)
+			return f.List
+		},
 		Columns:       attachmentColumns,
 		Row:           attachmentRow,
 		Default:       defaultVolumeAttachment,

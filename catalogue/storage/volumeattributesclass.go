@@ -13,10 +13,12 @@ import (
 // volumeAttributesClasses describes VolumeAttributesClass.
 func volumeAttributesClasses() *catalogue.Resource {
 	return catalogue.Describe[storagev1.VolumeAttributesClass, storagev1.VolumeAttributesClassList](catalogue.Kind[*storagev1.VolumeAttributesClass]{
-		Resource:   api.Resource{Group: "storage.k8s.io", Version: "v1", Name: "volumeattributesclasses", Kind: "VolumeAttributesClass"},
-		Columns:    attributesClassColumns,
-		Row:        attributesClassRow,
-		ShortNames: []string{"vac"},
+		Resource:       api.Resource{Group: "storage.k8s.io", Version: "v1", Name: "volumeattributesclasses", Kind: "VolumeAttributesClass"},
+		ValidateCreate: validateAttributesClass,
+		ValidateUpdate: validateAttributesClassUpdate,
+		Columns:        attributesClassColumns,
+		Row:            attributesClassRow,
+		ShortNames:     []string{"vac"},
 	})
 }
 

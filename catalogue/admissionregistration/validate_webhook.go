@@ -1,0 +1,211 @@
+package admissionregistration
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	admissionv1 "k8s.io/api/admissionregistration/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	utilvalidation "k8s.io/apimachinery/pkg/util/validation"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"clipper/catalogue/rule"
+)
+
+// A hook is what webhooks of both sorts have in common.
+type hook struct {
+	name       string
+	rules      []admissionv1.RuleWithOperations
+	failure    *admissionv1.FailurePolicyType
+	match      *admissionv1.MatchPolicyType
+	effects    *admissionv1.SideEffectClass
+	timeout    *int32
+	namespaces *metav1.LabelSelector
+	objects    *metav1.LabelSelector
+	client     admissionv1.WebhookClientConfig
+	versions   []string
+	conditions []admissionv1.MatchCondition
+}
+
+func validatingHooks(c *admissionv1.ValidatingWebhookConfiguration) []hook {
+	var out []hook
+	for _, w := range c.Webhooks {
+		out = append(out, hook{w.Name, w.Rules, w.FailurePolicy, w.MatchPolicy, w.SideEffects, w.TimeoutSeconds, w.NamespaceSelector, w.ObjectSelector, w.ClientConfig, w.AdmissionReviewVersions, w.MatchConditions})
+	}
+	return out
+}
+
+func mutatingHooks(c *admissionv1.MutatingWebhookConfiguration) []hook {
+	var out []hook
+	for _, w := range c.Webhooks {
+		out = append(out, hook{w.Name, w.Rules, w.FailurePolicy, w.MatchPolicy, w.SideEffects, w.TimeoutSeconds, w.NamespaceSelector, w.ObjectSelector, w.ClientConfig, w.AdmissionReviewVersions, w.MatchConditions})
+	}
+	return out
+}
+
+func validateValidatingHooks(c *admissionv1.ValidatingWebhookConfiguration) field.ErrorList {
+	f := &rule.Faults{}
+	validateHooks(f, validatingHooks(c), nil)
+	return f.List
+}
+
+func validateMutatingHooks(c *admissionv1.MutatingWebhookConfiguration) field.ErrorList {
+	f := &rule.Faults{}
+	validateHooks(f, mutatingHooks(c), func(i int, at *field.Path) {
+		if p := c.Webhooks[i].ReinvocationPolicy; p != nil {
+			rule.OneOf(f, at.Child("reinvocationPolicy"), *p, admissionv1.IfNeededReinvocationPolicy, admissionv1.NeverReinvocationPolicy)
+		}
+	})
+	return f.List
+}
+
+func validateHooks(f *rule.Faults, hooks []hook, own func(i int, at *field.Path)) {
+	names := rule.Seen[string]{}
+	for i, h := range hooks {
+		at := field.NewPath("webhooks").Index(i)
+		validateHook(f, h, at)
+		if own != nil {
+			own(i, at)
+		}
+		reviewVersions(f, h.versions, at.Child("admissionReviewVersions"))
+		if h.name != "" && names.Again(h.name) {
+			f.Duplicate(at.Child("name"), h.name)
+		}
+	}
+}
+
+func validateHook(f *rule.Faults, h hook, at *field.Path) {
+	f.Add(utilvalidation.IsFullyQualifiedName(at.Child("name"), h.name)...)
+	for i := range h.rules {
+		operationRule(f, &h.rules[i], at.Child("rules").Index(i))
+	}
+	policies(f, h.failure, h.match, at)
+	if h.effects == nil {
+		f.Required(at.Child("sideEffects"), "must specify one of None, NoneOnDryRun")
+	} else {
+		rule.OneOf(f, at.Child("sideEffects"), *h.effects, admissionv1.SideEffectClassNone, admissionv1.SideEffectClassNoneOnDryRun)
+	}
+	if t := h.timeout; t != nil && (*t < 1 || *t > 30) {
+		f.Invalid(at.Child("timeoutSeconds"), *t, "the timeout value must be between 1 and 30 seconds")
+	}
+	f.Selector(at.Child("namespaceSelector"), h.namespaces, false)
+	f.Selector(at.Child("objectSelector"), h.objects, false)
+	clientConfig(f, &h.client, at.Child("clientConfig"))
+	matchConditions(f, h.conditions, at.Child("matchConditions"))
+}
+
+func policies(f *rule.Faults, failure *admissionv1.FailurePolicyType, match *admissionv1.MatchPolicyType, at *field.Path) {
+	if failure != nil {
+		rule.OneOf(f, at.Child("failurePolicy"), *failure, admissionv1.Fail, admissionv1.Ignore)
+	}
+	if match != nil {
+		rule.OneOf(f, at.Child("matchPolicy"), *match, admissionv1.Equivalent, admissionv1.Exact)
+	}
+}
+
+func reviewVersions(f *rule.Faults, versions []string, at *field.Path) {
+	if len(versions) == 0 {
+		f.Required(at, "must specify one of v1, v1beta1")
+		return
+	}
+	seen := rule.Seen[string]{}
+	for i, version := range versions {
+		if seen.Again(version) {
+			f.Invalid(at.Index(i), version, "duplicate version")
+			continue
+		}
+		f.Each(at.Index(i), version, utilvalidation.IsDNS1035Label(version))
+	}
+	if !seen["v1"] && !seen["v1beta1"] {
+		f.Invalid(at, versions, "must include at least one of v1, v1beta1")
+	}
+}
+
+func operationRule(f *rule.Faults, r *admissionv1.RuleWithOperations, at *field.Path) {
+	if len(r.Operations) == 0 {
+		f.Required(at.Child("operations"), "")
+	}
+	if len(r.Operations) > 1 && slices.Contains(r.Operations, admissionv1.OperationAll) {
+		f.Invalid(at.Child("operations"), r.Operations, "if '*' is present, must not specify other operations")
+	}
+	for i, op := range r.Operations {
+		rule.OneOf(f, at.Child("operations").Index(i), op, admissionv1.OperationAll, admissionv1.Connect, admissionv1.Create, admissionv1.Delete, admissionv1.Update)
+	}
+	resourceRule(f, &r.Rule, at)
+}
+
+func resourceRule(f *rule.Faults, r *admissionv1.Rule, at *field.Path) {
+	list := func(name, what string, values []string) {
+		if len(values) == 0 {
+			f.Required(at.Child(name), "")
+		}
+		if len(values) > 1 && slices.Contains(values, "*") {
+			f.Invalid(at.Child(name), values, "if '*' is present, must not specify other API "+what)
+		}
+	}
+	list("apiGroups", "groups", r.APIGroups)
+	list("apiVersions", "versions", r.APIVersions)
+	for i, version := range r.APIVersions {
+		f.Need(at.Child("apiVersions").Index(i), version)
+	}
+	ruleResources(f, r.Resources, at.Child("resources"))
+	if r.Scope != nil {
+		rule.OneOf(f, at.Child("scope"), *r.Scope, admissionv1.AllScopes, admissionv1.ClusterScope, admissionv1.NamespacedScope)
+	}
+}
+
+// ruleResources refuses entries that a wildcard beside them covers already.
+func ruleResources(f *rule.Faults, list []string, at *field.Path) {
+	if len(list) == 0 {
+		f.Required(at, "")
+	}
+	anySub, anyResource := map[string]bool{}, map[string]bool{}
+	bare := false
+	for i, entry := range list {
+		if !f.Need(at.Index(i), entry) {
+			continue
+		}
+		resource, sub, ok := strings.Cut(entry, "/")
+		if !ok {
+			bare = bare || entry != "*"
+			continue
+		}
+		if anySub[resource] {
+			f.Invalid(at.Index(i), entry, fmt.Sprintf("if '%s/*' is present, must not specify %s", resource, entry))
+		}
+		if anyResource[sub] {
+			f.Invalid(at.Index(i), entry, fmt.Sprintf("if '*/%s' is present, must not specify %s", sub, entry))
+		}
+		anySub[resource] = anySub[resource] || sub == "*"
+		anyResource[sub] = anyResource[sub] || resource == "*"
+	}
+	if len(list) > 1 && slices.Contains(list, "*/*") {
+		f.Invalid(at, list, "if '*/*' is present, must not specify other resources")
+	}
+	if bare && slices.Contains(list, "*") {
+		f.Invalid(at, list, "if '*' is present, must not specify other resources without subresources")
+	}
+}
+
+const maxConditions = 64
+
+// matchConditions checks the form of conditions; their expressions are compiled where they are used.
+func matchConditions(f *rule.Faults, list []admissionv1.MatchCondition, at *field.Path) {
+	if len(list) > maxConditions {
+		f.Add(field.TooMany(at, len(list), maxConditions))
+	}
+	names := rule.Seen[string]{}
+	for i, c := range list {
+		path := at.Index(i)
+		if strings.TrimSpace(c.Expression) == "" {
+			f.Required(path.Child("expression"), "")
+		}
+		if f.Need(path.Child("name"), c.Name) {
+			f.QualifiedName(path.Child("name"), c.Name)
+			if names.Again(c.Name) {
+				f.Duplicate(path.Child("name"), c.Name)
+			}
+		}
+	}
+}
