@@ -19,6 +19,7 @@ import (
 	"clipper/controllers/deployment"
 	"clipper/controllers/endpoints"
 	"clipper/controllers/endpointslice"
+	"clipper/controllers/endpointslicemirroring"
 	"clipper/controllers/garbagecollector"
 	"clipper/controllers/job"
 	"clipper/controllers/nodelifecycle"
@@ -57,6 +58,7 @@ func all(c garbagecollector.Client, events func(component string) *record.Record
 		replicaset.NewForReplicationControllers(c, events("replication-controller")),
 		deployment.New(c, events(deployment.Component)),
 		endpointslice.New(c, events("endpoint-slice-controller")),
+		endpointslicemirroring.New(c, events("endpoint-slice-mirroring-controller")),
 		endpoints.New(c),
 		garbagecollector.New(c),
 		daemonset.New(c, events("daemonset-controller")),
