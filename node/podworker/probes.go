@@ -143,7 +143,7 @@ func (w *Worker) tellBackoffs(now time.Time) {
 	}
 	for name, r := range w.o.Containers {
 		c := findContainer(w.pod, name)
-		if c == nil {
+		if c == nil || w.o.Busy[Action{Op: Start, Container: name}.Key()] {
 			continue
 		}
 		if r.exited() && shouldRestart(w.pod, c, r.Current.ExitCode) && now.Before(r.Backoff.until(r.Current.FinishedAt)) &&

@@ -224,7 +224,7 @@ func (w *Worker) checkNonRoot(ctx context.Context, pod *corev1.Pod, c *corev1.Co
 // defaultTag adds :latest to an image name without tag or digest, and refuses what is no image name.
 func defaultTag(image string) (string, error) {
 	if _, err := reference.Parse(image); err != nil {
-		return "", fmt.Errorf("couldn't parse image name %q: %w", image, err)
+		return "", err
 	}
 	last := image[strings.LastIndexByte(image, '/')+1:]
 	if strings.ContainsAny(last, ":@") {

@@ -69,7 +69,9 @@ func (w *Worker) started(ctx context.Context, name, id string, s runtime.Contain
 	switch {
 	case fail != nil && ctx.Err() == nil:
 		r.Failure = fail
-		r.RetryAt = now.Add(configRetry)
+		if id == "" { // else the container that could not start counts as one that ended
+			r.RetryAt = now.Add(configRetry)
+		}
 	case hook != nil && ctx.Err() == nil:
 		r.Unhealthy = "FailedPostStartHook"
 	}

@@ -225,6 +225,13 @@ func (r *reporter) restarting(c *corev1.Container, rec *Record) *corev1.Containe
 	if r.over() || !shouldRestart(r.pod, c, rec.Current.ExitCode) || (r.initialized && isInit(r.pod, c.Name) && !isSidecar(c)) {
 		return nil
 	}
+	if r.o.Busy[Action{Op: Start, Container: c.Name}.Key()] {
+		// What was reported stands until the new container has started or failed to.
+		if was := r.reported(c.Name); was != nil && was.ContainerID == idScheme+rec.Current.ID {
+			return was.State.Waiting
+		}
+		return nil
+	}
 	at := rec.Backoff.until(rec.Current.FinishedAt)
 	switch {
 	case r.now.Before(at):
@@ -248,6 +255,7 @@ func (rec *Record) terminated(s *runtime.ContainerStatus) *corev1.ContainerState
 		ExitCode: int32(s.ExitCode), Reason: s.Reason, Message: s.Message,
 		FinishedAt: metav1.NewTime(s.FinishedAt).Rfc3339Copy(), ContainerID: idScheme + s.ID,
 	}
+	t.StartedAt = metav1.NewTime(time.Unix(0, 0)) // as upstream for one that never started
 	if !s.StartedAt.IsZero() {
 		t.StartedAt = metav1.NewTime(s.StartedAt).Rfc3339Copy()
 	}
