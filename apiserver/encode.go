@@ -117,7 +117,11 @@ func (q *request) writeObject(code int, m media, obj runtime.Object, gvk schema.
 
 // media negotiates the form of an answer and fails the request if there is none.
 func (q *request) media() (media, bool) {
-	m, ok := negotiate(q.r, tables)
+	can := tables
+	if q.kind != nil && q.kind.Prefix == "" {
+		can = plainOnly // what is not stored, such as reviews, has no tables or metadata
+	}
+	m, ok := negotiate(q.r, can)
 	if !ok {
 		q.fail(notAcceptable(mediaTypes[:]...))
 	}

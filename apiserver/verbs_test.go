@@ -453,3 +453,13 @@ func TestShutdown(t *testing.T) {
 		t.Errorf("shutdown took %v", took)
 	}
 }
+
+// TestUnstoredKindsHaveNoTables: reviews cannot be shown as tables.
+func TestUnstoredKindsHaveNoTables(t *testing.T) {
+	s := start(t, servertest.Options{})
+	res, body := call{method: "POST", path: "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", contentType: jsonT,
+		accept: jsonT + ";as=Table;v=v1;g=meta.k8s.io", body: `{"spec":{"nonResourceAttributes":{"path":"/","verb":"get"}}}`}.do(t, s)
+	if res.StatusCode != 406 {
+		t.Errorf("%d %s", res.StatusCode, body)
+	}
+}
