@@ -21,9 +21,11 @@ import (
 	"clipper/controllers/clusterrole"
 	"clipper/controllers/namespace"
 	"clipper/controllers/nodeipam"
+	"clipper/controllers/resourcequota"
 	"clipper/controllers/rootca"
 	"clipper/controllers/serviceaccount"
 	"clipper/controllers/tokensecret"
+	"clipper/controllers/volumeprotection"
 	"clipper/dns"
 	"clipper/scheduler"
 )
@@ -58,6 +60,8 @@ func (cp *controlPlane) runControllers(ctx context.Context, group *errgroup.Grou
 		tokensecret.New(manager, cp.signer, ca),
 		namespace.New(manager, cp.client.Resources),
 		bootstraptoken.New(manager),
+		resourcequota.New(manager, cp.client.Resources),
+		volumeprotection.New(manager),
 		clusterrole.New(cp.client), // makes roles that hold more than any controller may
 		certificates.New(cp.client, cp.authorizer, cp.pki.CA, certificates.Reserved{Services: []netip.Prefix{services}}),
 		dns.NewPublisher(manager, services, nil),
