@@ -32,7 +32,7 @@ func main() {
 	// The shim's heap is small and short-lived: collect it early and give it back.
 	debug.SetGCPercent(30)
 	debug.SetMemoryLimit(12 << 20)
-	// Container set-up processes are Go too and do one thing after the other.
+	// What set-up processes of containers inherit: they are Go too, and do one thing after the other.
 	os.Setenv("GOMAXPROCS", "1")
 	if len(os.Args) < 2 {
 		fail(errors.New("usage: clipper-shim launch|serve FLAGS (started by the node agent)"))
@@ -84,6 +84,11 @@ func parse(args []string) (flags, error) {
 // readyFD is where serve reports to launch: "ready", or what went wrong.
 const readyFD = 3
 
+// serveProcs lets the shim of a small machine do several things at once, too: libcontainer waits for set-up
+// processes in blocking system calls, and the Go scheduler takes up to 10 ms to notice that such a call keeps a
+// processor from other goroutines. On a large machine it bounds the caches that are kept for each processor.
+const serveProcs = "GOMAXPROCS=4"
+
 // launch starts serve in a session of its own, so that no signal to the agent's group or terminal reaches it,
 // and leaves it to init.
 func launch(args []string) error {
@@ -110,6 +115,7 @@ func launch(args []string) error {
 	}
 	cmd := exec.Command(self, append([]string{"serve"}, args...)...)
 	cmd.Dir, cmd.Stdout, cmd.Stderr, cmd.ExtraFiles = "/", log, log, []*os.File{w}
+	cmd.Env = append(os.Environ(), serveProcs)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	err = cmd.Start()
 	w.Close()

@@ -16,7 +16,8 @@ import (
 // output runs a script in a container to its end and returns what it said, without stream and tag.
 func (b *bed) output(sandbox, script string, change ...func(*runtime.Container)) string {
 	b.Helper()
-	id := b.run(sandbox, script, change...)
+	// One stream: of two, nobody can tell which line came first.
+	id := b.run(sandbox, "exec 2>&1; "+script, change...)
 	b.wait(id)
 	var out []string
 	for _, l := range b.log(id) {
@@ -130,7 +131,7 @@ func TestSharedNamespaces(t *testing.T) {
 	first := b.run(sb, "echo hi >/dev/shm/x; exec sleep 4242")
 	script := "readlink /proc/self/ns/uts; readlink /proc/self/ns/ipc; cat /dev/shm/x /proc/sys/kernel/shm_rmid_forced; ps | grep -c 'sleep 424[2]'"
 	busybox := func(c *runtime.Container) {
-		c.Command = []string{"/bin/sh", "-c", strings.ReplaceAll(strings.ReplaceAll(script, "readlink", "busybox readlink"), "grep", "busybox grep")}
+		c.Command = []string{"/bin/sh", "-c", "exec 2>&1; " + strings.ReplaceAll(strings.ReplaceAll(script, "readlink", "busybox readlink"), "grep", "busybox grep")}
 	}
 	_ = first
 	here, there := strings.Split(b.output(sb, "", busybox), "\n"), strings.Split(b.output(other, "", busybox), "\n")

@@ -75,21 +75,25 @@ var testShim = sync.OnceValues(func() (string, error) {
 	return path, nil
 })
 
-// dirSnapshots are plain directories with busybox in them.
+// dirSnapshots are overlays on a directory with busybox in it, as the image store's are on layers.
 type dirSnapshots struct {
 	dir    string
 	config v1.Config
 }
 
-func (d *dirSnapshots) Prepare(_ context.Context, id, ref string) (image.Snapshot, *v1.ConfigFile, error) {
-	root := filepath.Join(d.dir, id)
+// template is the layer below, made once per test binary.
+var template = sync.OnceValues(func() (string, error) {
 	box, err := busybox()
 	if err != nil {
-		return image.Snapshot{}, nil, err
+		return "", err
+	}
+	root := filepath.Join(filepath.Dir(box), "rootfs")
+	if err := os.RemoveAll(root); err != nil {
+		return "", err
 	}
 	for _, dir := range []string{"bin", "etc", "tmp", "root"} {
 		if err := os.MkdirAll(filepath.Join(root, dir), 0o755); err != nil {
-			return image.Snapshot{}, nil, err
+			return "", err
 		}
 	}
 	err = errors.Join(
@@ -100,10 +104,32 @@ func (d *dirSnapshots) Prepare(_ context.Context, id, ref string) (image.Snapsho
 	for _, applet := range strings.Fields("sh sleep cat echo ls id kill head yes dd true false stty seq mount ps hostname tail wc od test unshare tr touch") {
 		err = errors.Join(err, os.Symlink("busybox", filepath.Join(root, "bin", applet)))
 	}
-	return image.Snapshot{ID: id, Image: ref, ImageID: "sha256:test", Rootfs: root}, &v1.ConfigFile{Config: d.config}, err
+	return root, err
+})
+
+// file is where a file of the container is on the host.
+func (d *dirSnapshots) file(id, name string) string { return filepath.Join(d.dir, id, "rootfs", name) }
+
+func (d *dirSnapshots) Prepare(_ context.Context, id, ref string) (image.Snapshot, *v1.ConfigFile, error) {
+	lower, err := template()
+	if err != nil {
+		return image.Snapshot{}, nil, err
+	}
+	sn := image.Snapshot{ID: id, Image: ref, ImageID: "sha256:test", Rootfs: d.file(id, "")}
+	for _, dir := range []string{"upper", "work", "rootfs"} {
+		if err := os.MkdirAll(filepath.Join(d.dir, id, dir), 0o755); err != nil {
+			return sn, nil, err
+		}
+	}
+	options := fmt.Sprintf("lowerdir=%s,upperdir=%s/upper,workdir=%s/work", lower, filepath.Join(d.dir, id), filepath.Join(d.dir, id))
+	err = unix.Mount("overlay", sn.Rootfs, "overlay", 0, options)
+	return sn, &v1.ConfigFile{Config: d.config}, err
 }
 
 func (d *dirSnapshots) RemoveSnapshot(_ context.Context, id string) error {
+	if err := unix.Unmount(d.file(id, ""), 0); err != nil && !errors.Is(err, unix.ENOENT) && !errors.Is(err, unix.EINVAL) {
+		return err
+	}
 	return os.RemoveAll(filepath.Join(d.dir, id))
 }
 

@@ -5,7 +5,6 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -125,7 +124,7 @@ func TestLogs(t *testing.T) {
 	if err := b.rt.ReopenLog(t.Context(), chatty); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(filepath.Join(b.snapshots.dir, chatty, "go"), nil, 0o644); err != nil {
+	if err := os.WriteFile(b.snapshots.file(chatty, "go"), nil, 0o644); err != nil {
 		t.Fatal(err)
 	}
 	b.wait(chatty)
@@ -261,7 +260,7 @@ func TestAgentKilled(t *testing.T) {
 	ends := b.run(sb, "while ! test -e /go; do sleep 0.01; done; exit 9")
 	before, pid := b.status(lives), b.shimPid()
 	b.stopRun()
-	if err := os.WriteFile(filepath.Join(b.snapshots.dir, ends, "go"), nil, 0o644); err != nil {
+	if err := os.WriteFile(b.snapshots.file(ends, "go"), nil, 0o644); err != nil {
 		t.Fatal(err)
 	}
 	b.open()
@@ -292,7 +291,7 @@ func TestShimKilled(t *testing.T) {
 	if code, err := b.rt.Exec(t.Context(), counter, runtime.Exec{Command: []string{"echo", "hi"}, Stdout: &out}); code != 0 || err != nil || out.String() != "hi\n" {
 		t.Errorf("exec in an adopted container: %d %q %v", code, out.String(), err)
 	}
-	if err := os.WriteFile(filepath.Join(b.snapshots.dir, ends, "go"), nil, 0o644); err != nil {
+	if err := os.WriteFile(b.snapshots.file(ends, "go"), nil, 0o644); err != nil {
 		t.Fatal(err)
 	}
 	if st := b.wait(ends); st.ExitCode != 9 && st.ExitCode != 137 {

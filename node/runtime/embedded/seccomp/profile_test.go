@@ -49,8 +49,14 @@ func TestDefault(t *testing.T) {
 			t.Errorf("%s: %s (conditional: %v), want %s (%v)", tc.call, action, conditional, tc.want, tc.conditional)
 		}
 	}
-	if len(plain.Architectures) != 3 || *plain.DefaultErrnoRet != 1 {
+	if len(plain.Architectures) != 2 || *plain.DefaultErrnoRet != 1 {
 		t.Errorf("%v %d", plain.Architectures, *plain.DefaultErrnoRet)
+	}
+}
+
+func TestX32(t *testing.T) {
+	if with, without := Default(nil, true), Default(nil, false); len(with.Architectures) != len(without.Architectures)+1 {
+		t.Errorf("%v, %v", with.Architectures, without.Architectures)
 	}
 }
 

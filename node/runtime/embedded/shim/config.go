@@ -69,7 +69,7 @@ func (p *profileCache) get(capabilities []string) (*configs.Seccomp, error) {
 	if profile, ok := p.profiles[key]; ok {
 		return profile, nil
 	}
-	profile, err := specconv.SetupSeccomp(seccomp.Default(capabilities))
+	profile, err := specconv.SetupSeccomp(seccomp.Default(capabilities, kernelRunsX32()))
 	if err != nil {
 		return nil, fmt.Errorf("default seccomp profile: %w", err)
 	}
@@ -79,6 +79,13 @@ func (p *profileCache) get(capabilities []string) (*configs.Seccomp, error) {
 	p.profiles[key] = profile
 	return profile, nil
 }
+
+// kernelRunsX32 reports whether the kernel has the x32 system calls, by trying getpid.
+var kernelRunsX32 = sync.OnceValue(func() bool {
+	const x32Bit = 0x40000000
+	_, _, errno := unix.RawSyscall(x32Bit|unix.SYS_GETPID, 0, 0, 0)
+	return errno == 0
+})
 
 // newProcess is the libcontainer process that p describes.
 func newProcess(p *specs.Process) *libcontainer.Process {
