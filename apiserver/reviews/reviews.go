@@ -60,7 +60,7 @@ func Creaters(cfg Config) map[schema.GroupResource]pipeline.Creater {
 	an := func(resource string) schema.GroupResource {
 		return schema.GroupResource{Group: authenticationv1.GroupName, Resource: resource}
 	}
-	return map[schema.GroupResource]pipeline.Creater{
+	out := map[schema.GroupResource]pipeline.Creater{
 		az("subjectaccessreviews"):          r.subjectAccess,
 		az("localsubjectaccessreviews"):     r.localSubjectAccess,
 		az("selfsubjectaccessreviews"):      r.selfSubjectAccess,
@@ -68,6 +68,22 @@ func Creaters(cfg Config) map[schema.GroupResource]pipeline.Creater {
 		an("selfsubjectreviews"):            r.selfSubject,
 		an("tokenreviews"):                  r.token,
 		{Resource: "serviceaccounts/token"}: r.tokenRequest,
+	}
+	for gr, c := range out {
+		out[gr] = kindless(c)
+	}
+	return out
+}
+
+// kindless takes kind and version off the answers, which are the decoded bodies: like stored objects they
+// get them from whoever encodes them.
+func kindless(c pipeline.Creater) pipeline.Creater {
+	return func(ctx context.Context, req *pipeline.Request, body api.Object, o metav1.CreateOptions) (runtime.Object, error) {
+		out, err := c(ctx, req, body, o)
+		if err == nil {
+			out.GetObjectKind().SetGroupVersionKind(schema.GroupVersionKind{})
+		}
+		return out, err
 	}
 }
 

@@ -108,8 +108,8 @@ func TestAccess(t *testing.T) {
 	if err != nil || len(list.Status.ResourceRules) != 1 || list.Status.Incomplete {
 		t.Errorf("rules: %+v %v", list, err)
 	}
-	me, err := ask(t, cfg, "selfsubjectreviews", ann, &authenticationv1.SelfSubjectReview{})
-	if err != nil || me.Status.UserInfo.Username != "ann" {
+	me, err := ask(t, cfg, "selfsubjectreviews", ann, &authenticationv1.SelfSubjectReview{TypeMeta: metav1.TypeMeta{Kind: "SelfSubjectReview"}})
+	if err != nil || me.Status.UserInfo.Username != "ann" || me.Kind != "" {
 		t.Errorf("who am I: %+v %v", me, err)
 	}
 }
