@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync"
 	"time"
 )
 
@@ -43,8 +44,13 @@ type File struct {
 	file    *os.File
 	size    int64
 	pending [2][]byte // an unfinished line per stream
-	out     []byte    // entries of one Write, reused
 }
+
+// flushAt is how many bytes of entries are gathered for one write.
+const flushAt = 32 << 10
+
+// buffers lends what entries are gathered in: a File needs one only while it writes.
+var buffers = sync.Pool{New: func() any { b := make([]byte, 0, flushAt+maxLine+64); return &b }}
 
 // Open opens or continues the log at path.
 func Open(path string, limits Limits) (*File, error) {
@@ -68,70 +74,89 @@ func (l *File) open() error {
 
 // Write appends what a stream said. An unfinished line waits for its end, up to maxLine.
 func (l *File) Write(s Stream, p []byte) error {
-	stamp := l.now().UTC().AppendFormat(nil, time.RFC3339Nano)
-	l.out = l.out[:0]
+	e := l.entries()
+	defer e.release()
 	for len(p) > 0 {
 		line, rest, full := bytes.Cut(p, []byte{'\n'})
 		p = rest
+		if len(l.pending[s]) == 0 && full && len(line) <= maxLine { // the usual case
+			e.add(s, 'F', line)
+			continue
+		}
 		l.pending[s] = append(l.pending[s], line...)
 		// As containerd does it: a line of exactly maxLine bytes is whole, one byte more splits it.
 		for len(l.pending[s]) > maxLine {
-			l.entry(stamp, s, 'P', l.pending[s][:maxLine])
+			e.add(s, 'P', l.pending[s][:maxLine])
 			l.pending[s] = append(l.pending[s][:0], l.pending[s][maxLine:]...)
 		}
 		if full {
-			l.entry(stamp, s, 'F', l.pending[s])
-			l.pending[s] = l.pending[s][:0]
+			e.add(s, 'F', l.pending[s])
+			l.pending[s] = nil
 		}
 	}
-	if len(l.pending[s]) == 0 {
-		l.pending[s] = nil
-	}
-	return l.flush()
+	e.flush()
+	return e.err
 }
 
 // Flush writes unfinished lines as partial entries: the stream has ended.
 func (l *File) Flush() error {
-	stamp := l.now().UTC().AppendFormat(nil, time.RFC3339Nano)
-	l.out = l.out[:0]
-	for s := range l.pending {
-		if len(l.pending[s]) > 0 {
-			l.entry(stamp, Stream(s), 'P', l.pending[s])
+	e := l.entries()
+	defer e.release()
+	for s, line := range l.pending {
+		if len(line) > 0 {
+			e.add(Stream(s), 'P', line)
 			l.pending[s] = nil
 		}
 	}
-	return l.flush()
+	e.flush()
+	return e.err
 }
 
-func (l *File) entry(stamp []byte, s Stream, tag byte, line []byte) {
-	l.out = append(l.out, stamp...)
-	l.out = append(l.out, ' ')
-	l.out = append(l.out, streamNames[s]...)
-	l.out = append(l.out, ' ', tag, ' ')
-	l.out = append(l.out, line...)
-	l.out = append(l.out, '\n')
+// entries are being gathered for one write or several.
+type entries struct {
+	log    *File
+	buffer *[]byte
+	out    []byte
+	stamp  []byte // all of one call carry the same time
+	err    error
 }
 
-// flush writes the entries of this call with one system call, into a new file when the old one is full.
-func (l *File) flush() error {
-	if len(l.out) == 0 {
-		return nil
+func (l *File) entries() *entries {
+	buffer := buffers.Get().(*[]byte)
+	return &entries{log: l, buffer: buffer, out: (*buffer)[:0], stamp: l.now().UTC().AppendFormat(nil, time.RFC3339Nano)}
+}
+
+func (e *entries) release() { buffers.Put(e.buffer) }
+
+func (e *entries) add(s Stream, tag byte, line []byte) {
+	e.out = append(e.out, e.stamp...)
+	e.out = append(e.out, ' ')
+	e.out = append(e.out, streamNames[s]...)
+	e.out = append(e.out, ' ', tag, ' ')
+	e.out = append(e.out, line...)
+	e.out = append(e.out, '\n')
+	if len(e.out) >= flushAt {
+		e.flush()
 	}
-	defer func() {
-		if cap(l.out) > 4<<10 {
-			l.out = nil // a burst is over: give its memory back
-		}
-	}()
-	var rotateErr error
-	if l.limits.Size > 0 && l.size > 0 && l.size+int64(len(l.out)) > l.limits.Size {
-		rotateErr = l.rotate()
+}
+
+// flush writes the entries with one system call, into a new file when the old one is full.
+func (e *entries) flush() {
+	l, out := e.log, e.out
+	e.out = e.out[:0]
+	if len(out) == 0 {
+		return
+	}
+	if l.limits.Size > 0 && l.size > 0 && l.size+int64(len(out)) > l.limits.Size {
+		e.err = errors.Join(e.err, l.rotate())
 	}
 	if l.file == nil {
-		return errors.Join(rotateErr, fmt.Errorf("log %s: not open", l.path))
+		e.err = errors.Join(e.err, fmt.Errorf("log %s: not open", l.path))
+		return
 	}
-	n, err := l.file.Write(l.out)
+	n, err := l.file.Write(out)
 	l.size += int64(n)
-	return errors.Join(rotateErr, err)
+	e.err = errors.Join(e.err, err)
 }
 
 // rotate moves the full file away under the name a kubelet would give it and starts a new one.

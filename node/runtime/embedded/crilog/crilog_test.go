@@ -152,3 +152,20 @@ func FuzzWrite(f *testing.F) {
 		}
 	})
 }
+
+// BenchmarkWrite is a chatty container: lines of 80 bytes, read by the pipe-full.
+func BenchmarkWrite(b *testing.B) {
+	l, err := Open(filepath.Join(b.TempDir(), "0.log"), Limits{Size: 10 << 20, Files: 2})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer l.Close()
+	p := []byte(strings.Repeat(strings.Repeat("x", 79)+"\n", 64<<10/80))
+	b.SetBytes(int64(len(p)))
+	b.ReportAllocs()
+	for b.Loop() {
+		if err := l.Write(Stdout, p); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

@@ -138,20 +138,40 @@ func (s *Server) start(id string) (wire.Container, error) {
 	if err != nil {
 		return c.startFailed(rec, err)
 	}
-	rec.State, rec.Pid, rec.StartedAt = runtime.Running, pid, time.Now()
-	rec, err = c.save(rec)
-	if werr := s.poll.add(c.pidfd, unix.EPOLLIN, c); err == nil {
-		err = werr
+	running := rec
+	running.State, running.Pid, running.StartedAt = runtime.Running, pid, time.Now()
+	if running, err = c.save(running); err == nil {
+		err = s.poll.add(c.pidfd, unix.EPOLLIN, c)
 	}
-	return rec, err
+	if err != nil { // a full disk, perhaps: what cannot be recorded must not run
+		c.abandon(pid)
+		return c.startFailed(rec, err)
+	}
+	return running, nil
+}
+
+// abandon kills a process that was started and clears up after it.
+func (c *container) abandon(pid int) {
+	_ = unix.Kill(pid, unix.SIGKILL) // our child, not reaped: the pid is its own
+	_, _ = c.child.Wait()
+	if c.sharedPID {
+		if err := killCgroup(c.record().CgroupPath); err != nil {
+			slog.Warn("cannot kill what a container left running", "container", c.id, "err", err)
+		}
+	}
+	c.io.drain()
+	c.release()
 }
 
 func (c *container) startFailed(rec wire.Container, cause error) (wire.Container, error) {
 	rec.State, rec.FinishedAt = runtime.Exited, time.Now()
 	rec.ExitCode, rec.Reason, rec.Message = startErrorCode, startErrorReason, startMessage(cause)
-	rec, err := c.save(rec)
+	saved, err := c.save(rec)
+	if err != nil {
+		saved = c.s.setContainer(c, rec) // the agent is told even if the disk cannot be
+	}
 	close(c.ended)
-	return rec, errors.Join(errors.New(rec.Message), err)
+	return saved, errors.Join(errors.New(rec.Message), err)
 }
 
 // startMessage words a start failure as users of runc know it.

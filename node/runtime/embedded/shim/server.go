@@ -64,6 +64,8 @@ func Serve(ctx context.Context, opts Options, ready func()) error {
 	}
 	s.memory.touch()
 	defer s.memory.stop()
+	// The last to go when memory runs out. Without CAP_SYS_RESOURCE it stays as it is.
+	_ = os.WriteFile("/proc/self/oom_score_adj", []byte("-999"), 0)
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return s.poll.run(ctx) })
 	if err := s.adopt(); err != nil {
