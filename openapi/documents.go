@@ -20,14 +20,22 @@ import (
 	"clipper/catalogue"
 )
 
-// Media types of the documents.
+// Media types of the documents. Clients ask for the protobuf forms by a name with an at sign, which no
+// Content-Type may have; upstream answers with a dot instead, and accepts both.
 const (
 	mediaJSON    = "application/json"
-	mediaProtoV2 = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf"
-	mediaProtoV3 = "application/com.github.proto-openapi.spec.v3@v1.0+protobuf"
-	// mediaProtoV2Old is what clients before Kubernetes 1.27 ask for; answered with the same bytes.
-	mediaProtoV2Old = "application/com.github.googleapis.gnostic.OpenAPIv2@68f4ded+protobuf"
+	mediaProtoV2 = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf"
+	mediaProtoV3 = "application/com.github.proto-openapi.spec.v3.v1.0+protobuf"
 )
+
+// asked maps what an Accept header may name to what is answered.
+var asked = map[string]string{
+	"application/com.github.proto-openapi.spec.v2@v1.0+protobuf":           mediaProtoV2,
+	"application/com.github.googleapis.gnostic.OpenAPIv2@68f4ded+protobuf": mediaProtoV2, // clients before 1.27
+	mediaProtoV2: mediaProtoV2,
+	"application/com.github.proto-openapi.spec.v3@v1.0+protobuf": mediaProtoV3,
+	mediaProtoV3: mediaProtoV3,
+}
 
 // Documents serves /openapi/v2 and /openapi/v3 for a set of resources. Each document is made when first
 // asked for and kept compressed.
@@ -63,7 +71,7 @@ func (d *Documents) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	path := strings.TrimSuffix(r.URL.Path, "/")
 	switch {
 	case path == "/openapi/v2":
-		media, ok := negotiate(r, mediaProtoV2, mediaProtoV2Old)
+		media, ok := negotiate(r, mediaProtoV2)
 		d.serve(w, r, path, media, ok, d.v2)
 	case path == "/openapi/v3":
 		d.serve(w, r, path, mediaJSON, true, d.v3Index)
@@ -80,18 +88,16 @@ func (d *Documents) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// negotiate returns the media type to answer with: JSON, or one of protos where the client prefers it.
-func negotiate(r *http.Request, protos ...string) (media string, ok bool) {
+// negotiate returns the media type to answer with: JSON, or proto where the client prefers it.
+func negotiate(r *http.Request, proto string) (media string, ok bool) {
 	accept := r.Header.Get("Accept")
 	if accept == "" {
 		return mediaJSON, true
 	}
 	for _, clause := range goautoneg.ParseAccept(accept) {
 		full := clause.Type + "/" + clause.SubType
-		for _, p := range protos {
-			if full == p {
-				return p, true
-			}
+		if asked[full] == proto {
+			return proto, true
 		}
 		if full == mediaJSON || full == "*/*" || full == "application/*" {
 			return mediaJSON, true

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"io"
+	"mime"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -88,7 +89,10 @@ func TestV3Documents(t *testing.T) {
 }
 
 func TestProtobufDocumentsParse(t *testing.T) {
-	w := get(t, "/openapi/v2", mediaProtoV2)
+	w := get(t, "/openapi/v2", "application/com.github.proto-openapi.spec.v2@v1.0+protobuf")
+	if _, _, err := mime.ParseMediaType(w.Header().Get("Content-Type")); err != nil {
+		t.Errorf("Content-Type %q: %v; clients give up on it", w.Header().Get("Content-Type"), err)
+	}
 	var v2 openapiv2.Document
 	if err := proto.Unmarshal(w.Body.Bytes(), &v2); err != nil || len(v2.GetDefinitions().GetAdditionalProperties()) < 100 {
 		t.Errorf("v2: %v, %d definitions", err, len(v2.GetDefinitions().GetAdditionalProperties()))
