@@ -223,3 +223,15 @@ func (u *user) inside(args ...string) result {
 	defer cancel()
 	return runCommand(ctx, "", u.clipper, append([]string{"sandbox", "exec", u.name, "--"}, args...)...)
 }
+
+// answers waits until an address answers, from where nodes, pods and services are reachable.
+func (u *user) answers(url, want string) {
+	u.t.Helper()
+	var r result
+	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
+		if r = u.inside("curl", "-s", "--max-time", "2", url); r.code == 0 && strings.Contains(r.out, want) {
+			return
+		}
+	}
+	u.t.Errorf("%s answers %q (curl's exit code %d), want %q", url, r.both(), r.code, want)
+}

@@ -69,9 +69,7 @@ func TestPodFlask(t *testing.T) {
 	u.must("apply", "-f", manifest("pod-flask.yaml"))
 	u.phase("flask-pod", "Running")
 	ip := u.must("get", "pod", "flask-pod", "-o", "jsonpath={.status.podIP}")
-	if r := u.inside("curl", "-s", "--max-time", "5", "http://"+ip+":5000/"); r.code != 0 || !strings.Contains(r.out, "Hello") {
-		t.Errorf("the pod answers %q", r.both())
-	}
+	u.answers("http://"+ip+":5000/", "Hello") // Running is not yet listening
 }
 
 func TestImageThatCannotBePulled(t *testing.T) {
@@ -98,20 +96,9 @@ func TestServiceExample(t *testing.T) {
 		"mkdir /www; echo served >/www/index.html; exec busybox httpd -f -p 9376 -h /www")
 	u.phase("example", "Running")
 	u.eventually(10*time.Second, says(":9376"), "get", "endpoints", "example-service", "-o", "wide")
-	deadline := time.Now().Add(10 * time.Second)
-	for {
-		r := u.inside("curl", "-s", "--max-time", "2", "http://"+ip+":8765/")
-		if strings.TrimSpace(r.out) == "served" {
-			break
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("the service answers %q (curl %d)", r.both(), r.code)
-		}
-	}
+	u.answers("http://"+ip+":8765/", "served")
 	node := u.must("get", "nodes", "-o", `jsonpath={.items[0].status.addresses[?(@.type=="InternalIP")].address}`)
-	if r := u.inside("curl", "-s", "--max-time", "5", "http://"+node+":"+port+"/"); strings.TrimSpace(r.out) != "served" {
-		t.Errorf("the node port answers %q (curl %d)", r.both(), r.code)
-	}
+	u.answers("http://"+node+":"+port+"/", "served")
 }
 
 func TestServiceExampleAsPrinted(t *testing.T) {
@@ -179,7 +166,7 @@ func TestPodEbs(t *testing.T) {
 	u := newUser(t)
 	u.must("apply", "-f", manifest("pod-ebs.yaml"))
 	out := u.eventually(time.Minute, says("ebs.csi.aws.com"), "get", "events", "--field-selector", "reason=FailedAttachVolume")
-	if !strings.Contains(out, "test-volume") {
+	if !strings.Contains(out, "<volume-id>") { // by the name of the volume that it was translated to, as upstream
 		t.Errorf("the event does not name the volume: %s", out)
 	}
 	if out := u.must("get", "pod", "test-ebs", "--no-headers"); !strings.Contains(out, "ContainerCreating") {
@@ -244,8 +231,8 @@ func TestSecretAndItsPods(t *testing.T) {
 
 func TestConfigMapGame(t *testing.T) {
 	u := newUser(t)
-	u.must("apply", "-f", manifest("configmap-game.yaml"))
-	t.Cleanup(func() { u.try("delete", "-f", manifest("configmap-game.yaml")) })
+	u.must("apply", "-n", "default", "-f", manifest("configmap-game.yaml"))
+	t.Cleanup(func() { u.try("delete", "-n", "default", "-f", manifest("configmap-game.yaml")) })
 	if f := strings.Fields(u.must("get", "cm", "game-config", "-n", "default", "--no-headers")); len(f) < 2 || f[1] != "2" {
 		t.Errorf("kubectl get cm printed %q", f)
 	}
