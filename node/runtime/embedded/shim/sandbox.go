@@ -32,18 +32,16 @@ func (s *Server) runSandbox(spec *runtime.Sandbox) (wire.Sandbox, error) {
 	if err := checkID(spec.ID); err != nil {
 		return wire.Sandbox{}, err
 	}
-	s.mu.Lock()
-	sb, ok := s.sandboxes[spec.ID]
-	if !ok {
-		sb = &sandbox{id: spec.ID}
-		s.sandboxes[spec.ID] = sb
-		sb.rec = s.newSandboxRecord(spec)
-	}
-	s.mu.Unlock()
+	sb, existed := s.claimSandbox(spec)
 	sb.op.Lock()
 	defer sb.op.Unlock()
 	if sb.rec.Ready {
 		return sb.rec, nil
+	}
+	if existed { // stopped, or left half made by a shim that was killed
+		if err := s.removeSandboxLocked(sb); err != nil {
+			return sb.rec, err
+		}
 	}
 	rec := s.newSandboxRecord(spec)
 	rec.CreatedAt = time.Now()
@@ -63,6 +61,18 @@ func (s *Server) runSandbox(spec *runtime.Sandbox) (wire.Sandbox, error) {
 		return rec, err
 	}
 	return s.setSandbox(sb, rec), nil
+}
+
+// claimSandbox returns the sandbox of that ID, which it adds, not ready, if there is none.
+func (s *Server) claimSandbox(spec *runtime.Sandbox) (sb *sandbox, existed bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if sb, ok := s.sandboxes[spec.ID]; ok {
+		return sb, true
+	}
+	sb = &sandbox{id: spec.ID, rec: s.newSandboxRecord(spec)}
+	s.sandboxes[spec.ID] = sb
+	return sb, false
 }
 
 // savedSandbox is sandbox.json.
