@@ -30,8 +30,7 @@ type kernel struct {
 	serviceCIDR netip.Prefix
 	table       *nftables.Table
 	sets        map[string]*nftables.Set
-	have        Ruleset // what the table holds; valid while known is true
-	known       bool
+	known       bool // the table holds what was applied last
 }
 
 func newKernel(nsFD int, podCIDR, serviceCIDR netip.Prefix) *kernel {
@@ -39,37 +38,37 @@ func newKernel(nsFD int, podCIDR, serviceCIDR netip.Prefix) *kernel {
 		table: &nftables.Table{Family: nftables.TableFamilyIPv4, Name: tableName}}
 }
 
-// apply makes the table hold want, in one transaction: the difference if it is known what is there, else
-// (at the start, after a failure) everything anew. Packets meet the old rules or the new, never less.
-func (k *kernel) apply(want Ruleset) error {
+// apply makes the table hold all, in one transaction. before and after are what differs from the last time;
+// at the start and after a failure, when it is not certain what is there, everything is written anew.
+// Packets meet the old rules or the new, never less.
+func (k *kernel) apply(all, before, after Ruleset) error {
 	conn, err := k.dial()
 	if err != nil {
 		return fmt.Errorf("open nftables: %w", err)
 	}
-	have := k.have
 	var clients map[string][]nftables.SetElement
 	if !k.known {
-		clients = k.clients(conn, want)
+		clients = k.clients(conn, all)
 		k.declare(conn)
-		have = newRuleset()
+		before, after = newRuleset(), all
 	}
-	c := diff(have, want)
+	c := diff(before, after)
 	if k.known && c.empty() {
 		return nil
 	}
 	k.known = false // until it is certain
-	if err := k.write(conn, have, want, c); err != nil {
+	if err := k.write(conn, before, after, c); err != nil {
 		return fmt.Errorf("compose rules: %w", err)
 	}
 	for _, name := range slices.Sorted(maps.Keys(clients)) {
-		if err := conn.SetAddElements(k.clientSet(name, want.Affinity[name]), clients[name]); err != nil {
+		if err := conn.SetAddElements(k.clientSet(name, all.Affinity[name]), clients[name]); err != nil {
 			return fmt.Errorf("compose rules: %w", err)
 		}
 	}
 	if err := conn.Flush(); err != nil {
 		return fmt.Errorf("write rules of table %s: %w", tableName, err)
 	}
-	k.have, k.known = want, true
+	k.known = true
 	return nil
 }
 

@@ -45,11 +45,10 @@ type Proxy struct {
 	synced  int
 	updated time.Time
 	failing bool
-	written Ruleset // what the kernel holds; read-only
 	wake    chan struct{}
 
-	parts map[string]compiled // by namespace/name; belongs to the loop
-	facts Facts
+	merged *merged // belongs to the loop, as do the facts
+	facts  Facts
 }
 
 // NewProxy starts nothing; Run does.
@@ -58,7 +57,7 @@ func NewProxy(client api.Client, cfg Config) *Proxy {
 		cfg.Log = slog.Default()
 	}
 	return &Proxy{client: client, cfg: cfg, ready: make(chan struct{}), wake: make(chan struct{}, 1),
-		dirty: map[string]bool{}, parts: map[string]compiled{},
+		dirty: map[string]bool{}, merged: newMerged(),
 		facts: Facts{NodeName: cfg.NodeName, PodCIDR: cfg.PodCIDR}}
 }
 
@@ -192,9 +191,9 @@ func (p *Proxy) loop(ctx context.Context, k *kernel, h *netlink.Handle) error {
 			continue
 		}
 		flows := p.recompile(services, all)
-		want := p.merge()
-		err := k.apply(want)
-		p.report(want, err)
+		before, after := p.merged.take()
+		err := k.apply(p.merged.all, before, after)
+		p.report(err)
 		if err != nil {
 			p.cfg.Log.Error("cannot write service rules", "node", p.cfg.NodeName, "err", err)
 			timer = time.After(time.Second) // apply writes everything anew then
@@ -221,15 +220,15 @@ func (p *Proxy) recompile(services []string, all bool) []udpFlow {
 	var flows []udpFlow
 	for _, key := range services {
 		namespace, name, _ := strings.Cut(key, "/")
-		was := p.parts[key]
+		was := p.merged.parts[key]
 		svc, ok := api.Services.View(p.client).Get(namespace, name)
 		if !ok {
-			delete(p.parts, key)
+			p.merged.set(key, compiled{}, false)
 			flows = append(flows, stale(was.flows, nil)...)
 			continue
 		}
 		now := compileService(svc, api.EndpointSlices.View(p.client).ByIndex(api.ByService, key), p.facts)
-		p.parts[key] = now
+		p.merged.set(key, now, true)
 		flows = append(flows, stale(was.flows, now.flows)...)
 	}
 	return flows
@@ -242,18 +241,9 @@ func (p *Proxy) zone() string {
 	return ""
 }
 
-// merge joins the parts in a fixed order, for the first one to claim an address keeps it.
-func (p *Proxy) merge() Ruleset {
-	all := newRuleset()
-	for _, key := range slices.Sorted(maps.Keys(p.parts)) {
-		all.add(p.parts[key].rules)
-	}
-	return all
-}
-
 func (p *Proxy) healthChecks() map[uint16]healthCheck {
 	out := map[uint16]healthCheck{}
-	for _, part := range p.parts {
+	for _, part := range p.merged.parts {
 		if part.health != nil {
 			out[part.health.Port] = *part.health
 		}
@@ -261,12 +251,12 @@ func (p *Proxy) healthChecks() map[uint16]healthCheck {
 	return out
 }
 
-func (p *Proxy) report(want Ruleset, err error) {
+func (p *Proxy) report(err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.failing = err != nil
 	if err == nil {
-		p.updated, p.written = time.Now(), want
+		p.updated = time.Now()
 		select {
 		case <-p.ready:
 		default:
@@ -298,12 +288,4 @@ func Cleanup(netNS string) error {
 		return fmt.Errorf("remove service rules: %w", err)
 	}
 	return nil
-}
-
-// holds reports whether the kernel has been given an element.
-func (p *Proxy) holds(e Element) bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	_, ok := p.written.Elements[e]
-	return ok
 }

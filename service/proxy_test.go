@@ -1,6 +1,7 @@
 package service
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -8,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"slices"
 	"syscall"
 	"testing"
 	"time"
@@ -19,6 +21,7 @@ import (
 	"clipper/node/network/netns"
 	"clipper/node/network/routed"
 
+	"github.com/google/nftables"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -136,13 +139,31 @@ func (c *cluster) settle() {
 		Spec: corev1.ServiceSpec{ClusterIP: fmt.Sprintf("10.96.99.%d", time.Now().UnixNano()%250), Ports: []corev1.ServicePort{{Protocol: "TCP", Port: 1}}}}
 	c.api.Add(api.Services.Resource, marker)
 	c.eventually("rules to settle", func() bool {
-		for _, p := range c.proxies {
-			if !p.holds(Element{Set: setClusterIPs, Addr: netip.MustParseAddr(marker.Spec.ClusterIP)}) {
+		for _, n := range c.nodes {
+			if !holds(c.t, n.NetNS, Element{Set: setClusterIPs, Addr: netip.MustParseAddr(marker.Spec.ClusterIP)}) {
 				return false
 			}
 		}
 		return true
 	})
+}
+
+// holds asks the kernel for an element.
+func holds(t *testing.T, ns string, e Element) (found bool) {
+	t.Helper()
+	err := netns.Do(ns, func() error {
+		conn, err := nftables.New()
+		if err != nil {
+			return err
+		}
+		elements, err := conn.GetSetElements(&nftables.Set{Table: &nftables.Table{Family: nftables.TableFamilyIPv4, Name: tableName}, Name: e.Set})
+		found = slices.ContainsFunc(elements, func(have nftables.SetElement) bool { return bytes.Equal(have.Key, e.key()) })
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return found
 }
 
 func (c *cluster) eventually(what string, ok func() bool) {
@@ -383,34 +404,26 @@ func TestManyServices(t *testing.T) {
 		}
 		return compileService(s, []*discoveryv1.EndpointSlice{es}, testFacts).rules
 	}
-	all := newRuleset()
-	for i := range services {
-		all.add(build(i, i%5))
-	}
-	start := time.Now()
-	if err := k.apply(all); err != nil {
-		t.Fatal(err)
-	}
-	t.Logf("%d services from nothing: %s", services, time.Since(start))
-	next := newRuleset()
-	for i := range services {
-		if i == 7 {
-			next.add(build(i, 3000))
-		} else {
-			next.add(build(i, i%5))
+	m := newMerged()
+	put := func(i, endpoints int) { m.set(fmt.Sprint("s", i), compiled{rules: build(i, endpoints)}, true) }
+	write := func(what string) {
+		start := time.Now()
+		before, after := m.take()
+		if err := k.apply(m.all, before, after); err != nil {
+			t.Fatal(err)
 		}
+		t.Logf("%s: %s", what, time.Since(start))
 	}
-	start = time.Now()
-	if err := k.apply(next); err != nil {
-		t.Fatal(err)
+	for i := range services {
+		put(i, i%5)
 	}
-	t.Logf("one of them to 3000 endpoints: %s", time.Since(start))
-	start = time.Now()
-	if err := k.apply(all); err != nil {
-		t.Fatal(err)
+	write(fmt.Sprintf("%d services from nothing", services))
+	put(7, 3000)
+	write("one of them to 3000 endpoints")
+	put(7, 2)
+	write("and back")
+	for i := range services {
+		m.set(fmt.Sprint("s", i), compiled{}, false)
 	}
-	t.Logf("and back: %s", time.Since(start))
-	if err := k.apply(newRuleset()); err != nil {
-		t.Fatal(err)
-	}
+	write("all gone")
 }
