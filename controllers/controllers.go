@@ -23,6 +23,7 @@ import (
 	"clipper/controllers/garbagecollector"
 	"clipper/controllers/job"
 	"clipper/controllers/nodelifecycle"
+	"clipper/controllers/persistentvolume"
 	"clipper/controllers/replicaset"
 	"clipper/controllers/statefulset"
 	"clipper/controllers/tainteviction"
@@ -64,6 +65,7 @@ func all(c garbagecollector.Client, events func(component string) *record.Record
 		daemonset.New(c, events("daemonset-controller")),
 		statefulset.New(c, events("statefulset-controller")),
 		job.New(c, events("job-controller")),
+		persistentvolume.New(c, events("persistentvolume-controller")),
 		nodelifecycle.New(c, events("node-controller")),
 		tainteviction.New(c, events("taint-eviction-controller")),
 	}

@@ -1,2 +1,0 @@
-// Package attach reports pods whose volumes need a driver that is not there.
-package attach

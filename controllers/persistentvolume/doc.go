@@ -1,2 +1,0 @@
-// Package persistentvolume binds claims to volumes.
-package persistentvolume
