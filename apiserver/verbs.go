@@ -2,11 +2,13 @@ package apiserver
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"strings"
 	"time"
 
 	autoscalingv1 "k8s.io/api/autoscaling/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -376,7 +378,26 @@ func (q *request) serveScale() {
 	}
 }
 
+// successors name what took the place of API groups and versions that Kubernetes once served. They are not
+// in discovery; a client that still asks is told where to go.
+var successors = map[string]string{
+	"extensions/v1beta1":                "networking.k8s.io/v1 (Ingress, NetworkPolicy) or apps/v1 (Deployment, DaemonSet, ReplicaSet)",
+	"apps/v1beta1":                      "apps/v1",
+	"apps/v1beta2":                      "apps/v1",
+	"networking.k8s.io/v1beta1":         "networking.k8s.io/v1",
+	"policy/v1beta1":                    "policy/v1; pod security policies gave way to the pod-security.kubernetes.io labels of namespaces",
+	"batch/v1beta1":                     "batch/v1",
+	"rbac.authorization.k8s.io/v1beta1": "rbac.authorization.k8s.io/v1",
+}
+
 func (q *request) notFound() {
+	if successor := successors[q.info.Group+"/"+q.info.Version]; successor != "" {
+		q.fail(&apierrors.StatusError{ErrStatus: metav1.Status{
+			Status: metav1.StatusFailure, Code: http.StatusNotFound, Reason: metav1.StatusReasonNotFound,
+			Message: fmt.Sprintf("%s/%s is no longer served; use %s", q.info.Group, q.info.Version, successor),
+		}})
+		return
+	}
 	q.code, q.wrote = http.StatusNotFound, true
 	http.NotFound(q.w, q.r)
 }
