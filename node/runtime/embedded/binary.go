@@ -6,6 +6,8 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -24,41 +26,58 @@ var ErrNoShim = errors.New("this clipper binary has no container shim in it; bui
 // unpackShim writes the embedded shim to dir under a name that tells its content, and removes other versions
 // that are not running. It returns its path and content hash.
 func unpackShim(dir string) (path, build string, err error) {
-	content, err := shimFiles.ReadFile("bin/" + shimName)
+	sum, err := hashFile(shimFiles, "bin/"+shimName)
 	if err != nil {
 		return "", "", ErrNoShim
 	}
-	sum := sha256.Sum256(content)
 	build = hex.EncodeToString(sum[:8])
 	path = filepath.Join(dir, shimName+"-"+build)
-	if unpacked(path, sum) {
+	// A crash may have left a torn file: look at its content, not its name.
+	if have, err := hashFile(os.DirFS(dir), filepath.Base(path)); err == nil && have == sum {
 		return path, build, nil
 	}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return "", "", fmt.Errorf("unpack the container shim: %w", err)
 	}
 	removeOld(dir)
-	// Another agent on the same data directory may do the same: write aside, then rename.
-	tmp, err := os.CreateTemp(dir, ".shim-*")
-	if err != nil {
-		return "", "", fmt.Errorf("unpack the container shim: %w", err)
-	}
-	defer os.Remove(tmp.Name())
-	_, err = tmp.Write(content)
-	err = errors.Join(err, tmp.Chmod(0o700), tmp.Close())
-	if err == nil {
-		err = os.Rename(tmp.Name(), path)
-	}
-	if err != nil {
+	if err := writeShim(dir, path); err != nil {
 		return "", "", fmt.Errorf("unpack the container shim to %s: %w", path, err)
 	}
 	return path, build, nil
 }
 
-// unpacked reports whether path has the content of that hash: a crash may have left a torn file.
-func unpacked(path string, sum [sha256.Size]byte) bool {
-	have, err := os.ReadFile(path)
-	return err == nil && sha256.Sum256(have) == sum
+// writeShim writes aside, then renames: another agent on the same data directory may do the same.
+func writeShim(dir, path string) error {
+	from, err := shimFiles.Open("bin/" + shimName)
+	if err != nil {
+		return err
+	}
+	defer from.Close()
+	tmp, err := os.CreateTemp(dir, ".shim-*")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(tmp.Name())
+	_, err = io.Copy(tmp, from)
+	if err = errors.Join(err, tmp.Chmod(0o700), tmp.Close()); err != nil {
+		return err
+	}
+	return os.Rename(tmp.Name(), path)
+}
+
+// hashFile reads in pieces: the shim is never in our heap as a whole.
+func hashFile(in fs.FS, name string) (sum [sha256.Size]byte, err error) {
+	f, err := in.Open(name)
+	if err != nil {
+		return sum, err
+	}
+	defer f.Close()
+	h := sha256.New()
+	if _, err := io.Copy(h, f); err != nil {
+		return sum, err
+	}
+	h.Sum(sum[:0])
+	return sum, nil
 }
 
 // removeOld removes what earlier versions have unpacked. A running program's file lives on until it ends.

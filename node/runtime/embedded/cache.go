@@ -42,9 +42,10 @@ func (c *cache) replace(resp *wire.Response) {
 			delete(c.sandboxes, id)
 		}
 	}
-	for id := range c.containers {
-		if !present[id] {
+	for id, r := range c.containers {
+		if !present[id] { // removed while nobody watched
 			delete(c.containers, id)
+			c.publishLocked(runtime.Event{PodUID: r.PodUID, SandboxID: r.SandboxID, ContainerID: id, State: runtime.Exited})
 		}
 	}
 	clear(c.removed)

@@ -33,6 +33,7 @@ type Runtime struct {
 	cache     *cache
 	snapshots Snapshots
 	host      *host
+	written   written
 }
 
 var _ runtime.Runtime = (*Runtime)(nil)
@@ -296,6 +297,7 @@ func (r *Runtime) RemoveContainer(ctx context.Context, id string) error {
 	if err := r.snapshots.RemoveSnapshot(ctx, id); err != nil {
 		return err
 	}
+	r.written.forget(id)
 	_, err := r.call(ctx, &wire.Request{Op: wire.OpRemove, ID: id})
 	return err
 }

@@ -8,8 +8,10 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"sync"
 	"time"
 
+	"clipper/image"
 	"clipper/node/runtime"
 )
 
@@ -29,13 +31,53 @@ func (r *Runtime) Stats(ctx context.Context, ids ...string) ([]runtime.Stats, er
 				return nil, fmt.Errorf("stats of container %s: %w", id, err)
 			}
 		}
-		if u, err := r.snapshots.SnapshotUsage(id); err == nil {
+		if u, err := r.written.usage(r.snapshots, id, s.At); err == nil {
 			s.RootfsUsed, s.RootfsInodes = u.Bytes, u.Inodes
 		}
 		s.LogUsed = logSize(rec.LogPath)
 		out = append(out, s)
 	}
 	return out, nil
+}
+
+// writtenAge is how old what is told of a writable layer may be: finding out walks the whole layer.
+const writtenAge = time.Minute
+
+// written remembers what containers have written to their root file systems.
+type written struct {
+	mu    sync.Mutex
+	known map[string]knownUsage
+}
+
+type knownUsage struct {
+	usage image.Usage
+	at    time.Time
+}
+
+func (w *written) usage(from Snapshots, id string, now time.Time) (image.Usage, error) {
+	w.mu.Lock()
+	known, ok := w.known[id]
+	w.mu.Unlock()
+	if ok && now.Sub(known.at) < writtenAge {
+		return known.usage, nil
+	}
+	u, err := from.SnapshotUsage(id)
+	if err != nil {
+		return u, err
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.known == nil {
+		w.known = map[string]knownUsage{}
+	}
+	w.known[id] = knownUsage{u, now}
+	return u, nil
+}
+
+func (w *written) forget(id string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	delete(w.known, id)
 }
 
 // SandboxStats reads the resource use of a pod's cgroup.

@@ -95,7 +95,7 @@ func newServer(opts Options, shutdown context.CancelFunc) (*Server, error) {
 	}
 	return &Server{
 		opts: opts, poll: poll, bootID: string(boot), profiles: &profileCache{}, shutdown: shutdown,
-		starting: make(chan struct{}, 2*goruntime.NumCPU()),
+		starting: make(chan struct{}, max(8, 2*goruntime.NumCPU())),
 		// Larger than any revision of a shim before us: the agent compares them.
 		rev:       uint64(time.Now().UnixNano()),
 		sandboxes: map[string]*sandbox{}, containers: map[string]*container{}, watches: map[*watch]struct{}{},
