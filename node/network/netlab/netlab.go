@@ -30,6 +30,11 @@ type Lab struct {
 // Wire is the prefix of the nodes' own addresses: node i has the i-th.
 var Wire = netip.MustParsePrefix("192.168.77.0/24")
 
+// PodCIDR returns the i-th of the pod CIDRs that tests use.
+func PodCIDR(i int) netip.Prefix {
+	return netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 244, byte(i), 0}), 24)
+}
+
 // New makes an empty wire, or skips the test where namespaces cannot be made.
 func New(t testing.TB) *Lab {
 	t.Helper()

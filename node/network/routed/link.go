@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"clipper/node/network"
 	"clipper/node/network/netns"
@@ -229,11 +230,50 @@ func permanent(index int, ip netip.Addr, mac net.HardwareAddr) *netlink.Neigh {
 	return &netlink.Neigh{LinkIndex: index, Family: unix.AF_INET, State: netlink.NUD_PERMANENT, IP: ip.AsSlice(), HardwareAddr: mac}
 }
 
-func (n *Network) disconnect(id string) error {
-	if err := n.removeVeth(id); err != nil {
-		return err
+// disconnect takes the pod off the network: without its route it neither gets packets nor, for the reverse-path
+// filter, may send any. The devices go with the namespace, which the kernel takes down after the last process
+// in it, many at once and in its own time; deleting each here would take 30 ms under a lock that attaching
+// needs. A namespace that somebody holds on to keeps its device until sweep.
+func (n *Network) disconnect(id string, ip netip.Addr) error {
+	link, err := n.links.LinkByName(n.vethName(id))
+	switch {
+	case errors.As(err, new(netlink.LinkNotFoundError)):
+	case err != nil:
+		return fmt.Errorf("find veth %s: %w", n.vethName(id), err)
+	case !ip.IsValid(): // no record: nobody knows what leads to it
+		if err := n.removeVeth(id); err != nil {
+			return err
+		}
+	default:
+		err := n.links.RouteDel(&netlink.Route{LinkIndex: link.Attrs().Index, Dst: host(ip), Scope: netlink.SCOPE_LINK})
+		if err != nil && !errors.Is(err, unix.ESRCH) && !errors.Is(err, unix.ENODEV) {
+			return fmt.Errorf("remove pod route: %w", err)
+		}
 	}
 	return netns.Remove(n.nsPath(id))
+}
+
+// sweep deletes the veths that no record names: those of namespaces that somebody holds on to.
+func (n *Network) sweep() error {
+	links, err := n.links.LinkList()
+	if err != nil {
+		return fmt.Errorf("list devices: %w", err)
+	}
+	wanted := map[string]bool{} // read after the list: a record is older than its device
+	for _, r := range n.records() {
+		wanted[n.vethName(r.ID)] = true
+	}
+	var errs []error
+	for _, l := range links {
+		name := l.Attrs().Name
+		if l.Type() != "veth" || !strings.HasPrefix(name, n.cfg.Device) || wanted[name] {
+			continue
+		}
+		if err := n.links.LinkDel(l); err != nil && !errors.Is(err, unix.ENODEV) && !errors.Is(err, unix.EINVAL) {
+			errs = append(errs, fmt.Errorf("remove veth %s: %w", name, err))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 func (n *Network) removeVeth(id string) error {

@@ -49,13 +49,34 @@ func peerOf(node *corev1.Node) (p peer, ok bool) {
 	return p, p.ip.IsValid() && p.cidr.IsValid()
 }
 
-// Run keeps the ways to the other nodes as the Nodes say, until ctx ends.
+// Run keeps the ways to the other nodes as the Nodes say, and sweeps up after Detach, until ctx ends.
 func (n *Network) Run(ctx context.Context, client api.Client) error {
 	changed := make(chan map[string]peer, 1)
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return watchPeers(ctx, client, changed) })
 	g.Go(func() error { return n.followPeers(ctx, changed) })
+	g.Go(func() error { return n.sweepAfterDetach(ctx) })
 	return g.Wait()
+}
+
+// sweepAfterDetach sweeps once the kernel has had time for what it does by itself.
+func (n *Network) sweepAfterDetach(ctx context.Context) error {
+	const grace = 5 * time.Second
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-n.detached:
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(grace):
+		}
+		if err := n.sweep(); err != nil {
+			n.cfg.Log.Warn("devices of pods that are gone are left", "node", n.cfg.NodeName, "err", err)
+		}
+	}
 }
 
 // watchPeers sends the set of all peers whenever it changes; a set nobody took yet is replaced.

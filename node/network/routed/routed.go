@@ -64,6 +64,8 @@ type Network struct {
 	pool *pool
 	held map[string]record
 
+	detached chan struct{} // a device may be left to sweep
+
 	fwMu sync.Mutex // one nftables transaction at a time
 	fw   *firewall
 }
@@ -73,14 +75,14 @@ var _ network.Network = (*Network)(nil)
 // Open prepares the node (device, gateway address, forwarding, rules) and takes over the attachments that an
 // earlier process left. It starts nothing; Run follows the other nodes.
 func Open(cfg Config) (*Network, error) {
-	n := &Network{cfg: cfg.withDefaults()}
+	n := &Network{cfg: cfg.withDefaults(), detached: make(chan struct{}, 1)}
 	if err := n.cfg.validate(); err != nil {
 		return nil, err
 	}
 	if err := n.openHandles(); err != nil {
 		return nil, fmt.Errorf("pod network: %w", err)
 	}
-	for _, step := range []func() error{n.loadRecords, n.prepareNode, n.openFirewall} {
+	for _, step := range []func() error{n.loadRecords, n.prepareNode, n.openFirewall, n.sweep} {
 		if err := step(); err != nil {
 			n.Close()
 			return nil, fmt.Errorf("pod network: %w", err)
@@ -196,11 +198,15 @@ func (n *Network) Detach(_ context.Context, id string) error {
 			return fmt.Errorf("detach sandbox %s: host ports: %w", id, err)
 		}
 	}
-	if err := n.disconnect(id); err != nil {
+	if err := n.disconnect(id, r.IP); err != nil {
 		return fmt.Errorf("detach sandbox %s: %w", id, err)
 	}
 	if err := n.release(id); err != nil {
 		return fmt.Errorf("detach sandbox %s: %w", id, err)
+	}
+	select {
+	case n.detached <- struct{}{}:
+	default:
 	}
 	return nil
 }

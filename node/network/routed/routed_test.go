@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"slices"
 	"testing"
 	"time"
@@ -11,6 +13,8 @@ import (
 	"clipper/node/network"
 	"clipper/node/network/netlab"
 	"clipper/node/network/netns"
+
+	"golang.org/x/sys/unix"
 )
 
 func openNode(t *testing.T, n *netlab.Node, name, cidr, dir string) *Network {
@@ -168,7 +172,7 @@ func TestCrashRepeat(t *testing.T) {
 			if err := a.connect("half", r); err != nil {
 				return err
 			}
-			return a.disconnect("half")
+			return a.disconnect("half", r.IP)
 		},
 	}
 	for name, step := range steps {
@@ -206,6 +210,49 @@ func TestCrashRepeat(t *testing.T) {
 		t.Fatal(err)
 	}
 	attach(t, a, "one-too-many")
+}
+
+// Somebody holds on to the namespace of a pod that is gone: its address is free for the next one all the
+// same, it can send nothing under it, and its device is swept up.
+func TestHeldNamespace(t *testing.T) {
+	lab := netlab.New(t)
+	n, client := lab.Node(), lab.Node()
+	a := openNode(t, n, "a", "10.244.0.0/29", t.TempDir()) // five addresses
+	old := attach(t, a, "old")
+	held := filepath.Join(t.TempDir(), "held")
+	if err := os.WriteFile(held, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Mount(old.NetNS, held, "", unix.MS_BIND, ""); err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Unmount(held, unix.MNT_DETACH)
+	netlab.Serve(t, client.NetNS, "tcp", ":90", "client")
+	wantAnswer(t, held, "tcp", client.IP.String()+":90", "client", n.IP)
+	if err := a.Detach(context.Background(), "old"); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := netlab.Ask(held, "tcp", client.IP.String()+":90"); err == nil {
+		t.Error("a detached pod still reaches the world")
+	}
+	var heir network.Attachment
+	for i := range 5 {
+		if p := attach(t, a, fmt.Sprint("p", i)); p.IPs[0] == old.IPs[0] {
+			heir = p
+		}
+	}
+	netlab.Serve(t, heir.NetNS, "tcp", ":80", "heir")
+	wantAnswer(t, n.NetNS, "tcp", old.IPs[0].String()+":80", "heir", netip.Addr{})
+	if !a.linkExists(a.vethName("old")) {
+		t.Fatal("the device is gone before the sweep: nothing is tested")
+	}
+	if err := a.sweep(); err != nil {
+		t.Fatal(err)
+	}
+	if a.linkExists(a.vethName("old")) || !a.linkExists(a.vethName("p0")) {
+		t.Error("sweep took the wrong devices")
+	}
+	wantAnswer(t, n.NetNS, "tcp", old.IPs[0].String()+":80", "heir", netip.Addr{})
 }
 
 func TestAttachIsQuick(t *testing.T) {
