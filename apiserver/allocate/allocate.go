@@ -166,8 +166,13 @@ func (a *Allocator) Admit(_ context.Context, at *admission.Attributes) error {
 	old, _ := at.Old.(*corev1.Service)
 	t := &taking{Allocator: a, svc: svc, old: old,
 		holder: types.NamespacedName{Namespace: at.Namespace, Name: svc.Name}}
-	if old != nil {
+	if old == nil {
+		if svc.Spec.ClusterIP != "" && len(svc.Spec.ClusterIPs) == 0 {
+			svc.Spec.ClusterIPs = []string{svc.Spec.ClusterIP}
+		}
+	} else {
 		t.holder = name(old)
+		alignClusterIPs(svc, old)
 		keepAllocated(svc, old)
 	}
 	at.Undo(t.undo)
@@ -226,8 +231,16 @@ func needsHealthCheckPort(svc *corev1.Service) bool {
 	return svc.Spec.Type == corev1.ServiceTypeLoadBalancer && svc.Spec.ExternalTrafficPolicy == corev1.ServiceExternalTrafficPolicyLocal
 }
 
-func headless(svc *corev1.Service) bool {
-	return svc.Spec.ClusterIP == corev1.ClusterIPNone || len(svc.Spec.ClusterIPs) == 1 && svc.Spec.ClusterIPs[0] == corev1.ClusterIPNone
+func headless(svc *corev1.Service) bool { return svc.Spec.ClusterIP == corev1.ClusterIPNone }
+
+// alignClusterIPs follows a client that changed clusterIP and does not know of clusterIPs.
+func alignClusterIPs(svc, old *corev1.Service) {
+	if svc.Spec.ClusterIP == old.Spec.ClusterIP || !slices.Equal(svc.Spec.ClusterIPs, old.Spec.ClusterIPs) {
+		return
+	}
+	if svc.Spec.ClusterIPs = nil; svc.Spec.ClusterIP != "" {
+		svc.Spec.ClusterIPs = []string{svc.Spec.ClusterIP}
+	}
 }
 
 // keepAllocated carries over from old what an update leaves out and still needs: clients that wrote a

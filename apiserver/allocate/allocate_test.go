@@ -157,6 +157,19 @@ func TestUpdateKeepsAndChanges(t *testing.T) {
 	}
 }
 
+// A changed clusterIP reaches clusterIPs, where validation refuses the change; nothing is repaired in silence.
+func TestUpdateOfAddressIsShown(t *testing.T) {
+	old := service("h", func(s *corev1.ServiceSpec) { s.ClusterIP, s.ClusterIPs = "None", []string{"None"} })
+	next := old.DeepCopy()
+	next.Spec.ClusterIP = "10.96.0.99"
+	if _, err := admit(t, New(&apitest.Client{}, Config{}), next, old); err != nil {
+		t.Fatal(err)
+	}
+	if next.Spec.ClusterIP != "10.96.0.99" || next.Spec.ClusterIPs[0] != "10.96.0.99" {
+		t.Errorf("spec is %+v", next.Spec)
+	}
+}
+
 func TestUndoAndRelease(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := &apitest.Client{}

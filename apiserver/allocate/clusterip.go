@@ -97,9 +97,6 @@ func (t *taking) setFamilies() error {
 	if !needsClusterIP(t.svc) {
 		return nil
 	}
-	if spec.ClusterIP != "" && len(spec.ClusterIPs) == 0 {
-		spec.ClusterIPs = []string{spec.ClusterIP}
-	}
 	if t.old != nil && needsClusterIP(t.old) && spec.IPFamilyPolicy == nil && len(spec.IPFamilies) == 0 {
 		spec.IPFamilyPolicy, spec.IPFamilies = t.old.Spec.IPFamilyPolicy, slices.Clone(t.old.Spec.IPFamilies)
 	}
@@ -168,11 +165,8 @@ func (t *taking) familiesFromAddresses() {
 // takeClusterIPs allocates one address for each family, the given one where there is one.
 func (t *taking) takeClusterIPs() error {
 	spec := &t.svc.Spec
-	if !needsClusterIP(t.svc) || headless(t.svc) {
-		if needsClusterIP(t.svc) {
-			spec.ClusterIP = corev1.ClusterIPNone
-		}
-		return nil
+	if !needsClusterIP(t.svc) || headless(t.svc) || spec.ClusterIP == "" && len(spec.ClusterIPs) > 0 {
+		return nil // the last is for validation to explain
 	}
 	var had []netip.Addr
 	if t.old != nil {
@@ -208,7 +202,7 @@ func (t *taking) takeClusterIPs() error {
 		}
 	}
 	spec.ClusterIPs = ips
-	if spec.ClusterIP == "" && len(ips) > 0 {
+	if len(ips) > 0 {
 		spec.ClusterIP = ips[0]
 	}
 	return nil
