@@ -46,6 +46,33 @@ func (a *Agent) admitLocked(pod *corev1.Pod) *podworker.Verdict {
 	return &podworker.Verdict{Phase: corev1.PodFailed, Reason: reason, Message: "Pod was rejected: " + message}
 }
 
+// resizable says why a pod that runs here cannot have what it now asks for: never on this node, or not
+// before others make room. The words are the kubelet's.
+func (a *Agent) resizable(pod *corev1.Pod) (reason, message string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	facts := a.reporter.Facts()
+	allocatable := facts.Allocatable()
+	req := resource.PodRequests(pod, resource.PodResourcesOptions{})
+	for _, name := range []corev1.ResourceName{corev1.ResourceCPU, corev1.ResourceMemory} {
+		if want, have := amount(req, name), amount(allocatable, name); want > have {
+			return corev1.PodReasonInfeasible, fmt.Sprintf("Node didn't have enough capacity: %s, requested: %d, capacity: %d", name, want, have)
+		}
+	}
+	var others []*corev1.Pod
+	for uid, h := range a.workers {
+		if _, st := h.Status(); uid != pod.UID && !h.done && st.Phase != corev1.PodSucceeded && st.Phase != corev1.PodFailed {
+			others = append(others, h.pod)
+		}
+	}
+	for _, name := range []corev1.ResourceName{corev1.ResourceCPU, corev1.ResourceMemory} {
+		if message := short(name, req, others, allocatable); message != "" {
+			return corev1.PodReasonDeferred, message
+		}
+	}
+	return "", ""
+}
+
 // reject tells why a pod was not taken.
 func (a *Agent) reject(pod *corev1.Pod, v *podworker.Verdict) {
 	a.recorder.Event(pod, corev1.EventTypeWarning, v.Reason, "%s", v.Message[len("Pod was rejected: "):])
@@ -58,16 +85,8 @@ func unfit(pod *corev1.Pod, others []*corev1.Pod, node *corev1.Node, allocatable
 	}
 	req := resource.PodRequests(pod, resource.PodResourcesOptions{})
 	for _, name := range []corev1.ResourceName{corev1.ResourceCPU, corev1.ResourceMemory, corev1.ResourceEphemeralStorage} {
-		want, have := amount(req, name), amount(allocatable, name)
-		if want == 0 {
-			continue
-		}
-		var used int64
-		for _, o := range others {
-			used += amount(resource.PodRequests(o, resource.PodResourcesOptions{}), name)
-		}
-		if used+want > have {
-			return "OutOf" + string(name), insufficient(name, want, used, have)
+		if message := short(name, req, others, allocatable); message != "" {
+			return "OutOf" + string(name), message
 		}
 	}
 	if ok, err := nodeaffinity.GetRequiredNodeAffinity(pod).Match(node); err == nil && !ok && len(pod.Spec.NodeSelector)+affinityTerms(pod) > 0 {
@@ -77,6 +96,22 @@ func unfit(pod *corev1.Pod, others []*corev1.Pod, node *corev1.Node, allocatable
 		return "NodePorts", "Predicate NodePorts failed: node(s) didn't have free ports for the requested pod ports"
 	}
 	return "", ""
+}
+
+// short returns what is missing of a resource beside others, "" if nothing is.
+func short(name corev1.ResourceName, req corev1.ResourceList, others []*corev1.Pod, allocatable corev1.ResourceList) string {
+	want, have := amount(req, name), amount(allocatable, name)
+	if want == 0 {
+		return ""
+	}
+	var used int64
+	for _, o := range others {
+		used += amount(resource.PodRequests(o, resource.PodResourcesOptions{}), name)
+	}
+	if used+want > have {
+		return insufficient(name, want, used, have)
+	}
+	return ""
 }
 
 func insufficient(name corev1.ResourceName, want, used, have int64) string {

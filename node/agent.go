@@ -84,7 +84,7 @@ func New(o Options) (*Agent, error) {
 		Allocatable: func() corev1.ResourceList { return allocatable },
 		PodsDir:     podsDir, LogsDir: o.LogsDir, CgroupRoot: o.CgroupRoot,
 		ClusterDNS: o.ClusterDNS, ClusterDomain: o.ClusterDomain, ResolvConf: o.ResolvConf,
-		Credentials: o.Credentials,
+		Credentials: o.Credentials, Resizable: a.resizable,
 	}
 	if a.cfg.Credentials == nil {
 		a.cfg.Credentials = pullSecrets{a.cfg.Objects, o.Client}.credentials

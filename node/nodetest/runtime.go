@@ -208,7 +208,12 @@ func (r *Runtime) RemoveContainer(_ context.Context, id string) error {
 }
 
 // UpdateResources implements runtime.Runtime.
-func (r *Runtime) UpdateResources(context.Context, string, runtime.Resources) error { return nil }
+func (r *Runtime) UpdateResources(_ context.Context, id string, res runtime.Resources) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.logLocked("update %s shares=%d", id, res.CPUShares)
+	return nil
+}
 
 // List implements runtime.Runtime.
 func (r *Runtime) List(context.Context) ([]runtime.SandboxStatus, []runtime.ContainerStatus, error) {

@@ -18,6 +18,7 @@ const (
 	DropStale  Op = "drop-sandbox"
 	Start      Op = "start"    // create and start a container, and run its postStart hook
 	Stop       Op = "stop"     // preStop hook, stop signal, grace, kill
+	Resize     Op = "resize"   // give a running container what it has been granted
 	Remove     Op = "remove"   // the record of a dead container
 	Fail       Op = "fail"     // give the pod a verdict
 	Teardown   Op = "teardown" // sandbox, network, volumes; with Records also records and files
@@ -42,7 +43,7 @@ func (a Action) Key() string {
 	switch a.Op {
 	case Remove, DropStale:
 		return string(a.Op) + ":" + a.ID
-	case Pull, Start, Stop:
+	case Pull, Start, Stop, Resize:
 		return string(a.Op) + ":" + a.Container
 	default:
 		return string(a.Op)

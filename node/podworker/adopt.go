@@ -30,6 +30,7 @@ func (w *Worker) adopt(sandboxes []runtime.SandboxStatus, containers []runtime.C
 	for _, s := range containers {
 		w.observe(s)
 	}
+	w.adoptResources()
 	if p := w.pod.Status.Phase; (p == corev1.PodSucceeded || p == corev1.PodFailed) && w.o.Verdict == nil {
 		w.o.Verdict = &Verdict{Phase: p, Reason: w.pod.Status.Reason, Message: w.pod.Status.Message}
 	}

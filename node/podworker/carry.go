@@ -35,6 +35,8 @@ func (w *Worker) prepare(ctx context.Context, a Action) (carry, context.Context)
 		return w.pull(a), w.run
 	case Start:
 		return w.start(a), w.run
+	case Resize:
+		return w.resize(a), w.run
 	case Stop:
 		return w.stop(a), w.stopContext(ctx)
 	case Remove:

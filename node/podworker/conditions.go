@@ -23,14 +23,32 @@ func (r *reporter) conditions(s *corev1.PodStatus) []corev1.PodCondition {
 	if v := r.o.Verdict; v != nil && v.Condition != nil {
 		owned = append(owned, *v.Condition)
 	}
+	owned = append(owned, r.resizeConditions()...)
 	for i := range owned {
 		owned[i].ObservedGeneration = r.pod.Generation
 		r.keepTransition(&owned[i])
 	}
 	out := owned
 	for _, c := range r.pod.Status.Conditions {
+		if c.Type == corev1.PodResizePending || c.Type == corev1.PodResizeInProgress {
+			continue // over, unless among the node's own above
+		}
 		if !slices.ContainsFunc(owned, func(o corev1.PodCondition) bool { return o.Type == c.Type }) {
 			out = append(out, c)
+		}
+	}
+	return out
+}
+
+// resizeConditions tell of a resize that waits or is under way; there are none otherwise.
+func (r *reporter) resizeConditions() []corev1.PodCondition {
+	var out []corev1.PodCondition
+	if f := r.o.ResizePending; f != nil {
+		out = append(out, corev1.PodCondition{Type: corev1.PodResizePending, Status: corev1.ConditionTrue, Reason: f.Reason, Message: f.Message})
+	}
+	for _, rec := range r.o.Containers {
+		if rec.running() && rec.Granted != nil && rec.Applied != nil && !sameResources(rec.Granted, rec.Applied) {
+			return append(out, corev1.PodCondition{Type: corev1.PodResizeInProgress, Status: corev1.ConditionTrue})
 		}
 	}
 	return out

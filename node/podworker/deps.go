@@ -60,6 +60,9 @@ type Config struct {
 	ClusterDomain string
 	ResolvConf    string // the node's resolver file
 
+	// Resizable says why the node cannot grant what the pod's spec asks for: a reason and a message of the
+	// condition PodResizePending; "" if it can. Optional: it always can.
+	Resizable func(*corev1.Pod) (reason, message string)
 	// Credentials returns what to offer a registry for an image, from the pod's pull secrets. Optional.
 	Credentials func(ctx context.Context, pod *corev1.Pod, image string) []runtime.PullAuth
 }

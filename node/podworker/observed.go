@@ -31,6 +31,9 @@ type Observed struct {
 	// Gone: the pod is no longer in the API, so there is nothing left to report to.
 	Gone bool
 
+	// ResizePending: the spec asks for more than the node can grant.
+	ResizePending *Failure
+
 	KillSince time.Time // when termination began; zero before
 	TornDown  bool      // processes, network and volumes are gone
 	Removed   bool      // the runtime's records and the pod's files are gone too
@@ -95,6 +98,10 @@ type Record struct {
 	Startup   bool
 	Ready     bool
 	Unhealthy string // why the container must be killed: a liveness or startup probe or a hook failed
+
+	// Granted is what the node lets the container have; Applied is what it has. Nil before its start.
+	Granted, Applied *corev1.ResourceRequirements
+	ResizeAt         time.Time // after a failed change: not before
 
 	// Hook: the postStart hook of Current has not ended yet.
 	Hook bool

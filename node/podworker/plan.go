@@ -15,6 +15,8 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+
+	"clipper/node/runtime"
 )
 
 // A Plan is what to do now, and when to look again at the latest (zero: when something happens).
@@ -200,6 +202,21 @@ func (p *planner) keepRunning(c *corev1.Container, r *Record) {
 	case r.Current.Image != c.Image:
 		stop.Message = fmt.Sprintf("Container %s definition changed, will be restarted", c.Name)
 		p.add(stop)
+	case r.Granted != nil && r.Applied != nil && !sameResources(r.Granted, r.Applied):
+		p.resize(c, r, stop)
+	}
+}
+
+// resize gives a running container what it has been granted, in place or by a restart.
+func (p *planner) resize(c *corev1.Container, r *Record, stop Action) {
+	switch {
+	case needsRestart(c, r.Applied, r.Granted):
+		stop.Message = fmt.Sprintf("Container %s resize requires restart", c.Name)
+		p.add(stop)
+	case p.now.Before(r.ResizeAt):
+		p.wakeAt(r.ResizeAt)
+	case r.Current.State == runtime.Running:
+		p.add(Action{Op: Resize, Container: c.Name, ID: r.Current.ID})
 	}
 }
 

@@ -42,6 +42,11 @@ func (w *Worker) start(a Action) carry {
 		r.Backoff.raise(r.Current.FinishedAt, time.Now())
 	}
 	c := findContainer(w.pod, a.Container)
+	if r.Granted == nil {
+		r.Granted = &c.Resources
+	}
+	c = r.withResources(c)
+	granted := r.Granted
 	r.Hook = c.Lifecycle != nil && c.Lifecycle.PostStart != nil
 	ips, sandbox := w.o.IPs, sandboxID(w.pod, w.o.Attempt)
 	return func(ctx context.Context, pod *corev1.Pod) func(time.Time) {
@@ -52,6 +57,7 @@ func (w *Worker) start(a Action) carry {
 			s, err = w.cfg.Runtime.Status(context.WithoutCancel(ctx), id)
 		}
 		return func(now time.Time) {
+			r.Applied = granted
 			w.started(ctx, c.Name, id, s, err, fail, hook, now)
 		}
 	}

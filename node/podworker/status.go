@@ -194,7 +194,7 @@ func (r *reporter) waiting(c *corev1.Container, rec *Record, init bool) *corev1.
 	if f := rec.Image.Failure; f != nil {
 		return r.pullFailure(c, rec.Image)
 	}
-	if len(r.pod.Spec.InitContainers) > 0 && (!init || r.anyInitRan()) {
+	if len(r.pod.Spec.InitContainers) > 0 {
 		return &corev1.ContainerStateWaiting{Reason: "PodInitializing"}
 	}
 	return &corev1.ContainerStateWaiting{Reason: "ContainerCreating"}
@@ -276,10 +276,16 @@ func (rec *Record) terminated(s *runtime.ContainerStatus) *corev1.ContainerState
 
 // describe adds resources, user and mounts.
 func describe(st *corev1.ContainerStatus, c *corev1.Container, rec *Record) {
-	res := c.Resources
-	st.Resources = &res
-	if len(c.Resources.Requests) > 0 {
-		st.AllocatedResources = c.Resources.Requests
+	has, granted := &c.Resources, &c.Resources
+	if rec.Applied != nil && rec.running() {
+		has = rec.Applied
+	}
+	if rec.Granted != nil {
+		granted = rec.Granted
+	}
+	st.Resources = &corev1.ResourceRequirements{Requests: has.Requests, Limits: has.Limits}
+	if len(granted.Requests) > 0 {
+		st.AllocatedResources = granted.Requests
 	}
 	if u := userOf(rec.Current); u != nil {
 		st.User = &corev1.ContainerUser{Linux: &corev1.LinuxContainerUser{

@@ -70,6 +70,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	defer w.quit()
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
+	w.grant()
 	for {
 		w.drain()
 		done, next := w.step(ctx)
@@ -186,6 +187,7 @@ func (w *Worker) setPod(pod *corev1.Pod) {
 		w.stops() // deleted again with less patience
 	}
 	w.pod = pod
+	w.grant()
 }
 
 // older reports whether revision a comes before b. Revisions that are no numbers are taken as newer.

@@ -36,6 +36,7 @@ type rig struct {
 	cancel  context.CancelFunc
 	mounted map[types.UID]bool
 	mount   func(*corev1.Pod) error
+	refuse  string // reason to refuse a resize
 }
 
 func (r *rig) EventAt(ref corev1.ObjectReference, typ, reason, format string, args ...any) {
@@ -93,6 +94,7 @@ func (r *rig) config() *Config {
 		NodeName: "node-1", NodeIPs: []netip.Addr{netip.MustParseAddr("192.168.0.1")}, Memory: 1 << 32,
 		Allocatable: func() corev1.ResourceList { return corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("2")} },
 		PodsDir:     dir + "/pods", LogsDir: dir + "/log", CgroupRoot: "/clipper/pods",
+		Resizable:  func(*corev1.Pod) (string, string) { return r.refuse, "no room" },
 		ClusterDNS: []netip.Addr{netip.MustParseAddr("10.43.0.10")}, ClusterDomain: "cluster.local", ResolvConf: dir + "/resolv.conf"}
 }
 
@@ -413,3 +415,44 @@ func TestStubbornContainerIsKilledAfterItsGrace(t *testing.T) {
 }
 
 func deleteOptions() metav1.DeleteOptions { return metav1.DeleteOptions{} }
+
+func TestResizeInPlace(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		want := func(cpu string) corev1.ResourceRequirements {
+			return corev1.ResourceRequirements{Requests: corev1.ResourceList{corev1.ResourceCPU: resource.MustParse(cpu)}}
+		}
+		c := container("c", "web:1")
+		c.Resources = want("100m")
+		r.start(newPod(c))
+		synctest.Wait()
+		pod := r.pod().DeepCopy()
+		pod.Spec.Containers[0].Resources = want("200m")
+		if _, err := api.Pods.Update(context.Background(), r.client, pod); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		s := r.pod().Status.ContainerStatuses[0]
+		if got := s.Resources.Requests.Cpu().String(); got != "200m" || s.RestartCount != 0 || s.AllocatedResources.Cpu().String() != "200m" {
+			t.Errorf("status = %+v", s)
+		}
+		if !slices.Contains(r.rt.Calls(), "update p-c-0 shares=204") {
+			t.Errorf("calls = %v", r.rt.Calls())
+		}
+		// What the node cannot grant waits, and the container keeps what it has.
+		r.refuse = "Infeasible"
+		pod = r.pod().DeepCopy()
+		pod.Spec.Containers[0].Resources = want("900")
+		if _, err := api.Pods.Update(context.Background(), r.client, pod); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		if got := condition(r.pod(), corev1.PodResizePending); got != corev1.ConditionTrue {
+			t.Errorf("PodResizePending = %s", got)
+		}
+		if got := r.pod().Status.ContainerStatuses[0].Resources.Requests.Cpu().String(); got != "200m" {
+			t.Errorf("it has %s", got)
+		}
+		r.stop()
+	})
+}
