@@ -76,13 +76,9 @@ func start() (*testCluster, error) {
 	if os.Geteuid() != 0 {
 		return nil, fmt.Errorf("%w: needs root", errSkip)
 	}
-	images := *imagesFlag
-	if images == "" {
-		images = filepath.Join(root, ".cache/images")
-	}
-	archives, err := filepath.Glob(filepath.Join(images, "*.tar"))
+	archives, err := filepath.Glob(filepath.Join(imagesDir(), "*.tar"))
 	if err != nil || len(archives) == 0 {
-		return nil, fmt.Errorf("%w: no image archives in %s; run test/run, which builds them", errSkip, images)
+		return nil, fmt.Errorf("%w: no image archives in %s; run test/run, which builds them", errSkip, imagesDir())
 	}
 	for _, args := range [][]string{
 		{"sandbox", "create", c.name, "--nodes", "2"},
@@ -98,6 +94,13 @@ func start() (*testCluster, error) {
 	}
 	c.kubeconfig = filepath.Join(os.TempDir(), c.name+".kubeconfig")
 	return c, os.WriteFile(c.kubeconfig, config, 0o600)
+}
+
+func imagesDir() string {
+	if *imagesFlag != "" {
+		return *imagesFlag
+	}
+	return filepath.Join("..", "..", ".cache", "images")
 }
 
 // need returns the cluster, or skips the test.
