@@ -12,6 +12,7 @@ import (
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/managedfields"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	"k8s.io/apiserver/pkg/authentication/user"
 
@@ -91,6 +92,30 @@ type Resource struct {
 
 	// Also lists other served versions of the same kind.
 	Also []Version
+
+	// Types knows the schema that managedFields are computed from; nil: that of the built-in kinds.
+	Types managedfields.TypeConverter
+	// Custom is what only kinds have that a CustomResourceDefinition describes; nil for built-in kinds.
+	Custom *Custom
+}
+
+// A Custom is the part of a description that comes from a schema given at run time, by version.
+type Custom struct {
+	// Prune drops what the schema does not know, and returns the paths of it.
+	Prune map[string]func(obj api.Object) (unknown []string, err error)
+	// Columns and Row are as in Resource.
+	Columns map[string][]metav1.TableColumnDefinition
+	Row     map[string]func(obj api.Object, now time.Time) []any
+	// Schemas are the OpenAPI schemas of the versions that are served.
+	Schemas map[string]Schema
+	// Unserved says that the storage version itself is not served, only those of Also.
+	Unserved bool
+}
+
+// A Schema is an OpenAPI schema, encoded, in the forms of versions 2 and 3 of the specification.
+type Schema struct {
+	Model  string // its name
+	V2, V3 []byte
 }
 
 // A Status describes a status subresource.
