@@ -92,6 +92,9 @@ func unfit(pod *corev1.Pod, others []*corev1.Pod, node *corev1.Node, allocatable
 	if ok, err := nodeaffinity.GetRequiredNodeAffinity(pod).Match(node); err == nil && !ok && len(pod.Spec.NodeSelector)+affinityTerms(pod) > 0 {
 		return "NodeAffinity", "Predicate NodeAffinity failed: node(s) didn't match Pod's node affinity/selector"
 	}
+	if message := forbiddenSysctl(pod); message != "" {
+		return "SysctlForbidden", message
+	}
 	if portsTaken(pod, others) {
 		return "NodePorts", "Predicate NodePorts failed: node(s) didn't have free ports for the requested pod ports"
 	}
