@@ -135,7 +135,7 @@ func (s *Server) listen() (net.PacketConn, net.Listener, error) {
 		return nil
 	})
 	if err != nil {
-		return nil, nil, fmt.Errorf("cluster DNS: listen on %s: %w", s.cfg.Listen, err)
+		return nil, nil, fmt.Errorf("cluster DNS: listen on %s: %w; a name server of this machine that takes every address must be told to take its own only", s.cfg.Listen, err)
 	}
 	return pc, l, nil
 }

@@ -32,8 +32,25 @@ environment variable ` + sandbox.DirEnv + ` names.`,
   clipper sandbox exec -- curl http://web.default.svc.cluster.local
   clipper sandbox delete`,
 	}
-	cmd.AddCommand(createCmd(), deleteCmd(), listCmd(), kubeconfigCmd(), execCmd(), imageLoadCmd())
+	for _, c := range []*cobra.Command{deleteCmd(), kubeconfigCmd(), execCmd(), imageLoadCmd()} {
+		c.ValidArgsFunction = completeNames
+		cmd.AddCommand(c)
+	}
+	cmd.AddCommand(createCmd(), listCmd())
 	return cmd
+}
+
+// completeNames offers the sandboxes there are as the first argument, files after it.
+func completeNames(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+	list, err := sandbox.List()
+	if err != nil || len(args) > 0 {
+		return nil, cobra.ShellCompDirectiveDefault
+	}
+	var names []string
+	for _, s := range list {
+		names = append(names, s.Name)
+	}
+	return names, cobra.ShellCompDirectiveDefault
 }
 
 // named returns the sandbox that the first of args names, or the default one.
@@ -91,7 +108,7 @@ func deleteCmd() *cobra.Command {
 				if err != nil {
 					return err
 				}
-				return s.Delete()
+				return remove(cmd.ErrOrStderr(), s)
 			}
 			if len(args) > 0 {
 				return errors.New("sandbox delete: give a name or --all, not both")
@@ -104,7 +121,7 @@ func deleteCmd() *cobra.Command {
 			for _, sum := range list {
 				s, err := sandbox.Named(sum.Name)
 				if err == nil {
-					err = s.Delete()
+					err = remove(cmd.ErrOrStderr(), s)
 				}
 				errs = append(errs, err)
 			}
@@ -113,6 +130,11 @@ func deleteCmd() *cobra.Command {
 	}
 	cmd.Flags().BoolVar(&all, "all", false, "remove all local clusters")
 	return cmd
+}
+
+func remove(w io.Writer, s sandbox.Sandbox) error {
+	fmt.Fprintf(w, "removing sandbox %s\n", s.Name)
+	return s.Delete()
 }
 
 func listCmd() *cobra.Command {
