@@ -9,10 +9,12 @@ import (
 	"log/slog"
 	"path"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
 
+	"clipper/image/reference"
 	"clipper/node/runtime"
 	"clipper/node/runtime/embedded/wire"
 )
@@ -210,12 +212,21 @@ func (r *Runtime) create(ctx context.Context, id string, status runtime.Containe
 	return err
 }
 
-// imageID is the image's digest form, or its config digest where no registry's digest is known.
+// imageID is the image's digest in the repository that it was asked for by, else in any, or its config digest
+// where no registry's digest is known.
 func (r *Runtime) imageID(ctx context.Context, ref, configDigest string) string {
-	if img, err := r.snapshots.ImageStatus(ctx, ref); err == nil && len(img.Digests) > 0 {
-		return img.Digests[0]
+	img, err := r.snapshots.ImageStatus(ctx, ref)
+	if err != nil || len(img.Digests) == 0 {
+		return configDigest
 	}
-	return configDigest
+	if parsed, err := reference.Parse(ref); err == nil {
+		for _, d := range img.Digests {
+			if strings.HasPrefix(d, parsed.Name()+"@") {
+				return d
+			}
+		}
+	}
+	return img.Digests[0]
 }
 
 // StartContainer runs it.

@@ -18,7 +18,7 @@ func TestLifecycle(t *testing.T) {
 	events := b.rt.Events(t.Context())
 	sb := b.sandbox()
 	id := b.create(sb, "echo out; echo err >&2; sleep 0.05; exit 3")
-	if st := b.status(id); st.State != runtime.Created || st.PodUID != "uid-"+sb || len(id) != 64 {
+	if st := b.status(id); st.State != runtime.Created || st.PodUID != "uid-"+sb || len(id) != 64 || st.ImageID != "docker.io/library/busybox@sha256:1" {
 		t.Errorf("after create: %+v", st)
 	}
 	b.start(id)
