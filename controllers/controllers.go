@@ -15,8 +15,10 @@ import (
 
 	"clipper/api"
 	"clipper/api/record"
+	"clipper/controllers/cronjob"
 	"clipper/controllers/daemonset"
 	"clipper/controllers/deployment"
+	"clipper/controllers/disruption"
 	"clipper/controllers/endpoints"
 	"clipper/controllers/endpointslice"
 	"clipper/controllers/endpointslicemirroring"
@@ -24,6 +26,7 @@ import (
 	"clipper/controllers/job"
 	"clipper/controllers/nodelifecycle"
 	"clipper/controllers/persistentvolume"
+	"clipper/controllers/podgc"
 	"clipper/controllers/replicaset"
 	"clipper/controllers/statefulset"
 	"clipper/controllers/tainteviction"
@@ -65,6 +68,9 @@ func all(c garbagecollector.Client, events func(component string) *record.Record
 		daemonset.New(c, events("daemonset-controller")),
 		statefulset.New(c, events("statefulset-controller")),
 		job.New(c, events("job-controller")),
+		cronjob.New(c, events("cronjob-controller")),
+		disruption.New(c, events("controllermanager")),
+		podgc.New(c),
 		persistentvolume.New(c, events("persistentvolume-controller")),
 		nodelifecycle.New(c, events("node-controller")),
 		tainteviction.New(c, events("taint-eviction-controller")),

@@ -1,2 +1,0 @@
-// Package cronjob makes Jobs on a schedule.
-package cronjob

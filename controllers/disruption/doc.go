@@ -1,2 +1,0 @@
-// Package disruption computes how many pods of a PodDisruptionBudget may be evicted now.
-package disruption

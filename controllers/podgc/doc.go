@@ -1,2 +1,0 @@
-// Package podgc deletes pods that nobody will ever run or look at again.
-package podgc
