@@ -15,7 +15,9 @@ import (
 
 	"clipper/api"
 	"clipper/api/record"
+	"clipper/image/reference"
 	"clipper/node/cgroup"
+	"clipper/node/imagegc"
 	"clipper/node/manifests"
 	"clipper/node/network"
 	"clipper/node/podworker"
@@ -124,6 +126,7 @@ func (a *Agent) work(ctx context.Context, group *errgroup.Group) error {
 	a.cfg.Network = net
 	a.reporter.SetNotReady("")
 	group.Go(func() error { return a.volumes.Run(ctx) })
+	group.Go(func() error { return a.collectImages(ctx) })
 	return a.runPods(ctx, group, net)
 }
 
@@ -221,6 +224,39 @@ func (a *Agent) changed(ctx context.Context, pod *corev1.Pod, held inventory) {
 			delete(a.workers, pod.UID)
 		}
 	})
+}
+
+// collectImages keeps the disk from filling up with images that no pod needs.
+func (a *Agent) collectImages(ctx context.Context) error {
+	c := imagegc.New(imagegc.Config{Images: a.opts.Images, Dir: a.opts.DataDir, InUse: a.imagesInUse, Failed: func(message string) {
+		a.recorder.EventAt(corev1.ObjectReference{Kind: "Node", APIVersion: "v1", Name: a.opts.NodeName, UID: types.UID(a.opts.NodeName)},
+			corev1.EventTypeWarning, "FreeDiskSpaceFailed", "%s", message)
+	}})
+	return c.Run(ctx)
+}
+
+// imagesInUse returns what the pods of this node name and what their containers run.
+func (a *Agent) imagesInUse() map[string]bool {
+	out := map[string]bool{}
+	add := func(image string) {
+		if ref, err := reference.Parse(image); err == nil {
+			out[ref.String()] = true
+		}
+	}
+	for _, p := range a.pods() {
+		obj, st := p.Status()
+		for _, cs := range [][]corev1.Container{obj.Spec.InitContainers, obj.Spec.Containers} {
+			for i := range cs {
+				add(cs[i].Image)
+			}
+		}
+		for _, list := range [][]corev1.ContainerStatus{st.InitContainerStatuses, st.ContainerStatuses, st.EphemeralContainerStatuses} {
+			for i := range list {
+				out[list[i].ImageID] = true
+			}
+		}
+	}
+	return out
 }
 
 // shareCPU tells the kernel what burstable pods have asked for together.

@@ -11,6 +11,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 
+	"clipper/api"
 	"clipper/node/cgroup"
 	"clipper/node/network"
 	"clipper/node/runtime"
@@ -152,6 +153,9 @@ func (w *Worker) runSandbox(a Action) carry {
 }
 
 func (w *Worker) createSandbox(ctx context.Context, pod *corev1.Pod, attempt int, netns string, ips []netip.Addr) error {
+	if err := w.checkRuntimeClass(ctx, pod); err != nil {
+		return err
+	}
 	if err := os.MkdirAll(w.logDir(pod), 0o755); err != nil {
 		return fmt.Errorf("create log directory: %w", err)
 	}
@@ -178,6 +182,24 @@ func (w *Worker) createSandbox(ctx context.Context, pod *corev1.Pod, attempt int
 		}
 	}
 	return w.cfg.Runtime.RunSandbox(ctx, s)
+}
+
+// handlers are the runtime handlers that there are: the built-in one under its names.
+var handlers = map[string]bool{"": true, "runc": true, "clipper": true}
+
+func (w *Worker) checkRuntimeClass(ctx context.Context, pod *corev1.Pod) error {
+	name := pod.Spec.RuntimeClassName
+	if name == nil || *name == "" {
+		return nil
+	}
+	rc, err := api.RuntimeClasses.Get(ctx, w.cfg.Client, "", *name)
+	if err != nil {
+		return fmt.Errorf("failed to get RuntimeClass %q: %w", *name, err)
+	}
+	if !handlers[rc.Handler] {
+		return fmt.Errorf("failed to get sandbox runtime: no runtime for %q is configured", rc.Handler)
+	}
+	return nil
 }
 
 func (w *Worker) dropStale(a Action) carry {
