@@ -59,7 +59,8 @@ func writeShim(dir, path string) error {
 	}
 	defer os.Remove(tmp.Name())
 	_, err = io.Copy(tmp, from)
-	if err = errors.Join(err, tmp.Chmod(0o700), tmp.Close()); err != nil {
+	// Executable for all: it is also the init of shared PID namespaces, as nobody.
+	if err = errors.Join(err, tmp.Chmod(0o755), tmp.Close()); err != nil {
 		return err
 	}
 	return os.Rename(tmp.Name(), path)

@@ -22,7 +22,7 @@ func TestUnpackShim(t *testing.T) {
 		t.Fatal(path, build, err)
 	}
 	st, err := os.Stat(path)
-	if err != nil || st.Mode().Perm() != 0o700 {
+	if err != nil || st.Mode().Perm() != 0o755 {
 		t.Fatal(st.Mode(), err)
 	}
 	if err := os.WriteFile(filepath.Join(dir, "clipper-shim-old"), nil, 0o700); err != nil {
