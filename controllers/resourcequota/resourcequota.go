@@ -51,7 +51,9 @@ func New(c api.Client, served func() []api.Resource) *Controller {
 func (k *Controller) Run(ctx context.Context) error {
 	quotas := api.ResourceQuotas.View(k.client)
 	sources := []queue.Source{{View: quotas.View, Handle: func(e api.Event) {
-		if e.Type != api.Deleted {
+		// Status is written by admission and by us. To count because admission has just charged would
+		// miss what is about to be committed, and let the next one in as well.
+		if e.Type == api.Added || e.Type == api.Modified && specChanged(e) {
 			k.queue.Add(owner.KeyOf(e.New))
 		}
 	}}}
@@ -70,6 +72,11 @@ func (k *Controller) Run(ctx context.Context) error {
 		}})
 	}
 	return k.queue.Run(ctx, sources...)
+}
+
+func specChanged(e api.Event) bool {
+	old, next := e.Old.(*corev1.ResourceQuota), e.New.(*corev1.ResourceQuota)
+	return !quota.Same(old.Spec.Hard, next.Spec.Hard)
 }
 
 // matters says whether an event can change what is used.

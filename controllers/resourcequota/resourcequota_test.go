@@ -96,6 +96,15 @@ func TestQuotaHolds(t *testing.T) {
 		if err := create("y", false); err != nil || used() != "5" {
 			t.Errorf("used %s after the last create: %v", used(), err)
 		}
+		// What admission has charged for stays charged until the object is there.
+		if err := api.ConfigMaps.Delete(ctx, c, "ns", "y", metav1.DeleteOptions{}); err != nil || used() != "4" {
+			t.Fatal(err, used())
+		}
+		err := p.Validate(ctx, &admission.Attributes{Operation: admission.Create, Resource: api.ConfigMaps.Resource, Namespace: "ns", Name: "slow",
+			Object: &corev1.ConfigMap{}, Undo: func(func()) {}})
+		if err != nil || used() != "5" {
+			t.Errorf("used %s while a create is on its way: %v", used(), err)
+		}
 		cancel()
 		if err := <-done; err != nil {
 			t.Error(err)
