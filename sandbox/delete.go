@@ -22,7 +22,7 @@ func (s Sandbox) Delete() error {
 		return fmt.Errorf("sandbox %s: %w", s.Name, err)
 	}
 	if !s.exists() {
-		return errors.Join(s.killAll(nil), s.removeCgroups())
+		return errors.Join(s.killAll(), s.removeCgroups())
 	}
 	unlock, err := s.lock()
 	if err != nil {
@@ -35,12 +35,8 @@ func (s Sandbox) Delete() error {
 // destroy needs the lock. Its order matters: processes hold cgroups and mounts, mounts hold namespaces, and
 // no file is removed while something is mounted below the directory, for that could be anybody's files.
 func (s Sandbox) destroy() error {
-	mounts, err := s.mounts()
-	if err != nil {
-		return fmt.Errorf("delete sandbox %s: %w", s.Name, err)
-	}
 	for _, step := range []func() error{
-		func() error { return s.killAll(mounts) },
+		s.killAll,
 		s.unmountAll,
 		s.removeCgroups,
 		func() error { return os.RemoveAll(s.dir) },
@@ -110,27 +106,30 @@ func unescape(s string) string {
 const killDeadline = 10 * time.Second
 
 // killAll ends every process of the sandbox: those in a network namespace that is mounted below its
-// directory and those in its cgroups. It looks again until there is none, for they may fork meanwhile.
-func (s Sandbox) killAll(mounts []mount) error {
-	namespaces := map[string]bool{}
-	for _, m := range mounts {
-		if m.ns != "" {
-			namespaces[m.ns] = true
-		}
-	}
-	spared := ancestors()
-	for deadline := time.Now().Add(killDeadline); ; time.Sleep(2 * time.Millisecond) {
-		pids, err := s.processes(namespaces, spared)
-		if err != nil || len(pids) == 0 {
+// directory and those in its cgroups. What is killed may have started or mounted something a moment before,
+// so it is done when it finds nothing twice in a row.
+func (s Sandbox) killAll() error {
+	const clean = 2
+	spared, found := ancestors(), 0
+	for deadline := time.Now().Add(killDeadline); found < clean; {
+		pids, err := s.processes(spared)
+		if err != nil {
 			return err
+		}
+		if len(pids) == 0 {
+			found++
+			continue
 		}
 		if time.Now().After(deadline) {
 			return fmt.Errorf("processes %v do not end after SIGKILL", pids)
 		}
+		found = 0
 		for _, pid := range pids {
 			_ = unix.Kill(pid, unix.SIGKILL) // gone already is as good
 		}
+		time.Sleep(2 * time.Millisecond)
 	}
+	return nil
 }
 
 // ancestors are this process and those it came from: the delete may run inside the sandbox.
@@ -151,7 +150,17 @@ func ancestors() map[int]bool {
 	return out
 }
 
-func (s Sandbox) processes(namespaces map[string]bool, spared map[int]bool) ([]int, error) {
+func (s Sandbox) processes(spared map[int]bool) ([]int, error) {
+	mounts, err := s.mounts()
+	if err != nil {
+		return nil, err
+	}
+	namespaces := map[string]bool{}
+	for _, m := range mounts {
+		if m.ns != "" {
+			namespaces[m.ns] = true
+		}
+	}
 	entries, err := os.ReadDir("/proc")
 	if err != nil {
 		return nil, err

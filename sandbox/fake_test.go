@@ -140,7 +140,7 @@ func (f fakeFlags) serve() error {
 		mu.Lock()
 		for _, n := range ready {
 			list.Items = append(list.Items, corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: n},
-				Status: corev1.NodeStatus{Conditions: []corev1.NodeCondition{{Type: corev1.NodeReady, Status: corev1.ConditionTrue}}}})
+				Status: corev1.NodeStatus{Conditions: []corev1.NodeCondition{{Type: corev1.NodeReady, Status: corev1.ConditionTrue, LastHeartbeatTime: metav1.Now()}}}})
 		}
 		mu.Unlock()
 		w.Header().Set("Content-Type", "application/json")

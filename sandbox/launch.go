@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
+	"time"
 
 	"clipper/node/network/netns"
 )
@@ -81,6 +82,7 @@ func (l *launcher) start(i int, args, env []string, files ...*os.File) (process,
 	cmd.Env = append(os.Environ(), env...)
 	cmd.Stdout, cmd.Stderr, cmd.ExtraFiles = log, log, files
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	since := time.Now().Truncate(time.Second)
 	// A child inherits the namespaces of the thread that forks it.
 	if err := netns.Do(l.sandbox.netns(nodeName(i)), cmd.Start); err != nil {
 		return process{}, fmt.Errorf("start %s: %w", nodeName(i), err)
@@ -94,7 +96,7 @@ func (l *launcher) start(i int, args, env []string, files ...*os.File) (process,
 		err := cmd.Wait()
 		l.exits <- fmt.Errorf("%s ended (%v): %s", nodeName(i), exitText(err), l.lastWords(i))
 	}()
-	return process{PID: cmd.Process.Pid, Start: start}, nil
+	return process{PID: cmd.Process.Pid, Start: start, Since: since}, nil
 }
 
 func exitText(err error) string {

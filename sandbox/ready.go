@@ -146,8 +146,8 @@ func (s Sandbox) client() (*kubernetes.Clientset, error) {
 	return kubernetes.NewForConfig(config)
 }
 
-// nodesReady waits until n nodes are Ready.
-func (s Sandbox) nodesReady(n int) func(context.Context) error {
+// nodesReady waits until the nodes of rec are Ready.
+func (s Sandbox) nodesReady(rec record) func(context.Context) error {
 	return func(ctx context.Context) error {
 		client, err := s.client()
 		if err != nil {
@@ -159,7 +159,7 @@ func (s Sandbox) nodesReady(n int) func(context.Context) error {
 			if err != nil {
 				return false, nil // the next look may succeed, and the timeout tells
 			}
-			pending = notReady(list.Items, n)
+			pending = notReady(list.Items, rec)
 			return len(pending) == 0, nil
 		})
 		if err != nil {
@@ -169,13 +169,14 @@ func (s Sandbox) nodesReady(n int) func(context.Context) error {
 	}
 }
 
-// notReady returns the names of those of the n nodes that are missing or not Ready.
-func notReady(nodes []corev1.Node, n int) []string {
+// notReady returns the names of those of rec's nodes that are missing or not Ready. What a node said before
+// its process was started does not count: it is from before a crash or a reboot.
+func notReady(nodes []corev1.Node, rec record) []string {
 	var out []string
-	for i := 1; i <= n; i++ {
+	for i := 1; i <= rec.Nodes; i++ {
 		ready := slices.ContainsFunc(nodes, func(node corev1.Node) bool {
 			return node.Name == nodeName(i) && slices.ContainsFunc(node.Status.Conditions, func(c corev1.NodeCondition) bool {
-				return c.Type == corev1.NodeReady && c.Status == corev1.ConditionTrue
+				return c.Type == corev1.NodeReady && c.Status == corev1.ConditionTrue && !c.LastHeartbeatTime.Time.Before(rec.Processes[i].Since)
 			})
 		})
 		if !ready {

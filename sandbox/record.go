@@ -25,6 +25,8 @@ type record struct {
 type process struct {
 	PID   int    `json:"pid"`
 	Start uint64 `json:"start"` // clock ticks since boot
+	// Since is when it was started by the clock, in the seconds that conditions are given in.
+	Since time.Time `json:"since"`
 }
 
 func (r record) running(node int) bool {

@@ -180,7 +180,7 @@ func (s Sandbox) start(ctx context.Context, rec *record, o Options) error {
 		return err
 	}
 	o.Progress("waiting for nodes to be ready")
-	return l.within(ctx, rec.Nodes, s.nodesReady(rec.Nodes))
+	return l.within(ctx, rec.Nodes, s.nodesReady(*rec))
 }
 
 func (s Sandbox) startAgents(ctx context.Context, l *launcher, rec *record, progress func(string)) error {

@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
 // lab gives the test a directory of sandboxes of its own and a sandbox in it, gone when the test ends.
@@ -242,6 +244,21 @@ func TestDeleteSparesMountedFiles(t *testing.T) {
 	}
 	if _, err := os.Stat(filepath.Join(theirs, "precious")); err != nil {
 		t.Error(err)
+	}
+}
+
+func TestNotReady(t *testing.T) {
+	since := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	rec := record{Nodes: 4, Processes: map[int]process{1: {Since: since}, 2: {Since: since}, 3: {Since: since}, 4: {Since: since}}}
+	node := func(i int, status corev1.ConditionStatus, heartbeat time.Time) corev1.Node {
+		n := corev1.Node{}
+		n.Name = nodeName(i)
+		n.Status.Conditions = []corev1.NodeCondition{{Type: corev1.NodeReady, Status: status, LastHeartbeatTime: metav1.NewTime(heartbeat)}}
+		return n
+	}
+	got := notReady([]corev1.Node{node(1, "True", since), node(2, "False", since), node(3, "True", since.Add(-time.Second))}, rec)
+	if fmt.Sprint(got) != "[node-2 node-3 node-4]" {
+		t.Errorf("not ready: %v; want 2, which says so, 3, which said it was before its start, and 4, which is missing", got)
 	}
 }
 
