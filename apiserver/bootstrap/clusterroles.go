@@ -14,7 +14,8 @@ func clusterRoles() []*rbacv1.ClusterRole {
 		clusterRole("system:discovery", allowURLs("get",
 			"/api /api/* /apis /apis/* /healthz /livez /openapi /openapi/* /readyz /version /version/")),
 		clusterRole("system:monitoring", allowURLs("get",
-			"/healthz /healthz/* /livez /livez/* /metrics /metrics/slis /readyz /readyz/*")),
+			"/flagz /healthz /healthz/* /livez /livez/* /metrics /metrics/slis /readyz /readyz/* /statusz"),
+			allow("get", core, "nodes/metrics")),
 		clusterRole("system:public-info-viewer", allowURLs("get", "/healthz /livez /readyz /version /version/")),
 		clusterRole("system:basic-user",
 			allow("create", "authorization.k8s.io", "selfsubjectaccessreviews selfsubjectrulesreviews"),
@@ -41,7 +42,7 @@ func editRules() []rbacv1.PolicyRule {
 		allow("impersonate", core, "serviceaccounts"),
 		allow(write, core, "pods pods/attach pods/exec pods/portforward pods/proxy"),
 		allow("create", core, "pods/eviction"),
-		allow("get patch update", core, "pods/resize"),
+		allow(write, "events.k8s.io", "events"),
 		allow(write, core, "configmaps events persistentvolumeclaims replicationcontrollers replicationcontrollers/scale "+
 			"secrets serviceaccounts services services/proxy"),
 		allow("create", core, "serviceaccounts/token"),
@@ -65,6 +66,7 @@ func viewRules() []rbacv1.PolicyRule {
 		allow(read, core, "bindings events limitranges namespaces/status pods/log pods/status replicationcontrollers/status "+
 			"resourcequotas resourcequotas/status"),
 		allow(read, core, "namespaces"),
+		allow(read, "events.k8s.io", "events"),
 		allow(read, "discovery.k8s.io", "endpointslices"),
 		allow(read, "apps", "controllerrevisions daemonsets daemonsets/status deployments deployments/scale deployments/status "+
 			"replicasets replicasets/scale replicasets/status statefulsets statefulsets/scale statefulsets/status"),
@@ -94,7 +96,7 @@ func componentRoles() []*rbacv1.ClusterRole {
 		clusterRole("clipper:node-dns", allow("list watch", core, "namespaces")),
 		clusterRole("system:node-bootstrapper", allow("create get list watch", "certificates.k8s.io", "certificatesigningrequests")),
 		clusterRole("system:kubelet-api-admin", allow(read, core, "nodes"), allow("proxy", core, "nodes"),
-			allow("*", core, "nodes/checkpoint nodes/configz nodes/healthz nodes/log nodes/metrics nodes/pods nodes/proxy nodes/stats")),
+			allow("*", core, "nodes/configz nodes/healthz nodes/log nodes/metrics nodes/pods nodes/proxy nodes/stats")),
 		clusterRole("system:kube-aggregator", allow(read, core, "endpoints services")),
 		clusterRole("system:kube-dns", allow("list watch", core, "endpoints services")),
 		clusterRole("system:kube-controller-manager", append([]rbacv1.PolicyRule{events(),
@@ -123,6 +125,7 @@ func schedulerRules() []rbacv1.PolicyRule {
 	return []rbacv1.PolicyRule{events(),
 		allow("create", "coordination.k8s.io", "leases"),
 		allow("get list update watch", "coordination.k8s.io", "leases", "kube-scheduler"),
+		allow(readWrite, "coordination.k8s.io", "leasecandidates"),
 		allow(read, core, "nodes"),
 		allow(read+" delete", core, "pods"),
 		allow("create", core, "bindings pods/binding"),
@@ -137,8 +140,9 @@ func schedulerRules() []rbacv1.PolicyRule {
 		allow(read, "storage.k8s.io", "csidrivers"),
 		allow(read, "storage.k8s.io", "csistoragecapacities"),
 		allow(read, "storage.k8s.io", "volumeattachments"),
-		allow(read+" patch update", "resource.k8s.io", "resourceclaims"),
-		allow("patch update", "resource.k8s.io", "resourceclaims/status"),
+		allow(read+" create delete patch update", "resource.k8s.io", "resourceclaims"),
+		allow(read+" patch update", "resource.k8s.io", "resourceclaims/status"),
+		allow("patch update", "resource.k8s.io", "resourceclaims/binding"),
 		allow("update", core, "pods/finalizers"),
 		allow(read, "resource.k8s.io", "deviceclasses resourceslices"),
 	}
@@ -153,7 +157,7 @@ func nodeRoleRules() []rbacv1.PolicyRule {
 		allow("create get list watch", core, "nodes"),
 		allow("patch update", core, "nodes/status"),
 		allow("patch update", core, "nodes"),
-		allow("create patch update", core, "events"),
+		events(),
 		allow(read, core, "pods"),
 		allow("create delete", core, "pods"),
 		allow("patch update", core, "pods/status"),
@@ -166,12 +170,12 @@ func nodeRoleRules() []rbacv1.PolicyRule {
 		allow("get", "storage.k8s.io", "volumeattachments"),
 		allow("get patch update", core, "persistentvolumeclaims/status"),
 		allow("create", core, "serviceaccounts/token"),
+		allow("get", core, "serviceaccounts"),
 		allow(read, "storage.k8s.io", "csidrivers"),
 		allow("create delete get patch update", "storage.k8s.io", "csinodes"),
 		allow(read, "node.k8s.io", "runtimeclasses"),
 		allow("get", "resource.k8s.io", "resourceclaims"),
 		allow("deletecollection", "resource.k8s.io", "resourceslices"),
-		allow("create delete get list patch update watch", "resource.k8s.io", "resourceslices"),
 	}
 }
 
