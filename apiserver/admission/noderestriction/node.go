@@ -17,18 +17,14 @@ func (r *request) nodeObject() error {
 	if r.Operation == admission.Create && r.Object != nil {
 		name = r.Object.GetName()
 	}
-	switch r.Operation {
-	case admission.Create:
-		if err := r.createNode(r.Object.(*corev1.Node)); err != nil {
-			return err
-		}
-	case admission.Update:
-		if err := r.updateNode(r.Object.(*corev1.Node), r.Old.(*corev1.Node)); err != nil {
-			return err
-		}
-	}
 	if name != r.node {
 		return r.Forbiddenf("node %q is not allowed to modify node %q", r.node, name)
+	}
+	switch r.Operation {
+	case admission.Create:
+		return r.createNode(r.Object.(*corev1.Node))
+	case admission.Update:
+		return r.updateNode(r.Object.(*corev1.Node), r.Old.(*corev1.Node))
 	}
 	return nil
 }

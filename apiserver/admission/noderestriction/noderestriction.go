@@ -13,6 +13,7 @@ import (
 	authenticationv1 "k8s.io/api/authentication/v1"
 	certificatesv1 "k8s.io/api/certificates/v1"
 	corev1 "k8s.io/api/core/v1"
+	resourcev1 "k8s.io/api/resource/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
@@ -63,6 +64,8 @@ func (p *Plugin) Validate(_ context.Context, a *admission.Attributes) error {
 		if a.Operation == admission.Create && a.Object.GetName() != node {
 			return a.Forbiddenf("can only access CSINode with the same name as the requesting node")
 		}
+	case gr.Group == "resource.k8s.io" && gr.Resource == "resourceslices":
+		return r.slice()
 	case gr == api.CertificateSigningRequests.GroupResource():
 		return r.signingRequest()
 	}
@@ -107,7 +110,7 @@ func (r *request) podStatus() error {
 	case !maps.Equal(pod.Labels, old.Labels):
 		return r.Forbiddenf("node %q cannot update labels through pod status", r.node)
 	case !equality.Semantic.DeepEqual(pod.Status.ResourceClaimStatuses, old.Status.ResourceClaimStatuses):
-		return r.Forbiddenf("node %q cannot update resource claim statuses", r.node)
+		return r.Forbiddenf("node %q cannot update resource claim statues", r.node)
 	}
 	return nil
 }
@@ -123,9 +126,6 @@ func (r *request) createPod(pod *corev1.Pod) error {
 	if err := r.mirrorOwner(pod); err != nil {
 		return err
 	}
-	if pod.Spec.ServiceAccountName != "" {
-		return r.Forbiddenf("node %q can not create pods that reference a service account", r.node)
-	}
 	if what := references(&pod.Spec); what != "" {
 		return r.Forbiddenf("node %q can not create pods that reference %s", r.node, what)
 	}
@@ -133,11 +133,18 @@ func (r *request) createPod(pod *corev1.Pod) error {
 }
 
 func (r *request) mirrorOwner(pod *corev1.Pod) error {
-	if len(pod.OwnerReferences) != 1 {
+	switch len(pod.OwnerReferences) {
+	case 0:
+		return r.Forbiddenf("node %q can only create pods with an owner reference set to itself", r.node)
+	case 1:
+	default:
 		return r.Forbiddenf("node %q can only create pods with a single owner reference set to itself", r.node)
 	}
 	owner := pod.OwnerReferences[0]
-	if owner.APIVersion != "v1" || owner.Kind != "Node" || owner.Name != r.node || owner.Controller == nil || !*owner.Controller {
+	if owner.APIVersion != "v1" || owner.Kind != "Node" || owner.Name != r.node {
+		return r.Forbiddenf("node %q can only create pods with an owner reference set to itself", r.node)
+	}
+	if owner.Controller == nil || !*owner.Controller {
 		return r.Forbiddenf("node %q can only create pods with a controller owner reference set to itself", r.node)
 	}
 	if owner.BlockOwnerDeletion != nil && *owner.BlockOwnerDeletion {
@@ -145,7 +152,7 @@ func (r *request) mirrorOwner(pod *corev1.Pod) error {
 	}
 	node, ok := r.nodes.Get("", r.node)
 	if !ok {
-		return r.Forbidden(apierrors.NewNotFound(api.Nodes.GroupResource(), r.node))
+		return r.Forbiddenf("error looking up node %s to verify uid: %w", r.node, apierrors.NewNotFound(api.Nodes.GroupResource(), r.node))
 	}
 	if owner.UID != node.UID {
 		return r.Forbiddenf("node %s UID mismatch: expected %s got %s", r.node, owner.UID, node.UID)
@@ -155,31 +162,46 @@ func (r *request) mirrorOwner(pod *corev1.Pod) error {
 
 // references names the first kind of object that a pod refers to, "" if it stands for itself.
 func references(spec *corev1.PodSpec) string {
-	if len(spec.ImagePullSecrets) > 0 || authz.PodUsesAnySecret(spec) {
+	switch {
+	case spec.ServiceAccountName != "":
+		return "serviceaccounts"
+	case authz.PodUsesAnySecret(spec):
 		return "secrets"
-	}
-	if authz.PodUsesAnyConfigMap(spec) {
+	case authz.PodUsesAnyConfigMap(spec):
 		return "configmaps"
+	case len(spec.ResourceClaims) > 0:
+		return "resourceclaims"
 	}
 	for i := range spec.Volumes {
-		v := &spec.Volumes[i]
-		if v.PersistentVolumeClaim != nil || v.Ephemeral != nil {
-			return "persistentvolumeclaims"
-		}
-		if v.Projected == nil {
-			continue
-		}
-		for j := range v.Projected.Sources {
-			switch s := &v.Projected.Sources[j]; {
-			case s.ServiceAccountToken != nil:
-				return "a service account"
-			case s.ClusterTrustBundle != nil:
-				return "clustertrustbundles"
-			}
+		if what := volumeReferences(&spec.Volumes[i]); what != "" {
+			return what
 		}
 	}
-	if len(spec.ResourceClaims) > 0 {
-		return "resourceclaims"
+	return ""
+}
+
+func volumeReferences(v *corev1.Volume) string {
+	switch {
+	case v.CSI != nil:
+		return "csidrivers (via CSI volumes)"
+	case v.Glusterfs != nil:
+		return "endpoints (via glusterFS volumes)"
+	case v.PersistentVolumeClaim != nil:
+		return "persistentvolumeclaims"
+	case v.Ephemeral != nil:
+		return "persistentvolumeclaims (via ephemeral volumes)"
+	case v.Projected == nil:
+		return ""
+	}
+	for i := range v.Projected.Sources {
+		switch s := &v.Projected.Sources[i]; {
+		case s.ServiceAccountToken != nil:
+			return "serviceaccounts (via projected volumes)"
+		case s.ClusterTrustBundle != nil:
+			return "clustertrustbundles"
+		case s.PodCertificate != nil:
+			return "podcertificates"
+		}
 	}
 	return ""
 }
@@ -230,7 +252,7 @@ func (r *request) token() error {
 		return r.Forbiddenf("node may only request 0 or 1 audiences")
 	}
 	if len(tr.Spec.Audiences) == 1 && tr.Spec.Audiences[0] != "" && !podAsksFor(pod, tr.Spec.Audiences[0]) {
-		return r.Forbiddenf("audience %q not found in pod spec volume", tr.Spec.Audiences[0])
+		return r.Forbiddenf("audience %q not found in pod spec volume, %s is not authorized to request tokens for this audience", tr.Spec.Audiences[0], r.User.GetName())
 	}
 	return nil
 }
@@ -263,6 +285,21 @@ func (r *request) lease() error {
 	}
 	if name != r.node {
 		return r.Forbiddenf("can only access node lease with the same name as the requesting node")
+	}
+	return nil
+}
+
+// slice: a node describes its own devices.
+func (r *request) slice() error {
+	ours := func(o api.Object) bool {
+		s, ok := o.(*resourcev1.ResourceSlice)
+		return ok && s.Spec.NodeName != nil && *s.Spec.NodeName == r.node
+	}
+	switch {
+	case r.Operation == admission.Create && !ours(r.Object):
+		return r.Forbiddenf("can only create ResourceSlice with the same NodeName as the requesting node")
+	case r.Operation == admission.Delete && r.Old != nil && !ours(r.Old):
+		return r.Forbiddenf("can only delete ResourceSlice with the same NodeName as the requesting node")
 	}
 	return nil
 }

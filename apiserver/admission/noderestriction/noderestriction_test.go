@@ -63,7 +63,7 @@ func TestNode(t *testing.T) {
 		{"mirror pod", create, api.Pods.Resource, "", mirror(nil), nil, "", ""},
 		{"ordinary pod", create, api.Pods.Resource, "", mirror(func(p *corev1.Pod) { p.Annotations = nil }), nil, "", "can only create mirror pods"},
 		{"mirror pod elsewhere", create, api.Pods.Resource, "", mirror(func(p *corev1.Pod) { p.Spec.NodeName = "n2" }), nil, "", "spec.nodeName set to itself"},
-		{"mirror pod of another", create, api.Pods.Resource, "", mirror(func(p *corev1.Pod) { p.OwnerReferences[0].Name = "n2" }), nil, "", "controller owner reference set to itself"},
+		{"mirror pod of another", create, api.Pods.Resource, "", mirror(func(p *corev1.Pod) { p.OwnerReferences[0].Name = "n2" }), nil, "", "an owner reference set to itself"},
 		{"mirror pod of a former node", create, api.Pods.Resource, "", mirror(func(p *corev1.Pod) { p.OwnerReferences[0].UID = "old" }), nil, "", "UID mismatch"},
 		{"mirror pod with a secret", create, api.Pods.Resource, "", mirror(func(p *corev1.Pod) {
 			p.Spec.ImagePullSecrets = []corev1.LocalObjectReference{{Name: "s"}}

@@ -14,6 +14,7 @@ import (
 
 	"clipper/api"
 	"clipper/apiserver/admission"
+	"clipper/apiserver/authz"
 )
 
 const (
@@ -65,6 +66,9 @@ func (p *Plugin) Admit(ctx context.Context, a *admission.Attributes) error {
 func refuseMirror(a *admission.Attributes, pod *corev1.Pod) error {
 	if pod.Spec.ServiceAccountName != "" {
 		return a.Forbiddenf("a mirror pod may not reference service accounts")
+	}
+	if authz.PodUsesAnySecret(&pod.Spec) {
+		return a.Forbiddenf("a mirror pod may not reference secrets")
 	}
 	for i := range pod.Spec.Volumes {
 		if projected := pod.Spec.Volumes[i].Projected; projected != nil {
