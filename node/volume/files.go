@@ -23,16 +23,16 @@ func (m *Manager) Prepare() error {
 		return fmt.Errorf("create the directory for volumes in memory: %w", err)
 	}
 	allocatable := m.cfg.Allocatable()
-	return mountTmpfs(m.cfg.MemoryDir, allocatable.Memory().Value()/2)
+	return mountTmpfs(m.cfg.MemoryDir, allocatable.Memory().Value()/2, "0755")
 }
 
 // mountTmpfs mounts a tmpfs of at most size bytes on dir unless there is one.
-func mountTmpfs(dir string, size int64) error {
+func mountTmpfs(dir string, size int64, mode string) error {
 	mounted, err := isMountPoint(dir)
 	if err != nil || mounted {
 		return err
 	}
-	opts := "mode=0755"
+	opts := "mode=" + mode
 	if size > 0 {
 		opts += ",size=" + strconv.FormatInt(size, 10)
 	}

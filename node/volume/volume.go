@@ -150,15 +150,16 @@ func (m *Manager) mountEmptyDir(pod *corev1.Pod, v *corev1.Volume) error {
 	}
 	switch medium := v.EmptyDir.Medium; medium {
 	case corev1.StorageMediumDefault:
+		if err := os.Chmod(dir, 0o777); err != nil { // MkdirAll's mode went through the umask
+			return err
+		}
 	case corev1.StorageMediumMemory:
-		if err := mountTmpfs(dir, m.memorySize(pod, v.EmptyDir)); err != nil {
+		// Sticky, as the kernel makes a tmpfs and as upstream leaves it.
+		if err := mountTmpfs(dir, m.memorySize(pod, v.EmptyDir), "1777"); err != nil {
 			return err
 		}
 	default:
 		return fmt.Errorf("unknown storage medium %q", medium)
-	}
-	if err := os.Chmod(dir, 0o777); err != nil { // MkdirAll's mode went through the umask
-		return err
 	}
 	return own(dir, fsGroup(pod), false)
 }

@@ -238,7 +238,7 @@ func TestEmptyDirAndSubPaths(t *testing.T) {
 	if err := os.Mkdir(disk+"/shared", 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if err := mountTmpfs(disk+"/shared", 1<<20); err != nil {
+	if err := mountTmpfs(disk+"/shared", 1<<20, "0755"); err != nil {
 		t.Fatal(err)
 	}
 	if err := b.Unmount(ctx, pod.UID); err != nil {
