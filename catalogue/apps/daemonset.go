@@ -22,7 +22,13 @@ import (
 // daemonSets describes DaemonSet.
 func daemonSets() *catalogue.Resource {
 	return catalogue.Describe[appsv1.DaemonSet, appsv1.DaemonSetList](catalogue.Kind[*appsv1.DaemonSet]{
-		Resource:       api.DaemonSets.Resource,
+		Resource: api.DaemonSets.Resource,
+		Warnings: func(o, old *appsv1.DaemonSet) []string {
+			if old != nil && templateGenerationOf(o) == templateGenerationOf(old) {
+				return nil
+			}
+			return podspec.TemplateWarnings(&o.Spec.Template, specPath.Child("template"))
+		},
 		ValidateCreate: validateDaemonSet,
 		ValidateUpdate: validateDaemonSetUpdate,
 		ValidateStatus: validateDaemonSetStatus,

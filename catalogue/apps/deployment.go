@@ -21,7 +21,10 @@ import (
 // deployments describes Deployment.
 func deployments() *catalogue.Resource {
 	return catalogue.Describe[appsv1.Deployment, appsv1.DeploymentList](catalogue.Kind[*appsv1.Deployment]{
-		Resource:       api.Deployments.Resource,
+		Resource: api.Deployments.Resource,
+		Warnings: func(o, old *appsv1.Deployment) []string {
+			return podspec.OwnerWarnings(&o.ObjectMeta, podspec.MetaOf(old), &o.Spec.Template, specPath.Child("template"), true)
+		},
 		ValidateCreate: validateDeployment,
 		ValidateUpdate: validateDeploymentUpdate,
 		ValidateStatus: validateDeploymentStatus,

@@ -19,7 +19,10 @@ import (
 // replicaSets describes ReplicaSet.
 func replicaSets() *catalogue.Resource {
 	return catalogue.Describe[appsv1.ReplicaSet, appsv1.ReplicaSetList](catalogue.Kind[*appsv1.ReplicaSet]{
-		Resource:       api.ReplicaSets.Resource,
+		Resource: api.ReplicaSets.Resource,
+		Warnings: func(o, old *appsv1.ReplicaSet) []string {
+			return podspec.OwnerWarnings(&o.ObjectMeta, podspec.MetaOf(old), &o.Spec.Template, specPath.Child("template"), true)
+		},
 		ValidateCreate: validateReplicaSet,
 		ValidateUpdate: validateReplicaSetUpdate,
 		ValidateStatus: validateReplicaSetStatus,

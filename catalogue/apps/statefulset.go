@@ -22,6 +22,7 @@ import (
 func statefulSets() *catalogue.Resource {
 	return catalogue.Describe[appsv1.StatefulSet, appsv1.StatefulSetList](catalogue.Kind[*appsv1.StatefulSet]{
 		Resource:       api.StatefulSets.Resource,
+		Warnings:       statefulSetWarnings,
 		ValidateCreate: validateStatefulSet,
 		ValidateUpdate: validateStatefulSetUpdate,
 		ValidateStatus: validateStatefulSetStatus,
@@ -213,4 +214,19 @@ func validateStatefulSetStatus(o, old *appsv1.StatefulSet) field.ErrorList {
 	atMost(f, "availableReplicas", s.AvailableReplicas, s.ReadyReplicas, "cannot be greater than status.readyReplicas")
 	f.NotDecremented(statusPath.Child("collisionCount"), s.CollisionCount, old.Status.CollisionCount)
 	return f.List
+}
+
+func statefulSetWarnings(s, old *appsv1.StatefulSet) []string {
+	out := podspec.OwnerWarnings(&s.ObjectMeta, podspec.MetaOf(old), &s.Spec.Template, specPath.Child("template"), false)
+	for i := range s.Spec.VolumeClaimTemplates {
+		at := specPath.Child("volumeClaimTemplates").Index(i)
+		if old != nil {
+			at = at.Child("Spec")
+		}
+		out = append(out, podspec.ClaimWarnings(&s.Spec.VolumeClaimTemplates[i].Spec, at)...)
+	}
+	if n := s.Spec.RevisionHistoryLimit; n != nil && *n < 0 {
+		out = append(out, "spec.revisionHistoryLimit: a negative value retains all historical revisions; a value >= 0 is recommended")
+	}
+	return out
 }

@@ -2,6 +2,7 @@ package batch
 
 import (
 	"slices"
+	"strings"
 	"time"
 
 	batchv1 "k8s.io/api/batch/v1"
@@ -17,6 +18,7 @@ import (
 func cronJobs() *catalogue.Resource {
 	return catalogue.Describe[batchv1.CronJob, batchv1.CronJobList](catalogue.Kind[*batchv1.CronJob]{
 		Resource:       api.CronJobs.Resource,
+		Warnings:       cronJobWarnings,
 		ValidateCreate: validateCronJob,
 		ValidateUpdate: validateCronJobUpdate,
 		PrepareCreate:  func(o *batchv1.CronJob) { podspec.DropDisabledTemplate(&o.Spec.JobTemplate.Spec.Template, nil) },
@@ -75,4 +77,13 @@ func cronJobRow(c *batchv1.CronJob, now time.Time) []any {
 		table.Since(c.CreationTimestamp, now),
 		podspec.Names(job.Template.Spec.Containers), podspec.Images(job.Template.Spec.Containers), table.Selector(job.Selector),
 	}
+}
+
+func cronJobWarnings(c, old *batchv1.CronJob) []string {
+	out := jobWarnings(&c.ObjectMeta, podspec.MetaOf(old), &c.Spec.JobTemplate.Spec, specPath.Child("jobTemplate", "spec"))
+	if old != nil && strings.Contains(c.Spec.Schedule, "TZ") {
+		out = append(out, "cannot use TZ or CRON_TZ in spec.spec.schedule, use timeZone instead, "+
+			"see https://kubernetes.io/docs/concepts/workloads/controllers/cron-jobs/ for more details")
+	}
+	return out
 }

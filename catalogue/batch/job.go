@@ -12,6 +12,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/duration"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+	"k8s.io/utils/ptr"
 
 	"clipper/api"
 	"clipper/catalogue"
@@ -23,7 +25,10 @@ import (
 // jobs describes Job.
 func jobs() *catalogue.Resource {
 	return catalogue.Describe[batchv1.Job, batchv1.JobList](catalogue.Kind[*batchv1.Job]{
-		Resource:       api.Jobs.Resource,
+		Resource: api.Jobs.Resource,
+		Warnings: func(j, old *batchv1.Job) []string {
+			return jobWarnings(&j.ObjectMeta, podspec.MetaOf(old), &j.Spec, specPath)
+		},
 		ValidateCreate: validateJob,
 		ValidateUpdate: validateJobUpdate,
 		ValidateStatus: validateJobStatus,
@@ -179,4 +184,21 @@ func prepareJob(j *batchv1.Job) {
 	if _, ok := j.Spec.Selector.MatchLabels[batchv1.ControllerUidLabel]; !ok {
 		j.Spec.Selector.MatchLabels[batchv1.ControllerUidLabel] = string(j.UID)
 	}
+}
+
+// jobWarnings are what to say of a job or of the jobs to be made of a template; old is nil on create.
+func jobWarnings(meta, old *metav1.ObjectMeta, s *batchv1.JobSpec, at *field.Path) []string {
+	if old != nil && old.Generation == meta.Generation {
+		return nil
+	}
+	n := &rule.Notes{}
+	if old == nil {
+		n.PodNames(meta.Name)
+	}
+	if ptr.Deref(s.CompletionMode, "") == batchv1.IndexedCompletion &&
+		ptr.Deref(s.Completions, 0) > manyCompletions && ptr.Deref(s.Parallelism, 0) > manyParallelism {
+		n.At(at, "In Indexed Jobs with a number of completions higher than 10^5 and a parallelism higher than 10^4, "+
+			"Kubernetes might not be able to track completedIndexes when a big number of indexes fail")
+	}
+	return append(n.List, podspec.TemplateWarnings(&s.Template, at.Child("template"))...)
 }

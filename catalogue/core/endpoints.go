@@ -20,6 +20,7 @@ import (
 func endpoints() *catalogue.Resource {
 	return catalogue.Describe[corev1.Endpoints, corev1.EndpointsList](catalogue.Kind[*corev1.Endpoints]{
 		Resource:       api.Endpoints.Resource,
+		Warnings:       endpointsWarnings,
 		ValidateCreate: func(e *corev1.Endpoints) field.ErrorList { return validateSubsets(e.Subsets) },
 		ValidateUpdate: func(e, old *corev1.Endpoints) field.ErrorList {
 			if equality.Semantic.DeepEqual(e.Subsets, old.Subsets) {
@@ -116,4 +117,22 @@ func endpointAddress(f *rule.Faults, a *corev1.EndpointAddress, at *field.Path) 
 		f.DNSSubdomain(at.Child("nodeName"), *a.NodeName)
 	}
 	service.EndpointIP(f, at.Child("ip"), a.IP)
+}
+
+// endpointsWarnings skip what the endpoints controller writes: it is right, and there is much of it.
+func endpointsWarnings(e, _ *corev1.Endpoints) []string {
+	if e.Labels["endpoints.kubernetes.io/managed-by"] == "endpoint-controller" {
+		return nil
+	}
+	n := &rule.Notes{}
+	for i, s := range e.Subsets {
+		at := field.NewPath("subsets").Index(i)
+		for j, a := range s.Addresses {
+			n.IP(at.Child("addresses").Index(j).Child("ip"), a.IP)
+		}
+		for j, a := range s.NotReadyAddresses {
+			n.IP(at.Child("notReadyAddresses").Index(j).Child("ip"), a.IP)
+		}
+	}
+	return n.List
 }

@@ -16,6 +16,9 @@ import (
 func podTemplates() *catalogue.Resource {
 	return catalogue.Describe[corev1.PodTemplate, corev1.PodTemplateList](catalogue.Kind[*corev1.PodTemplate]{
 		Resource: api.Resource{Version: "v1", Name: "podtemplates", Kind: "PodTemplate", Namespaced: true},
+		Warnings: func(t, old *corev1.PodTemplate) []string {
+			return podspec.OwnerWarnings(&t.ObjectMeta, podspec.MetaOf(old), &t.Template, field.NewPath("template"), false)
+		},
 		ValidateCreate: func(t *corev1.PodTemplate) field.ErrorList {
 			return podspec.ValidateTemplate(&t.Template, field.NewPath("template"), podspec.Options{})
 		},

@@ -22,7 +22,10 @@ import (
 func replicationControllers() *catalogue.Resource {
 	type rc = corev1.ReplicationController
 	return catalogue.Describe[rc, corev1.ReplicationControllerList](catalogue.Kind[*rc]{
-		Resource:       api.ReplicationControllers.Resource,
+		Resource: api.ReplicationControllers.Resource,
+		Warnings: func(c, old *rc) []string {
+			return podspec.OwnerWarnings(&c.ObjectMeta, podspec.MetaOf(old), c.Spec.Template, field.NewPath("spec", "template"), true)
+		},
 		ValidateCreate: func(c *rc) field.ErrorList { return validateReplicationController(c, nil) },
 		ValidateUpdate: func(c, old *rc) field.ErrorList { return validateReplicationController(c, old.Spec.Template) },
 		ValidateStatus: validateReplicationControllerStatus,

@@ -7,6 +7,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"clipper/api"
 	"clipper/catalogue"
@@ -18,6 +19,7 @@ import (
 func endpointSlices() *catalogue.Resource {
 	return catalogue.Describe[discoveryv1.EndpointSlice, discoveryv1.EndpointSliceList](catalogue.Kind[*discoveryv1.EndpointSlice]{
 		Resource:       api.EndpointSlices.Resource,
+		Warnings:       sliceWarnings,
 		ValidateCreate: validateSlice,
 		ValidateUpdate: validateSliceUpdate,
 		Columns:        sliceColumns,
@@ -64,4 +66,22 @@ func sliceRow(s *discoveryv1.EndpointSlice, now time.Time) []any {
 		s.Name, string(s.AddressType), table.FirstOf(ports, len(ports)), table.FirstOf(addresses, len(addresses)),
 		table.Since(s.CreationTimestamp, now),
 	}
+}
+
+// sliceWarnings skip what the slice controllers write: it is right, and there is much of it.
+func sliceWarnings(s, old *discoveryv1.EndpointSlice) []string {
+	n := &rule.Notes{}
+	if old == nil && s.AddressType == discoveryv1.AddressTypeFQDN {
+		n.Say("spec.addressType: FQDN endpoints are deprecated")
+	}
+	switch s.Labels[discoveryv1.LabelManagedBy] {
+	case "endpointslice-controller.k8s.io", "endpointslicemirroring-controller.k8s.io":
+		return n.List
+	}
+	for i, e := range s.Endpoints {
+		for j, address := range e.Addresses {
+			n.IP(field.NewPath("endpoints").Index(i).Child("addresses").Index(j), address)
+		}
+	}
+	return n.List
 }

@@ -1,6 +1,8 @@
 package node
 
 import (
+	"maps"
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -18,6 +20,7 @@ import (
 func runtimeClasses() *catalogue.Resource {
 	return catalogue.Describe[nodev1.RuntimeClass, nodev1.RuntimeClassList](catalogue.Kind[*nodev1.RuntimeClass]{
 		Resource:       api.Resource{Group: "node.k8s.io", Version: "v1", Name: "runtimeclasses", Kind: "RuntimeClass"},
+		Warnings:       runtimeClassWarnings,
 		ValidateCreate: validateRuntimeClass,
 		ValidateUpdate: func(c, old *nodev1.RuntimeClass) field.ErrorList {
 			f := &rule.Faults{}
@@ -69,4 +72,15 @@ func validateRuntimeClass(c *nodev1.RuntimeClass) field.ErrorList {
 		}
 	}
 	return f.List
+}
+
+func runtimeClassWarnings(c, _ *nodev1.RuntimeClass) []string {
+	if c.Scheduling == nil {
+		return nil
+	}
+	n := &rule.Notes{}
+	for _, label := range slices.Sorted(maps.Keys(c.Scheduling.NodeSelector)) {
+		n.NodeLabel(field.NewPath("scheduling", "nodeSelector"), label, false)
+	}
+	return n.List
 }

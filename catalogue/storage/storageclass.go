@@ -5,6 +5,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	storagev1 "k8s.io/api/storage/v1"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"clipper/api"
 	"clipper/catalogue"
@@ -16,6 +17,7 @@ import (
 func storageClasses() *catalogue.Resource {
 	return catalogue.Describe[storagev1.StorageClass, storagev1.StorageClassList](catalogue.Kind[*storagev1.StorageClass]{
 		Resource:       api.StorageClasses.Resource,
+		Warnings:       storageClassWarnings,
 		ValidateCreate: validateStorageClass,
 		ValidateUpdate: validateStorageClassUpdate,
 		Columns:        storageClassColumns,
@@ -53,4 +55,14 @@ func storageClassRow(c *storagev1.StorageClass, now time.Time) []any {
 	}
 	expand := c.AllowVolumeExpansion != nil && *c.AllowVolumeExpansion
 	return []any{name, c.Provisioner, string(reclaim), string(binding), expand, table.Since(c.CreationTimestamp, now)}
+}
+
+func storageClassWarnings(c, _ *storagev1.StorageClass) []string {
+	n := &rule.Notes{}
+	for i, term := range c.AllowedTopologies {
+		for j, e := range term.MatchLabelExpressions {
+			n.NodeLabel(field.NewPath("allowedTopologies").Index(i).Child("matchLabelExpressions").Index(j).Child("key"), e.Key, false)
+		}
+	}
+	return n.List
 }

@@ -22,6 +22,7 @@ type (
 func Resource() *catalogue.Resource {
 	return catalogue.Describe[corev1.Pod, corev1.PodList](catalogue.Kind[*corev1.Pod]{
 		Resource:       api.Pods.Resource,
+		Warnings:       warnings,
 		ValidateCreate: validateCreate,
 		ValidateUpdate: validateUpdate,
 		ValidateStatus: validateStatus,

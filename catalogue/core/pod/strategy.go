@@ -1,11 +1,13 @@
 package pod
 
 import (
+	"fmt"
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/validation"
 
 	"clipper/catalogue/core/podspec"
 )
@@ -13,6 +15,7 @@ import (
 func prepareCreate(p *corev1.Pod) {
 	p.Status = corev1.PodStatus{Phase: corev1.PodPending, QOSClass: QOS(p)}
 	podspec.DropDisabled(&p.Spec, nil)
+	podspec.SyncAppArmor(&p.ObjectMeta, &p.Spec)
 	if len(p.Spec.SchedulingGates) > 0 {
 		p.Status.Conditions = []corev1.PodCondition{{
 			Type:    corev1.PodScheduled,
@@ -151,4 +154,16 @@ func raiseGeneration(p, old *corev1.Pod) {
 	if !equality.Semantic.DeepEqual(p.Spec, old.Spec) {
 		p.Generation++
 	}
+}
+
+// warnings are for creators only: whoever updates a pod did not write it.
+func warnings(p, old *corev1.Pod) []string {
+	if old != nil {
+		return nil
+	}
+	var out []string
+	if faults := validation.IsDNS1123Label(p.Name); len(faults) > 0 {
+		out = append(out, fmt.Sprintf("metadata.name: this is used in the Pod's hostname, which can result in surprising behavior; a DNS label is recommended: %v", faults))
+	}
+	return append(out, podspec.Warnings(&p.ObjectMeta, &p.Spec, nil)...)
 }

@@ -15,6 +15,7 @@ import (
 func Resource() *catalogue.Resource {
 	return catalogue.Describe[corev1.Service, corev1.ServiceList](catalogue.Kind[*corev1.Service]{
 		Resource:       api.Services.Resource,
+		Warnings:       warnings,
 		ValidateCreate: validateCreate,
 		ValidateUpdate: validateUpdate,
 		ValidateStatus: validateStatus,

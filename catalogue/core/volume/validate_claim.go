@@ -7,7 +7,6 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
-	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/apimachinery/pkg/util/diff"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
@@ -117,12 +116,5 @@ func claimWarnings(c, _ *corev1.PersistentVolumeClaim) []string {
 	if _, ok := c.Annotations[corev1.BetaStorageClassAnnotation]; ok {
 		out = append(out, "metadata.annotations["+corev1.BetaStorageClassAnnotation+"]: deprecated since v1.8; use \"storageClassName\" attribute instead")
 	}
-	fraction := func(name string, q resource.Quantity) {
-		if q.MilliValue()%1000 != 0 {
-			out = append(out, fmt.Sprintf("spec.resources.%s[storage]: fractional byte value %q is invalid, must be an integer", name, q.String()))
-		}
-	}
-	fraction("requests", c.Spec.Resources.Requests[corev1.ResourceStorage])
-	fraction("limits", c.Spec.Resources.Limits[corev1.ResourceStorage])
-	return out
+	return append(out, podspec.ClaimWarnings(&c.Spec, field.NewPath("spec"))...)
 }
