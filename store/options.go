@@ -11,7 +11,7 @@ type Options struct {
 	Resources map[string]api.Resource
 
 	RingSize  int // events kept per resource; 8192
-	RingBytes int // and the sum of their encoded sizes; 8 MiB. The last 64 events are kept whatever their size.
+	RingBytes int // and the sum of their encoded sizes; 4 MiB, which is several times that in objects. The last 64 events are kept whatever their size.
 
 	// KeyFile holds the key that encrypts the values of the prefixes in Encrypt. It is made, with mode
 	// 0600, if there is none and nothing encrypted either. Empty: nothing is encrypted.
@@ -33,7 +33,7 @@ type Codec struct {
 
 const (
 	defaultRingSize  = 8192
-	defaultRingBytes = 8 << 20
+	defaultRingBytes = 4 << 20
 	minRing          = 64
 )
 

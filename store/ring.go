@@ -12,6 +12,11 @@ type ring struct {
 	maxEvents, maxBytes int
 }
 
+// encodedEvents is how many of a resource's latest events keep their encodings: as far as watchers that
+// keep up are apart. Kept for the whole ring they would take several times the objects' memory; one who
+// lags further behind encodes for himself.
+const encodedEvents = 128
+
 func (e *Event) size() int {
 	switch {
 	case e.New != nil:
@@ -34,6 +39,9 @@ func (r *ring) add(e *Event) {
 	e.newest().encodings.keep()
 	r.events = append(r.events, e)
 	r.bytes += e.size()
+	if n := len(r.events); n > encodedEvents {
+		r.events[n-1-encodedEvents].newest().encodings.drop()
+	}
 	drop := 0
 	for len(r.events)-drop > r.maxEvents || r.bytes > r.maxBytes && len(r.events)-drop > minRing {
 		r.bytes -= r.events[drop].size()
