@@ -1,17 +1,21 @@
 package service
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
 
 	"clipper/node/network/netns"
+
+	corev1 "k8s.io/api/core/v1"
 )
 
 // A healthCheck is what an external load balancer asks this node about a service with
@@ -118,15 +122,52 @@ func (h *healthServer) handler(port uint16) http.Handler {
 	})
 }
 
-// ServeHTTP answers /healthz and /livez as kube-proxy does on port 10256: 503 while rules could not be written.
-func (p *Proxy) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
+// autoscalerTaint is on a node that the cluster autoscaler is about to remove.
+const autoscalerTaint = "ToBeDeletedByClusterAutoscaler"
+
+// eligible reports whether a load balancer should go on sending new connections to a node.
+func eligible(n *corev1.Node) bool {
+	return n.DeletionTimestamp == nil && !slices.ContainsFunc(n.Spec.Taints, func(t corev1.Taint) bool { return t.Key == autoscalerTaint })
+}
+
+// ServeHTTP answers as kube-proxy does on port 10256, for load balancers with externalTrafficPolicy Cluster:
+// /healthz is 503 while rules cannot be written or the node is about to go, /livez for the former only.
+func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	p.mu.Lock()
-	updated, failing := p.updated, p.failing
+	updated, failing, eligible := p.updated, p.failing, !p.leaving
 	p.mu.Unlock()
+	if r.URL.Path != "/healthz" && r.URL.Path != "/livez" {
+		http.NotFound(w, r)
+		return
+	}
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("X-Content-Type-Options", "nosniff")
-	if failing || updated.IsZero() {
+	if failing || updated.IsZero() || r.URL.Path == "/healthz" && !eligible {
 		w.WriteHeader(http.StatusServiceUnavailable)
 	}
-	fmt.Fprintf(w, `{"lastUpdated": %q,"currentTime": %q, "nodeEligible": %v}`, updated, time.Now(), true)
+	fmt.Fprintf(w, `{"lastUpdated": %q,"currentTime": %q, "nodeEligible": %v}`, updated.String(), time.Now().String(), eligible)
+}
+
+// serveHealth answers on the health port until ctx ends. That port is not worth a node: if it is taken, by a
+// kube-proxy perhaps, the log says so and services work without it.
+func (p *Proxy) serveHealth(ctx context.Context) error {
+	if p.cfg.HealthPort == 0 {
+		return nil
+	}
+	var l net.Listener
+	err := netns.Do(p.cfg.NetNS, func() (err error) {
+		l, err = net.Listen("tcp4", net.JoinHostPort("", strconv.Itoa(int(p.cfg.HealthPort))))
+		return err
+	})
+	if err != nil {
+		p.cfg.Log.Warn("load balancers cannot ask whether this node is healthy", "port", p.cfg.HealthPort, "err", err)
+		return nil
+	}
+	srv := &http.Server{Handler: p, ReadHeaderTimeout: 5 * time.Second, IdleTimeout: time.Minute, MaxHeaderBytes: 16 << 10}
+	stop := context.AfterFunc(ctx, func() { srv.Close() })
+	defer stop()
+	if err := srv.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("health port %d: %w", p.cfg.HealthPort, err)
+	}
+	return ctx.Err()
 }

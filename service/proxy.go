@@ -27,6 +27,7 @@ type Config struct {
 	NetNS       string       // path of the node's network namespace; "": the process's own
 	PodCIDR     netip.Prefix // the node's share
 	ServiceCIDR netip.Prefix // packets to an address in it that is no service's are dropped; may be zero
+	HealthPort  uint16       // where load balancers ask whether the node is healthy, kube-proxy's is 10256; 0: nowhere
 	Log         *slog.Logger
 }
 
@@ -45,6 +46,7 @@ type Proxy struct {
 	synced  int
 	updated time.Time
 	failing bool
+	leaving bool // the node is about to be removed
 	wake    chan struct{}
 
 	merged *merged // belongs to the loop, as do the facts
@@ -79,6 +81,7 @@ func (p *Proxy) Run(ctx context.Context) error {
 	g.Go(func() error { return p.client.View(api.EndpointSlices.Resource).Watch(ctx, p.noteSlice) })
 	g.Go(func() error { return p.client.View(api.Nodes.Resource).Watch(ctx, p.noteNode) })
 	g.Go(func() error { return p.loop(ctx, k, h) })
+	g.Go(func() error { return p.serveHealth(ctx) })
 	return g.Wait()
 }
 
@@ -118,7 +121,7 @@ func (p *Proxy) noteSlice(e api.Event) {
 	}
 }
 
-// noteNode watches for a change of this node's zone, on which topology hints depend.
+// noteNode watches for a change of this node's zone, on which topology hints depend, and for its end.
 func (p *Proxy) noteNode(e api.Event) {
 	if e.Type == api.Synced {
 		p.note("", true)
@@ -128,6 +131,9 @@ func (p *Proxy) noteNode(e api.Event) {
 	if !ok || node.Name != p.cfg.NodeName {
 		return
 	}
+	p.mu.Lock()
+	p.leaving = !eligible(node)
+	p.mu.Unlock()
 	old, _ := e.Old.(*corev1.Node)
 	if old == nil || old.Labels[corev1.LabelTopologyZone] != node.Labels[corev1.LabelTopologyZone] {
 		p.mu.Lock()

@@ -86,7 +86,7 @@ func newCluster(t *testing.T) *cluster {
 func (c *cluster) startProxy(i int) {
 	c.t.Helper()
 	p := NewProxy(c.api, Config{NodeName: fmt.Sprint("n", i+1), NetNS: c.nodes[i].NetNS,
-		PodCIDR: netip.MustParsePrefix(fmt.Sprintf("10.244.%d.0/24", i)), ServiceCIDR: netip.MustParsePrefix("10.96.0.0/16")})
+		PodCIDR: netip.MustParsePrefix(fmt.Sprintf("10.244.%d.0/24", i)), ServiceCIDR: netip.MustParsePrefix("10.96.0.0/16"), HealthPort: 10256})
 	c.proxies[i], c.stop[i] = p, runUntilStopped(c.t, p.Run)
 	select {
 	case <-p.Ready():
@@ -362,13 +362,9 @@ func TestHealthCheckNodePort(t *testing.T) {
 		s.Spec.Ports[0].NodePort = 30080
 	}, "p1", "p2")
 	for i, want := range []struct{ code, local int }{{200, 2}, {503, 0}} {
-		client := http.Client{Timeout: 2 * time.Second, Transport: &http.Transport{DialContext: func(_ context.Context, _, addr string) (conn net.Conn, err error) {
-			err = netns.Do(c.outside.NetNS, func() (err error) { conn, err = net.Dial("tcp4", addr); return err })
-			return conn, err
-		}}}
 		var resp *http.Response
 		c.eventually("the health check port", func() (ok bool) {
-			r, err := client.Get("http://" + c.nodes[i].IP.String() + ":32000/")
+			r, err := c.get(i, ":32000/")
 			resp = r
 			return err == nil
 		})
@@ -379,6 +375,38 @@ func TestHealthCheckNodePort(t *testing.T) {
 			t.Errorf("node %d: %s with %d endpoints, %v; want %+v", i+1, resp.Status, body.LocalEndpoints, err, want)
 		}
 	}
+	status := func(path string) int {
+		resp, err := c.get(1, ":10256"+path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		return resp.StatusCode
+	}
+	if h, l, other := status("/healthz"), status("/livez"), status("/"); h != 200 || l != 200 || other != 404 {
+		t.Errorf("healthy node: %d %d %d", h, l, other)
+	}
+	_, err := api.Nodes.Mutate(context.Background(), c.api, "", "n2", "", func(n *corev1.Node) (bool, error) {
+		n.Spec.Taints = []corev1.Taint{{Key: autoscalerTaint, Effect: corev1.TaintEffectNoSchedule}}
+		return true, nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.eventually("the node to be ineligible", func() bool { return status("/healthz") == 503 })
+	if status("/livez") != 200 {
+		t.Error("a node that is about to go is not alive")
+	}
+}
+
+// get asks node i over HTTP from outside.
+func (c *cluster) get(i int, rest string) (*http.Response, error) {
+	client := http.Client{Timeout: 2 * time.Second, Transport: &http.Transport{DisableKeepAlives: true,
+		DialContext: func(_ context.Context, _, addr string) (conn net.Conn, err error) {
+			err = netns.Do(c.outside.NetNS, func() (err error) { conn, err = net.Dial("tcp4", addr); return err })
+			return conn, err
+		}}}
+	return client.Get("http://" + c.nodes[i].IP.String() + rest)
 }
 
 // Whatever the order of changes, the difference leads to what a fresh start would write; and the kernel
