@@ -28,6 +28,9 @@ import (
 // kubeletPort is where a node's agent serves what the API server asks of it. Upstream's figure.
 const kubeletPort = 10250
 
+// proxyHealthPort is where load balancers ask whether a node is healthy. Upstream kube-proxy's.
+const proxyHealthPort = 10256
+
 // A machine is a node's parts on this machine. client is in-process on a server, remote elsewhere; nothing
 // below can tell.
 type machine struct {
@@ -106,7 +109,9 @@ func (m *machine) openNetwork(ip netip.Addr) func(context.Context, *corev1.Node)
 		if err != nil {
 			return nil, err
 		}
-		proxy := service.NewProxy(m.client, service.Config{NodeName: m.options.Name, PodCIDR: podCIDR, ServiceCIDR: m.serviceCIDR, Log: slog.Default()})
+		proxy := service.NewProxy(m.client, service.Config{
+			NodeName: m.options.Name, PodCIDR: podCIDR, ServiceCIDR: m.serviceCIDR, HealthPort: proxyHealthPort, Log: slog.Default(),
+		})
 		names := dns.NewServer(m.client, dns.Config{
 			Listen: netip.AddrPortFrom(network.Gateway(podCIDR), 53), Domain: m.options.Domain, Log: slog.Default(),
 		})
