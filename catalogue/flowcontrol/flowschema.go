@@ -4,6 +4,7 @@ import (
 	"time"
 
 	flowcontrolv1 "k8s.io/api/flowcontrol/v1"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"clipper/api"
 	"clipper/catalogue"
@@ -14,13 +15,16 @@ import (
 // flowSchemas describes FlowSchema.
 func flowSchemas() *catalogue.Resource {
 	return catalogue.Describe[flowcontrolv1.FlowSchema, flowcontrolv1.FlowSchemaList](catalogue.Kind[*flowcontrolv1.FlowSchema]{
-		Resource:   api.Resource{Group: "flowcontrol.apiserver.k8s.io", Version: "v1", Name: "flowschemas", Kind: "FlowSchema"},
-		Columns:    flowSchemaColumns,
-		Row:        flowSchemaRow,
-		Default:    defaultFlowSchema,
-		Spec:       catalogue.PartOf(func(o *flowcontrolv1.FlowSchema) *flowcontrolv1.FlowSchemaSpec { return &o.Spec }),
-		Status:     catalogue.PartOf(func(o *flowcontrolv1.FlowSchema) *flowcontrolv1.FlowSchemaStatus { return &o.Status }),
-		Generation: catalogue.PartOf(func(o *flowcontrolv1.FlowSchema) *flowcontrolv1.FlowSchemaSpec { return &o.Spec }),
+		Resource:       api.Resource{Group: "flowcontrol.apiserver.k8s.io", Version: "v1", Name: "flowschemas", Kind: "FlowSchema"},
+		ValidateCreate: validateSchema,
+		ValidateUpdate: func(o, _ *flowcontrolv1.FlowSchema) field.ErrorList { return validateSchema(o) },
+		ValidateStatus: func(o, _ *flowcontrolv1.FlowSchema) field.ErrorList { return schemaStatus(o) },
+		Columns:        flowSchemaColumns,
+		Row:            flowSchemaRow,
+		Default:        defaultFlowSchema,
+		Spec:           catalogue.PartOf(func(o *flowcontrolv1.FlowSchema) *flowcontrolv1.FlowSchemaSpec { return &o.Spec }),
+		Status:         catalogue.PartOf(func(o *flowcontrolv1.FlowSchema) *flowcontrolv1.FlowSchemaStatus { return &o.Status }),
+		Generation:     catalogue.PartOf(func(o *flowcontrolv1.FlowSchema) *flowcontrolv1.FlowSchemaSpec { return &o.Spec }),
 	})
 }
 

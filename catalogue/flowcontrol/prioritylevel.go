@@ -4,6 +4,7 @@ import (
 	"time"
 
 	flowcontrolv1 "k8s.io/api/flowcontrol/v1"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"clipper/api"
 	"clipper/catalogue"
@@ -14,10 +15,13 @@ import (
 // priorityLevels describes PriorityLevelConfiguration.
 func priorityLevels() *catalogue.Resource {
 	return catalogue.Describe[flowcontrolv1.PriorityLevelConfiguration, flowcontrolv1.PriorityLevelConfigurationList](catalogue.Kind[*flowcontrolv1.PriorityLevelConfiguration]{
-		Resource: api.Resource{Group: "flowcontrol.apiserver.k8s.io", Version: "v1", Name: "prioritylevelconfigurations", Kind: "PriorityLevelConfiguration"},
-		Columns:  priorityLevelColumns,
-		Row:      priorityLevelRow,
-		Default:  defaultPriorityLevel,
+		Resource:       api.Resource{Group: "flowcontrol.apiserver.k8s.io", Version: "v1", Name: "prioritylevelconfigurations", Kind: "PriorityLevelConfiguration"},
+		ValidateCreate: validateLevel,
+		ValidateUpdate: func(o, _ *flowcontrolv1.PriorityLevelConfiguration) field.ErrorList { return validateLevel(o) },
+		ValidateStatus: func(o, _ *flowcontrolv1.PriorityLevelConfiguration) field.ErrorList { return levelStatus(o) },
+		Columns:        priorityLevelColumns,
+		Row:            priorityLevelRow,
+		Default:        defaultPriorityLevel,
 		Spec: catalogue.PartOf(func(o *flowcontrolv1.PriorityLevelConfiguration) *flowcontrolv1.PriorityLevelConfigurationSpec {
 			return &o.Spec
 		}),
