@@ -78,7 +78,7 @@ func writeFiles(dir string, files map[string]file, gid *int64) error {
 
 // sameContent reports whether dir holds exactly files. Modes are compared without what a group adds.
 func sameContent(dir string, files map[string]file) bool {
-	seen := 0
+	seen, differs := 0, false
 	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() {
 			return err
@@ -89,6 +89,7 @@ func sameContent(dir string, files map[string]file) bool {
 		}
 		want, ok := files[name]
 		if !ok {
+			differs = true
 			return fs.SkipAll
 		}
 		have, err := os.ReadFile(path)
@@ -100,12 +101,13 @@ func sameContent(dir string, files map[string]file) bool {
 			return err
 		}
 		if !bytes.Equal(have, want.data) || info.Mode().Perm()&want.mode != want.mode {
+			differs = true
 			return fs.SkipAll
 		}
 		seen++
 		return nil
 	})
-	return err == nil && seen == len(files)
+	return err == nil && !differs && seen == len(files)
 }
 
 // linkNames makes each top-level name a link into ..data.

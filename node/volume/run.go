@@ -25,10 +25,10 @@ func (m *Manager) Run(ctx context.Context) error {
 
 // changed refreshes the pods that refer to an object.
 func (m *Manager) changed(ctx context.Context, r api.Resource, ev api.Event) {
-	if ev.Type == api.Synced || ev.Type == api.Deleted {
-		return // content of a deleted object stays, as upstream
+	if ev.Type == api.Synced {
+		return
 	}
-	o := ev.Object()
+	o := ev.Object() // if deleted, an optional source becomes empty, and one that is not keeps its content
 	for _, uid := range m.usersOf(podrefs.Ref{Resource: r, Namespace: o.GetNamespace(), Name: o.GetName()}) {
 		m.refresh(ctx, uid)
 		m.cfg.Changed(uid)

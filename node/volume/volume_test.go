@@ -89,12 +89,14 @@ func TestContentFollowsItsSource(t *testing.T) {
 	b := newBench(t)
 	b.put(&corev1.ConfigMap{Data: map[string]string{"k": "old", "gone": "x"}}, api.ConfigMaps.Resource, "cm")
 	b.put(&corev1.Secret{Data: map[string][]byte{"pw": []byte("s3cret")}}, api.Secrets.Resource, "sec")
-	mode := int32(0o400)
+	b.put(&corev1.Secret{Data: map[string][]byte{"x": []byte("y")}}, api.Secrets.Resource, "maybe")
+	mode, yes := int32(0o400), true
 	seconds := int64(3600)
 	pod := podWith(
 		vol("cm", corev1.VolumeSource{ConfigMap: &corev1.ConfigMapVolumeSource{LocalObjectReference: corev1.LocalObjectReference{Name: "cm"}}}),
 		vol("sec", corev1.VolumeSource{Secret: &corev1.SecretVolumeSource{SecretName: "sec", DefaultMode: &mode,
 			Items: []corev1.KeyToPath{{Key: "pw", Path: "deep/er/pw"}}}}),
+		vol("maybe", corev1.VolumeSource{Secret: &corev1.SecretVolumeSource{SecretName: "maybe", Optional: &yes}}),
 		vol("all", corev1.VolumeSource{Projected: &corev1.ProjectedVolumeSource{Sources: []corev1.VolumeProjection{
 			{ServiceAccountToken: &corev1.ServiceAccountTokenProjection{Path: "token", ExpirationSeconds: &seconds}},
 			{DownwardAPI: &corev1.DownwardAPIProjection{Items: []corev1.DownwardAPIVolumeFile{
@@ -132,18 +134,30 @@ func TestContentFollowsItsSource(t *testing.T) {
 		t.Fatal(err)
 	}
 	dir, _ := b.Path(ctx, pod, "c", &corev1.VolumeMount{Name: "cm"}, "")
-	for range 3 { // the first may tell of objects as they were when the watch began
-		<-changed
-		if _, err := os.Lstat(filepath.Join(dir, "gone")); os.IsNotExist(err) {
-			break
+	// await waits until a change has made a file vanish: the last thing that an update does.
+	await := func(path string) {
+		t.Helper()
+		patience := time.After(5 * time.Second)
+		for {
+			if _, err := os.Lstat(path); os.IsNotExist(err) {
+				return
+			}
+			select {
+			case <-changed:
+			case <-patience:
+				t.Fatalf("%s is still there", path)
+			}
 		}
 	}
+	await(filepath.Join(dir, "gone"))
 	if got := b.read(pod, "cm", "k") + b.read(pod, "cm", "more"); got != "newy" {
 		t.Errorf("after the update: %q", got)
 	}
-	if _, err := os.Lstat(filepath.Join(dir, "gone")); !os.IsNotExist(err) {
-		t.Errorf("a removed key is still there: %v", err)
+	if err := api.Secrets.Delete(ctx, b.client, "ns", "maybe", metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
 	}
+	maybe, _ := b.Path(ctx, pod, "c", &corev1.VolumeMount{Name: "maybe"}, "")
+	await(filepath.Join(maybe, "x"))
 	next := pod.DeepCopy()
 	next.Labels["a"] = "2"
 	b.Update(next)
