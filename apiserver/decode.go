@@ -11,6 +11,7 @@ import (
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/kubernetes/scheme"
@@ -81,6 +82,9 @@ func (q *request) decode(body []byte, into runtime.Object, want schema.GroupVers
 	f, err := inputFormat(q.r)
 	if err != nil {
 		return err
+	}
+	if u, ok := into.(*unstructured.Unstructured); ok {
+		return q.decodeCustom(f, body, u, want, validation)
 	}
 	if f == formatProtobuf {
 		return decodeProtobuf(body, into, want)
@@ -233,4 +237,50 @@ func openOptions(body []byte) ([]byte, error) {
 		return nil, errors.New("decoded object cannot be converted to DeleteOptions")
 	}
 	return opened.Raw, nil
+}
+
+// decodeCustom reads a custom resource: its schema says which fields there are.
+func (q *request) decodeCustom(f format, body []byte, into *unstructured.Unstructured, want schema.GroupVersionKind, validation string) error {
+	text := body
+	var unknown []error
+	switch f {
+	case formatProtobuf:
+		return unsupportedMediaType(q.mediaTypes()...)
+	case formatYAML:
+		converted, err := yaml.YAMLToJSON(body)
+		if err != nil {
+			return unrecognized(body, want, err)
+		}
+		if _, err := yaml.YAMLToJSONStrict(body); err != nil {
+			unknown = append(unknown, err)
+		}
+		text = converted
+	}
+	content := map[string]any{}
+	duplicates, err := kjson.UnmarshalStrict(text, &content)
+	if err != nil {
+		return unrecognized(body, want, err)
+	}
+	into.Object = content
+	have := kindWithDefaults(into.GetAPIVersion(), into.GetKind(), want)
+	switch {
+	case have == want:
+	case have.Kind == want.Kind:
+		return apierrors.NewBadRequest(fmt.Sprintf("the API version in the data (%s) does not match the expected API version (%s)", have.GroupVersion(), want.GroupVersion()))
+	default:
+		return cannotHandle(have, want, fmt.Errorf("the kind in the data (%s) is not the one that is served here", have))
+	}
+	into.SetGroupVersionKind(want)
+	paths, err := q.kind.Prune(into)
+	if err != nil {
+		return cannotHandle(have, want, err)
+	}
+	if validation == metav1.FieldValidationIgnore {
+		return nil
+	}
+	unknown = append(unknown, duplicates...)
+	for _, path := range paths {
+		unknown = append(unknown, fmt.Errorf("unknown field %q", path))
+	}
+	return q.reportUnknown(unknown, have, want, validation)
 }

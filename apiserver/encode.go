@@ -117,13 +117,9 @@ func (q *request) writeObject(code int, m media, obj runtime.Object, gvk schema.
 
 // media negotiates the form of an answer and fails the request if there is none.
 func (q *request) media() (media, bool) {
-	can := tables
-	if q.kind != nil && q.kind.Prefix == "" {
-		can = plainOnly // what is not stored, such as reviews, has no tables or metadata
-	}
-	m, ok := negotiate(q.r, can)
+	m, ok := negotiate(q.r, q.targets())
 	if !ok {
-		q.fail(notAcceptable(mediaTypes[:]...))
+		q.fail(notAcceptable(q.mediaTypes()...))
 	}
 	return m, ok
 }

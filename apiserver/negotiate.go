@@ -43,6 +43,7 @@ type targets int
 const (
 	plainOnly targets = iota // errors, discovery: objects as they are
 	tables                   // objects of the API, also as tables and metadata
+	customs                  // custom resources: the same, but they have no protobuf form
 )
 
 // negotiate picks the answer's form from the Accept header; false if none will do.
@@ -52,13 +53,34 @@ func negotiate(r *http.Request, can targets) (media, bool) {
 	ok := true
 	switch accept {
 	case "", typeJSON, "*/*", "application/json, */*":
-	case typeProtobuf, "application/vnd.kubernetes.protobuf,application/json":
-		m.format = formatProtobuf
+	case "application/vnd.kubernetes.protobuf,application/json":
+		if can != customs {
+			m.format = formatProtobuf
+		}
 	default:
 		m, ok = parseAccept(accept, can)
 	}
 	m.pretty = m.pretty || wantsPretty(r)
 	return m, ok
+}
+
+// targets says what q's kind can be turned into.
+func (q *request) targets() targets {
+	switch {
+	case q.kind == nil || q.kind.Prefix == "":
+		return plainOnly // what is not stored, such as reviews, has no tables or metadata
+	case q.kind.Custom != nil:
+		return customs
+	}
+	return tables
+}
+
+// mediaTypes are those that q's kind comes in.
+func (q *request) mediaTypes() []string {
+	if q.kind != nil && q.kind.Custom != nil {
+		return mediaTypes[:formatProtobuf]
+	}
+	return mediaTypes[:]
 }
 
 // parseAccept takes the first clause that can be served. Clients order theirs; upstream sorts by q, which
@@ -104,7 +126,10 @@ func parseClause(kind, params string, can targets) (media, bool) {
 			m.pretty = value == "1"
 		}
 	}
-	return m, !transform || can == tables && m.transforms(group)
+	if !transform {
+		return m, can != customs || m.format != formatProtobuf
+	}
+	return m, can != plainOnly && m.transforms(group)
 }
 
 // transforms says whether the wanted target exists in the wanted format.

@@ -35,6 +35,9 @@ func (q *request) table(m media, objs []api.Object, meta metav1.ListMeta, header
 	t := &metav1.Table{ListMeta: meta, Rows: make([]metav1.TableRow, len(objs))}
 	t.SetGroupVersionKind(gv.WithKind("Table"))
 	columns, row := q.kind.Columns, q.kind.Row
+	if c := q.kind.Custom; c != nil {
+		columns, row = c.Columns[q.kind.GVK.Version], c.Row[q.kind.GVK.Version]
+	}
 	if columns == nil || row == nil {
 		columns, row = defaultColumns, defaultRow
 	}

@@ -194,7 +194,12 @@ func (q *request) patch() {
 	contentType, _, _ := strings.Cut(q.r.Header.Get("Content-Type"), ";")
 	pt := types.PatchType(strings.TrimSpace(contentType))
 	switch pt {
-	case types.JSONPatchType, types.MergePatchType, types.StrategicMergePatchType, types.ApplyPatchType:
+	case types.JSONPatchType, types.MergePatchType, types.ApplyPatchType:
+	case types.StrategicMergePatchType:
+		if q.kind.Custom != nil { // only Go types say how lists are merged
+			q.fail(unsupportedMediaType(string(types.JSONPatchType), string(types.MergePatchType), string(types.ApplyPatchType)))
+			return
+		}
 	default:
 		q.fail(unsupportedMediaType(patchTypes...))
 		return

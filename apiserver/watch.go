@@ -44,7 +44,7 @@ func (q *request) watch() {
 		return
 	}
 	o.Watch = true
-	m, ok := negotiate(q.r, tables)
+	m, ok := negotiate(q.r, q.targets())
 	if !ok || m.format == formatYAML {
 		q.fail(notAcceptable(typeJSON+";stream=watch", typeProtobuf+";stream=watch"))
 		return

@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"time"
 
@@ -25,6 +26,7 @@ import (
 	"clipper/apiserver/authn/satoken"
 	"clipper/apiserver/authz"
 	"clipper/apiserver/bootstrap"
+	"clipper/apiserver/customresource"
 	"clipper/apiserver/inprocess"
 	"clipper/apiserver/pipeline"
 	"clipper/apiserver/reviews"
@@ -49,6 +51,7 @@ type controlPlane struct {
 	allocator  *allocate.Allocator
 	authorizer *authz.Authorizer
 	api        *apiserver.Server
+	customs    *customresource.Controller
 	listeners  []net.Listener
 	advertise  netip.AddrPort
 	serviceIP  netip.Addr // of default/kubernetes: the first of the service range
@@ -174,7 +177,8 @@ func (cp *controlPlane) openStore() error {
 
 // assemble builds the way of a request, from the store outwards.
 func (cp *controlPlane) assemble() error {
-	table, err := served.NewTable(all.Resources())
+	builtin := append(slices.Clip(all.Resources()), customresource.Definition())
+	table, err := served.NewTable(builtin)
 	if err != nil {
 		return err
 	}
@@ -199,6 +203,11 @@ func (cp *controlPlane) assemble() error {
 	if err != nil {
 		return err
 	}
+	documents := openapi.New(func() []*catalogue.Resource { return live.Table().Resources })
+	cp.customs = customresource.New(customresource.Config{Client: cp.client, Live: live, Builtin: builtin, Changed: func() {
+		documents.Invalidate()
+		cp.pipeline.Forget()
+	}})
 	cp.api = apiserver.New(apiserver.Options{
 		Pipeline:  cp.pipeline,
 		Authn:     authenticator,
@@ -207,7 +216,7 @@ func (cp *controlPlane) assemble() error {
 		TLS:       &tls.Config{Certificates: []tls.Certificate{cp.pki.Serving}, ClientAuth: tls.RequestClientCert, MinVersion: tls.VersionTLS12},
 		Listeners: cp.listeners,
 		Version:   version.Get(),
-		OpenAPI:   openapi.New(func() []*catalogue.Resource { return live.Table().Resources }),
+		OpenAPI:   documents,
 		NodeTLS:   &tls.Config{Certificates: []tls.Certificate{cp.pki.KubeletClient}, RootCAs: cp.pki.ClientCAs(), MinVersion: tls.VersionTLS12},
 		Log:       slog.Default(),
 	})
@@ -226,7 +235,11 @@ func (cp *controlPlane) writeKubeconfig() error {
 
 // run starts the control plane's parts in group.
 func (cp *controlPlane) run(ctx context.Context, group *errgroup.Group) {
+	if _, err := cp.customs.Sync(ctx); err != nil {
+		slog.Warn("custom resources are not served yet", "err", err)
+	}
 	group.Go(func() error { return cp.api.Run(ctx) })
+	group.Go(func() error { return cp.customs.Run(ctx) })
 	cp.runControllers(ctx, group)
 	cp.api.SetReady(true)
 	slog.Info("API is served", "address", cp.advertise, "kubeconfig", filepath.Join(cp.options.Node.DataDir, KubeconfigName))

@@ -194,7 +194,9 @@ func (d *Documents) groupVersions() map[string][]*catalogue.Resource {
 			gv := strings.TrimPrefix(basePath(group, version), "/")
 			out[gv] = append(out[gv], r)
 		}
-		add(r.Group, r.Version)
+		if r.Custom == nil || !r.Custom.Unserved {
+			add(r.Group, r.Version)
+		}
 		for _, v := range r.Also {
 			group := r.Group
 			if v.Group != "" {
@@ -232,6 +234,9 @@ func (d *Documents) v3Index() ([]byte, error) {
 		sum.Write(packedV3)
 		for _, r := range resources {
 			fmt.Fprintf(sum, "%v %v %v\n", r.Resource, r.Verbs, len(r.Subresources))
+			if _, version := parseGroupVersion(gv); r.Custom != nil {
+				sum.Write(r.Custom.Schemas[version].V3)
+			}
 		}
 		paths[gv] = entry{fmt.Sprintf("/openapi/v3/%s?hash=%X", gv, sum.Sum(nil))}
 	}
@@ -249,6 +254,7 @@ func (d *Documents) v3(gv string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	models = addCustom(d.resources(), models, all, "#/components/schemas/", func(s catalogue.Schema) []byte { return s.V3 })
 	group, version := parseGroupVersion(gv)
 	paths := map[string]map[string]any{}
 	var roots []string
@@ -275,6 +281,7 @@ func (d *Documents) v2() ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	models = addCustom(d.resources(), models, all, "#/definitions/", func(s catalogue.Schema) []byte { return s.V2 })
 	paths := map[string]map[string]any{}
 	var roots []string
 	for gv, resources := range d.groupVersions() {

@@ -151,6 +151,9 @@ func (w *write) decide(old api.Object, o *metav1.DeleteOptions, now time.Time) d
 		return deletion{pending: true}
 	}
 	next.SetFinalizers(finalizers(r, next.GetFinalizers(), o))
+	if r.GroupResource() == definitions && old.GetDeletionTimestamp() == nil {
+		next.SetFinalizers(withCleanup(next.GetFinalizers()))
+	}
 	waits := len(next.GetFinalizers()) > 0 || !w.mayGo(next)
 	switch {
 	case graceful && (waits || grace > 0):
@@ -243,6 +246,18 @@ func finalizers(r *catalogue.Resource, have []string, o *metav1.DeleteOptions) [
 		return have
 	}
 	return out
+}
+
+// The objects of a CustomResourceDefinition go before it does: whoever serves them removes the finalizer.
+var definitions = schema.GroupResource{Group: "apiextensions.k8s.io", Resource: "customresourcedefinitions"}
+
+const cleanupFinalizer = "customresourcecleanup.apiextensions.k8s.io"
+
+func withCleanup(have []string) []string {
+	if slices.Contains(have, cleanupFinalizer) {
+		return have
+	}
+	return append(slices.Clone(have), cleanupFinalizer)
 }
 
 func sameSet(a, b []string) bool {

@@ -14,6 +14,7 @@ import (
 
 	"clipper/api"
 	"clipper/apiserver/served"
+	"clipper/catalogue"
 )
 
 // updateFields records in next.managedFields what the writer changed relative to old (nil: everything).
@@ -47,14 +48,30 @@ func (p *Pipeline) kind(req *Request) *served.Kind {
 	return p.served.Table().Storage(req.Resource)
 }
 
+// A managerKey outlives the table that is served: descriptions of built-in kinds do too.
 type managerKey struct {
-	kind        *served.Kind
+	resource    *catalogue.Resource
+	kind        schema.GroupVersionKind
 	subresource string
+}
+
+// Forget drops what is kept for resources that are not in the served table any more.
+func (p *Pipeline) Forget() {
+	known := map[*catalogue.Resource]bool{}
+	for _, r := range p.served.Table().Resources {
+		known[r] = true
+	}
+	p.managers.Range(func(key, _ any) bool {
+		if !known[key.(managerKey).resource] {
+			p.managers.Delete(key)
+		}
+		return true
+	})
 }
 
 // manager returns the field manager of a served version and subresource.
 func (p *Pipeline) manager(k *served.Kind, subresource string) (*managedfields.FieldManager, error) {
-	key := managerKey{k, subresource}
+	key := managerKey{k.Resource, k.GVK, subresource}
 	if fm, ok := p.managers.Load(key); ok {
 		return fm.(*managedfields.FieldManager), nil
 	}
@@ -63,7 +80,11 @@ func (p *Pipeline) manager(k *served.Kind, subresource string) (*managedfields.F
 	if _, ok := k.New().(runtime.Unstructured); ok {
 		newManager = managedfields.NewDefaultCRDFieldManager
 	}
-	fm, err := newManager(p.types, c, c, c, k.GVK, k.Resource.GVK().GroupVersion(), subresource, resetFields(k, subresource))
+	types := p.types
+	if k.Types != nil {
+		types = k.Types
+	}
+	fm, err := newManager(types, c, c, c, k.GVK, k.Resource.GVK().GroupVersion(), subresource, resetFields(k, subresource))
 	if err != nil {
 		return nil, fmt.Errorf("field manager of %s: %w", k.GVR, err)
 	}

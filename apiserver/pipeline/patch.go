@@ -97,12 +97,31 @@ func (pa *patch) apply(old api.Object) (api.Object, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := pa.prune(into); err != nil {
+		return nil, err
+	}
 	next, err := pa.kind.ToHub(into)
 	if err != nil {
 		return nil, apierrors.NewInternalError(err)
 	}
 	pa.w.updateFields(old, next)
 	return next, nil
+}
+
+// prune drops what a custom resource's schema does not know, and reports it as unknown fields.
+func (pa *patch) prune(into api.Object) error {
+	paths, err := pa.kind.Prune(into)
+	if err != nil {
+		return apierrors.NewBadRequest(err.Error())
+	}
+	if !pa.strict() {
+		return nil
+	}
+	var unknown []error
+	for _, path := range paths {
+		unknown = append(unknown, fmt.Errorf("unknown field %q", path))
+	}
+	return pa.unknownFields(unknown, func() string { return string(pa.data) })
 }
 
 // applyJSON applies a JSON patch or a JSON merge patch to the object's JSON form.

@@ -176,7 +176,7 @@ func collect(req *Request, snap store.Snapshot, sel Selection, after store.Key, 
 
 // unsupportedField is upstream's refusal of a field selector; kinds with fields of their own word it otherwise.
 func unsupportedField(req *Request, label string) error {
-	if len(req.Resource.Fields) > 0 {
+	if len(req.Resource.Fields) > 0 || req.Resource.Custom != nil {
 		return fmt.Errorf("field label not supported: %s", label)
 	}
 	return fmt.Errorf("%q is not a known field selector: only %q, %q", label, "metadata.name", "metadata.namespace")

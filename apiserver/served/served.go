@@ -52,6 +52,14 @@ func (k *Kind) EmptyList() runtime.Object {
 	return k.NewList()
 }
 
+// Prune drops what a custom resource's schema does not know, and returns the paths of it.
+func (k *Kind) Prune(obj api.Object) (unknown []string, err error) {
+	if k.Custom == nil || k.Custom.Prune[k.GVK.Version] == nil {
+		return nil, nil
+	}
+	return k.Custom.Prune[k.GVK.Version](obj)
+}
+
 // ToHub defaults a freshly decoded object of the served version and converts it to the storage version.
 func (k *Kind) ToHub(obj api.Object) (api.Object, error) {
 	if k.Version == nil {
@@ -106,8 +114,10 @@ func NewTable(resources []*catalogue.Resource) (*Table, error) {
 		resources: map[api.Resource]*catalogue.Resource{},
 	}
 	for _, r := range resources {
-		if err := t.add(r, nil); err != nil {
-			return nil, err
+		if r.Custom == nil || !r.Custom.Unserved {
+			if err := t.add(r, nil); err != nil {
+				return nil, err
+			}
 		}
 		for i := range r.Also {
 			if err := t.add(r, &r.Also[i]); err != nil {

@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 
 	"golang.org/x/sync/errgroup"
@@ -22,6 +23,8 @@ import (
 	"k8s.io/client-go/rest"
 
 	"clipper/apiserver"
+	"clipper/apiserver/customresource"
+	"clipper/apiserver/inprocess"
 	"clipper/apiserver/pipeline"
 	"clipper/apiserver/served"
 	"clipper/catalogue"
@@ -59,7 +62,7 @@ type Server struct {
 // Start starts a server whose data is in dir.
 func Start(dir string, o Options) (*Server, error) {
 	if o.Resources == nil {
-		o.Resources = all.Resources()
+		o.Resources = append(slices.Clip(all.Resources()), customresource.Definition())
 	}
 	table, err := served.NewTable(o.Resources)
 	if err != nil {
@@ -90,6 +93,7 @@ func (s *Server) serve(o Options) error {
 	if err != nil {
 		return err
 	}
+	documents := openapi.New(func() []*catalogue.Resource { return s.Live.Table().Resources })
 	so := apiserver.Options{
 		Pipeline:  s.Pipeline,
 		Authn:     tokens{},
@@ -97,7 +101,7 @@ func (s *Server) serve(o Options) error {
 		TLS:       &tls.Config{Certificates: []tls.Certificate{certificate()}, NextProtos: []string{"h2", "http/1.1"}},
 		Listeners: []net.Listener{listener},
 		Version:   version.Info{Major: "1", Minor: "36", GitVersion: "v1.36.3+clipper", Platform: "linux/amd64"},
-		OpenAPI:   openapi.New(func() []*catalogue.Resource { return s.Live.Table().Resources }),
+		OpenAPI:   documents,
 		Log:       slog.Default(),
 	}
 	if o.Server != nil {
@@ -106,6 +110,9 @@ func (s *Server) serve(o Options) error {
 	server := apiserver.New(so)
 	ctx, cancel := context.WithCancel(context.Background())
 	s.stop, s.group = cancel, &errgroup.Group{}
+	client := inprocess.New(s.Pipeline, s.Live, s.Store, &user.DefaultInfo{Name: user.APIServerUser}, "clipper")
+	customs := customresource.New(customresource.Config{Client: client, Live: s.Live, Builtin: o.Resources, Changed: documents.Invalidate})
+	s.group.Go(func() error { return customs.Run(ctx) })
 	s.group.Go(func() error { return server.Run(ctx) })
 	server.SetReady(true)
 	s.URL = "https://" + listener.Addr().String()

@@ -1,0 +1,139 @@
+// Package customresource serves the kinds that users define. It describes CustomResourceDefinition itself,
+// turns each definition into the description of a kind (catalogue.Resource), like those of built-in kinds,
+// and keeps the table that the API server routes by in step with the definitions there are.
+//
+// Schemas are pruned, defaulted and checked by upstream's own packages of k8s.io/apiextensions-apiserver.
+package customresource
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"k8s.io/apiextensions-apiserver/pkg/apis/apiextensions"
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	"k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/validation"
+	"k8s.io/apimachinery/pkg/api/equality"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/managedfields"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+	"k8s.io/client-go/kubernetes/scheme"
+
+	"clipper/api"
+	"clipper/catalogue"
+)
+
+// Definitions is the kind of definitions.
+var Definitions = api.Kind[*apiextensionsv1.CustomResourceDefinition]{Resource: api.Resource{
+	Group: "apiextensions.k8s.io", Version: "v1", Name: "customresourcedefinitions", Kind: "CustomResourceDefinition",
+}}
+
+func init() {
+	// The store's codec and the API server know kinds by this scheme; client-go leaves definitions out.
+	if err := apiextensionsv1.AddToScheme(scheme.Scheme); err != nil {
+		panic(err) // the same type registered twice under different names
+	}
+}
+
+// Definition describes CustomResourceDefinition.
+func Definition() *catalogue.Resource {
+	return &catalogue.Resource{
+		Resource:                 Definitions.Resource,
+		Singular:                 "customresourcedefinition",
+		ListKind:                 "CustomResourceDefinitionList",
+		ShortNames:               []string{"crd", "crds"},
+		Categories:               []string{"api-extensions"},
+		Prefix:                   "apiextensions.k8s.io/customresourcedefinitions",
+		New:                      func() api.Object { return &apiextensionsv1.CustomResourceDefinition{} },
+		NewList:                  func() runtime.Object { return &apiextensionsv1.CustomResourceDefinitionList{} },
+		Default:                  func(o api.Object) { apiextensionsv1.SetObjectDefaults_CustomResourceDefinition(crd(o)) },
+		PrepareCreate:            prepareCreate,
+		PrepareUpdate:            prepareUpdate,
+		ValidateCreate:           validateCreate,
+		ValidateUpdate:           validateUpdate,
+		AllowUnconditionalUpdate: false,
+		Status:                   &catalogue.Status{Prepare: prepareStatus, Validate: validateStatus},
+		Columns: []metav1.TableColumnDefinition{
+			{Name: "Name", Type: "string", Format: "name", Description: metav1.ObjectMeta{}.SwaggerDoc()["name"]},
+			{Name: "Created At", Type: "date", Description: metav1.ObjectMeta{}.SwaggerDoc()["creationTimestamp"]},
+		},
+		Row: func(o api.Object, _ time.Time) []any {
+			return []any{o.GetName(), o.GetCreationTimestamp().Time.UTC().Format(time.RFC3339)}
+		},
+		// Upstream's schema has no associative list but the conditions', which only we write.
+		Types: managedfields.NewDeducedTypeConverter(),
+	}
+}
+
+func crd(o api.Object) *apiextensionsv1.CustomResourceDefinition {
+	return o.(*apiextensionsv1.CustomResourceDefinition)
+}
+
+func prepareCreate(o api.Object) {
+	d := crd(o)
+	d.Status = apiextensionsv1.CustomResourceDefinitionStatus{}
+	d.Generation = 1
+	noteStored(d)
+}
+
+func prepareUpdate(o, old api.Object) {
+	d, was := crd(o), crd(old)
+	d.Status = *was.Status.DeepCopy()
+	if !equality.Semantic.DeepEqual(d.Spec, was.Spec) {
+		d.Generation = was.Generation + 1
+	}
+	noteStored(d)
+}
+
+// noteStored remembers every version that objects were ever stored in.
+func noteStored(d *apiextensionsv1.CustomResourceDefinition) {
+	for _, v := range d.Spec.Versions {
+		if v.Storage && !slices.Contains(d.Status.StoredVersions, v.Name) {
+			d.Status.StoredVersions = append(d.Status.StoredVersions, v.Name)
+		}
+	}
+}
+
+func prepareStatus(o, old api.Object) {
+	d, was := crd(o), crd(old).DeepCopy()
+	was.Status = d.Status
+	was.ManagedFields, was.ResourceVersion = d.ManagedFields, d.ResourceVersion
+	*d = *was
+}
+
+// internal converts a definition to the form that upstream's validation reads.
+func internal(o api.Object) (*apiextensions.CustomResourceDefinition, error) {
+	out := &apiextensions.CustomResourceDefinition{}
+	return out, apiextensionsv1.Convert_v1_CustomResourceDefinition_To_apiextensions_CustomResourceDefinition(crd(o).DeepCopy(), out, nil)
+}
+
+func validateCreate(o api.Object) field.ErrorList {
+	d, err := internal(o)
+	if err != nil {
+		return field.ErrorList{field.InternalError(field.NewPath("spec"), err)}
+	}
+	return validation.ValidateCustomResourceDefinition(context.Background(), d)
+}
+
+func validateUpdate(o, old api.Object) field.ErrorList {
+	return bothInternal(o, old, func(d, was *apiextensions.CustomResourceDefinition) field.ErrorList {
+		return validation.ValidateCustomResourceDefinitionUpdate(context.Background(), d, was)
+	})
+}
+
+func validateStatus(o, old api.Object) field.ErrorList {
+	return bothInternal(o, old, validation.ValidateUpdateCustomResourceDefinitionStatus)
+}
+
+func bothInternal(o, old api.Object, check func(d, was *apiextensions.CustomResourceDefinition) field.ErrorList) field.ErrorList {
+	d, err := internal(o)
+	if err != nil {
+		return field.ErrorList{field.InternalError(field.NewPath("spec"), err)}
+	}
+	was, err := internal(old)
+	if err != nil {
+		return field.ErrorList{field.InternalError(field.NewPath("spec"), err)}
+	}
+	return check(d, was)
+}

@@ -1,0 +1,111 @@
+package customresource
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// names decides which of the names that d asks for it gets, given the other definitions, and whether it
+// can be served. It changes nothing: the answer is d's new status.
+func names(d *apiextensionsv1.CustomResourceDefinition, all []*apiextensionsv1.CustomResourceDefinition, now metav1.Time) *apiextensionsv1.CustomResourceDefinitionStatus {
+	status := d.Status.DeepCopy()
+	taken, takenKinds := takenNames(d, all)
+	wanted, got := d.Spec.Names, &status.AcceptedNames
+	reason, text := "", ""
+	claim := func(want string, have *string, used map[string]bool, fault string) {
+		if want != *have && used[want] {
+			reason, text = fault, fmt.Sprintf("%q is already in use", want)
+			return
+		}
+		*have = want
+	}
+	claim(wanted.Plural, &got.Plural, taken, "PluralConflict")
+	claim(wanted.Singular, &got.Singular, taken, "SingularConflict")
+	if conflicts := shortNameConflicts(wanted.ShortNames, got.ShortNames, taken); len(conflicts) > 0 {
+		reason, text = "ShortNamesConflict", strings.Join(conflicts, ", ")
+	} else {
+		got.ShortNames = slices.Clone(wanted.ShortNames)
+	}
+	claim(wanted.Kind, &got.Kind, takenKinds, "KindConflict")
+	claim(wanted.ListKind, &got.ListKind, takenKinds, "ListKindConflict")
+	got.Categories = slices.Clone(wanted.Categories)
+
+	accepted := apiextensionsv1.CustomResourceDefinitionCondition{
+		Type: apiextensionsv1.NamesAccepted, Status: apiextensionsv1.ConditionTrue, Reason: "NoConflicts", Message: "no conflicts found",
+	}
+	established := apiextensionsv1.CustomResourceDefinitionCondition{
+		Type: apiextensionsv1.Established, Status: apiextensionsv1.ConditionTrue, Reason: "InitialNamesAccepted", Message: "the initial names have been accepted",
+	}
+	if reason != "" {
+		accepted.Status, accepted.Reason, accepted.Message = apiextensionsv1.ConditionFalse, reason, text
+		established.Status, established.Reason, established.Message = apiextensionsv1.ConditionFalse, "NotAccepted", "not all names are accepted"
+	}
+	setCondition(status, accepted, now)
+	if reason == "" || !isEstablished(d) { // what was served once stays served
+		setCondition(status, established, now)
+	}
+	return status
+}
+
+// takenNames lists what the other definitions of d's group are served by.
+func takenNames(d *apiextensionsv1.CustomResourceDefinition, all []*apiextensionsv1.CustomResourceDefinition) (resources, kinds map[string]bool) {
+	resources, kinds = map[string]bool{}, map[string]bool{}
+	for _, o := range all {
+		if o.Spec.Group != d.Spec.Group || o.Name == d.Name {
+			continue
+		}
+		n := o.Status.AcceptedNames
+		for _, name := range append([]string{n.Plural, n.Singular}, n.ShortNames...) {
+			resources[name] = name != ""
+		}
+		kinds[n.Kind], kinds[n.ListKind] = n.Kind != "", n.ListKind != ""
+	}
+	return resources, kinds
+}
+
+func shortNameConflicts(wanted, have []string, taken map[string]bool) []string {
+	var out []string
+	for _, name := range wanted {
+		if !slices.Contains(have, name) && taken[name] {
+			out = append(out, fmt.Sprintf("%q is already in use", name))
+		}
+	}
+	return out
+}
+
+func isEstablished(d *apiextensionsv1.CustomResourceDefinition) bool {
+	return slices.ContainsFunc(d.Status.Conditions, func(c apiextensionsv1.CustomResourceDefinitionCondition) bool {
+		return c.Type == apiextensionsv1.Established && c.Status == apiextensionsv1.ConditionTrue
+	})
+}
+
+// setCondition replaces the condition of the same type; its time moves with its status.
+func setCondition(s *apiextensionsv1.CustomResourceDefinitionStatus, c apiextensionsv1.CustomResourceDefinitionCondition, now metav1.Time) {
+	c.LastTransitionTime = now
+	for i := range s.Conditions {
+		have := &s.Conditions[i]
+		if have.Type != c.Type {
+			continue
+		}
+		if have.Status == c.Status {
+			c.LastTransitionTime = have.LastTransitionTime
+		}
+		*have = c
+		return
+	}
+	s.Conditions = append(s.Conditions, c)
+}
+
+// terminating is d's status while its objects are being deleted.
+func terminating(d *apiextensionsv1.CustomResourceDefinition, now metav1.Time) *apiextensionsv1.CustomResourceDefinitionStatus {
+	status := d.Status.DeepCopy()
+	setCondition(status, apiextensionsv1.CustomResourceDefinitionCondition{
+		Type: apiextensionsv1.Terminating, Status: apiextensionsv1.ConditionTrue,
+		Reason: "InstanceDeletionInProgress", Message: "CustomResource deletion is in progress",
+	}, now)
+	return status
+}
