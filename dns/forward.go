@@ -29,6 +29,7 @@ type upstream struct {
 	netNS  string
 	self   netip.Addr // never asked: that would be a loop
 	tokens chan struct{}
+	cache  cache
 
 	mu      sync.Mutex
 	checked time.Time
@@ -72,7 +73,20 @@ func (u *upstream) resolve(name string, qtype uint16) []dns.RR {
 	return nil
 }
 
+// exchange answers from the cache or asks. whole wants an answer that was not cut off.
 func (u *upstream) exchange(query *dns.Msg, whole bool) *dns.Msg {
+	key := questionOf(query)
+	if known := u.cache.get(key, time.Now()); known != nil {
+		return known
+	}
+	in := u.askAll(query, whole)
+	if in != nil {
+		u.cache.put(key, in, time.Now())
+	}
+	return in
+}
+
+func (u *upstream) askAll(query *dns.Msg, whole bool) *dns.Msg {
 	select {
 	case u.tokens <- struct{}{}:
 		defer func() { <-u.tokens }()

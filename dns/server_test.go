@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -91,7 +92,9 @@ func TestTransport(t *testing.T) {
 	lab := netlab.New(t)
 	node := lab.Node()
 	outside := dns.NewServeMux()
+	var asked atomic.Int32
 	outside.HandleFunc("example.org.", func(w dns.ResponseWriter, r *dns.Msg) {
+		asked.Add(1)
 		m := new(dns.Msg).SetReply(r)
 		m.Answer = []dns.RR{&dns.A{Hdr: header(r.Question[0].Name, dns.TypeA), A: net.IPv4(192, 0, 2, 1)}}
 		_ = w.WriteMsg(m)
@@ -125,6 +128,9 @@ func TestTransport(t *testing.T) {
 		if in := ask(proto, "example.org.", dns.TypeA, 0); len(in.Answer) != 1 || in.Authoritative {
 			t.Errorf("%s: forwarded: %s", proto, in)
 		}
+	}
+	if n := asked.Load(); n != 1 {
+		t.Errorf("the name server outside was asked %d times, want once", n)
 	}
 	if in := ask("udp", "big.default.svc.cluster.local.", dns.TypeA, 0); !in.Truncated || in.Len() > 512 {
 		t.Errorf("200 addresses by UDP: truncated %v, %d bytes", in.Truncated, in.Len())
