@@ -1,8 +1,8 @@
 package core
 
 import (
-	"net"
 	"strconv"
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -66,7 +66,7 @@ func addresses(e *corev1.Endpoints) string {
 		}
 		for _, port := range subset.Ports {
 			for _, address := range subset.Addresses {
-				list = append(list, net.JoinHostPort(address.IP, strconv.Itoa(int(port.Port))))
+				list = append(list, hostPort(address.IP, port.Port))
 			}
 		}
 	}
@@ -135,4 +135,12 @@ func endpointsWarnings(e, _ *corev1.Endpoints) []string {
 		}
 	}
 	return n.List
+}
+
+// hostPort joins as package net does, which the catalogue has no other business with.
+func hostPort(ip string, port int32) string {
+	if strings.Contains(ip, ":") {
+		ip = "[" + ip + "]"
+	}
+	return ip + ":" + strconv.Itoa(int(port))
 }
