@@ -74,7 +74,8 @@ func (p *Pipeline) Update(ctx context.Context, req *Request, obj api.Object, o *
 	}
 	w.dedupOwners(obj, duplicateOwners)
 	// With a resourceVersion one attempt is all there can be, so that the object need not be kept.
-	once := obj.GetResourceVersion() != ""
+	version := obj.GetResourceVersion()
+	once := version != ""
 	u := update{
 		uid:             obj.GetUID(),
 		allowCreate:     req.Resource.AllowCreateOnUpdate && req.Subresource == "",
@@ -85,6 +86,9 @@ func (p *Pipeline) Update(ctx context.Context, req *Request, obj api.Object, o *
 			if !once {
 				next = obj.DeepCopyObject().(api.Object)
 			}
+			// A commit that lost a race has taken the version off; without it the next attempt would
+			// overwrite the winner.
+			next.SetResourceVersion(version)
 			w.updateFields(old, next)
 			return next, nil
 		},

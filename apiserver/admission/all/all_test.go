@@ -2,7 +2,10 @@ package all_test
 
 import (
 	"context"
+	"fmt"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -19,6 +22,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 
+	"clipper/api"
 	"clipper/apiserver/apiservertest"
 )
 
@@ -293,5 +297,39 @@ func eventually(t *testing.T, what string, fn func(context.Context) bool) {
 	err := wait.PollUntilContextTimeout(t.Context(), 5*time.Millisecond, 10*time.Second, true, func(ctx context.Context) (bool, error) { return fn(ctx), nil })
 	if err != nil {
 		t.Fatalf("%s: %v", what, err)
+	}
+}
+
+// Twenty writers race for two places.
+func TestQuotaUnderRace(t *testing.T) {
+	s := apiservertest.Start(t)
+	c := clientFor(t, s.Admin(t))
+	ctx := t.Context()
+	for round := range 10 {
+		ns := fmt.Sprintf("race-%d", round)
+		if _, err := c.CoreV1().Namespaces().Create(ctx, &corev1.Namespace{ObjectMeta: meta(ns)}, metav1.CreateOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		q := &corev1.ResourceQuota{ObjectMeta: meta("q"), Spec: corev1.ResourceQuotaSpec{Hard: corev1.ResourceList{"pods": resource.MustParse("2")}}}
+		if _, err := c.CoreV1().ResourceQuotas(ns).Create(ctx, q, metav1.CreateOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		var made atomic.Int32
+		var wg sync.WaitGroup
+		for range 20 {
+			wg.Go(func() {
+				p := pod(func(p *corev1.Pod) { p.Name, p.GenerateName, p.Namespace = "", "p-", ns })
+				_, err := api.Pods.Create(ctx, s.Client, p)
+				if err == nil {
+					made.Add(1)
+				} else if !strings.Contains(err.Error(), "exceeded quota: q, requested: pods=1, used: pods=2, limited: pods=2") {
+					t.Error(err)
+				}
+			})
+		}
+		wg.Wait()
+		if made.Load() != 2 {
+			t.Errorf("round %d: %d pods were let in", round, made.Load())
+		}
 	}
 }
