@@ -6,7 +6,9 @@ package quota
 
 import (
 	"context"
+	"hash/maphash"
 	"log/slog"
+	"sync"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -18,7 +20,8 @@ import (
 )
 
 const (
-	attempts    = 50 // writers that race for one quota's status
+	attempts    = 50               // against the controller, which writes the status too
+	pause       = time.Millisecond // until the winner's write is published
 	undoTimeout = 10 * time.Second
 )
 
@@ -27,11 +30,15 @@ type Plugin struct {
 	client api.Client
 	quotas api.TypedView[*corev1.ResourceQuota]
 	served func() []api.Resource
+	// turns lets the writers of one quota charge one after another: racing for its version would only
+	// make most of them try again. Quotas share turns by chance.
+	turns [64]sync.Mutex
+	seed  maphash.Seed
 }
 
 // New returns the plug-in. It writes the quotas' status through c; served lists the resources there are.
 func New(c api.Client, served func() []api.Resource) *Plugin {
-	return &Plugin{client: c, quotas: api.ResourceQuotas.View(c), served: served}
+	return &Plugin{client: c, quotas: api.ResourceQuotas.View(c), served: served, seed: maphash.MakeSeed()}
 }
 
 // Validate charges the namespace's quotas. It must be the last plug-in: what it charges counts.
@@ -92,6 +99,12 @@ func (p *Plugin) charge(ctx context.Context, a *admission.Attributes, q *corev1.
 	if !grows(delta) {
 		return nil // the controller counts what gets less
 	}
+	turn := &p.turns[maphash.String(p.seed, q.Namespace+"/"+q.Name)%uint64(len(p.turns))]
+	turn.Lock()
+	defer turn.Unlock()
+	if newest, ok := p.quotas.Get(q.Namespace, q.Name); ok {
+		q = newest
+	}
 	for range attempts {
 		used := q.Status.Used
 		if !quota.Same(q.Spec.Hard, q.Status.Hard) {
@@ -114,6 +127,11 @@ func (p *Plugin) charge(ctx context.Context, a *admission.Attributes, q *corev1.
 			return nil // the quota has just been deleted
 		case !apierrors.IsConflict(err):
 			return apierrors.NewInternalError(err)
+		}
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+			return apierrors.NewTimeoutError("quota "+q.Name+" could not be charged in time", 0)
 		}
 		if q, err = api.ResourceQuotas.Get(ctx, p.client, q.Namespace, q.Name); apierrors.IsNotFound(err) {
 			return nil
