@@ -99,6 +99,8 @@ type Record struct {
 	Ready     bool
 	Unhealthy string // why the container must be killed: a liveness or startup probe or a hook failed
 
+	StopAt time.Time // after a stop that failed: not before
+
 	// Granted is what the node lets the container have; Applied is what it has. Nil before its start.
 	Granted, Applied *corev1.ResourceRequirements
 	ResizeAt         time.Time // after a failed change: not before

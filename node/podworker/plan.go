@@ -198,10 +198,10 @@ func (p *planner) keepRunning(c *corev1.Container, r *Record) {
 	switch {
 	case r.Unhealthy != "":
 		stop.Message = r.Unhealthy
-		p.add(stop)
+		p.stop(r, stop)
 	case r.Current.Image != c.Image:
 		stop.Message = fmt.Sprintf("Container %s definition changed, will be restarted", c.Name)
-		p.add(stop)
+		p.stop(r, stop)
 	case r.Granted != nil && r.Applied != nil && !sameResources(r.Granted, r.Applied):
 		p.resize(c, r, stop)
 	}
@@ -212,7 +212,7 @@ func (p *planner) resize(c *corev1.Container, r *Record, stop Action) {
 	switch {
 	case needsRestart(c, r.Applied, r.Granted):
 		stop.Message = fmt.Sprintf("Container %s resize requires restart", c.Name)
-		p.add(stop)
+		p.stop(r, stop)
 	case p.now.Before(r.ResizeAt):
 		p.wakeAt(r.ResizeAt)
 	case r.Current.State == runtime.Running:

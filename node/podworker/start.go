@@ -19,6 +19,9 @@ import (
 // configRetry is the pause after a container could not even be created: what it refers to may appear.
 const configRetry = 10 * time.Second
 
+// stopRetry is the pause after the runtime could not stop a container.
+const stopRetry = time.Second
+
 // findContainer returns a container of any kind by name.
 func findContainer(pod *corev1.Pod, name string) *corev1.Container {
 	for _, cs := range [][]corev1.Container{pod.Spec.Containers, pod.Spec.InitContainers} {
@@ -215,6 +218,7 @@ func (w *Worker) stop(a Action) carry {
 	ips := w.o.IPs
 	told := w.told["stop"] == a.ID
 	w.told["stop"] = a.ID
+	unhealthy := w.o.record(a.Container).Unhealthy
 	skipHook := w.told["prestop:"+a.Container] == a.ID
 	w.told["prestop:"+a.Container] = a.ID
 	return func(ctx context.Context, pod *corev1.Pod) func(time.Time) {
@@ -237,6 +241,8 @@ func (w *Worker) stop(a Action) carry {
 				w.forget(a.Container, a.ID)
 			case err != nil && ctx.Err() == nil:
 				w.log.Warn("Stopping a container failed; it will be retried", "container", a.Container, "err", err)
+				r := w.o.record(a.Container)
+				r.StopAt, r.Unhealthy = now.Add(stopRetry), unhealthy
 			}
 		}
 	}

@@ -73,7 +73,7 @@ func (p *planner) stopAll(grace time.Duration) bool {
 			return true
 		}
 		stopped = false
-		p.add(Action{Op: Stop, Container: c.Name, ID: r.Current.ID, Grace: grace,
+		p.stop(r, Action{Op: Stop, Container: c.Name, ID: r.Current.ID, Grace: grace,
 			Message: "Stopping container " + c.Name})
 		return false
 	}
@@ -97,6 +97,15 @@ func (p *planner) stopAll(grace time.Duration) bool {
 		}
 	}
 	return true
+}
+
+// stop adds a stop, unless an earlier one has just failed.
+func (p *planner) stop(r *Record, a Action) {
+	if p.now.Before(r.StopAt) {
+		p.wakeAt(r.StopAt)
+		return
+	}
+	p.add(a)
 }
 
 // podGrace returns how long the pod as a whole may take to stop.
