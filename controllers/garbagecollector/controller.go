@@ -202,7 +202,12 @@ func (c *Controller) sync(ctx context.Context, id identity) error {
 	case dropOwners:
 		err = c.setOwners(ctx, id, o, d.Owners)
 	case remove:
-		err = c.remove(ctx, id, o, d.Policy)
+		if d.Policy == metav1.DeletePropagationForeground {
+			o, err = c.breakCircle(ctx, id, o)
+		}
+		if err == nil {
+			err = c.remove(ctx, id, o, d.Policy)
+		}
 	case orphan:
 		err = c.orphanDependents(ctx, id, o)
 	case waitForRest:
@@ -223,6 +228,23 @@ func (c *Controller) remove(ctx context.Context, id identity, o api.Object, poli
 	return c.client.Delete(ctx, id.Resource, id.Namespace, id.Name, metav1.DeleteOptions{
 		Preconditions: &metav1.Preconditions{UID: &id.UID, ResourceVersion: &rv}, PropagationPolicy: &policy,
 	})
+}
+
+// breakCircle keeps objects that own each other in a circle from waiting for each other: if a dependent of o
+// already waits for its own dependents, o no longer blocks its owners.
+func (c *Controller) breakCircle(ctx context.Context, id identity, o api.Object) (api.Object, error) {
+	if !slices.ContainsFunc(c.graph.of(id.UID), func(d identity) bool {
+		dependent, ok := c.client.View(d.Resource).Get(d.Namespace, d.Name)
+		return ok && dependent.GetUID() == d.UID && waitsForDependents(dependent)
+	}) {
+		return o, nil
+	}
+	refs := slices.Clone(o.GetOwnerReferences())
+	no := false
+	for i := range refs {
+		refs[i].BlockOwnerDeletion = &no
+	}
+	return c.patch(ctx, id, o, map[string]any{"ownerReferences": refs})
 }
 
 // orphanDependents lets all dependents go and then the owner.
@@ -265,22 +287,23 @@ func (c *Controller) waitForRest(ctx context.Context, id identity, o api.Object)
 // setOwners removes the references to some owners.
 func (c *Controller) setOwners(ctx context.Context, id identity, o api.Object, gone []types.UID) error {
 	left := slices.DeleteFunc(slices.Clone(o.GetOwnerReferences()), func(r metav1.OwnerReference) bool { return slices.Contains(gone, r.UID) })
-	return c.patch(ctx, id, o, map[string]any{"ownerReferences": left})
+	_, err := c.patch(ctx, id, o, map[string]any{"ownerReferences": left})
+	return err
 }
 
 func (c *Controller) dropFinalizer(ctx context.Context, id identity, o api.Object, name string) error {
 	left := slices.DeleteFunc(slices.Clone(o.GetFinalizers()), func(f string) bool { return f == name })
-	return c.patch(ctx, id, o, map[string]any{"finalizers": left})
+	_, err := c.patch(ctx, id, o, map[string]any{"finalizers": left})
+	return err
 }
 
 // patch changes metadata of the state that was looked at. A merge patch, for custom resources' sake.
-func (c *Controller) patch(ctx context.Context, id identity, o api.Object, metadata map[string]any) error {
+func (c *Controller) patch(ctx context.Context, id identity, o api.Object, metadata map[string]any) (api.Object, error) {
 	metadata["resourceVersion"] = o.GetResourceVersion()
 	metadata["uid"] = id.UID
 	data, err := json.Marshal(map[string]any{"metadata": metadata})
 	if err != nil {
-		return err
+		return nil, err
 	}
-	_, err = c.client.Patch(ctx, id.Resource, id.Namespace, id.Name, "", types.MergePatchType, data, metav1.PatchOptions{})
-	return err
+	return c.client.Patch(ctx, id.Resource, id.Namespace, id.Name, "", types.MergePatchType, data, metav1.PatchOptions{})
 }

@@ -182,3 +182,21 @@ func TestBornOrphaned(t *testing.T) {
 	w.create("a", nil, ghost)
 	w.until("it goes", func(get func(string) *corev1.ConfigMap) bool { return get("a") == nil })
 }
+
+func TestCircle(t *testing.T) {
+	w := start(t)
+	a := w.create("a", nil)
+	b := w.create("b", nil, a)
+	c := w.create("c", nil, b)
+	yes := true
+	if _, err := api.ConfigMaps.Mutate(t.Context(), w.c, "default", "a", "", func(cm *corev1.ConfigMap) (bool, error) {
+		cm.OwnerReferences = []metav1.OwnerReference{{APIVersion: "v1", Kind: "ConfigMap", Name: "c", UID: c.UID, BlockOwnerDeletion: &yes}}
+		return true, nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	w.delete("a", metav1.DeletePropagationForeground)
+	w.until("all go", func(get func(string) *corev1.ConfigMap) bool {
+		return get("a") == nil && get("b") == nil && get("c") == nil
+	})
+}

@@ -322,6 +322,5 @@ func (c *Controller) backoff(uid types.UID) time.Duration {
 	if f.n == 0 {
 		return 0
 	}
-	pause := min(firstPause<<min(f.n-1, 10), maxPause)
-	return max(0, f.last.Add(pause).Sub(c.now()))
+	return max(0, f.last.Add(pause(f.n)).Sub(c.now()))
 }

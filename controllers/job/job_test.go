@@ -219,15 +219,17 @@ func TestBackoffLimitPerIndex(t *testing.T) {
 		s.CompletionMode, s.Completions, s.Parallelism = ptr(batchv1.IndexedCompletion), ptr(int32(2)), ptr(int32(2))
 		s.BackoffLimitPerIndex = ptr(int32(1))
 	})
-	for range 2 {
+	for n := range 2 {
 		r.sync()
 		for _, p := range r.active() {
 			if indexOf(p) == 0 {
 				r.end(p, corev1.PodFailed, 1)
 			}
 		}
-		r.sync()
-		r.clock = r.clock.Add(maxPause)
+		if r.sync(); len(r.active()) != 1 {
+			t.Errorf("failure %d was answered without a pause", n)
+		}
+		r.clock = r.clock.Add(firstPause)
 	}
 	if j := r.sync(); *j.Status.FailedIndexes != "0" || len(r.active()) != 1 || condition(j) != "" {
 		t.Fatalf("index 0 has used up its retries: %+v, %d pods", j.Status, len(r.active()))

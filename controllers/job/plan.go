@@ -215,16 +215,42 @@ func (p *Plan) manageIndexed(w world, active []*corev1.Pod, want int) {
 		}
 	}
 	room := min(want-len(good), burst)
-	if room > 0 && w.backoff > 0 {
+	pauses := map[int]time.Duration{}
+	if j.Spec.BackoffLimitPerIndex != nil {
+		pauses = indexPauses(w)
+	} else if room > 0 && w.backoff > 0 {
 		p.again(w.backoff)
 		return
 	}
 	for i := 0; i < completions(j) && len(p.Create) < room; i++ {
-		if !taken[i] && !done.has(i) && !lost.has(i) {
+		switch {
+		case taken[i] || done.has(i) || lost.has(i):
+		case pauses[i] > 0:
+			p.again(pauses[i])
+		default:
 			p.Create = append(p.Create, i)
 		}
 	}
 }
+
+// indexPauses says how long each index has to wait after its own last failure, where indexes fail apart.
+func indexPauses(w world) map[int]time.Duration {
+	latest := map[int]*corev1.Pod{}
+	for _, pod := range w.pods {
+		i := indexOf(pod)
+		if hasFailed(w.job, pod) && (latest[i] == nil || failureCount(pod) >= failureCount(latest[i])) {
+			latest[i] = pod
+		}
+	}
+	out := map[int]time.Duration{}
+	for i, pod := range latest {
+		out[i] = finishedAt(pod).Add(pause(failureCount(pod) + 1)).Sub(w.now)
+	}
+	return out
+}
+
+// pause is how long to wait after the nth failure.
+func pause(n int) time.Duration { return min(firstPause<<min(n-1, 10), maxPause) }
 
 func cheapest(active []*corev1.Pod, n int, now time.Time) []*corev1.Pod {
 	sorted := slices.Clone(active)
