@@ -2,6 +2,8 @@ package admissionregistration
 
 import (
 	"fmt"
+	"regexp"
+	"slices"
 	"strings"
 
 	admissionv1 "k8s.io/api/admissionregistration/v1"
@@ -90,11 +92,20 @@ func validation(f *rule.Faults, v *admissionv1.Validation, at *field.Path) {
 	}
 }
 
+var (
+	celIdentifier = regexp.MustCompile(`^[_a-zA-Z][_a-zA-Z0-9]*$`)
+	celReserved   = strings.Fields(`true false null in as break const continue else for function if import let
+		loop package namespace return var void while`)
+)
+
 func variables(f *rule.Faults, list []admissionv1.Variable) {
 	for i, v := range list {
 		at := specPath.Child("variables").Index(i)
-		if v.Name == "" || strings.TrimSpace(v.Name) == "" {
+		switch {
+		case strings.TrimSpace(v.Name) == "":
 			f.Required(at.Child("name"), "name is not specified")
+		case !celIdentifier.MatchString(v.Name), slices.Contains(celReserved, v.Name):
+			f.Invalid(at.Child("name"), v.Name, "must be a valid CEL identifier")
 		}
 		if strings.TrimSpace(v.Expression) == "" {
 			f.Required(at.Child("expression"), "expression is not specified")

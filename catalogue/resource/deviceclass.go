@@ -4,6 +4,7 @@ import (
 	"time"
 
 	resourcev1 "k8s.io/api/resource/v1"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"clipper/api"
 	"clipper/catalogue"
@@ -13,10 +14,12 @@ import (
 // deviceClasses describes DeviceClass.
 func deviceClasses() *catalogue.Resource {
 	return catalogue.Describe[resourcev1.DeviceClass, resourcev1.DeviceClassList](catalogue.Kind[*resourcev1.DeviceClass]{
-		Resource:   api.Resource{Group: "resource.k8s.io", Version: "v1", Name: "deviceclasses", Kind: "DeviceClass"},
-		Columns:    deviceClassColumns,
-		Row:        deviceClassRow,
-		Generation: catalogue.PartOf(func(o *resourcev1.DeviceClass) *resourcev1.DeviceClassSpec { return &o.Spec }),
+		Resource:       api.Resource{Group: "resource.k8s.io", Version: "v1", Name: "deviceclasses", Kind: "DeviceClass"},
+		ValidateCreate: validateClass,
+		ValidateUpdate: func(c, _ *resourcev1.DeviceClass) field.ErrorList { return validateClass(c) },
+		Columns:        deviceClassColumns,
+		Row:            deviceClassRow,
+		Generation:     catalogue.PartOf(func(o *resourcev1.DeviceClass) *resourcev1.DeviceClassSpec { return &o.Spec }),
 	})
 }
 

@@ -15,12 +15,15 @@ import (
 // resourceClaims describes ResourceClaim.
 func resourceClaims() *catalogue.Resource {
 	return catalogue.Describe[resourcev1.ResourceClaim, resourcev1.ResourceClaimList](catalogue.Kind[*resourcev1.ResourceClaim]{
-		Resource: api.Resource{Group: "resource.k8s.io", Version: "v1", Name: "resourceclaims", Kind: "ResourceClaim", Namespaced: true},
-		Columns:  claimColumns,
-		Row:      claimRow,
-		Default:  defaultClaim,
-		Spec:     catalogue.PartOf(func(o *resourcev1.ResourceClaim) *resourcev1.ResourceClaimSpec { return &o.Spec }),
-		Status:   catalogue.PartOf(func(o *resourcev1.ResourceClaim) *resourcev1.ResourceClaimStatus { return &o.Status }),
+		Resource:       api.Resource{Group: "resource.k8s.io", Version: "v1", Name: "resourceclaims", Kind: "ResourceClaim", Namespaced: true},
+		ValidateCreate: validateClaim,
+		ValidateUpdate: validateClaimUpdate,
+		ValidateStatus: validateClaimStatus,
+		Columns:        claimColumns,
+		Row:            claimRow,
+		Default:        defaultClaim,
+		Spec:           catalogue.PartOf(func(o *resourcev1.ResourceClaim) *resourcev1.ResourceClaimSpec { return &o.Spec }),
+		Status:         catalogue.PartOf(func(o *resourcev1.ResourceClaim) *resourcev1.ResourceClaimStatus { return &o.Status }),
 	})
 }
 

@@ -13,10 +13,12 @@ import (
 // resourceClaimTemplates describes ResourceClaimTemplate.
 func resourceClaimTemplates() *catalogue.Resource {
 	return catalogue.Describe[resourcev1.ResourceClaimTemplate, resourcev1.ResourceClaimTemplateList](catalogue.Kind[*resourcev1.ResourceClaimTemplate]{
-		Resource: api.Resource{Group: "resource.k8s.io", Version: "v1", Name: "resourceclaimtemplates", Kind: "ResourceClaimTemplate", Namespaced: true},
-		Columns:  claimTemplateColumns,
-		Row:      claimTemplateRow,
-		Default:  defaultClaimTemplate,
+		Resource:       api.Resource{Group: "resource.k8s.io", Version: "v1", Name: "resourceclaimtemplates", Kind: "ResourceClaimTemplate", Namespaced: true},
+		ValidateCreate: validateTemplate,
+		ValidateUpdate: validateTemplateUpdate,
+		Columns:        claimTemplateColumns,
+		Row:            claimTemplateRow,
+		Default:        defaultClaimTemplate,
 	})
 }
 

@@ -4,19 +4,25 @@ import (
 	"time"
 
 	resourcev1 "k8s.io/api/resource/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
 
 	"clipper/api"
 	"clipper/catalogue"
+	"clipper/catalogue/rule"
 	"clipper/catalogue/table"
 )
 
 // resourceSlices describes ResourceSlice.
 func resourceSlices() *catalogue.Resource {
 	return catalogue.Describe[resourcev1.ResourceSlice, resourcev1.ResourceSliceList](catalogue.Kind[*resourcev1.ResourceSlice]{
-		Resource:   api.Resource{Group: "resource.k8s.io", Version: "v1", Name: "resourceslices", Kind: "ResourceSlice"},
-		Columns:    sliceColumns,
-		Row:        sliceRow,
-		Generation: catalogue.PartOf(func(o *resourcev1.ResourceSlice) *resourcev1.ResourceSliceSpec { return &o.Spec }),
+		Resource:       api.Resource{Group: "resource.k8s.io", Version: "v1", Name: "resourceslices", Kind: "ResourceSlice"},
+		Default:        defaultSlice,
+		ValidateCreate: validateSlice,
+		ValidateUpdate: validateSliceUpdate,
+		Columns:        sliceColumns,
+		Row:            sliceRow,
+		Generation:     catalogue.PartOf(func(o *resourcev1.ResourceSlice) *resourcev1.ResourceSliceSpec { return &o.Spec }),
 		Fields: map[string]func(*resourcev1.ResourceSlice) string{
 			"spec.driver": func(o *resourcev1.ResourceSlice) string { return o.Spec.Driver },
 			"spec.nodeName": func(o *resourcev1.ResourceSlice) string {
@@ -43,4 +49,15 @@ func sliceRow(s *resourcev1.ResourceSlice, now time.Time) []any {
 		node = *s.Spec.NodeName
 	}
 	return []any{s.Name, node, s.Spec.Driver, s.Spec.Pool.Name, table.Since(s.CreationTimestamp, now)}
+}
+
+// defaultSlice dates taints.
+func defaultSlice(s *resourcev1.ResourceSlice) {
+	for i := range s.Spec.Devices {
+		for j := range s.Spec.Devices[i].Taints {
+			if t := &s.Spec.Devices[i].Taints[j]; t.TimeAdded == nil {
+				t.TimeAdded = ptr.To(metav1.NewTime(rule.Now().Truncate(time.Second)))
+			}
+		}
+	}
 }
