@@ -7,6 +7,7 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -105,11 +106,22 @@ func (f *Facts) annotations() map[string]string {
 	return a
 }
 
+// extended reports whether a resource is one that the cluster's users made up.
+func extended(name corev1.ResourceName) bool {
+	return strings.Contains(string(name), "/") && !strings.Contains(string(name), corev1.ResourceDefaultNamespacePrefix)
+}
+
 // Status derives the node's status at the time now. It keeps of n's what others own, and the transition
 // times of conditions that stay as they are.
 func (f *Facts) Status(n *corev1.Node, now time.Time) corev1.NodeStatus {
 	s := *n.Status.DeepCopy()
 	s.Capacity, s.Allocatable = f.Capacity(), f.Allocatable()
+	for name, q := range n.Status.Capacity {
+		// Extended resources are an administrator's or a device plugin's to count.
+		if extended(name) {
+			s.Capacity[name], s.Allocatable[name] = q.DeepCopy(), q.DeepCopy()
+		}
+	}
 	s.Addresses = nil
 	for _, ip := range f.IPs {
 		s.Addresses = append(s.Addresses, corev1.NodeAddress{Type: corev1.NodeInternalIP, Address: ip.String()})
