@@ -456,3 +456,32 @@ func TestResizeInPlace(t *testing.T) {
 		r.stop()
 	})
 }
+
+// A status that someone else has written over is put right after a while, not at once.
+func TestForeignStatusIsCorrected(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		r.start(newPod(container("c", "web:1")))
+		synctest.Wait()
+		pod := r.pod().DeepCopy()
+		for i := range pod.Status.Conditions {
+			if pod.Status.Conditions[i].Type == corev1.PodReady {
+				pod.Status.Conditions[i].Status = corev1.ConditionFalse
+			}
+		}
+		if _, err := api.Pods.UpdateStatus(context.Background(), r.client, pod); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(9 * time.Second)
+		synctest.Wait()
+		if got := condition(r.pod(), corev1.PodReady); got != corev1.ConditionFalse {
+			t.Errorf("after 9 s: Ready = %s", got)
+		}
+		time.Sleep(2 * time.Second)
+		synctest.Wait()
+		if got := condition(r.pod(), corev1.PodReady); got != corev1.ConditionTrue {
+			t.Errorf("after 11 s: Ready = %s", got)
+		}
+		r.stop()
+	})
+}

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -18,6 +19,30 @@ const writeRetry = time.Second
 // conflictRetry is the pause after a conflict, should the other's object not have arrived before.
 const conflictRetry = 50 * time.Millisecond
 
+// correctAfter is how long a status that someone else has written over stands. Upstream's figure.
+const correctAfter = 10 * time.Second
+
+// sameReport reports whether two statuses say the same as far as the node has the say.
+func sameReport(a, b *corev1.PodStatus) bool {
+	x, y := *a, *b
+	x.Conditions, y.Conditions = ownConditions(a.Conditions), ownConditions(b.Conditions)
+	return apiequality.Semantic.DeepEqual(&x, &y)
+}
+
+// ownConditions returns the node's own conditions without their times.
+func ownConditions(in []corev1.PodCondition) []corev1.PodCondition {
+	var out []corev1.PodCondition
+	for _, c := range in {
+		switch c.Type {
+		case corev1.PodReadyToStartContainers, corev1.PodInitialized, corev1.PodReady, corev1.ContainersReady,
+			corev1.PodResizePending, corev1.PodResizeInProgress:
+			c.LastTransitionTime = metav1.Time{}
+			out = append(out, c)
+		}
+	}
+	return out
+}
+
 // write sends one status. final says that it was taken when nothing of the pod was left.
 func (w *Worker) write(ctx context.Context, next *corev1.Pod, final bool) {
 	updated, err := api.Pods.UpdateStatus(ctx, w.cfg.Client, next)
@@ -28,7 +53,7 @@ func (w *Worker) write(ctx context.Context, next *corev1.Pod, final bool) {
 		case static && apierrors.IsNotFound(err):
 			w.mirror = nil // the agent makes another
 		case static && err == nil:
-			w.mirror = updated
+			w.mirror, w.sent = updated, &next.Status
 			w.o.Reported = w.o.Reported || final
 		case apierrors.IsNotFound(err) || (err == nil && updated.UID != next.UID):
 			w.o.Gone = true
@@ -41,6 +66,7 @@ func (w *Worker) write(ctx context.Context, next *corev1.Pod, final bool) {
 			}
 			w.writeAt = time.Now().Add(writeRetry)
 		default:
+			w.sent = &next.Status
 			w.setPod(updated)
 			w.o.Reported = w.o.Reported || final
 		}
