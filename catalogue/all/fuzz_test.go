@@ -1,7 +1,9 @@
 package all
 
 import (
+	"io"
 	"math/rand"
+	"os"
 	"testing"
 	"time"
 
@@ -10,11 +12,19 @@ import (
 	metafuzzer "k8s.io/apimachinery/pkg/apis/meta/fuzzer"
 	"k8s.io/apimachinery/pkg/runtime/serializer"
 	"k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/klog/v2"
 	"sigs.k8s.io/randfill"
 
 	"clipper/api"
 	"clipper/catalogue"
 )
+
+// TestMain hushes what apimachinery logs about addresses that only a fuzzer would make.
+func TestMain(m *testing.M) {
+	klog.LogToStderr(false)
+	klog.SetOutput(io.Discard)
+	os.Exit(m.Run())
+}
 
 // rounds of random objects per kind.
 const rounds = 60

@@ -125,14 +125,10 @@ func (s *script) run(head []string, body string) (string, error) {
 	}
 	switch head[0] {
 	case "patch":
-		var warnings []string
 		if s.r.PrepareUpdate != nil {
 			s.r.PrepareUpdate(next, s.obj)
 		}
-		if s.r.Warnings != nil {
-			warnings = s.r.Warnings(next, s.obj)
-		}
-		return s.settle(next, s.r.ValidateUpdate, warnings), nil
+		return s.settle(next, s.obj, s.r.ValidateUpdate, s.r.Warnings), nil
 	case "status":
 		return s.change(next, s.r.Status)
 	case "sub":
@@ -182,17 +178,13 @@ func (s *script) create(body string) (string, error) {
 		if r.PrepareCreateFor != nil {
 			r.PrepareCreateFor(obj, &user.DefaultInfo{Name: "jane", Groups: []string{"ops"}})
 		}
-		var warnings []string
-		if r.Warnings != nil {
-			warnings = r.Warnings(obj, nil)
-		}
 		validate := func(obj, _ api.Object) field.ErrorList {
 			if r.ValidateCreate == nil {
 				return nil
 			}
 			return r.ValidateCreate(obj)
 		}
-		return s.settle(obj, validate, warnings), nil
+		return s.settle(obj, nil, validate, r.Warnings), nil
 	}
 	return "", fmt.Errorf("no kind %s of %s", kind.Kind, kind.APIVersion)
 }
@@ -204,29 +196,33 @@ func (s *script) change(next api.Object, how *catalogue.Status) (string, error) 
 	if how.Prepare != nil {
 		how.Prepare(next, s.obj)
 	}
-	return s.settle(next, how.Validate, nil), nil
+	return s.settle(next, s.obj, how.Validate, nil), nil
 }
 
-// settle keeps next as the object if it is valid.
-func (s *script) settle(next api.Object, validate func(obj, old api.Object) field.ErrorList, warnings []string) string {
+// settle keeps next as the object if it is valid; warnings are for valid objects only.
+func (s *script) settle(next, old api.Object, validate func(obj, old api.Object) field.ErrorList,
+	warnings func(obj, old api.Object) []string) string {
 	var b strings.Builder
-	for _, w := range warnings {
-		fmt.Fprintf(&b, "warning: %s\n", w)
-	}
 	var faults field.ErrorList
 	if validate != nil {
-		faults = validate(next, s.obj)
+		faults = validate(next, old)
 	}
 	for _, f := range faults {
 		fmt.Fprintln(&b, f)
 	}
-	if len(faults) == 0 {
-		if s.r.Canonicalize != nil {
-			s.r.Canonicalize(next)
-		}
-		s.obj = next
-		b.WriteString("ok\n")
+	if len(faults) > 0 {
+		return b.String()
 	}
+	if warnings != nil {
+		for _, w := range warnings(next, old) {
+			fmt.Fprintf(&b, "warning: %s\n", w)
+		}
+	}
+	if s.r.Canonicalize != nil {
+		s.r.Canonicalize(next)
+	}
+	s.obj = next
+	b.WriteString("ok\n")
 	return b.String()
 }
 
