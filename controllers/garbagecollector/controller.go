@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -31,7 +32,7 @@ type Client interface {
 	Resources() []api.Resource
 }
 
-// definitions is watched for new resources.
+// definitions are watched for new resources.
 var definitions = api.Resource{Group: "apiextensions.k8s.io", Version: "v1", Name: "customresourcedefinitions", Kind: "CustomResourceDefinition"}
 
 // A Controller collects garbage.
@@ -40,6 +41,7 @@ type Controller struct {
 	graph  *graph
 	queue  *queue.Queue[identity]
 	kinds  atomic.Pointer[map[schema.GroupKind]api.Resource]
+	later  func(queue.Source) // starts a watch while the queue runs
 
 	mu       sync.Mutex
 	watching map[api.Resource]bool
@@ -56,27 +58,24 @@ func New(c Client) *Controller {
 // Run works until ctx ends.
 func (c *Controller) Run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
-	sources := c.refresh()
-	group.Go(func() error { return c.queue.Run(ctx, c.take(sources)...) })
-	group.Go(func() error { return c.watchDefinitions(ctx, group) })
+	c.later = func(s queue.Source) { group.Go(func() error { return watch(ctx, s) }) }
+	sources := append(c.take(c.refresh()), queue.Source{View: c.client.View(definitions), Handle: func(api.Event) {
+		c.queue.AddAfter(newKinds, settleTime)
+	}})
+	group.Go(func() error { return c.queue.Run(ctx, sources...) })
 	return group.Wait()
 }
 
-// watchDefinitions starts watches of resources that are served from now on.
-func (c *Controller) watchDefinitions(ctx context.Context, group *errgroup.Group) error {
-	err := c.client.View(definitions).Watch(ctx, func(api.Event) {
-		for _, s := range c.take(c.refresh()) {
-			group.Go(func() error {
-				err := s.View.Watch(ctx, func(e api.Event) {
-					if e.Type != api.Synced {
-						s.Handle(e)
-					}
-				})
-				if ctx.Err() != nil {
-					return nil
-				}
-				return err
-			})
+// newKinds is the key under which the queue looks for resources that are served from now on.
+var newKinds = identity{Resource: definitions}
+
+// settleTime is how long after a definition's change its resource is looked for: the server takes a moment.
+const settleTime = time.Second
+
+func watch(ctx context.Context, s queue.Source) error {
+	err := s.View.Watch(ctx, func(e api.Event) {
+		if e.Type != api.Synced {
+			s.Handle(e)
 		}
 	})
 	if ctx.Err() != nil {
@@ -192,6 +191,12 @@ func (c *Controller) state(ref metav1.OwnerReference, namespace string) ownerSta
 }
 
 func (c *Controller) sync(ctx context.Context, id identity) error {
+	if id == newKinds {
+		for _, s := range c.take(c.refresh()) {
+			c.later(s)
+		}
+		return nil
+	}
 	o, ok := c.client.View(id.Resource).Get(id.Namespace, id.Name)
 	if !ok || o.GetUID() != id.UID {
 		return nil

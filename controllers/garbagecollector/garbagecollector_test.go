@@ -2,6 +2,8 @@ package garbagecollector
 
 import (
 	"context"
+	"slices"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -62,16 +64,20 @@ type world struct {
 
 func start(t *testing.T) world {
 	c := inprocesstest.New(t)
+	run(t, New(c))
+	return world{t, c}
+}
+
+func run(t *testing.T, ctl *Controller) {
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error)
-	go func() { ended <- New(c).Run(ctx) }()
+	go func() { ended <- ctl.Run(ctx) }()
 	t.Cleanup(func() {
 		cancel()
 		if err := <-ended; err != nil {
 			t.Error(err)
 		}
 	})
-	return world{t, c}
 }
 
 func (w world) create(name string, finalizers []string, owners ...*corev1.ConfigMap) *corev1.ConfigMap {
@@ -199,4 +205,25 @@ func TestCircle(t *testing.T) {
 	w.until("all go", func(get func(string) *corev1.ConfigMap) bool {
 		return get("a") == nil && get("b") == nil && get("c") == nil
 	})
+}
+
+// late serves configmaps only after a while, like a kind that a user defines.
+type late struct {
+	*inprocess.Client
+	served *atomic.Bool
+}
+
+func (l late) Resources() []api.Resource {
+	return slices.DeleteFunc(l.Client.Resources(), func(r api.Resource) bool { return r.Name == "configmaps" && !l.served.Load() })
+}
+
+func TestKindsThatComeLater(t *testing.T) {
+	c := late{inprocesstest.New(t), &atomic.Bool{}}
+	ctl := New(c)
+	run(t, ctl)
+	w := world{t, c.Client}
+	w.create("a", nil, &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: "ghost", UID: "no-such-uid"}})
+	c.served.Store(true)
+	ctl.queue.Add(newKinds)
+	w.until("it goes", func(get func(string) *corev1.ConfigMap) bool { return get("a") == nil })
 }
