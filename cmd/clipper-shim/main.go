@@ -4,6 +4,7 @@
 //	clipper-shim launch FLAGS   start "serve" in the background, wait until it is ready, and return
 //	clipper-shim serve FLAGS    be the shim
 //	clipper-shim init           set up a container from inside (libcontainer's second half)
+//	clipper-shim compile-filter compile a seccomp filter, for the containers to come (see filter.c)
 //	clipper-shim pause          be the init of a pod's shared PID namespace (in C, before Go starts: see pause.c)
 package main
 
@@ -43,6 +44,8 @@ func main() {
 		err = launch(args)
 	case "serve":
 		err = serve(args)
+	case "compile-filter":
+		err = shim.CompileFilter(os.Stdin)
 	default:
 		err = fmt.Errorf("unknown mode %q", mode)
 	}

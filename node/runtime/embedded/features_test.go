@@ -65,6 +65,36 @@ func TestConfinement(t *testing.T) {
 	}
 }
 
+// TestFilterIsHandedOver: the compiled filter reaches processes that are set up, and no further.
+func TestFilterIsHandedOver(t *testing.T) {
+	b := newBed(t)
+	sb := b.sandbox()
+	const script = "for i in /proc/self/fd/*; do busybox readlink $i; done; while read k v; do case $k in Seccomp_filters:) echo $v;; esac; done </proc/self/status"
+	id := b.run(sb, script+"; sleep 1000")
+	b.logLine(id, "stdout F 1")
+	var exec bytes.Buffer
+	for range 2 { // the second time with what an adopted container is given
+		exec.Reset()
+		if code, err := b.rt.Exec(t.Context(), id, runtime.Exec{Command: []string{"sh", "-c", script + "; unshare -m true"}, Stdout: &exec, Stderr: &exec}); code != 1 || err != nil {
+			t.Fatal(code, err)
+		}
+		for _, said := range []string{exec.String(), strings.Join(b.log(id), "\n")} {
+			if strings.Contains(said, "memfd") || !strings.Contains(said, "1") {
+				t.Errorf("%s", said)
+			}
+		}
+		if !strings.Contains(exec.String(), "not permitted") {
+			t.Errorf("%s", exec.String())
+		}
+		b.killShim()
+		b.rt.client.dropIdle()
+	}
+	log, err := os.ReadFile(filepath.Join(b.dir, "runtime/shim.log"))
+	if err != nil || bytes.Contains(log, []byte("compiling the seccomp filter")) {
+		t.Errorf("the filter was not compiled beforehand: %v\n%s", err, log)
+	}
+}
+
 func TestUsers(t *testing.T) {
 	b := newBed(t)
 	sb := b.sandbox()

@@ -135,8 +135,12 @@ func (c *container) adoptRunning() error {
 		unix.Close(pidfd)
 		return fmt.Errorf("reopen its streams: %w", err)
 	}
+	profile, err := c.s.defaultProfile(&spec)
+	if err != nil {
+		slog.Warn("exec will compile its seccomp filter", "container", c.id, "err", err)
+	}
 	c.s.mu.Lock()
-	c.pidfd, c.lc, c.io, c.process = pidfd, lc, streams, spec.OCI.Process
+	c.pidfd, c.lc, c.io, c.process, c.profile = pidfd, lc, streams, spec.OCI.Process, profile
 	c.s.mu.Unlock()
 	return c.s.poll.add(pidfd, unix.EPOLLIN, c)
 }

@@ -29,8 +29,8 @@ func podCgroup(path string, r *specs.LinuxResources) (cgroups.Manager, *cgroups.
 	return m, resources, nil
 }
 
-// createPodCgroup makes the cgroup and its parents and sets its limits.
-func createPodCgroup(path string, r *specs.LinuxResources) error {
+// setPodCgroup makes the cgroup and its parents, where they are not there yet, and sets its limits.
+func setPodCgroup(path string, r *specs.LinuxResources) error {
 	m, resources, err := podCgroup(path, r)
 	if err != nil {
 		return err
@@ -39,7 +39,7 @@ func createPodCgroup(path string, r *specs.LinuxResources) error {
 		return fmt.Errorf("create cgroup %s: %w", path, err)
 	}
 	if err := m.Set(resources); err != nil {
-		return errors.Join(fmt.Errorf("set limits of cgroup %s: %w", path, err), m.Destroy())
+		return fmt.Errorf("set limits of cgroup %s: %w", path, err)
 	}
 	return nil
 }

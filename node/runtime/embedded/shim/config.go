@@ -14,7 +14,6 @@ import (
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
-	"clipper/node/runtime/embedded/seccomp"
 	"clipper/node/runtime/embedded/wire"
 )
 
@@ -28,13 +27,11 @@ func (s *Server) libcontainerConfig(id string, spec *wire.ContainerSpec) (*confi
 		*adj = max(*adj, leastOOMScoreAdj())
 	}
 	if spec.DefaultSeccomp {
-		var bounding []string
-		if p := spec.OCI.Process; p.Capabilities != nil {
-			bounding = p.Capabilities.Bounding
-		}
-		if config.Seccomp, err = s.profiles.get(bounding); err != nil {
+		p, err := s.profiles.get(spec.OCI.Process)
+		if err != nil {
 			return nil, err
 		}
+		config.Seccomp = p.config
 	}
 	return config, nil
 }
@@ -54,31 +51,6 @@ var leastOOMScoreAdj = sync.OnceValue(func() int {
 	own, _ := strconv.Atoi(strings.TrimSpace(string(text)))
 	return own
 })
-
-// A profileCache keeps one copy of each variant of the default seccomp profile: some hundred kilobytes that
-// nearly all containers share.
-type profileCache struct {
-	mu       sync.Mutex
-	profiles map[string]*configs.Seccomp
-}
-
-func (p *profileCache) get(capabilities []string) (*configs.Seccomp, error) {
-	key := seccomp.Key(capabilities)
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if profile, ok := p.profiles[key]; ok {
-		return profile, nil
-	}
-	profile, err := specconv.SetupSeccomp(seccomp.Default(capabilities, kernelRunsX32()))
-	if err != nil {
-		return nil, fmt.Errorf("default seccomp profile: %w", err)
-	}
-	if p.profiles == nil {
-		p.profiles = map[string]*configs.Seccomp{}
-	}
-	p.profiles[key] = profile
-	return profile, nil
-}
 
 // kernelRunsX32 reports whether the kernel has the x32 system calls, by trying getpid.
 var kernelRunsX32 = sync.OnceValue(func() bool {

@@ -29,6 +29,7 @@ type container struct {
 	io      *stdio
 	lc      *libcontainer.Container
 	process *specs.Process // what an exec'd process inherits
+	profile *profile       // its seccomp profile, if it is the default one
 	pidfd   int
 	ended   chan struct{} // closed once the exit is recorded
 
@@ -197,6 +198,12 @@ func (c *container) launch() (pid int, err error) {
 	}
 	process := newProcess(spec.OCI.Process)
 	process.Init = true
+	profile, err := c.s.defaultProfile(&spec)
+	if err != nil {
+		streams.discard()
+		return 0, errors.Join(err, lc.Destroy())
+	}
+	process.ExtraFiles = profile.passTo()
 	streams.attachTo(process)
 	if err := lc.Run(process); err != nil {
 		streams.discard()
@@ -205,7 +212,7 @@ func (c *container) launch() (pid int, err error) {
 		}
 		return 0, err
 	}
-	if pid, err = c.adoptProcess(lc, process, spec.OCI.Process, streams); err != nil {
+	if pid, err = c.adoptProcess(lc, process, spec.OCI.Process, profile, streams); err != nil {
 		_ = lc.Signal(unix.SIGKILL)
 		_, _ = process.Wait()
 		streams.discard()
@@ -215,7 +222,7 @@ func (c *container) launch() (pid int, err error) {
 }
 
 // adoptProcess takes hold of a process that has just been started.
-func (c *container) adoptProcess(lc *libcontainer.Container, process *libcontainer.Process, spec *specs.Process, streams *childStdio) (int, error) {
+func (c *container) adoptProcess(lc *libcontainer.Container, process *libcontainer.Process, spec *specs.Process, profile *profile, streams *childStdio) (int, error) {
 	pid, err := process.Pid()
 	if err != nil {
 		return 0, err
@@ -234,7 +241,7 @@ func (c *container) adoptProcess(lc *libcontainer.Container, process *libcontain
 	}
 	c.child, c.startTime = process, startTime
 	c.s.mu.Lock()
-	c.lc, c.io, c.pidfd, c.process = lc, streams.io, pidfd, spec
+	c.lc, c.io, c.pidfd, c.process, c.profile = lc, streams.io, pidfd, spec, profile
 	c.s.mu.Unlock()
 	return pid, nil
 }
@@ -330,7 +337,7 @@ func (c *container) release() {
 	if c.pidfd >= 0 {
 		unix.Close(c.pidfd)
 	}
-	c.pidfd, c.lc, c.io, c.process, c.child = -1, nil, nil, nil, nil
+	c.pidfd, c.lc, c.io, c.process, c.profile, c.child = -1, nil, nil, nil, nil, nil
 }
 
 // signal sends sig to the container's first process, or to all of them.
@@ -401,11 +408,11 @@ func (s *Server) remove(id string) (uint64, error) {
 }
 
 // execProcess returns what an exec'd process starts from, and the container to start it in.
-func (c *container) execProcess() (*libcontainer.Container, specs.Process, error) {
+func (c *container) execProcess() (*libcontainer.Container, specs.Process, *profile, error) {
 	c.s.mu.Lock()
 	defer c.s.mu.Unlock()
 	if c.rec.State != runtime.Running || c.lc == nil || c.process == nil {
-		return nil, specs.Process{}, &wire.Error{Kind: wire.KindConflict, Message: fmt.Sprintf("container %s is not running", c.id)}
+		return nil, specs.Process{}, nil, &wire.Error{Kind: wire.KindConflict, Message: fmt.Sprintf("container %s is not running", c.id)}
 	}
-	return c.lc, *c.process, nil
+	return c.lc, *c.process, c.profile, nil
 }

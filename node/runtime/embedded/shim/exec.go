@@ -70,7 +70,7 @@ func (s *Server) startExec(req *wire.Request, files []*os.File) (_ *running, ter
 	if err != nil {
 		return nil, nil, err
 	}
-	lc, spec, err := c.execProcess()
+	lc, spec, profile, err := c.execProcess()
 	if err != nil {
 		return nil, nil, err
 	}
@@ -79,6 +79,7 @@ func (s *Server) startExec(req *wire.Request, files []*os.File) (_ *running, ter
 	}
 	spec.Args = req.Exec.Args
 	process := newProcess(&spec)
+	process.ExtraFiles = profile.passTo()
 	var console *os.File
 	if req.Exec.TTY {
 		process.Env = withTerm(process.Env)

@@ -107,7 +107,7 @@ func (s *Server) newSandboxRecord(spec *runtime.Sandbox) wire.Sandbox {
 
 func (s *Server) buildSandbox(rec *wire.Sandbox) error {
 	spec := rec.Spec
-	if err := createPodCgroup(spec.CgroupParent, ocispec.Resources(spec.Resources)); err != nil {
+	if err := setPodCgroup(spec.CgroupParent, ocispec.Resources(spec.Resources)); err != nil {
 		return err
 	}
 	hostname := spec.Hostname
@@ -337,7 +337,7 @@ func (s *Server) updateResources(id string, r *runtime.Resources) error {
 	sb, ok := s.sandboxes[id]
 	s.mu.Unlock()
 	if ok {
-		return createPodCgroup(sb.rec.Spec.CgroupParent, ocispec.Resources(*r))
+		return setPodCgroup(sb.rec.Spec.CgroupParent, ocispec.Resources(*r))
 	}
 	c, err := s.container(id)
 	if err != nil {
