@@ -5,11 +5,13 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"clipper/image/reference"
 	"clipper/node/runtime"
 )
 
@@ -111,10 +113,8 @@ func (r *reporter) container(c *corev1.Container, init bool) corev1.ContainerSta
 		}
 	}
 	if cur := rec.Current; cur != nil {
-		if cur.Image != "" {
-			st.Image = cur.Image
-		}
-		st.ImageID, st.ContainerID = cur.ImageID, idScheme+cur.ID
+		st.ContainerID = idScheme + cur.ID
+		st.Image, st.ImageID = imageNames(c, cur)
 	}
 	st.State, st.LastTerminationState = r.states(c, rec, init)
 	started, ready := rec.started(c), rec.ready(c)
@@ -127,6 +127,23 @@ func (r *reporter) container(c *corev1.Container, init bool) corev1.ContainerSta
 	}
 	describe(&st, c, rec)
 	return st
+}
+
+// imageNames returns what a container runs in full: docker.io/library/busybox:1.36 where busybox:1.36 was
+// asked for, and the digest under that repository, whatever other names the image has.
+func imageNames(c *corev1.Container, s *runtime.ContainerStatus) (image, id string) {
+	image, id = c.Image, s.ImageID
+	if s.Image != "" {
+		image = s.Image
+	}
+	ref, err := reference.Parse(image)
+	if err != nil {
+		return image, id
+	}
+	if _, digest, ok := strings.Cut(id, "@"); ok {
+		id = ref.Digested(digest)
+	}
+	return ref.String(), id
 }
 
 // reported returns what the API has of a container.
