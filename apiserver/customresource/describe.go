@@ -55,7 +55,7 @@ func describe(d *apiextensionsv1.CustomResourceDefinition) (*catalogue.Resource,
 		PrepareCreate:            func(o api.Object) { prepareObject(o, storage.hasStatus()) },
 		PrepareUpdate:            func(o, old api.Object) { prepareObjectUpdate(o, old, storage.hasStatus()) },
 		Scale:                    storage.scale(),
-		Fields:                   storage.fields(),
+		Fields:                   fields(versions),
 	}
 	if storage.hasStatus() {
 		r.Status = &catalogue.Status{Prepare: prepareObjectStatus, Validate: storage.validateUpdate}
@@ -195,20 +195,19 @@ func (v *version) scale() *catalogue.Scale {
 // segments splits a simple path such as .spec.replicas; validation has seen to it that it is one.
 func segments(path string) []string { return strings.Split(strings.TrimPrefix(path, "."), ".") }
 
-// fields are what objects can be selected by.
-func (v *version) fields() map[string]func(api.Object) string {
-	if len(v.spec.SelectableFields) == 0 {
-		return nil
-	}
+// fields are what objects can be selected by, in any version: without a webhook all have one shape.
+func fields(versions map[string]*version) map[string]func(api.Object) string {
 	out := map[string]func(api.Object) string{}
-	for _, f := range v.spec.SelectableFields {
-		path := segments(f.JSONPath)
-		out[strings.Join(path, ".")] = func(o api.Object) string {
-			value, found, err := unstructured.NestedFieldNoCopy(content(o), path...)
-			if err != nil || !found {
-				return ""
+	for _, v := range versions {
+		for _, f := range v.spec.SelectableFields {
+			path := segments(f.JSONPath)
+			out[strings.Join(path, ".")] = func(o api.Object) string {
+				value, found, err := unstructured.NestedFieldNoCopy(content(o), path...)
+				if err != nil || !found {
+					return ""
+				}
+				return fmt.Sprint(value)
 			}
-			return fmt.Sprint(value)
 		}
 	}
 	return out

@@ -24,29 +24,88 @@ func (v *version) model() string {
 	return strings.Join(parts, ".") + "." + v.gvk.Version + "." + v.gvk.Kind
 }
 
+// A dialect is what the two versions of OpenAPI write differently.
+type dialect struct {
+	refs string
+	v2   bool
+}
+
+var (
+	dialectV2 = dialect{"#/definitions/", true}
+	dialectV3 = dialect{"#/components/schemas/", false}
+)
+
+// metadata refers to ObjectMeta. In version 3 a reference has no siblings, so that a description needs allOf.
+func (d dialect) metadata() spec.Schema {
+	ref := spec.RefSchema(d.refs + metaModel + "ObjectMeta")
+	if d.v2 {
+		return *ref.WithDescription(metadataDoc)
+	}
+	return spec.Schema{SchemaProps: spec.SchemaProps{Description: metadataDoc, AllOf: []spec.Schema{*ref}}}
+}
+
 // schema encodes a version's schema for the OpenAPI documents.
 func (v *version) schema() (catalogue.Schema, error) {
 	out := catalogue.Schema{Model: v.model()}
 	var err error
-	if out.V3, err = v.encodeSchema(v.structural, "#/components/schemas/"); err != nil {
+	if out.V3, err = v.encodeSchema(v.structural.Unfold(), dialectV3); err != nil {
 		return out, err
 	}
-	shown := openapiv2.ToStructuralOpenAPIV2(v.structural)
-	if v.preserve {
-		shown = nil // v2 clients cannot be told that anything goes
-	}
-	out.V2, err = v.encodeSchema(shown, "#/definitions/")
+	out.V2, err = v.encodeSchema(v.structural.Unfold(), dialectV2)
 	return out, err
 }
 
-func (v *version) encodeSchema(s *structuralschema.Structural, refs string) ([]byte, error) {
-	root := rootSchema(s)
-	v.complete(root, refs+metaModel+"ObjectMeta")
+func (v *version) encodeSchema(s *structuralschema.Structural, d dialect) ([]byte, error) {
+	root := &spec.Schema{SchemaProps: spec.SchemaProps{Type: []string{"object"}}}
+	v.nameKind(root)
+	// Clients of version 2 refuse fields that are not listed: where anything goes, nothing is.
+	if !v.preserve && !(d.v2 && (s == nil || s.XPreserveUnknownFields)) {
+		if d.v2 {
+			s = openapiv2.ToStructuralOpenAPIV2(s)
+		}
+		root = rootSchema(s)
+		v.complete(root, d.metadata())
+		for name, p := range root.Properties {
+			embed(&p, d)
+			root.Properties[name] = p
+		}
+	}
 	data, err := json.Marshal(root)
 	if err != nil {
 		return nil, fmt.Errorf("schema of %s: %w", v.gvk, err)
 	}
 	return data, nil
+}
+
+// embed gives embedded objects the fields that every object has.
+func embed(s *spec.Schema, d dialect) {
+	if s == nil {
+		return
+	}
+	for name, p := range s.Properties {
+		embed(&p, d)
+		s.Properties[name] = p
+	}
+	if s.Items != nil {
+		embed(s.Items.Schema, d)
+	}
+	if s.AdditionalProperties != nil {
+		embed(s.AdditionalProperties.Schema, d)
+	}
+	if open, _ := s.Extensions.GetBool("x-kubernetes-preserve-unknown-fields"); open && d.v2 {
+		return
+	}
+	if embedded, _ := s.Extensions.GetBool("x-kubernetes-embedded-resource"); !embedded {
+		return
+	}
+	s.SetProperty("apiVersion", *spec.StringProperty().WithDescription(embeddedVersionDoc))
+	s.SetProperty("kind", *spec.StringProperty().WithDescription(embeddedKindDoc))
+	s.SetProperty("metadata", d.metadata())
+	for _, name := range []string{"kind", "apiVersion"} {
+		if !slices.Contains(s.Required, name) {
+			s.Required = append(s.Required, name)
+		}
+	}
 }
 
 func rootSchema(s *structuralschema.Structural) *spec.Schema {
@@ -60,17 +119,26 @@ func rootSchema(s *structuralschema.Structural) *spec.Schema {
 const (
 	apiVersionDoc = "APIVersion defines the versioned schema of this representation of an object. Servers should convert recognized schemas to the latest internal value, and may reject unrecognized values. More info: https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md#resources"
 	kindDoc       = "Kind is a string value representing the REST resource this object represents. Servers may infer this from the endpoint the client submits requests to. Cannot be updated. In CamelCase. More info: https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md#types-kinds"
-	metadataDoc   = "Standard object's metadata. More info: https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md#metadata"
+
+	embeddedVersionDoc = "apiVersion defines the versioned schema of this representation of an object. More info: https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md#resources"
+	embeddedKindDoc    = "kind is a string value representing the type of this object. In CamelCase. More info: https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md#types-kinds"
+
+	metadataDoc = "Standard object's metadata. More info: https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md#metadata"
 )
 
 // complete gives a schema the fields that every kind has, and the name of its kind.
-func (v *version) complete(s *spec.Schema, metaRef string) {
+func (v *version) complete(s *spec.Schema, metadata spec.Schema) {
 	if s.Properties == nil {
 		s.Properties = map[string]spec.Schema{}
 	}
 	s.Properties["apiVersion"] = *spec.StringProperty().WithDescription(apiVersionDoc)
 	s.Properties["kind"] = *spec.StringProperty().WithDescription(kindDoc)
-	s.Properties["metadata"] = *spec.RefSchema(metaRef).WithDescription(metadataDoc)
+	s.Properties["metadata"] = metadata
+	v.nameKind(s)
+}
+
+// nameKind says which kind a schema is of.
+func (v *version) nameKind(s *spec.Schema) {
 	s.AddExtension("x-kubernetes-group-version-kind", []any{
 		map[string]any{"group": v.gvk.Group, "version": v.gvk.Version, "kind": v.gvk.Kind},
 	})
@@ -81,7 +149,7 @@ func typeConverter(d *apiextensionsv1.CustomResourceDefinition, versions map[str
 	models := map[string]*spec.Schema{metaModel + "ObjectMeta": metadataSchema()}
 	for _, v := range versions {
 		s := rootSchema(v.structural)
-		v.complete(s, "#/definitions/"+metaModel+"ObjectMeta")
+		v.complete(s, dialectV2.metadata())
 		models[v.model()] = s
 	}
 	return managedfields.NewTypeConverter(models, d.Spec.PreserveUnknownFields)
