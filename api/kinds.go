@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 
+	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	appsv1 "k8s.io/api/apps/v1"
 	batchv1 "k8s.io/api/batch/v1"
 	certificatesv1 "k8s.io/api/certificates/v1"
@@ -54,10 +55,14 @@ var (
 	ClusterRoles           = kind[*rbacv1.ClusterRole]("rbac.authorization.k8s.io", "v1", "clusterroles", "ClusterRole", false)
 	ClusterRoleBindings    = kind[*rbacv1.ClusterRoleBinding]("rbac.authorization.k8s.io", "v1", "clusterrolebindings", "ClusterRoleBinding", false)
 
-	CertificateSigningRequests = kind[*certificatesv1.CertificateSigningRequest]("certificates.k8s.io", "v1", "certificatesigningrequests", "CertificateSigningRequest", false)
-	RuntimeClasses             = kind[*nodev1.RuntimeClass]("node.k8s.io", "v1", "runtimeclasses", "RuntimeClass", false)
-	IngressClasses             = kind[*networkingv1.IngressClass]("networking.k8s.io", "v1", "ingressclasses", "IngressClass", false)
-	VolumeAttachments          = kind[*storagev1.VolumeAttachment]("storage.k8s.io", "v1", "volumeattachments", "VolumeAttachment", false)
+	CertificateSigningRequests        = kind[*certificatesv1.CertificateSigningRequest]("certificates.k8s.io", "v1", "certificatesigningrequests", "CertificateSigningRequest", false)
+	RuntimeClasses                    = kind[*nodev1.RuntimeClass]("node.k8s.io", "v1", "runtimeclasses", "RuntimeClass", false)
+	IngressClasses                    = kind[*networkingv1.IngressClass]("networking.k8s.io", "v1", "ingressclasses", "IngressClass", false)
+	MutatingWebhookConfigurations     = kind[*admissionregistrationv1.MutatingWebhookConfiguration]("admissionregistration.k8s.io", "v1", "mutatingwebhookconfigurations", "MutatingWebhookConfiguration", false)
+	ValidatingWebhookConfigurations   = kind[*admissionregistrationv1.ValidatingWebhookConfiguration]("admissionregistration.k8s.io", "v1", "validatingwebhookconfigurations", "ValidatingWebhookConfiguration", false)
+	ValidatingAdmissionPolicies       = kind[*admissionregistrationv1.ValidatingAdmissionPolicy]("admissionregistration.k8s.io", "v1", "validatingadmissionpolicies", "ValidatingAdmissionPolicy", false)
+	ValidatingAdmissionPolicyBindings = kind[*admissionregistrationv1.ValidatingAdmissionPolicyBinding]("admissionregistration.k8s.io", "v1", "validatingadmissionpolicybindings", "ValidatingAdmissionPolicyBinding", false)
+	VolumeAttachments                 = kind[*storagev1.VolumeAttachment]("storage.k8s.io", "v1", "volumeattachments", "VolumeAttachment", false)
 )
 
 // A Kind is a Resource whose Go type is known: the typed face of Client.

@@ -9,6 +9,7 @@ package inprocess
 import (
 	"context"
 	"net/http"
+	"reflect"
 	"strconv"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -54,6 +55,9 @@ func (c *Client) Resources() []api.Resource {
 	}
 	return out
 }
+
+// Describe returns the description of a served resource, or nil. Admission asks for its defaults.
+func (c *Client) Describe(r api.Resource) *catalogue.Resource { return c.live.Table().Resource(r) }
 
 func (c *Client) request(r api.Resource, subresource, namespace, name string) (*pipeline.Request, error) {
 	found := c.live.Table().Resource(r)
@@ -110,16 +114,47 @@ func (c *Client) Create(ctx context.Context, r api.Resource, obj api.Object, o m
 	if err != nil {
 		return nil, err
 	}
-	return written(c.door.Create(ctx, req, prepared(req, obj), &o))
+	if obj, err = prepared(req, obj); err != nil {
+		return nil, err
+	}
+	return written(c.door.Create(ctx, req, obj, &o))
 }
 
-// prepared copies obj and fills in its defaults, as decoding does for objects from the network.
-func prepared(req *pipeline.Request, obj api.Object) api.Object {
-	obj = obj.DeepCopyObject().(api.Object)
+// prepared brings a copy of obj into the form that it would have after a way over the network: times without
+// fractions of seconds, empty lists absent, defaults filled in. What a client reads back must be what a
+// client could have written.
+func prepared(req *pipeline.Request, obj api.Object) (api.Object, error) {
+	obj, err := transported(obj)
+	if err != nil {
+		return nil, err
+	}
 	if req.Resource.Default != nil && req.Subresource != "scale" {
 		req.Resource.Default(obj)
 	}
-	return obj
+	return obj, nil
+}
+
+// message is what the types of k8s.io/api implement.
+type message interface {
+	Marshal() ([]byte, error)
+	Unmarshal([]byte) error
+}
+
+// transported encodes and decodes obj; that is also the copy.
+func transported(obj api.Object) (api.Object, error) {
+	m, ok := obj.(message)
+	if !ok {
+		return obj.DeepCopyObject().(api.Object), nil // custom resources are JSON values already
+	}
+	data, err := m.Marshal()
+	if err != nil {
+		return nil, apierrors.NewBadRequest(err.Error())
+	}
+	out := reflect.New(reflect.TypeOf(obj).Elem()).Interface()
+	if err := out.(message).Unmarshal(data); err != nil {
+		return nil, apierrors.NewBadRequest(err.Error())
+	}
+	return out.(api.Object), nil
 }
 
 // Update implements api.Client.
@@ -128,7 +163,10 @@ func (c *Client) Update(ctx context.Context, r api.Resource, subresource string,
 	if err != nil {
 		return nil, err
 	}
-	return written(c.door.Update(ctx, req, prepared(req, obj), &o))
+	if obj, err = prepared(req, obj); err != nil {
+		return nil, err
+	}
+	return written(c.door.Update(ctx, req, obj, &o))
 }
 
 // Patch implements api.Client.
@@ -156,7 +194,10 @@ func (c *Client) CreateSubresource(ctx context.Context, r api.Resource, namespac
 	if err != nil {
 		return nil, err
 	}
-	return written(c.door.Create(ctx, req, body.DeepCopyObject().(api.Object), &metav1.CreateOptions{}))
+	if body, err = transported(body); err != nil {
+		return nil, err
+	}
+	return written(c.door.Create(ctx, req, body, &metav1.CreateOptions{}))
 }
 
 func written(res *pipeline.Result, err error) (api.Object, error) {
