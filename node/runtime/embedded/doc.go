@@ -15,6 +15,13 @@
 // missing when it is asked to run containers. At run time the shim is unpacked to <data-dir>/bin/clipper-shim-<hash>
 // and started on demand.
 //
+// # What it costs
+//
+// Measured on 2 shared cores with cgroup v1 (go test -bench . ./node/runtime/embedded; the machine was never idle):
+// the shim takes 7 MB of memory, of which 3.5 MB are its own, and some 50 kB per container; create and start of a
+// container take about as long as `runc run` alone does there, though with the default seccomp profile, which
+// runc's default has not; a process in a container starts and ends within 15 ms.
+//
 // # Who dies when
 //
 // Killing the agent leaves shim and containers running; the next agent's Open connects to the same socket and

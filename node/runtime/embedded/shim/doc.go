@@ -26,6 +26,13 @@
 // writes the logs: a container costs descriptors, no goroutine, no thread and no buffer. Beside it there is one
 // goroutine per connection of the agent, and a short-lived one per exit.
 //
+// # Seccomp
+//
+// libseccomp needs longer to compile the default profile than the rest of a container's set-up takes. So it is
+// compiled once per variant, in a process of its own, and handed to set-up processes in a sealed memory file:
+// filter.go here and filter.c in cmd/clipper-shim. Should the two ever disagree, processes fail to start:
+// without rules libseccomp's program refuses every call.
+//
 // # Locks
 //
 // Order: container.op, then Server.mu, then stdio.mu. container.op serializes what changes a container;
