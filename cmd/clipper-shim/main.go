@@ -30,9 +30,9 @@ import (
 )
 
 func main() {
-	// The shim's heap is small and short-lived: collect it early and give it back.
+	// The shim's heap is small and mostly garbage of starts: collect it early. There is no limit in bytes: with many
+	// containers it would make the collector run without end.
 	debug.SetGCPercent(30)
-	debug.SetMemoryLimit(12 << 20)
 	// What set-up processes of containers inherit: they are Go too, and do one thing after the other.
 	os.Setenv("GOMAXPROCS", "1")
 	if len(os.Args) < 2 {
