@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"testing"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -112,5 +113,22 @@ func TestUnknownResource(t *testing.T) {
 	}
 	if n := len(c.View(r).List("")); n != 0 {
 		t.Errorf("%d objects", n)
+	}
+}
+
+// TestTimesAreThoseOfTheWire: a fraction of a second would be lost on the first patch from the network, and
+// that would look like a change.
+func TestTimesAreThoseOfTheWire(t *testing.T) {
+	c := inprocesstest.New(t)
+	if _, err := api.Pods.Create(t.Context(), c, pod("p", "n")); err != nil {
+		t.Fatal(err)
+	}
+	now := time.Date(2026, 1, 1, 0, 0, 0, 123456789, time.UTC)
+	got, err := api.Pods.Mutate(t.Context(), c, "default", "p", "status", func(p *corev1.Pod) (bool, error) {
+		p.Status.StartTime = &metav1.Time{Time: now}
+		return true, nil
+	})
+	if err != nil || !got.Status.StartTime.Time.Equal(now.Truncate(time.Second)) {
+		t.Errorf("start time %v, %v", got.Status.StartTime, err)
 	}
 }
