@@ -32,11 +32,13 @@ type Controller struct {
 	mu      sync.Mutex
 	seen    map[string]time.Time // last sign of life, by our own clock
 	evicted time.Time            // when a node last began to lose its pods
+	lost    map[string]bool      // of every node, whether it is not ready
+	nLost   int
 }
 
 // New returns a controller.
 func New(c api.Client, events pods.Eventer) *Controller {
-	n := &Controller{client: c, events: events, now: time.Now, seen: map[string]time.Time{}}
+	n := &Controller{client: c, events: events, now: time.Now, seen: map[string]time.Time{}, lost: map[string]bool{}}
 	n.queue = queue.New("nodelifecycle", workers, n.sync)
 	return n
 }
@@ -51,21 +53,35 @@ func (c *Controller) Run(ctx context.Context) error {
 
 func (c *Controller) nodeChanged(e api.Event) {
 	n := e.Object().(*corev1.Node)
-	if e.Type == api.Deleted {
-		c.mu.Lock()
-		delete(c.seen, n.Name)
-		c.mu.Unlock()
-		return
-	}
-	if e.Old == nil || heartbeat(e.Old.(*corev1.Node)) != heartbeat(n) {
+	if e.New != nil && (e.Old == nil || heartbeat(e.Old.(*corev1.Node)) != heartbeat(n)) {
 		c.sign(n.Name)
 	}
-	if e.Old != nil && ready(e.Old.(*corev1.Node)) != ready(n) {
+	if c.count(e) {
 		for _, other := range api.Nodes.View(c.client).List("") {
-			c.queue.Add(other.Name) // how many are lost decides for all
+			c.queue.Add(other.Name) // whether pods may be evicted has changed for all
 		}
 	}
-	c.queue.Add(n.Name)
+	if e.New != nil {
+		c.queue.Add(n.Name)
+	}
+}
+
+// count follows how many nodes are lost, and says whether that decides otherwise on eviction.
+func (c *Controller) count(e api.Event) (flipped bool) {
+	n := e.Object().(*corev1.Node)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	before := mayEvict(c.nLost, len(c.lost))
+	if c.lost[n.Name] {
+		c.nLost--
+	}
+	if e.New == nil {
+		delete(c.lost, n.Name)
+		delete(c.seen, n.Name)
+	} else if c.lost[n.Name] = ready(n) != corev1.ConditionTrue; c.lost[n.Name] {
+		c.nLost++
+	}
+	return mayEvict(c.nLost, len(c.lost)) != before
 }
 
 func heartbeat(n *corev1.Node) metav1.Time {
@@ -159,7 +175,9 @@ func (c *Controller) podsNotReady(ctx context.Context, n *corev1.Node) error {
 }
 
 func (c *Controller) setTaints(ctx context.Context, n *corev1.Node) error {
-	evict := mayEvict(api.Nodes.View(c.client).List(""))
+	c.mu.Lock()
+	evict := mayEvict(c.nLost, len(c.lost))
+	c.mu.Unlock()
 	if t := noExecute(n); evict && t != nil && !contains(n.Spec.Taints, *t) {
 		if wait := c.takeTurn(); wait > 0 {
 			c.queue.AddAfter(n.Name, wait)

@@ -149,17 +149,11 @@ func taints(n *corev1.Node, evict bool, now time.Time) ([]corev1.Taint, bool) {
 
 // mayEvict says whether lost nodes are worth evicting from. If all are lost, or most of a small cluster, it
 // is more likely the server that is cut off.
-func mayEvict(all []*corev1.Node) bool {
-	lost := 0
-	for _, n := range all {
-		if ready(n) != corev1.ConditionTrue {
-			lost++
-		}
-	}
+func mayEvict(lost, all int) bool {
 	switch {
-	case lost == len(all):
+	case lost == all:
 		return false
-	case lost > 2 && lost*100 >= len(all)*55 && len(all) <= smallCluster:
+	case lost > 2 && lost*100 >= all*55 && all <= smallCluster:
 		return false
 	}
 	return true

@@ -1,7 +1,6 @@
 package nodelifecycle
 
 import (
-	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -73,15 +72,7 @@ func TestMayEvict(t *testing.T) {
 		lost, all int
 		want      bool
 	}{{0, 3, true}, {1, 3, true}, {2, 3, true}, {3, 3, false}, {1, 1, false}, {6, 10, false}, {5, 10, true}, {33, 60, true}} {
-		var all []*corev1.Node
-		for i := range tc.all {
-			r := corev1.ConditionTrue
-			if i < tc.lost {
-				r = corev1.ConditionUnknown
-			}
-			all = append(all, node(fmt.Sprint(i), r))
-		}
-		if got := mayEvict(all); got != tc.want {
+		if got := mayEvict(tc.lost, tc.all); got != tc.want {
 			t.Errorf("%d of %d lost: %v", tc.lost, tc.all, got)
 		}
 	}
@@ -116,6 +107,18 @@ func setUp(t *testing.T) (*inprocess.Client, *Controller, *controllertest.Events
 	return c, ctl, events, &clock
 }
 
+// follow tells the controller of what has changed since known.
+func follow(c *inprocess.Client, ctl *Controller, known map[string]*corev1.Node) {
+	for _, n := range api.Nodes.View(c).List("") {
+		if old := known[n.Name]; old == nil {
+			ctl.count(api.Event{Type: api.Added, New: n})
+		} else if old != n {
+			ctl.nodeChanged(api.Event{Type: api.Modified, Old: old, New: n})
+		}
+		known[n.Name] = n
+	}
+}
+
 func renew(ctl *Controller, node string) {
 	l := &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Namespace: corev1.NamespaceNodeLease, Name: node}}
 	ctl.leaseChanged(api.Event{Type: api.Modified, Old: l, New: l})
@@ -123,9 +126,14 @@ func renew(ctl *Controller, node string) {
 
 func TestALostNode(t *testing.T) {
 	c, ctl, events, clock := setUp(t)
+	known := map[string]*corev1.Node{}
+	for _, n := range api.Nodes.View(c).List("") {
+		known[n.Name] = n
+	}
 	sync := func() *corev1.Node {
 		t.Helper()
 		for _, name := range []string{"a", "b"} {
+			follow(c, ctl, known)
 			if err := ctl.sync(t.Context(), name); err != nil {
 				t.Fatal(err)
 			}
@@ -172,8 +180,10 @@ func TestALostNode(t *testing.T) {
 func TestAllNodesLostKeepTheirPods(t *testing.T) {
 	c, ctl, _, clock := setUp(t)
 	*clock = clock.Add(time.Minute)
+	known := map[string]*corev1.Node{}
 	for range 2 {
 		for _, name := range []string{"a", "b"} {
+			follow(c, ctl, known)
 			if err := ctl.sync(t.Context(), name); err != nil {
 				t.Fatal(err)
 			}
