@@ -76,7 +76,11 @@ func New(o Options) (*Agent, error) {
 	a.reporter = status.New(o.Client, a.recorder, facts, o.DataDir, o.Images.ListImages)
 	allocatable := facts.Allocatable()
 	podsDir := filepath.Join(o.DataDir, "pods")
+	if o.Credentials == nil {
+		o.Credentials = pullSecrets{objects{o.Client}, o.Client}.credentials
+	}
 	a.volumes = volume.New(volume.Config{
+		Images: imagesForVolumes(o.Images), Credentials: o.Credentials,
 		Client: o.Client, PodsDir: podsDir, MemoryDir: filepath.Join(o.DataDir, "memory"), NodeName: o.NodeName,
 		Allocatable: func() corev1.ResourceList { return allocatable }, Changed: a.nudge,
 	})
@@ -87,9 +91,6 @@ func New(o Options) (*Agent, error) {
 		PodsDir:     podsDir, LogsDir: o.LogsDir, CgroupRoot: o.CgroupRoot,
 		ClusterDNS: o.ClusterDNS, ClusterDomain: o.ClusterDomain, ResolvConf: o.ResolvConf,
 		Credentials: o.Credentials, Resizable: a.resizable,
-	}
-	if a.cfg.Credentials == nil {
-		a.cfg.Credentials = pullSecrets{a.cfg.Objects, o.Client}.credentials
 	}
 	return a, nil
 }

@@ -263,7 +263,7 @@ func (c *cluster) cleanUp() {
 		}
 	}
 	c.eventually("all pods are gone", func() bool { return len(api.Pods.View(c.client).List("")) == 0 })
-	for _, dir := range []string{"pods", "memory", "logs/pods", "netns", "runtime/containers"} {
+	for _, dir := range []string{"pods", "memory", "logs/pods", "netns", "runtime/containers", "images/snapshots/node"} {
 		if left, _ := os.ReadDir(filepath.Join(c.dir, dir)); len(left) > 0 {
 			c.Errorf("left in %s: %v", dir, left)
 		}
@@ -383,6 +383,16 @@ func TestRealPods(t *testing.T) {
 		t.Errorf("status = %+v", p.Status.ContainerStatuses[0])
 	}
 	if got := c.logs("job"); got != "from the map\njob on job\ndefault" {
+		t.Errorf("logs = %q", got)
+	}
+
+	c.create("image", "cat /img/etc/passwd; touch /img/x", func(p *corev1.Pod) {
+		p.Spec.RestartPolicy = corev1.RestartPolicyNever
+		p.Spec.Volumes = []corev1.Volume{{Name: "img", VolumeSource: corev1.VolumeSource{Image: &corev1.ImageVolumeSource{Reference: "busybox:1"}}}}
+		p.Spec.Containers[0].VolumeMounts = []corev1.VolumeMount{{Name: "img", MountPath: "/img"}}
+	})
+	c.phase("image", corev1.PodFailed) // for what it tried to write
+	if got := c.logs("image"); !strings.HasPrefix(got, "root:x:0:0:root:/root:/bin/sh\n") || !strings.Contains(got, "Read-only") {
 		t.Errorf("logs = %q", got)
 	}
 

@@ -86,7 +86,7 @@ func (w *Worker) mounts(ctx context.Context, pod *corev1.Pod, c *corev1.Containe
 			path = "/" + path
 		}
 		taken[filepath.Clean(path)] = true
-		rm := runtime.Mount{Host: host, Container: path, ReadOnly: m.ReadOnly}
+		rm := runtime.Mount{Host: host, Container: path, ReadOnly: m.ReadOnly || isImageVolume(pod, m.Name)}
 		if m.RecursiveReadOnly != nil && *m.RecursiveReadOnly != corev1.RecursiveReadOnlyDisabled {
 			rm.RecursiveReadOnly = true
 		}
@@ -105,6 +105,16 @@ func (w *Worker) mounts(ctx context.Context, pod *corev1.Pod, c *corev1.Containe
 		}
 	}
 	return out, nil
+}
+
+// isImageVolume reports whether a volume is an image: those are never written to.
+func isImageVolume(pod *corev1.Pod, name string) bool {
+	for i := range pod.Spec.Volumes {
+		if v := &pod.Spec.Volumes[i]; v.Name == name {
+			return v.Image != nil
+		}
+	}
+	return false
 }
 
 func subPath(m *corev1.VolumeMount, lookup func(string) (string, bool)) (string, error) {

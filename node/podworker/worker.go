@@ -202,6 +202,9 @@ func older(a, b string) bool {
 // SetMirror tells the worker of a static pod what shows it in the API; nil: nothing does.
 func (w *Worker) SetMirror(mirror *corev1.Pod) {
 	w.post(func() {
+		if mirror == nil || w.mirror == nil || mirror.UID != w.mirror.UID {
+			w.sent = nil // nothing has been written to this one
+		}
 		if mirror == nil || w.mirror == nil || mirror.UID != w.mirror.UID || !older(mirror.ResourceVersion, w.mirror.ResourceVersion) {
 			w.mirror = mirror
 		}

@@ -50,6 +50,8 @@ func (w *Worker) write(ctx context.Context, next *corev1.Pod, final bool) {
 		w.writing = false
 		static := manifests.IsStatic(w.pod)
 		switch {
+		case static && (w.mirror == nil || w.mirror.UID != next.UID):
+			// The mirror was replaced meanwhile: what became of the old one's status does not matter.
 		case static && apierrors.IsNotFound(err):
 			w.mirror = nil // the agent makes another
 		case static && err == nil:

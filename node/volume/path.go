@@ -35,6 +35,8 @@ func (m *Manager) base(ctx context.Context, pod *corev1.Pod, v *corev1.Volume) (
 	switch {
 	case v.HostPath != nil:
 		return makeMissing(v.HostPath.Path)
+	case v.Image != nil:
+		return m.imagePath(pod.UID, v.Name)
 	case claimName(pod, v) != "":
 		pv, err := m.resolveClaim(ctx, pod, v)
 		switch {

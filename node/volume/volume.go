@@ -23,16 +23,20 @@ import (
 
 	"clipper/api"
 	"clipper/api/podrefs"
+	"clipper/node/runtime"
 )
 
-// Config is what a Manager needs. All fields but Changed are required.
+// Config is what a Manager needs. All fields are required unless said otherwise.
 type Config struct {
 	Client      api.Client
 	PodsDir     string // a directory per pod, by UID
 	MemoryDir   string // a tmpfs is mounted here, for what must not reach a disk
 	NodeName    string
 	Allocatable func() corev1.ResourceList
-	// Changed is called when an object that a pod's volumes or variables refer to has changed.
+	Images      Images // optional
+	// Credentials returns what to offer a registry for an image volume. Optional.
+	Credentials func(ctx context.Context, pod *corev1.Pod, image string) []runtime.PullAuth
+	// Changed is called when an object that a pod's volumes or variables refer to has changed. Optional.
 	Changed func(pod types.UID)
 }
 
@@ -49,10 +53,11 @@ type Manager struct {
 
 // podVolumes is a pod whose volumes are mounted or being mounted.
 type podVolumes struct {
-	mu   sync.Mutex // serializes work on the pod's directory
-	pod  *corev1.Pod
-	refs map[podrefs.Ref]bool
-	gone bool
+	mu     sync.Mutex // serializes work on the pod's directory
+	pod    *corev1.Pod
+	refs   map[podrefs.Ref]bool
+	images map[string]string // where image volumes are mounted; guarded by the manager's mu
+	gone   bool
 }
 
 // New returns a Manager. Call Prepare before the first Mount, and Run to keep content current.
@@ -104,6 +109,8 @@ func (m *Manager) mountOne(ctx context.Context, pod *corev1.Pod, v *corev1.Volum
 		return setUp(m.mountEmptyDir(pod, v))
 	case v.HostPath != nil:
 		return setUp(checkHostPath(v.HostPath.Path, v.HostPath.Type))
+	case v.Image != nil:
+		return setUp(m.mountImage(ctx, pod, v))
 	case fromAPI(v):
 		return setUp(m.writeContent(ctx, pod, v))
 	case v.PersistentVolumeClaim != nil || v.Ephemeral != nil:
@@ -206,7 +213,7 @@ func (m *Manager) register(pod *corev1.Pod) (pv *podVolumes, first bool) {
 	pv = m.pods[pod.UID]
 	if pv == nil {
 		first = true
-		pv = &podVolumes{refs: map[podrefs.Ref]bool{}}
+		pv = &podVolumes{refs: map[podrefs.Ref]bool{}, images: map[string]string{}}
 		m.pods[pod.UID] = pv
 	}
 	pv.pod = pod
@@ -284,7 +291,7 @@ func (m *Manager) refresh(ctx context.Context, uid types.UID) {
 }
 
 // Unmount removes the pod's volumes. Data of the host and of bound volumes is not touched.
-func (m *Manager) Unmount(_ context.Context, uid types.UID) error {
+func (m *Manager) Unmount(ctx context.Context, uid types.UID) error {
 	m.mu.Lock()
 	pv := m.pods[uid]
 	m.mu.Unlock()
@@ -293,7 +300,7 @@ func (m *Manager) Unmount(_ context.Context, uid types.UID) error {
 		defer pv.mu.Unlock()
 		pv.gone = true
 	}
-	if err := m.removeFiles(uid); err != nil {
+	if err := errors.Join(m.removeFiles(uid), m.unmountImages(ctx, uid)); err != nil {
 		if pv != nil {
 			pv.gone = false
 		}
