@@ -37,16 +37,20 @@ func wireKind(gvk schema.GroupVersionKind) *wire.Kind {
 }
 
 // encodingKey names an encoding in the cache of an item.
-func encodingKey(f format, version string) string {
+func encodingKey(f format, k *served.Kind) string {
+	key := "j/" + k.GVK.Version
 	if f == formatProtobuf {
-		return "p/" + version
+		key = "p/" + k.GVK.Version
 	}
-	return "j/" + version
+	if k.Custom != nil {
+		key += k.Custom.ID // defaults of the schema are part of it
+	}
+	return key
 }
 
 // encoded returns an item as one object with its kind, in protobuf or JSON. The bytes are shared.
 func encoded(k *served.Kind, item *store.Item, f format) ([]byte, error) {
-	return item.Encoded(encodingKey(f, k.GVK.Version), func() ([]byte, error) {
+	return item.Encoded(encodingKey(f, k), func() ([]byte, error) {
 		return encodeAs(k, item.Object, f)
 	})
 }

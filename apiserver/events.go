@@ -66,7 +66,7 @@ func (o *eventWriter) left(e *store.Event) error {
 	if o.m.target.kind != "" {
 		return o.transformed("DELETED", leftState(e))
 	}
-	key := "left/" + encodingKey(o.m.format, o.q.kind.GVK.Version)
+	key := "left/" + encodingKey(o.m.format, o.q.kind)
 	body, err := e.New.Encoded(key, func() ([]byte, error) { return encodeAs(o.q.kind, leftState(e), o.m.format) })
 	if err != nil {
 		return err

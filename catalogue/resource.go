@@ -108,6 +108,11 @@ type Custom struct {
 	Row     map[string]func(obj api.Object, now time.Time) []any
 	// Schemas are the OpenAPI schemas of the versions that are served.
 	Schemas map[string]Schema
+	// Defaults are applied to what is read, too: a schema may have got them after an object was stored.
+	// Nil where a version's schema has none.
+	Defaults map[string]func(obj api.Object)
+	// ID differs whenever the schemas do.
+	ID string
 	// Unserved says that the storage version itself is not served, only those of Also.
 	Unserved bool
 }

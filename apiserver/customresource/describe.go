@@ -8,6 +8,7 @@ import (
 	"time"
 
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	structuralschema "k8s.io/apiextensions-apiserver/pkg/apiserver/schema"
 	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -73,6 +74,8 @@ func finish(r *catalogue.Resource, d *apiextensionsv1.CustomResourceDefinition, 
 		Columns:  map[string][]metav1.TableColumnDefinition{},
 		Row:      map[string]func(api.Object, time.Time) []any{},
 		Schemas:  map[string]catalogue.Schema{},
+		Defaults: map[string]func(api.Object){},
+		ID:       fmt.Sprintf("/%s/%d", d.UID, d.Generation),
 		Unserved: !storage.spec.Served,
 	}
 	r.Custom = c
@@ -83,6 +86,9 @@ func finish(r *catalogue.Resource, d *apiextensionsv1.CustomResourceDefinition, 
 			continue
 		}
 		c.Columns[v.name], c.Row[v.name] = v.table()
+		if hasDefaults(v.structural) {
+			c.Defaults[v.name] = v.defaults
+		}
 		s, err := v.schema()
 		if err != nil {
 			return err
@@ -211,4 +217,23 @@ func fields(versions map[string]*version) map[string]func(api.Object) string {
 		}
 	}
 	return out
+}
+
+// hasDefaults says whether any field of s has a default.
+func hasDefaults(s *structuralschema.Structural) bool {
+	if s == nil {
+		return false
+	}
+	if s.Default.Object != nil || hasDefaults(s.Items) {
+		return true
+	}
+	if s.AdditionalProperties != nil && hasDefaults(s.AdditionalProperties.Structural) {
+		return true
+	}
+	for _, p := range s.Properties {
+		if hasDefaults(&p) {
+			return true
+		}
+	}
+	return false
 }

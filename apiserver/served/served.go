@@ -78,12 +78,21 @@ func (k *Kind) ToHub(obj api.Object) (api.Object, error) {
 	return hub, err
 }
 
-// FromHub converts a stored object to the served version. The storage version comes back as it is.
+// FromHub converts a stored object to the served version. Where nothing is to be done it comes back itself.
 func (k *Kind) FromHub(obj api.Object) (api.Object, error) {
-	if k.Version == nil {
+	if k.Version != nil {
+		converted, err := k.Version.FromHub(obj)
+		if err != nil {
+			return nil, err
+		}
+		obj = converted
+	}
+	if k.Custom == nil || k.Custom.Defaults[k.GVK.Version] == nil {
 		return obj, nil
 	}
-	return k.Version.FromHub(obj)
+	obj = obj.DeepCopyObject().(api.Object)
+	k.Custom.Defaults[k.GVK.Version](obj)
+	return obj, nil
 }
 
 // A Group is an API group with its versions, preferred first.
