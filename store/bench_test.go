@@ -3,6 +3,7 @@ package store_test
 import (
 	"context"
 	"fmt"
+	"runtime"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -112,4 +113,27 @@ func BenchmarkGet(b *testing.B) {
 			}
 		}
 	})
+}
+
+// BenchmarkMemory reports the heap that a ConfigMap of 512 B takes after a restart, all told.
+func BenchmarkMemory(b *testing.B) {
+	const objects = 20000
+	l := &memory{}
+	o := options()
+	o.CheckMutation = false
+	s := open(b, l, o)
+	for i := range objects {
+		mustCommit(b, s, configMap(int64(i)))
+	}
+	s.Close()
+	for range b.N {
+		var before, after runtime.MemStats
+		runtime.GC()
+		runtime.ReadMemStats(&before)
+		loaded := open(b, l, o)
+		runtime.GC()
+		runtime.ReadMemStats(&after)
+		b.ReportMetric(float64(after.HeapAlloc-before.HeapAlloc)/objects, "B/object")
+		runtime.KeepAlive(loaded)
+	}
 }

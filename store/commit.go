@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strconv"
+	"time"
 
 	"clipper/api"
 	"clipper/store/log"
@@ -182,8 +183,10 @@ func (s *Store) flush() {
 
 // publish shows a durable group to readers and watchers.
 func (s *Store) publish(g *group) {
+	now := time.Now()
 	s.mu.Lock()
 	for _, e := range g.events {
+		e.at = now
 		s.tableLocked(e.newest().Key.Resource).applyLocked(e)
 	}
 	s.revision = g.events[len(g.events)-1].Revision

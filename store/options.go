@@ -1,6 +1,10 @@
 package store
 
-import "clipper/api"
+import (
+	"time"
+
+	"clipper/api"
+)
 
 // Options say how a store behaves. The zero value of a field means its default.
 type Options struct {
@@ -12,6 +16,8 @@ type Options struct {
 
 	RingSize  int // events kept per resource; 8192
 	RingBytes int // and the sum of their encoded sizes; 4 MiB, which is several times that in objects. The last 64 events are kept whatever their size.
+
+	RingAge time.Duration // and how long they are kept; 5 minutes. The last 64 are kept however old.
 
 	// KeyFile holds the key that encrypts the values of the prefixes in Encrypt. It is made, with mode
 	// 0600, if there is none and nothing encrypted either. Empty: nothing is encrypted.
@@ -34,6 +40,7 @@ type Codec struct {
 const (
 	defaultRingSize  = 8192
 	defaultRingBytes = 4 << 20
+	defaultRingAge   = 5 * time.Minute // upstream compacts its history as often
 	minRing          = 64
 )
 
@@ -43,6 +50,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.RingBytes == 0 {
 		o.RingBytes = defaultRingBytes
+	}
+	if o.RingAge == 0 {
+		o.RingAge = defaultRingAge
 	}
 	if o.Encrypt == nil {
 		o.Encrypt = []string{"secrets"}

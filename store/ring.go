@@ -1,6 +1,9 @@
 package store
 
-import "sort"
+import (
+	"sort"
+	"time"
+)
 
 // A ring keeps a resource's latest events, oldest first. Readers hold slices of events that they got
 // under the store's lock; so an element never changes, and trimming moves the live ones to a new array.
@@ -10,6 +13,7 @@ type ring struct {
 	compacted int64 // events up to this revision are gone
 
 	maxEvents, maxBytes int
+	maxAge              time.Duration
 }
 
 // encodedEvents is how many of a resource's latest events keep their encodings: as far as watchers that
@@ -43,7 +47,7 @@ func (r *ring) add(e *Event) {
 		r.events[n-1-encodedEvents].newest().encodings.drop()
 	}
 	drop := 0
-	for len(r.events)-drop > r.maxEvents || r.bytes > r.maxBytes && len(r.events)-drop > minRing {
+	for r.tooMany(drop, e.at) {
 		r.bytes -= r.events[drop].size()
 		r.events[drop].newest().encodings.drop()
 		r.compacted = r.events[drop].Revision
@@ -54,6 +58,12 @@ func (r *ring) add(e *Event) {
 		// The array's end is reached: go on in a new one that holds the live events alone.
 		r.events = append(make([]*Event, 0, len(r.events)+len(r.events)/2+1), r.events...)
 	}
+}
+
+// tooMany says whether one more event than drop has to go at the time now.
+func (r *ring) tooMany(drop int, now time.Time) bool {
+	n := len(r.events) - drop
+	return n > r.maxEvents || n > minRing && (r.bytes > r.maxBytes || now.Sub(r.events[drop].at) > r.maxAge)
 }
 
 // after returns the events with greater revisions than revision, which must not be compacted.

@@ -16,6 +16,7 @@ package store
 import (
 	"context"
 	"errors"
+	"time"
 
 	"clipper/api"
 )
@@ -75,6 +76,8 @@ type Event struct {
 	Revision int64
 	Old, New *Item // Old nil: created. New nil: deleted; Last is then the final state, at Revision.
 	Last     *Item
+
+	at time.Time // of publication
 }
 
 // Committer is the writing half of a Store.

@@ -331,6 +331,26 @@ func TestRevisionsOutOfReach(t *testing.T) {
 	}
 }
 
+func TestOldEventsGo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := open(t, &memory{}, options())
+		for i := range 100 {
+			create(t, s, "ns", fmt.Sprint(i), "")
+		}
+		if _, err := s.SnapshotAt("pods", 1); err != nil {
+			t.Errorf("at first: %v", err)
+		}
+		time.Sleep(6 * time.Minute)
+		create(t, s, "ns", "late", "")
+		if _, err := s.SnapshotAt("pods", 37); !errors.Is(err, store.ErrCompacted) {
+			t.Errorf("after six minutes: %v", err)
+		}
+		if sn, err := s.SnapshotAt("pods", 38); err != nil || sn.Len("") != 37 { // the last 64 stay
+			t.Errorf("the latest of the old: %d, %v", sn.Len(""), err)
+		}
+	})
+}
+
 func TestWatchProgressAndNamespaces(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := open(t, &memory{}, options())

@@ -46,7 +46,7 @@ func newTable(resource string, r api.Resource, revision int64, o Options) *table
 	t := &table{
 		resource: resource,
 		tree:     btree.NewBTreeGOptions(itemLess, btree.Options{NoLocks: true}),
-		ring:     ring{compacted: revision, maxEvents: o.RingSize, maxBytes: o.RingBytes},
+		ring:     ring{compacted: revision, maxEvents: o.RingSize, maxBytes: o.RingBytes, maxAge: o.RingAge},
 		wake:     newWake(),
 	}
 	for name, values := range api.Indexes[r] {
