@@ -61,6 +61,9 @@ func fakeNode(kind string, args []string) error {
 	if err := fs.Parse(args); err != nil {
 		return err
 	}
+	if host, err := os.Hostname(); err != nil || host != f.name {
+		return fmt.Errorf("the host's name is %q on %s: %w", host, f.name, err)
+	}
 	if os.Getenv("FAKE_NODE_FAILS") == f.name {
 		return fmt.Errorf("%s was told to fail", f.name)
 	}

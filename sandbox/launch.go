@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"clipper/node/network/netns"
+
+	"golang.org/x/sys/unix"
 )
 
 // A launcher starts the processes of one Create and notices when one ends.
@@ -29,7 +31,7 @@ func (l *launcher) server(rec *record) error {
 	if rec.running(1) {
 		return nil
 	}
-	listener, err := net.Listen("tcp4", fmt.Sprintf("127.0.0.1:%d", rec.Port))
+	listener, err := listen(rec.Port)
 	if err != nil {
 		return fmt.Errorf("listen for the API: %w; free the port, or run 'clipper sandbox delete %s'", err, l.sandbox.Name)
 	}
@@ -49,6 +51,17 @@ func (l *launcher) server(rec *record) error {
 	}
 	rec.setProcess(1, p)
 	return nil
+}
+
+// listen takes a port of this machine, 0 for any. A server that was killed a moment ago may have threads left
+// that hold its port.
+func listen(port int) (net.Listener, error) {
+	for deadline := time.Now().Add(time.Second); ; time.Sleep(10 * time.Millisecond) {
+		l, err := net.Listen("tcp4", fmt.Sprintf("127.0.0.1:%d", port))
+		if err == nil || !errors.Is(err, unix.EADDRINUSE) || time.Now().After(deadline) {
+			return l, err
+		}
+	}
 }
 
 // agent starts another node.
@@ -84,7 +97,8 @@ func (l *launcher) start(i int, args, env []string, files ...*os.File) (process,
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	since := time.Now().Truncate(time.Second)
 	// A child inherits the namespaces of the thread that forks it.
-	if err := netns.Do(l.sandbox.netns(nodeName(i)), cmd.Start); err != nil {
+	err = netns.Do(l.sandbox.netns(nodeName(i)), func() error { return withHostname(nodeName(i), cmd.Start) })
+	if err != nil {
 		return process{}, fmt.Errorf("start %s: %w", nodeName(i), err)
 	}
 	start, _, err := processStart(cmd.Process.Pid)
@@ -97,6 +111,24 @@ func (l *launcher) start(i int, args, env []string, files ...*os.File) (process,
 		l.exits <- fmt.Errorf("%s ended (%v): %s", nodeName(i), exitText(err), l.lastWords(i))
 	}()
 	return process{PID: cmd.Process.Pid, Start: start, Since: since}, nil
+}
+
+// withHostname runs fn with the calling thread in a UTS namespace of its own, so that what is started in it,
+// pods on the host network for one, sees the node's name as the machine's. The caller holds the thread.
+func withHostname(name string, fn func() error) error {
+	home, err := os.Open("/proc/thread-self/ns/uts")
+	if err != nil {
+		return err
+	}
+	defer home.Close()
+	if err := unix.Unshare(unix.CLONE_NEWUTS); err != nil {
+		return fmt.Errorf("make UTS namespace: %w", err)
+	}
+	err = unix.Sethostname([]byte(name))
+	if err == nil {
+		err = fn()
+	}
+	return errors.Join(err, unix.Setns(int(home.Fd()), unix.CLONE_NEWUTS))
 }
 
 func exitText(err error) string {

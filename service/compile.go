@@ -45,8 +45,14 @@ type compiled struct {
 
 // proxied reports whether a service has an address for us to serve.
 func proxied(s *corev1.Service) bool {
-	return s.Spec.Type != corev1.ServiceTypeExternalName && s.Spec.ClusterIP != "" && s.Spec.ClusterIP != corev1.ClusterIPNone &&
-		s.Labels["service.kubernetes.io/service-proxy-name"] == ""
+	return s.Spec.Type != corev1.ServiceTypeExternalName && s.Spec.ClusterIP != "" && s.Spec.ClusterIP != corev1.ClusterIPNone && !declined(s.Labels)
+}
+
+// declined reports whether labels leave an object to somebody else: either one is enough, whatever its value.
+func declined(labels map[string]string) bool {
+	_, other := labels["service.kubernetes.io/service-proxy-name"]
+	_, none := labels[corev1.IsHeadlessService]
+	return other || none
 }
 
 func compileService(s *corev1.Service, sl []*discoveryv1.EndpointSlice, f Facts) compiled {
@@ -54,7 +60,7 @@ func compileService(s *corev1.Service, sl []*discoveryv1.EndpointSlice, f Facts)
 	if !proxied(s) {
 		return c
 	}
-	localCount := map[netip.Addr]bool{}
+	localReady := map[netip.Addr]bool{}
 	for i := range s.Spec.Ports {
 		p := newPort(s, &s.Spec.Ports[i], f)
 		p.choose(endpointsOf(sl, p.spec), f)
@@ -62,12 +68,12 @@ func compileService(s *corev1.Service, sl []*discoveryv1.EndpointSlice, f Facts)
 		if p.spec.Protocol == corev1.ProtocolUDP {
 			c.flows = append(c.flows, p.flow())
 		}
-		for _, ep := range p.local {
-			localCount[ep.Addr()] = true
+		for _, ep := range p.localReady {
+			localReady[ep.Addr()] = true
 		}
 	}
 	if s.Spec.HealthCheckNodePort > 0 && s.Spec.Type == corev1.ServiceTypeLoadBalancer && externalLocal(s) {
-		c.health = &healthCheck{Namespace: s.Namespace, Name: s.Name, Port: uint16(s.Spec.HealthCheckNodePort), Local: len(localCount)}
+		c.health = &healthCheck{Namespace: s.Namespace, Name: s.Name, Port: uint16(s.Spec.HealthCheckNodePort), Local: len(localReady)}
 	}
 	return c
 }
@@ -80,6 +86,7 @@ type port struct {
 	path string // namespace/name/protocol/port, for chain names
 
 	cluster, local []netip.AddrPort // endpoints by traffic policy
+	localReady     []netip.AddrPort // without those that only serve until they have terminated
 	any            bool             // there is one somewhere in the cluster
 }
 

@@ -21,7 +21,7 @@ type endpoint struct {
 func endpointsOf(all []*discoveryv1.EndpointSlice, spec *corev1.ServicePort) []endpoint {
 	var out []endpoint
 	for _, s := range all {
-		if s.AddressType != discoveryv1.AddressTypeIPv4 || s.Labels["service.kubernetes.io/service-proxy-name"] != "" {
+		if s.AddressType != discoveryv1.AddressTypeIPv4 || declined(s.Labels) {
 			continue
 		}
 		for _, sp := range s.Ports {
@@ -88,9 +88,11 @@ func (p *port) choose(all []endpoint, f Facts) {
 		endpoint.lastResort)
 	p.any = len(p.cluster) > 0
 	if externalLocal(p.svc) || internalLocal(p.svc) {
-		p.local = firstOf(all,
-			func(e endpoint) bool { return e.ready && mine(e) },
-			func(e endpoint) bool { return e.lastResort() && mine(e) })
+		p.localReady = firstOf(all, func(e endpoint) bool { return e.ready && mine(e) })
+		p.local = p.localReady
+		if len(p.local) == 0 {
+			p.local = firstOf(all, func(e endpoint) bool { return e.lastResort() && mine(e) })
+		}
 	}
 }
 

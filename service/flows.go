@@ -17,7 +17,7 @@ type udpFlow struct {
 	frontends []netip.Addr // cluster IP and external addresses
 	port      uint16
 	nodePort  uint16
-	endpoints []netip.Addr
+	endpoints []netip.AddrPort
 }
 
 func (p *port) flow() udpFlow {
@@ -25,9 +25,7 @@ func (p *port) flow() udpFlow {
 	if ip, ok := p.clusterIP(); ok {
 		f.frontends = append(f.frontends, ip)
 	}
-	for _, ep := range append(slices.Clone(p.cluster), p.local...) {
-		f.endpoints = append(f.endpoints, ep.Addr())
-	}
+	f.endpoints = append(slices.Clone(p.cluster), p.local...)
 	return f
 }
 
@@ -64,11 +62,12 @@ func (s staleFlows) MatchConntrackFlow(c *netlink.ConntrackFlow) bool {
 	}
 	to, _ := netip.AddrFromSlice(c.Forward.DstIP)
 	answering, _ := netip.AddrFromSlice(c.Reverse.SrcIP)
-	to, answering = to.Unmap(), answering.Unmap()
+	to = to.Unmap()
+	endpoint := netip.AddrPortFrom(answering.Unmap(), c.Reverse.SrcPort)
 	return slices.ContainsFunc(s, func(f udpFlow) bool {
 		meant := c.Forward.DstPort == f.port && slices.Contains(f.frontends, to) ||
 			f.nodePort != 0 && c.Forward.DstPort == f.nodePort
-		return meant && !slices.Contains(f.endpoints, answering)
+		return meant && !slices.Contains(f.endpoints, endpoint)
 	})
 }
 

@@ -339,11 +339,24 @@ func TestUDPFlowMoves(t *testing.T) {
 	if name, _, err := netlab.Exchange(conn); name != "p1" {
 		t.Fatal(name, err)
 	}
+	moved := func(to string) {
+		c.eventually("the flow to move to "+to, func() bool {
+			name, _, err := netlab.Exchange(conn)
+			return err == nil && name == to
+		})
+	}
 	c.service("web", "10.96.0.7", nil, "p3")
-	c.eventually("the flow to move", func() bool {
-		name, _, err := netlab.Exchange(conn)
-		return err == nil && name == "p3"
-	})
+	moved("p3")
+
+	netlab.Serve(t, c.pods["p3"].NetNS, "udp", ":9090", "other")
+	es, err := api.EndpointSlices.Get(context.Background(), c.api, "ns", "web-1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	es = es.DeepCopy()
+	es.Ports[1].Port = new(int32(9090))
+	c.api.Add(api.EndpointSlices.Resource, es)
+	moved("other") // on the same address
 }
 
 func TestRestartKeepsConnectionsAndRules(t *testing.T) {
