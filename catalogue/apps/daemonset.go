@@ -9,6 +9,8 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
@@ -127,12 +129,24 @@ func validateDaemonSetUpdate(d, old *appsv1.DaemonSet) field.ErrorList {
 }
 
 func daemonSetSpec(f *rule.Faults, s *appsv1.DaemonSetSpec, old *corev1.PodTemplateSpec) {
-	selected(f, s.Selector, &s.Template, "daemonset", "invalid label selector")
+	daemonSetSelector(f, s)
 	template(f, &s.Template, old)
 	alwaysRunning(f, &s.Template, "DaemonSet")
 	f.AtLeastZero(specPath.Child("minReadySeconds"), int64(s.MinReadySeconds))
 	daemonSetStrategy(f, &s.UpdateStrategy, specPath.Child("updateStrategy"))
 	f.AtLeastZeroIfSet(specPath.Child("revisionHistoryLimit"), s.RevisionHistoryLimit)
+}
+
+// daemonSetSelector is milder than those of other kinds: a broken selector is not called invalid twice.
+func daemonSetSelector(f *rule.Faults, s *appsv1.DaemonSetSpec) {
+	at := specPath.Child("selector")
+	f.Selector(at, s.Selector, false)
+	if selector, err := metav1.LabelSelectorAsSelector(s.Selector); err == nil && !selector.Matches(labels.Set(s.Template.Labels)) {
+		f.Invalid(templatePath.Child("metadata", "labels"), s.Template.Labels, mismatch)
+	}
+	if s.Selector != nil && len(s.Selector.MatchLabels)+len(s.Selector.MatchExpressions) == 0 {
+		f.Invalid(at, s.Selector, "empty selector is invalid for daemonset")
+	}
 }
 
 func daemonSetStrategy(f *rule.Faults, s *appsv1.DaemonSetUpdateStrategy, at *field.Path) {

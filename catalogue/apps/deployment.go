@@ -112,9 +112,10 @@ func validateDeploymentUpdate(d, old *appsv1.Deployment) field.ErrorList {
 
 func deploymentSpec(f *rule.Faults, s *appsv1.DeploymentSpec, old *corev1.PodTemplateSpec) {
 	f.AtLeastZeroIfSet(specPath.Child("replicas"), s.Replicas)
-	selected(f, s.Selector, &s.Template, "deployment", "invalid label selector")
-	template(f, &s.Template, old)
-	alwaysRunning(f, &s.Template, "ReplicaSet")
+	if selected(f, s.Selector, &s.Template, "deployment", "invalid label selector") {
+		template(f, &s.Template, old)
+		alwaysRunning(f, &s.Template, "ReplicaSet")
+	}
 	deploymentStrategy(f, &s.Strategy, specPath.Child("strategy"))
 	f.AtLeastZero(specPath.Child("minReadySeconds"), int64(s.MinReadySeconds))
 	f.AtLeastZeroIfSet(specPath.Child("revisionHistoryLimit"), s.RevisionHistoryLimit)

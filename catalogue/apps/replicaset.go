@@ -88,9 +88,10 @@ func validateReplicaSetUpdate(r, old *appsv1.ReplicaSet) field.ErrorList {
 func replicaSetSpec(f *rule.Faults, s *appsv1.ReplicaSetSpec, old *corev1.PodTemplateSpec) {
 	f.AtLeastZeroIfSet(specPath.Child("replicas"), s.Replicas)
 	f.AtLeastZero(specPath.Child("minReadySeconds"), int64(s.MinReadySeconds))
-	selected(f, s.Selector, &s.Template, "deployment", "invalid label selector")
-	template(f, &s.Template, old)
-	alwaysRunning(f, &s.Template, "ReplicaSet")
+	if selected(f, s.Selector, &s.Template, "deployment", "invalid label selector") {
+		template(f, &s.Template, old)
+		alwaysRunning(f, &s.Template, "ReplicaSet")
+	}
 }
 
 func validateReplicaSetStatus(r, _ *appsv1.ReplicaSet) field.ErrorList {

@@ -133,8 +133,9 @@ func statefulSetSpec(f *rule.Faults, s *appsv1.StatefulSetSpec, old *corev1.PodT
 	if s.Ordinals != nil {
 		f.AtLeastZero(specPath.Child("ordinals.start"), int64(s.Ordinals.Start))
 	}
-	selected(f, s.Selector, &s.Template, "statefulset", "")
-	template(f, asRun(s), old)
+	if selected(f, s.Selector, &s.Template, "statefulset", "") {
+		template(f, asRun(s), old)
+	}
 	alwaysRunning(f, &s.Template, "StatefulSet")
 }
 

@@ -16,8 +16,11 @@ var (
 	templatePath = specPath.Child("template")
 )
 
-// selected checks a selector and that it selects the pods of the template. word says of which kind.
-func selected(f *rule.Faults, s *metav1.LabelSelector, t *corev1.PodTemplateSpec, word, broken string) {
+const mismatch = "`selector` does not match template `labels`"
+
+// selected checks a selector and that it selects the pods of the template. word says of which kind. It
+// reports whether there is a selector to speak of; without one the template is not looked at.
+func selected(f *rule.Faults, s *metav1.LabelSelector, t *corev1.PodTemplateSpec, word, broken string) bool {
 	at := specPath.Child("selector")
 	if s == nil {
 		f.Required(at, "")
@@ -32,8 +35,9 @@ func selected(f *rule.Faults, s *metav1.LabelSelector, t *corev1.PodTemplateSpec
 	case err != nil:
 		f.Invalid(at, s, broken)
 	case !selector.Empty() && !selector.Matches(labels.Set(t.Labels)):
-		f.Invalid(templatePath.Child("metadata", "labels"), t.Labels, "`selector` does not match template `labels`")
+		f.Invalid(templatePath.Child("metadata", "labels"), t.Labels, mismatch)
 	}
+	return err == nil
 }
 
 // alwaysRunning: a pod that may end, or must, is for a Job.

@@ -2,6 +2,7 @@ package autoscaling
 
 import (
 	"errors"
+	"slices"
 
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	"k8s.io/apimachinery/pkg/api/resource"
@@ -16,15 +17,19 @@ import (
 var specPath = field.NewPath("spec")
 
 func validateCreate(h *autoscalingv2.HorizontalPodAutoscaler) field.ErrorList {
-	return validate(h, false)
+	return validate(h, false, false)
 }
 
 // validateUpdate lets an old object keep a reference that today's rules refuse.
 func validateUpdate(h, old *autoscalingv2.HorizontalPodAutoscaler) field.ErrorList {
-	return validate(h, apiVersion(old.Spec.ScaleTargetRef.APIVersion, true) != nil)
+	is, was := h.Spec.ScaleTargetRef, old.Spec.ScaleTargetRef
+	laxMetrics := slices.ContainsFunc(old.Spec.Metrics, func(m autoscalingv2.MetricSpec) bool {
+		return m.Object != nil && apiVersion(m.Object.DescribedObject.APIVersion, true) != nil
+	})
+	return validate(h, is.APIVersion == was.APIVersion && is.Kind == was.Kind, laxMetrics)
 }
 
-func validate(h *autoscalingv2.HorizontalPodAutoscaler, laxTarget bool) field.ErrorList {
+func validate(h *autoscalingv2.HorizontalPodAutoscaler, laxTarget, laxMetrics bool) field.ErrorList {
 	f, s := &rule.Faults{}, &h.Spec
 	if n := s.MinReplicas; n != nil && *n < 1 {
 		f.Invalid(specPath.Child("minReplicas"), *n, "must be greater than or equal to 1")
@@ -38,9 +43,9 @@ func validate(h *autoscalingv2.HorizontalPodAutoscaler, laxTarget bool) field.Er
 	if s.MinReplicas != nil && s.MaxReplicas < *s.MinReplicas {
 		f.Invalid(specPath.Child("maxReplicas"), s.MaxReplicas, "must be greater than or equal to `minReplicas`")
 	}
-	reference(f, s.ScaleTargetRef, true, laxTarget, specPath.Child("scaleTargetRef"))
+	reference(f, s.ScaleTargetRef, s.ScaleTargetRef.Kind == "ReplicationController", laxTarget, specPath.Child("scaleTargetRef"))
 	for i := range s.Metrics {
-		metricSpec(f, &s.Metrics[i], specPath.Child("metrics").Index(i))
+		metricSpec(f, &s.Metrics[i], laxMetrics, specPath.Child("metrics").Index(i))
 	}
 	if s.Behavior != nil {
 		scalingRules(f, s.Behavior.ScaleUp, specPath.Child("behavior", "scaleUp"))
@@ -62,8 +67,8 @@ func reference(f *rule.Faults, r autoscalingv2.CrossVersionObjectReference, core
 	}
 }
 
-// apiVersion checks the version of the target. A replication controller is of the core group; metrics of
-// core objects need a group all the same.
+// apiVersion checks the version of a target. Of the core group only replication controllers can be scaled,
+// but metrics may be of any object.
 func apiVersion(text string, coreToo bool) error {
 	gv, err := schema.ParseGroupVersion(text)
 	if err != nil {
@@ -75,7 +80,7 @@ func apiVersion(text string, coreToo bool) error {
 	return nil
 }
 
-func metricSpec(f *rule.Faults, m *autoscalingv2.MetricSpec, at *field.Path) {
+func metricSpec(f *rule.Faults, m *autoscalingv2.MetricSpec, laxTarget bool, at *field.Path) {
 	if m.Type == "" {
 		f.Required(at.Child("type"), "must specify a metric source type")
 	}
@@ -87,7 +92,7 @@ func metricSpec(f *rule.Faults, m *autoscalingv2.MetricSpec, at *field.Path) {
 		set   bool
 		check func(at *field.Path)
 	}{
-		{"object", autoscalingv2.ObjectMetricSourceType, m.Object != nil, func(at *field.Path) { objectMetric(f, m.Object, at) }},
+		{"object", autoscalingv2.ObjectMetricSourceType, m.Object != nil, func(at *field.Path) { objectMetric(f, m.Object, laxTarget, at) }},
 		{"external", autoscalingv2.ExternalMetricSourceType, m.External != nil, func(at *field.Path) { externalMetric(f, m.External, at) }},
 		{"pods", autoscalingv2.PodsMetricSourceType, m.Pods != nil, func(at *field.Path) { podsMetric(f, m.Pods, at) }},
 		{"resource", autoscalingv2.ResourceMetricSourceType, m.Resource != nil, func(at *field.Path) {
@@ -118,8 +123,8 @@ func metricSpec(f *rule.Faults, m *autoscalingv2.MetricSpec, at *field.Path) {
 	}
 }
 
-func objectMetric(f *rule.Faults, m *autoscalingv2.ObjectMetricSource, at *field.Path) {
-	reference(f, m.DescribedObject, true, false, at.Child("describedObject"))
+func objectMetric(f *rule.Faults, m *autoscalingv2.ObjectMetricSource, lax bool, at *field.Path) {
+	reference(f, m.DescribedObject, true, lax, at.Child("describedObject"))
 	identifier(f, m.Metric, at.Child("metric"))
 	target(f, m.Target, at.Child("target"))
 	if m.Target.Value == nil && m.Target.AverageValue == nil {

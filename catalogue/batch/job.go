@@ -184,6 +184,9 @@ func prepareJob(j *batchv1.Job) {
 	if _, ok := j.Spec.Selector.MatchLabels[batchv1.ControllerUidLabel]; !ok {
 		j.Spec.Selector.MatchLabels[batchv1.ControllerUidLabel] = string(j.UID)
 	}
+	if len(j.Labels) == 0 { // a job without labels has those of its pods, which it did not have when defaulted
+		j.Labels = maps.Clone(j.Spec.Template.Labels)
+	}
 }
 
 // jobWarnings are what to say of a job or of the jobs to be made of a template; old is nil on create.

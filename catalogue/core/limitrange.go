@@ -136,7 +136,7 @@ func limitOrder(f *rule.Faults, item *corev1.LimitRangeItem, name corev1.Resourc
 		y, ok2 := b[name]
 		if ok && ok2 && x.Cmp(y) > 0 {
 			value := y
-			if field == "min" || strings.HasPrefix(text, "default request") {
+			if strings.HasPrefix(text, "default request") || field != "defaultRequest" && strings.HasPrefix(text, "min") {
 				value = x
 			}
 			f.Invalid(at.Child(field).Key(string(name)), value, fmt.Sprintf(text, x.String(), y.String()))

@@ -42,7 +42,7 @@ func validateLevel(p *flowcontrolv1.PriorityLevelConfiguration) field.ErrorList 
 			limitedLevel(f, l, specPath.Child("limited"))
 		}
 	default:
-		rule.OneOf(f, kind, p.Spec.Type, exempt, limited)
+		rule.Choice(f, kind, p.Spec.Type, exempt, limited)
 	}
 	fixedLevel(f, p)
 	return append(f.List, levelStatus(p)...)
@@ -92,7 +92,7 @@ func limitedLevel(f *rule.Faults, l *flowcontrolv1.LimitedPriorityLevelConfigura
 			queues(f, r.Queuing, queuing)
 		}
 	default:
-		rule.OneOf(f, at.Child("type"), r.Type, flowcontrolv1.LimitResponseTypeQueue, flowcontrolv1.LimitResponseTypeReject)
+		rule.Choice(f, at.Child("type"), r.Type, flowcontrolv1.LimitResponseTypeQueue, flowcontrolv1.LimitResponseTypeReject)
 	}
 }
 

@@ -35,8 +35,12 @@ func validateSchema(s *flowcontrolv1.FlowSchema) field.ErrorList {
 		f.Invalid(at, precedence, "only the schema named 'exempt' may have matchingPrecedence 1")
 	}
 	if m := s.Spec.DistinguisherMethod; m != nil {
-		rule.Choice(f, specPath.Child("distinguisherMethod", "type"), m.Type,
-			flowcontrolv1.FlowDistinguisherMethodByNamespaceType, flowcontrolv1.FlowDistinguisherMethodByUserType)
+		methods := []flowcontrolv1.FlowDistinguisherMethodType{
+			flowcontrolv1.FlowDistinguisherMethodByNamespaceType, flowcontrolv1.FlowDistinguisherMethodByUserType,
+		}
+		if !slices.Contains(methods, m.Type) {
+			f.Add(field.NotSupported(specPath.Child("distinguisherMethod", "type"), m, methods))
+		}
 	}
 	level := specPath.Child("priorityLevelConfiguration", "name")
 	if name := s.Spec.PriorityLevelConfiguration.Name; name == "" {

@@ -44,6 +44,7 @@ func validateNetworkPolicy(p, old *networkingv1.NetworkPolicy) field.ErrorList {
 	types := specPath.Child("policyTypes")
 	if len(s.PolicyTypes) > 2 {
 		v.Invalid(types, &s.PolicyTypes, "may not specify more than two policyTypes")
+		return v.List
 	}
 	for i, t := range s.PolicyTypes {
 		rule.Choice(v.Faults, types.Index(i), t, networkingv1.PolicyTypeIngress, networkingv1.PolicyTypeEgress)

@@ -9,6 +9,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	storagev1 "k8s.io/api/storage/v1"
+	"k8s.io/apimachinery/pkg/util/sets"
 	utilvalidation "k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
@@ -63,9 +64,29 @@ func validateStorageClass(c *storagev1.StorageClass) field.ErrorList {
 		rule.OneOf(f, field.NewPath("volumeBindingMode"), *m, storagev1.VolumeBindingImmediate, storagev1.VolumeBindingWaitForFirstConsumer)
 	}
 	for i, term := range c.AllowedTopologies {
-		topologyTerm(f, term, field.NewPath("allowedTopologies").Index(i))
+		at := field.NewPath("allowedTopologies").Index(i)
+		topologyTerm(f, term, at)
+		if repeated(c.AllowedTopologies, i) {
+			f.Duplicate(at.Child("matchLabelExpressions"), "")
+		}
 	}
 	return f.List
+}
+
+// repeated says whether term i says what an earlier one does. An empty term counts as one that is always there.
+func repeated(terms []corev1.TopologySelectorTerm, i int) bool {
+	this := topology(terms[i])
+	return len(this) == 0 || slices.ContainsFunc(terms[:i], func(t corev1.TopologySelectorTerm) bool {
+		return maps.EqualFunc(this, topology(t), sets.Set[string].Equal)
+	})
+}
+
+func topology(t corev1.TopologySelectorTerm) map[string]sets.Set[string] {
+	out := map[string]sets.Set[string]{}
+	for _, r := range t.MatchLabelExpressions {
+		out[r.Key] = sets.New(r.Values...)
+	}
+	return out
 }
 
 func topologyTerm(f *rule.Faults, t corev1.TopologySelectorTerm, at *field.Path) {

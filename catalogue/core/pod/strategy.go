@@ -10,6 +10,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation"
 
 	"clipper/catalogue/core/podspec"
+	"clipper/catalogue/rule"
 )
 
 func prepareCreate(p *corev1.Pod) {
@@ -22,6 +23,8 @@ func prepareCreate(p *corev1.Pod) {
 			Status:  corev1.ConditionFalse,
 			Reason:  corev1.PodReasonSchedulingGated,
 			Message: "Scheduling is blocked due to non-empty scheduling gates",
+
+			LastTransitionTime: rule.Now(),
 		}}
 	}
 	mergeLabelKeys(p)

@@ -19,6 +19,10 @@ type Options struct {
 	Pod          bool // of a pod, not of a template
 	LaxSelectors bool // the old object had selector values that no label can have, and may keep them
 	LaxAffinity  bool // the same for required node affinity
+
+	// AnySELinuxChange: the old pod had a policy for changing SELinux labels, so that one may stay which is
+	// refused otherwise, as mounting with the label is off by default.
+	AnySELinuxChange bool
 }
 
 // OptionsFor says what an update of old may keep; old is nil on create.
@@ -26,7 +30,11 @@ func OptionsFor(old *corev1.PodSpec) Options {
 	if old == nil {
 		return Options{}
 	}
-	return Options{LaxSelectors: hasLaxSelector(old), LaxAffinity: hasLaxAffinity(old)}
+	return Options{
+		LaxSelectors:     hasLaxSelector(old),
+		LaxAffinity:      hasLaxAffinity(old),
+		AnySELinuxChange: old.SecurityContext != nil && old.SecurityContext.SELinuxChangePolicy != nil,
+	}
 }
 
 // validating is one pass over a spec: what the rules for its parts need to know of the whole.

@@ -107,12 +107,14 @@ func anyRequestOf(seen rule.Seen[string], claim string) bool {
 func unknownClaim(at *field.Path, name string, claims []corev1.PodResourceClaim) *field.Error {
 	fault := field.NotFound(at, name)
 	fault.Detail = "must be one of the names in pod.spec.resourceClaims which is empty"
-	if len(claims) > 0 {
-		names := make([]string, len(claims))
-		for i := range claims {
-			names[i] = claims[i].Name
+	var names []string
+	for _, c := range claims {
+		if c.Name != "" && !slices.Contains(names, c.Name) {
+			names = append(names, c.Name)
 		}
-		slices.Sort(names)
+	}
+	slices.Sort(names)
+	if len(names) > 0 {
 		fault.Detail = "must be one of the names in pod.spec.resourceClaims: " + strings.Join(names, ", ")
 	}
 	return fault

@@ -42,8 +42,12 @@ func (v *validating) podSecurity(at *field.Path) {
 	if s.SupplementalGroupsPolicy != nil {
 		rule.OneOf(v.Faults, at.Child("supplementalGroupsPolicy"), *s.SupplementalGroupsPolicy, corev1.SupplementalGroupsPolicyMerge, corev1.SupplementalGroupsPolicyStrict)
 	}
-	if s.SELinuxChangePolicy != nil { // mounting with the label is a feature that is off by default
-		rule.OneOf(v.Faults, at.Child("seLinuxChangePolicy"), *s.SELinuxChangePolicy, corev1.SELinuxChangePolicyRecursive, corev1.SELinuxChangePolicyMountOption)
+	if s.SELinuxChangePolicy != nil {
+		policies := []corev1.PodSELinuxChangePolicy{corev1.SELinuxChangePolicyRecursive}
+		if v.AnySELinuxChange {
+			policies = append(policies, corev1.SELinuxChangePolicyMountOption)
+		}
+		rule.OneOf(v.Faults, at.Child("seLinuxChangePolicy"), *s.SELinuxChangePolicy, policies...)
 	}
 }
 

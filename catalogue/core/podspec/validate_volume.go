@@ -2,6 +2,9 @@ package podspec
 
 import (
 	"fmt"
+	"reflect"
+	"slices"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/validation"
@@ -41,18 +44,18 @@ func (v *validating) checkVolumes(at *field.Path) {
 
 // source checks that a volume is of exactly one kind, and a good one of its kind.
 func (v *validating) source(vol *corev1.Volume, at *field.Path) {
-	kinds := 0
+	s := &vol.VolumeSource
+	kind := KindOf(s, kinds)
 	first := func(set bool, name string) bool {
-		if !set {
+		if set && name != kind {
+			if name == "downwardAPI" {
+				name = "downwarAPI" // upstream's slip, which clients see
+			}
+			v.Forbidden(at.Child(name), "may not specify more than 1 volume type")
 			return false
 		}
-		kinds++
-		if kinds > 1 {
-			v.Forbidden(at.Child(name), "may not specify more than 1 volume type")
-		}
-		return kinds == 1
+		return set
 	}
-	s := &vol.VolumeSource
 	if first(s.EmptyDir != nil, "emptyDir") && s.EmptyDir.SizeLimit != nil && s.EmptyDir.SizeLimit.Sign() < 0 {
 		v.Forbidden(at.Child("emptyDir", "sizeLimit"), "SizeLimit field must be a valid resource quantity")
 	}
@@ -71,7 +74,7 @@ func (v *validating) source(vol *corev1.Volume, at *field.Path) {
 	if first(s.PersistentVolumeClaim != nil, "persistentVolumeClaim") {
 		v.Need(at.Child("persistentVolumeClaim", "claimName"), s.PersistentVolumeClaim.ClaimName)
 	}
-	if first(s.DownwardAPI != nil, "downwarAPI") {
+	if first(s.DownwardAPI != nil, "downwardAPI") {
 		p := at.Child("downwardAPI")
 		v.Mode(p.Child("defaultMode"), s.DownwardAPI.DefaultMode)
 		for i := range s.DownwardAPI.Items {
@@ -96,9 +99,31 @@ func (v *validating) source(vol *corev1.Volume, at *field.Path) {
 		}
 		v.pullPolicy(s.Image.PullPolicy, at.Child("image", "pullPolicy"))
 	}
-	if kinds == 0 {
+	if kind == "" {
 		v.Required(at, "must specify a volume type")
 	}
+}
+
+// kinds are the kinds of a pod's volumes in the order in which the first one counts.
+var kinds = strings.Fields(`emptyDir hostPath gitRepo gcePersistentDisk awsElasticBlockStore secret nfs iscsi glusterfs
+	flocker persistentVolumeClaim rbd cinder cephfs quobyte downwardAPI fc flexVolume configMap azureFile vsphereVolume
+	photonPersistentDisk portworxVolume azureDisk storageos projected scaleIO csi ephemeral image`)
+
+// KindOf says which of the kinds comes first that a volume source has, by the names of the fields; "" if none.
+func KindOf[T any](source *T, kinds []string) string {
+	v, best := reflect.ValueOf(source).Elem(), len(kinds)
+	for i := range v.NumField() {
+		name, _, _ := strings.Cut(v.Type().Field(i).Tag.Get("json"), ",")
+		if f := v.Field(i); f.Kind() == reflect.Pointer && !f.IsNil() {
+			if at := slices.Index(kinds, name); at >= 0 {
+				best = min(best, at)
+			}
+		}
+	}
+	if best == len(kinds) {
+		return ""
+	}
+	return kinds[best]
 }
 
 // HostPath checks a hostPath source of a pod or a PersistentVolume.

@@ -6,6 +6,8 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 
+	"k8s.io/utils/ptr"
+
 	"clipper/api"
 	"clipper/catalogue"
 	"clipper/catalogue/core/podspec"
@@ -22,7 +24,7 @@ func Claims() *catalogue.Resource {
 		ValidateStatus: validateClaimStatus,
 		Warnings:       claimWarnings,
 		PrepareCreate:  prepareClaim,
-		PrepareUpdate:  func(c, _ *corev1.PersistentVolumeClaim) { podspec.NormalizeSources(&c.Spec) },
+		PrepareUpdate:  prepareClaimUpdate,
 		Columns:        claimColumns,
 		Row:            claimRow,
 		Default:        defaultClaim,
@@ -81,5 +83,26 @@ func claimRow(c *corev1.PersistentVolumeClaim, now time.Time) []any {
 
 func prepareClaim(c *corev1.PersistentVolumeClaim) {
 	c.Status = corev1.PersistentVolumeClaimStatus{Phase: corev1.ClaimPending}
+	dropUnknownSource(&c.Spec)
 	podspec.NormalizeSources(&c.Spec)
+}
+
+func prepareClaimUpdate(c, old *corev1.PersistentVolumeClaim) {
+	if old.Spec.DataSource == nil && old.Spec.DataSourceRef == nil {
+		dropUnknownSource(&c.Spec)
+	}
+	podspec.NormalizeSources(&c.Spec)
+}
+
+// dropUnknownSource ignores what dataSource could never refer to; for such things there is dataSourceRef.
+func dropUnknownSource(s *corev1.PersistentVolumeClaimSpec) {
+	if s.DataSource == nil || s.DataSourceRef != nil {
+		return
+	}
+	switch group := ptr.Deref(s.DataSource.APIGroup, ""); {
+	case s.DataSource.Kind == "PersistentVolumeClaim" && group == "":
+	case s.DataSource.Kind == "VolumeSnapshot" && group == "snapshot.storage.k8s.io":
+	default:
+		s.DataSource = nil
+	}
 }

@@ -77,9 +77,6 @@ func nodeAffinity(f *rule.Faults, s *corev1.PersistentVolumeSpec) {
 			podspec.NodeSelector(f, s.NodeAffinity.Required, true, at.Child("required"))
 		}
 	}
-	if s.Local != nil && s.NodeAffinity == nil {
-		f.Required(specPath.Child("nodeAffinity"), "Local volume requires node affinity")
-	}
 }
 
 // mountOptions may not be given in the old way for kinds that never read it.

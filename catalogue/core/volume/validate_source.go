@@ -1,6 +1,8 @@
 package volume
 
 import (
+	"strings"
+
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
@@ -8,18 +10,19 @@ import (
 	"clipper/catalogue/rule"
 )
 
+// kinds are the kinds of volumes in the order in which the first one counts.
+var kinds = strings.Fields(`hostPath gcePersistentDisk awsElasticBlockStore glusterfs flocker nfs rbd quobyte cephfs iscsi
+	cinder fc flexVolume azureFile vsphereVolume photonPersistentDisk portworxVolume azureDisk scaleIO local storageos csi`)
+
 // source checks that a volume is of exactly one kind, and a good one of its kind.
 func source(f *rule.Faults, s *corev1.PersistentVolumeSpec, volume string) {
-	kinds := 0
+	kind := podspec.KindOf(&s.PersistentVolumeSource, kinds)
 	first := func(set bool, name string) bool {
-		if !set {
+		if set && name != kind {
+			f.Forbidden(specPath.Child(name), "may not specify more than 1 volume type")
 			return false
 		}
-		kinds++
-		if kinds > 1 {
-			f.Forbidden(specPath.Child(name), "may not specify more than 1 volume type")
-		}
-		return kinds == 1
+		return set
 	}
 	if first(s.HostPath != nil, "hostPath") {
 		podspec.HostPath(f, s.HostPath, specPath.Child("hostPath"))
@@ -28,6 +31,9 @@ func source(f *rule.Faults, s *corev1.PersistentVolumeSpec, volume string) {
 		podspec.NFS(f, s.NFS, specPath.Child("nfs"))
 	}
 	if first(s.Local != nil, "local") {
+		if s.NodeAffinity == nil {
+			f.Required(specPath.Child("nodeAffinity"), "Local volume requires node affinity")
+		}
 		if at := specPath.Child("local", "path"); f.Need(at, s.Local.Path) {
 			podspec.NoBacksteps(f, s.Local.Path, at)
 		}
@@ -37,7 +43,7 @@ func source(f *rule.Faults, s *corev1.PersistentVolumeSpec, volume string) {
 	}
 	cloudSource(f, s, first)
 	clusterSource(f, s, volume, first)
-	if kinds == 0 {
+	if kind == "" {
 		f.Required(specPath, "must specify a volume type")
 	}
 }
