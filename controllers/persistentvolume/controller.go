@@ -42,7 +42,7 @@ func (c *Controller) Run(ctx context.Context) error {
 	return c.queue.Run(ctx,
 		queue.Source{View: c.client.View(api.PersistentVolumes.Resource), Handle: c.volumeChanged},
 		queue.Source{View: c.client.View(api.PersistentVolumeClaims.Resource), Handle: c.claimChanged},
-		queue.Source{View: c.client.View(api.StorageClasses.Resource), Handle: func(e api.Event) { c.enqueuePending(e.Object().GetName()) }},
+		queue.Source{View: c.client.View(api.StorageClasses.Resource), Handle: c.classChanged},
 	)
 }
 
@@ -68,6 +68,13 @@ func (c *Controller) claimChanged(e api.Event) {
 				c.queue.Add(owner.KeyOf(v))
 			}
 		}
+	}
+}
+
+func (c *Controller) classChanged(e api.Event) {
+	c.enqueuePending(e.Object().GetName())
+	if e.New != nil && isDefault(e.New.(*storagev1.StorageClass)) {
+		c.enqueuePending("") // claims that were made when there was no default
 	}
 }
 
@@ -98,6 +105,11 @@ func (c *Controller) syncClaim(ctx context.Context, k item) error {
 	if !ok {
 		return nil
 	}
+	if wantsDefault(claim) {
+		if class := newestDefault(api.StorageClasses.View(c.client).List("")); class != nil {
+			return c.setClass(ctx, claim, class.Name) // the change brings us back here
+		}
+	}
 	volumes := api.PersistentVolumes.View(c.client)
 	var named *corev1.PersistentVolume
 	if claim.Spec.VolumeName != "" {
@@ -120,6 +132,17 @@ func (c *Controller) syncClaim(ctx context.Context, k item) error {
 		}
 	}
 	return c.setClaim(ctx, claim, corev1.PersistentVolumeClaimStatus{Phase: p.Phase})
+}
+
+func (c *Controller) setClass(ctx context.Context, claim *corev1.PersistentVolumeClaim, class string) error {
+	_, err := api.PersistentVolumeClaims.Mutate(ctx, c.client, claim.Namespace, claim.Name, "", func(now *corev1.PersistentVolumeClaim) (bool, error) {
+		if now.UID != claim.UID || !wantsDefault(now) {
+			return false, nil
+		}
+		now.Spec.StorageClassName = &class
+		return true, nil
+	})
+	return err
 }
 
 // ask names the provisioner in the claim: it watches for that.

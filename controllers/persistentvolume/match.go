@@ -40,6 +40,28 @@ func claimClass(c *corev1.PersistentVolumeClaim) string {
 	return ""
 }
 
+// wantsDefault says whether c leaves its class to the cluster and has not been given one.
+func wantsDefault(c *corev1.PersistentVolumeClaim) bool {
+	_, named := c.Annotations[corev1.BetaStorageClassAnnotation]
+	return !named && c.Spec.StorageClassName == nil && c.Spec.VolumeName == "" && c.DeletionTimestamp == nil
+}
+
+func isDefault(class *storagev1.StorageClass) bool {
+	return class.Annotations["storageclass.kubernetes.io/is-default-class"] == "true" ||
+		class.Annotations["storageclass.beta.kubernetes.io/is-default-class"] == "true"
+}
+
+// newestDefault returns the default class; of several the youngest, as upstream.
+func newestDefault(all []*storagev1.StorageClass) *storagev1.StorageClass {
+	var best *storagev1.StorageClass
+	for _, class := range all {
+		if isDefault(class) && (best == nil || best.CreationTimestamp.Before(&class.CreationTimestamp)) {
+			best = class
+		}
+	}
+	return best
+}
+
 func volumeClass(v *corev1.PersistentVolume) string {
 	if class, ok := v.Annotations[corev1.BetaStorageClassAnnotation]; ok {
 		return class

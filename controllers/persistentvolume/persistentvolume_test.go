@@ -203,3 +203,27 @@ func TestClaimThatNamesItsVolume(t *testing.T) {
 		t.Errorf("events %v", events.Take())
 	}
 }
+
+func TestDefaultClassThatComesLater(t *testing.T) {
+	c := inprocesstest.New(t)
+	ctl := New(c, &controllertest.Events{})
+	for name, class := range map[string]*string{"open": nil, "none": ptr("")} {
+		if _, err := api.PersistentVolumeClaims.Create(t.Context(), c, claim(name, "1Gi", class)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	settle(t, c, ctl)
+	if _, err := api.StorageClasses.Create(t.Context(), c, &storagev1.StorageClass{Provisioner: "example.com/nfs",
+		ObjectMeta: metav1.ObjectMeta{Name: "std", Annotations: map[string]string{"storageclass.kubernetes.io/is-default-class": "true"}}}); err != nil {
+		t.Fatal(err)
+	}
+	settle(t, c, ctl)
+	open, _ := api.PersistentVolumeClaims.View(c).Get("default", "open")
+	none, _ := api.PersistentVolumeClaims.View(c).Get("default", "none")
+	if open.Spec.StorageClassName == nil || *open.Spec.StorageClassName != "std" || open.Annotations[storageProvisioner] != "example.com/nfs" {
+		t.Errorf("claim that left it open: %v %v", open.Spec.StorageClassName, open.Annotations)
+	}
+	if *none.Spec.StorageClassName != "" {
+		t.Errorf("claim that wanted none: %v", *none.Spec.StorageClassName)
+	}
+}

@@ -142,6 +142,11 @@ func (c *Controller) carryOut(ctx context.Context, w world, p Plan, current, upd
 		_, err := api.Pods.Update(ctx, c.client, pod)
 		errs = append(errs, err)
 	}
+	for _, pod := range w.pods { // a claim that was deleted while its pod waits for it
+		if pod.Status.Phase == corev1.PodPending && pod.DeletionTimestamp == nil {
+			errs = append(errs, c.claims(ctx, set, pod.Name, ordinal(set, pod)))
+		}
+	}
 	for _, m := range p.Create {
 		r := current
 		if m.update {
@@ -166,10 +171,8 @@ func (c *Controller) create(ctx context.Context, set *appsv1.StatefulSet, n int,
 		return err
 	}
 	p := newPod(set, t, r.Name, n)
-	for _, claim := range claims(set, n) {
-		if err := c.claim(ctx, set, p.Name, claim); err != nil {
-			return err
-		}
+	if err := c.claims(ctx, set, p.Name, n); err != nil {
+		return err
 	}
 	_, err = api.Pods.Create(ctx, c.client, p)
 	switch {
@@ -180,6 +183,16 @@ func (c *Controller) create(ctx context.Context, set *appsv1.StatefulSet, n int,
 		return fmt.Errorf("statefulset %s/%s: create pod %s: %w", set.Namespace, set.Name, p.Name, err)
 	}
 	c.events.Event(set, corev1.EventTypeNormal, "SuccessfulCreate", "create Pod %s in StatefulSet %s successful", p.Name, set.Name)
+	return nil
+}
+
+// claims makes the claims of member n that are not there.
+func (c *Controller) claims(ctx context.Context, set *appsv1.StatefulSet, pod string, n int) error {
+	for _, claim := range claims(set, n) {
+		if err := c.claim(ctx, set, pod, claim); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 

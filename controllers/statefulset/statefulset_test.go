@@ -210,8 +210,15 @@ func TestClaims(t *testing.T) {
 		s.PersistentVolumeClaimRetentionPolicy = &appsv1.StatefulSetPersistentVolumeClaimRetentionPolicy{
 			WhenDeleted: appsv1.RetainPersistentVolumeClaimRetentionPolicyType, WhenScaled: appsv1.DeletePersistentVolumeClaimRetentionPolicyType}
 	})
-	r.settle()
 	view := api.PersistentVolumeClaims.View(r.c)
+	r.sync()
+	if err := api.PersistentVolumeClaims.Delete(t.Context(), r.c, "default", "data-db-0", metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if r.sync(); len(view.List("default")) != 1 {
+		t.Error("the claim of a pending pod was not made anew")
+	}
+	r.settle()
 	claim, ok := view.Get("default", "data-db-1")
 	if !ok || claim.Labels["app"] != "db" || len(claim.OwnerReferences) != 0 || len(view.List("default")) != 2 {
 		t.Fatalf("claims %v", view.List("default"))
