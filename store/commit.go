@@ -14,6 +14,7 @@ import (
 type reservation struct {
 	revision int64
 	item     *Item // nil: deleted
+	group    *group
 }
 
 // A group is the writes of one append, in revision order. Those who wait for it wait on done.
@@ -36,7 +37,7 @@ func (s *Store) Commit(ctx context.Context, w Write) (*Item, error) {
 		return nil, err
 	}
 	it, g, err := s.enter(w, entry)
-	if err != nil {
+	if g == nil {
 		return nil, err
 	}
 	select {
@@ -47,7 +48,7 @@ func (s *Store) Commit(ctx context.Context, w Write) (*Item, error) {
 	if g.err != nil {
 		return nil, g.err
 	}
-	return it, nil
+	return it, err
 }
 
 // encode makes the log entry of w, all but its revisions.
@@ -72,7 +73,8 @@ func (s *Store) encode(w Write) (log.Entry, error) {
 }
 
 // enter checks w's precondition against the latest reserved state, gives it its revision and adds it to
-// the group that forms.
+// the group that forms. A conflict with a state that is not durable yet comes with that state's group: who
+// is told of it before could tell others, and a crash would make it untrue.
 func (s *Store) enter(w Write, entry log.Entry) (*Item, *group, error) {
 	s.reserve.Lock()
 	defer s.reserve.Unlock()
@@ -81,16 +83,16 @@ func (s *Store) enter(w Write, entry log.Entry) (*Item, *group, error) {
 	}
 	old := s.latest(w.Key)
 	if have := revisionOf(old); have != w.Expect || old == nil && w.Object == nil {
-		return nil, nil, &ConflictError{Current: old}
+		return nil, s.reserved[w.Key].group, &ConflictError{Current: old}
 	}
 	e := s.event(w, old, len(entry.Value))
 	if err := s.remember(e.newest()); err != nil {
 		return nil, nil, err
 	}
 	s.next++
-	s.reserved[w.Key] = reservation{e.Revision, e.New}
-	entry.Revision, entry.Created = e.Revision, e.newest().Created
 	g := s.forming
+	s.reserved[w.Key] = reservation{e.Revision, e.New, g}
+	entry.Revision, entry.Created = e.Revision, e.newest().Created
 	g.entries, g.events = append(g.entries, entry), append(g.events, e)
 	select {
 	case s.ready <- struct{}{}:
@@ -127,15 +129,6 @@ func (s *Store) latest(k Key) *Item {
 	}
 	it, _ := s.Get(k)
 	return it
-}
-
-// Latest returns the newest state of a key, published or on its way to the log: what a write's
-// precondition is checked against. Readers outside the write path want Get.
-func (s *Store) Latest(k Key) (*Item, bool) {
-	s.reserve.Lock()
-	defer s.reserve.Unlock()
-	it := s.latest(k)
-	return it, it != nil
 }
 
 func revisionOf(it *Item) int64 {

@@ -129,9 +129,6 @@ func model(t *testing.T, ring int, seed uint64) {
 func step(s *store.Store, h *history, rnd *rand.Rand) error {
 	k := podKey(fmt.Sprint("ns", rnd.IntN(3)), fmt.Sprint("p", rnd.IntN(6)))
 	it, ok := s.Get(k)
-	if rnd.IntN(2) == 0 {
-		it, ok = s.Latest(k)
-	}
 	w, c := store.Write{Key: k}, change{key: k, node: fmt.Sprint("n", rnd.IntN(3)), live: true}
 	if ok {
 		w.Expect = it.Revision

@@ -33,8 +33,8 @@ var (
 	ErrClosed = errors.New("store is closed")
 )
 
-// A ConflictError says that a write's precondition did not hold. Current is the latest reserved state of
-// the key (nil: absent); it may not be published yet, and is already fit to base the next attempt on.
+// A ConflictError says that a write's precondition did not hold. Current is the state that it met (nil:
+// absent), which is durable and published by the time the caller learns of it.
 type ConflictError struct{ Current *Item }
 
 func (e *ConflictError) Error() string { return "precondition on the object's revision failed" }

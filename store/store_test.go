@@ -168,10 +168,16 @@ func TestConflictSeesReserved(t *testing.T) {
 		if _, ok := s.Get(podKey("ns", "a")); ok || s.Revision() != 1 {
 			t.Error("an unsynced write is visible")
 		}
-		var conflict *store.ConflictError
-		_, err := s.Commit(t.Context(), store.Write{Key: podKey("ns", "a"), Object: pod("ns", "a", "")})
-		if !errors.As(err, &conflict) || conflict.Current == nil || conflict.Current.Revision != 2 {
-			t.Fatalf("second create: %v", err)
+		second := make(chan error, 1)
+		go func() {
+			_, err := s.Commit(context.Background(), store.Write{Key: podKey("ns", "a"), Object: pod("ns", "a", "")})
+			second <- err
+		}()
+		synctest.Wait()
+		select {
+		case err := <-second:
+			t.Fatalf("told of a state that could still be lost: %v", err)
+		default:
 		}
 		// Several more form one group while the first syncs, one of them on top of what is reserved.
 		rest := make(chan error)
@@ -187,8 +193,10 @@ func TestConflictSeesReserved(t *testing.T) {
 		}
 		synctest.Wait()
 		l.gate <- nil
-		if it := <-first; it != conflict.Current {
-			t.Error("the conflict's state is not the one published later")
+		made := <-first
+		var conflict *store.ConflictError
+		if err := <-second; !errors.As(err, &conflict) || conflict.Current != made {
+			t.Errorf("second create: %v", err)
 		}
 		l.gate <- nil
 		for range 5 {
