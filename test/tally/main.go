@@ -1,6 +1,9 @@
 // Command tally runs `go test -json` with its own arguments, prints what failed with its output, one line
 // per package otherwise, and ends with the line "N passed, N failed, N skipped". Its exit code is 1 if a
 // test or a build failed, or if nothing ran.
+//
+// Tests that failed are run once more, alone: the suite starts real clusters on machines that may be busy. One
+// that passes then is named as FLAKY, with its first output above, and does not fail the run.
 package main
 
 import (
@@ -21,11 +24,50 @@ type event struct {
 
 type tally struct {
 	passed, failed, skipped int
+	failures                map[string][]string         // top-level tests by package
+	broken                  bool                        // something failed outside of a test
 	output                  map[string]*strings.Builder // of what is still running, by package and test
 }
 
 func main() {
-	cmd := exec.Command("go", append([]string{"test", "-json"}, os.Args[1:]...)...)
+	t := run(os.Args[1:])
+	if t.failed > 0 && !t.broken {
+		t.again(flagsOf(os.Args[1:]))
+	}
+	fmt.Printf("%d passed, %d failed, %d skipped\n", t.passed, t.failed, t.skipped)
+	if t.failed > 0 || t.passed == 0 {
+		os.Exit(1)
+	}
+}
+
+// flagsOf returns the arguments in front of the packages.
+func flagsOf(args []string) []string {
+	for i, a := range args {
+		if strings.HasPrefix(a, "./") || strings.HasPrefix(a, "clipper") {
+			return args[:i]
+		}
+	}
+	return args
+}
+
+// again runs the failed tests once more and moves those that pass now.
+func (t *tally) again(flags []string) {
+	for pkg, tests := range t.failures {
+		args := append(append([]string{}, flags...), "-count=1", "-run", "^("+strings.Join(tests, "|")+")$", pkg)
+		second := run(args)
+		if second.failed > 0 || second.passed == 0 {
+			continue
+		}
+		for _, name := range tests {
+			fmt.Println("FLAKY", pkg, name)
+		}
+		t.failed -= len(tests)
+		t.passed += len(tests)
+	}
+}
+
+func run(args []string) *tally {
+	cmd := exec.Command("go", append([]string{"test", "-json"}, args...)...)
 	cmd.Stderr = os.Stderr
 	out, err := cmd.StdoutPipe()
 	if err == nil {
@@ -35,7 +77,7 @@ func main() {
 		fmt.Fprintln(os.Stderr, "tally: start go test:", err)
 		os.Exit(1)
 	}
-	t := tally{output: map[string]*strings.Builder{}}
+	t := &tally{failures: map[string][]string{}, output: map[string]*strings.Builder{}}
 	lines := bufio.NewScanner(out)
 	lines.Buffer(nil, 16<<20)
 	for lines.Scan() {
@@ -49,12 +91,10 @@ func main() {
 	err = cmd.Wait()
 	if err != nil && t.failed == 0 {
 		t.failed++ // a build failure or a crash outside of any test
+		t.broken = true
 		fmt.Println("go test:", err)
 	}
-	fmt.Printf("%d passed, %d failed, %d skipped\n", t.passed, t.failed, t.skipped)
-	if t.failed > 0 || t.passed == 0 {
-		os.Exit(1)
-	}
+	return t
 }
 
 func (t *tally) add(e event) {
@@ -70,6 +110,7 @@ func (t *tally) add(e event) {
 		t.output[key].WriteString(e.Output)
 	case "build-fail":
 		t.failed++
+		t.broken = true
 		t.show("build "+e.ImportPath, "build failed: "+e.ImportPath)
 	case "pass", "fail", "skip":
 		t.end(e, key)
@@ -86,6 +127,13 @@ func (t *tally) end(e event, key string) {
 		delete(t.output, key)
 		return
 	}
+	if top, _, sub := strings.Cut(e.Test, "/"); sub {
+		if e.Action == "fail" { // its parent fails with it, and is what counts
+			t.show(key, "FAIL "+e.Package+" "+e.Test+" (part of "+top+")")
+		}
+		delete(t.output, key)
+		return
+	}
 	switch e.Action {
 	case "pass":
 		t.passed++
@@ -94,6 +142,7 @@ func (t *tally) end(e event, key string) {
 		t.show(key, "SKIP "+e.Package+" "+e.Test)
 	case "fail":
 		t.failed++
+		t.failures[e.Package] = append(t.failures[e.Package], e.Test)
 		t.show(key, "FAIL "+e.Package+" "+e.Test)
 	}
 	delete(t.output, key)
