@@ -187,6 +187,7 @@ func (s *Store) publish(g *group) {
 		s.tables[e.newest().Key.Resource].wake.broadcastLocked()
 	}
 	s.wake.broadcastLocked()
+	s.sweepLocked(now)
 	s.mu.Unlock()
 
 	s.reserve.Lock()
@@ -196,6 +197,21 @@ func (s *Store) publish(g *group) {
 		}
 	}
 	s.reserve.Unlock()
+}
+
+// sweepInterval is how often old events are looked for in all rings: one that gets no new events would
+// otherwise keep those of its last busy hour.
+const sweepInterval = time.Minute
+
+func (s *Store) sweepLocked(now time.Time) {
+	if now.Sub(s.swept) < sweepInterval {
+		return
+	}
+	s.swept = now
+	for _, t := range s.tables {
+		t.ring.trim(now)
+		t.forgetPastLocked()
+	}
 }
 
 // fail makes the store read-only. Reserved states never were.

@@ -7,6 +7,7 @@ import (
 	"runtime"
 	"slices"
 	"sync"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -24,6 +25,7 @@ type Store struct {
 	revision int64 // latest published
 	tables   map[string]*table
 	wake     wake // any publication
+	swept    time.Time
 
 	// reserve guards what writers agree on before it is durable. Taken before mu, never after.
 	reserve  sync.Mutex

@@ -11,6 +11,7 @@ type ring struct {
 	events    []*Event
 	bytes     int
 	compacted int64 // events up to this revision are gone
+	dead      int   // places in the array before events that still hold old ones
 
 	maxEvents, maxBytes int
 	maxAge              time.Duration
@@ -41,22 +42,30 @@ func (e *Event) newest() *Item {
 
 func (r *ring) add(e *Event) {
 	e.newest().encodings.keep()
+	if len(r.events) == cap(r.events) {
+		r.dead = 0 // append moves the live ones to a new array
+	}
 	r.events = append(r.events, e)
 	r.bytes += e.size()
 	if n := len(r.events); n > encodedEvents {
 		r.events[n-1-encodedEvents].newest().encodings.drop()
 	}
+	r.trim(e.at)
+}
+
+// trim lets go of events that are too many, too large or too old at the time now.
+func (r *ring) trim(now time.Time) {
 	drop := 0
-	for r.tooMany(drop, e.at) {
+	for r.tooMany(drop, now) {
 		r.bytes -= r.events[drop].size()
 		r.events[drop].newest().encodings.drop()
 		r.compacted = r.events[drop].Revision
 		drop++
 	}
 	r.events = r.events[drop:]
-	if spare := cap(r.events) - len(r.events); drop > 0 && spare == 0 {
-		// The array's end is reached: go on in a new one that holds the live events alone.
-		r.events = append(make([]*Event, 0, len(r.events)+len(r.events)/2+1), r.events...)
+	if r.dead += drop; r.dead > len(r.events)/2+minRing {
+		r.events = append(make([]*Event, 0, len(r.events)+len(r.events)/4+1), r.events...)
+		r.dead = 0
 	}
 }
 

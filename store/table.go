@@ -2,6 +2,7 @@ package store
 
 import (
 	"cmp"
+	"slices"
 
 	"github.com/tidwall/btree"
 
@@ -98,9 +99,12 @@ func (t *table) applyLocked(e *Event) {
 	replace(t.tree, t.indexes, e.Old, e.New)
 	t.frozen = nil
 	t.ring.add(e)
-	for len(t.past) > 0 && t.past[0].revision < t.ring.compacted {
-		t.past = t.past[1:]
-	}
+	t.forgetPastLocked()
+}
+
+// forgetPastLocked drops reconstructed states that nobody may ask for any more.
+func (t *table) forgetPastLocked() {
+	t.past = slices.DeleteFunc(t.past, func(f *frozen) bool { return f.revision < t.ring.compacted })
 }
 
 // freezeLocked returns the present state. It costs a few nodes' copying in later writes, nothing now.
