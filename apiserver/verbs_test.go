@@ -463,3 +463,17 @@ func TestUnstoredKindsHaveNoTables(t *testing.T) {
 		t.Errorf("%d %s", res.StatusCode, body)
 	}
 }
+
+// TestAPIServices: registrations are stored and shown, for servers elsewhere too.
+func TestAPIServices(t *testing.T) {
+	s := start(t, servertest.Options{})
+	body := `{"apiVersion":"apiregistration.k8s.io/v1","kind":"APIService","metadata":{"name":"v1."},"spec":{"version":"v1","groupPriorityMinimum":18000,"versionPriority":1}}`
+	path := "/apis/apiregistration.k8s.io/v1/apiservices"
+	if res, out := (call{method: "POST", path: path, contentType: jsonT, body: body}).do(t, s); res.StatusCode != 201 {
+		t.Fatalf("%d %s", res.StatusCode, out)
+	}
+	_, out := call{method: "GET", path: path, accept: jsonT + ";as=Table;v=v1;g=meta.k8s.io"}.do(t, s)
+	if !strings.Contains(string(out), `"cells":["v1.","Local","Unknown"`) {
+		t.Errorf("table %s", out)
+	}
+}

@@ -21,6 +21,7 @@ import (
 
 	"clipper/api"
 	"clipper/apiserver"
+	"clipper/apiserver/aggregation"
 	"clipper/apiserver/allocate"
 	"clipper/apiserver/authn"
 	"clipper/apiserver/authn/satoken"
@@ -52,6 +53,7 @@ type controlPlane struct {
 	authorizer *authz.Authorizer
 	api        *apiserver.Server
 	customs    *customresource.Controller
+	registrar  *aggregation.Registrar
 	listeners  []net.Listener
 	advertise  netip.AddrPort
 	serviceIP  netip.Addr // of default/kubernetes: the first of the service range
@@ -177,7 +179,7 @@ func (cp *controlPlane) openStore() error {
 
 // assemble builds the way of a request, from the store outwards.
 func (cp *controlPlane) assemble() error {
-	builtin := append(slices.Clip(all.Resources()), customresource.Definition())
+	builtin := append(slices.Clip(all.Resources()), customresource.Definition(), aggregation.Definition())
 	table, err := served.NewTable(builtin)
 	if err != nil {
 		return err
@@ -204,9 +206,11 @@ func (cp *controlPlane) assemble() error {
 		return err
 	}
 	documents := openapi.New(func() []*catalogue.Resource { return live.Table().Resources })
+	cp.registrar = aggregation.NewRegistrar(cp.client, live)
 	cp.customs = customresource.New(customresource.Config{Client: cp.client, Live: live, Builtin: builtin, Changed: func() {
 		documents.Invalidate()
 		cp.pipeline.Forget()
+		cp.registrar.Changed()
 	}})
 	cp.api = apiserver.New(apiserver.Options{
 		Pipeline:  cp.pipeline,
@@ -240,6 +244,7 @@ func (cp *controlPlane) run(ctx context.Context, group *errgroup.Group) {
 	}
 	group.Go(func() error { return cp.api.Run(ctx) })
 	group.Go(func() error { return cp.customs.Run(ctx) })
+	group.Go(func() error { return cp.registrar.Run(ctx) })
 	cp.runControllers(ctx, group)
 	cp.api.SetReady(true)
 	slog.Info("API is served", "address", cp.advertise, "kubeconfig", filepath.Join(cp.options.Node.DataDir, KubeconfigName))

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 )
 
 // continueVersion marks the token's format; it is upstream's.
@@ -16,12 +17,23 @@ const continueVersion = "meta.k8s.io/v1"
 type continueToken struct {
 	revision        int64
 	namespace, name string // the last object delivered; namespace only for lists across namespaces
+	// issued is when the first page was read. The store may keep its state for long, but clients expect
+	// tokens to expire: upstream's do when etcd is compacted.
+	issued time.Time
+}
+
+// tokenLife is the age at which a token has expired: upstream's interval of compaction.
+const tokenLife = 5 * time.Minute
+
+func (t continueToken) expired(now time.Time) bool {
+	return t.revision >= 0 && now.Sub(t.issued) > tokenLife
 }
 
 type wireToken struct {
 	APIVersion      string `json:"v"`
 	ResourceVersion int64  `json:"rv"`
 	StartKey        string `json:"start"`
+	Issued          int64  `json:"t,omitempty"`
 }
 
 // String encodes t for the client. The start key is the last key and a zero byte: the next possible key.
@@ -30,7 +42,7 @@ func (t continueToken) String() string {
 	if t.namespace != "" {
 		key = t.namespace + "/" + key
 	}
-	out, err := json.Marshal(wireToken{continueVersion, t.revision, key})
+	out, err := json.Marshal(wireToken{continueVersion, t.revision, key, t.issued.Unix()})
 	if err != nil {
 		panic(err) // strings and numbers always have a JSON form
 	}
@@ -55,7 +67,7 @@ func parseContinue(s string, namespaced bool) (continueToken, error) {
 	case wire.StartKey == "":
 		return continueToken{}, errors.New("continue key is not valid: encoded start key empty (version meta.k8s.io/v1)")
 	}
-	t := continueToken{revision: wire.ResourceVersion, name: strings.TrimSuffix(wire.StartKey, "\x00")}
+	t := continueToken{revision: wire.ResourceVersion, name: strings.TrimSuffix(wire.StartKey, "\x00"), issued: time.Unix(wire.Issued, 0)}
 	namespace, name, ok := strings.Cut(t.name, "/")
 	switch {
 	case ok && strings.Contains(name, "/"):

@@ -2,6 +2,7 @@ package pipeline
 
 import (
 	"testing"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -21,7 +22,7 @@ var podResource = &catalogue.Resource{
 
 // FuzzContinue: what parses means the same when written again.
 func FuzzContinue(f *testing.F) {
-	f.Add(continueToken{revision: 7, namespace: "ns", name: "a"}.String(), true)
+	f.Add(continueToken{revision: 7, namespace: "ns", name: "a", issued: time.Unix(1e9, 0)}.String(), true)
 	f.Add(continueToken{revision: -1, name: "a"}.String(), false)
 	f.Add("zzz", true)
 	f.Fuzz(func(t *testing.T, s string, namespaced bool) {
@@ -30,7 +31,7 @@ func FuzzContinue(f *testing.F) {
 			return
 		}
 		again, err := parseContinue(token.String(), namespaced)
-		if err != nil || again != token {
+		if err != nil || !again.issued.Equal(token.issued) || again.revision != token.revision || again.name != token.name || again.namespace != token.namespace {
 			t.Errorf("%q: %+v, again %+v (%v)", s, token, again, err)
 		}
 	})
@@ -69,4 +70,22 @@ func FuzzPatch(f *testing.F) {
 			t.Fatalf("the stored object was changed by %s", data)
 		}
 	})
+}
+
+// TestTokenAge: a token expires with its first page, whatever page it was made for.
+func TestTokenAge(t *testing.T) {
+	first := time.Unix(1e9, 0)
+	for _, tt := range []struct {
+		token continueToken
+		age   time.Duration
+		want  bool
+	}{
+		{continueToken{revision: 5, issued: first}, tokenLife, false},
+		{continueToken{revision: 5, issued: first}, tokenLife + time.Second, true},
+		{continueToken{revision: -1, issued: first}, 100 * tokenLife, false}, // was told to be inconsistent
+	} {
+		if got := tt.token.expired(first.Add(tt.age)); got != tt.want {
+			t.Errorf("%+v after %v: %v", tt.token, tt.age, got)
+		}
+	}
 }

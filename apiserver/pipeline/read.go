@@ -77,48 +77,60 @@ func (p *Pipeline) List(ctx context.Context, req *Request, o *metav1.ListOptions
 	if err != nil {
 		return nil, err
 	}
-	snap, after, err := p.listFrom(ctx, req, o)
+	if o.Continue != "" {
+		return p.listOn(req, o, sel)
+	}
+	snap, err := p.listFrom(ctx, req, o)
 	if err != nil {
 		return nil, err
 	}
-	return collect(req, snap, sel, after, o.Limit), nil
+	return collect(req, snap, sel, store.Key{}, o.Limit, time.Now()), nil
 }
 
-// listFrom picks the state that o asks for, and where in it to go on.
-func (p *Pipeline) listFrom(ctx context.Context, req *Request, o *metav1.ListOptions) (store.Snapshot, store.Key, error) {
+// listOn returns the next page of a list.
+func (p *Pipeline) listOn(req *Request, o *metav1.ListOptions, sel Selection) (*List, error) {
 	prefix := req.Resource.Prefix
-	if o.Continue != "" {
-		token, err := parseContinue(o.Continue, req.Resource.Namespaced && req.Namespace == "")
-		if err != nil {
-			return store.Snapshot{}, store.Key{}, apierrors.NewBadRequest(fmt.Sprintf("invalid continue token: %v", err))
-		}
-		after := store.Key{Resource: prefix, Namespace: token.namespace, Name: token.name}
-		if after.Namespace == "" {
-			after.Namespace = req.Namespace
-		}
-		if token.revision < 0 {
-			return p.store.Snapshot(prefix), after, nil
-		}
-		snap, err := p.store.SnapshotAt(prefix, token.revision)
-		return snap, after, p.continueError(err, token)
+	token, err := parseContinue(o.Continue, req.Resource.Namespaced && req.Namespace == "")
+	if err != nil {
+		return nil, apierrors.NewBadRequest(fmt.Sprintf("invalid continue token: %v", err))
 	}
+	after := store.Key{Resource: prefix, Namespace: token.namespace, Name: token.name}
+	if after.Namespace == "" {
+		after.Namespace = req.Namespace
+	}
+	if token.revision < 0 {
+		return collect(req, p.store.Snapshot(prefix), sel, after, o.Limit, time.Now()), nil
+	}
+	snap, err := p.store.SnapshotAt(prefix, token.revision)
+	if err == nil && token.expired(time.Now()) {
+		err = store.ErrCompacted
+	}
+	if err != nil {
+		return nil, p.continueError(err, token)
+	}
+	return collect(req, snap, sel, after, o.Limit, token.issued), nil
+}
+
+// listFrom picks the state that o asks for.
+func (p *Pipeline) listFrom(ctx context.Context, req *Request, o *metav1.ListOptions) (store.Snapshot, error) {
+	prefix := req.Resource.Prefix
 	revision, err := parseRevision(o.ResourceVersion)
 	if err != nil {
-		return store.Snapshot{}, store.Key{}, err
+		return store.Snapshot{}, err
 	}
 	exact := o.ResourceVersionMatch == metav1.ResourceVersionMatchExact ||
 		o.ResourceVersionMatch == "" && o.Limit > 0 && revision > 0 // upstream's rule for old clients
 	if err := p.WaitFor(ctx, o.ResourceVersion); err != nil {
-		return store.Snapshot{}, store.Key{}, err
+		return store.Snapshot{}, err
 	}
 	if !exact {
-		return p.store.Snapshot(prefix), store.Key{}, nil
+		return p.store.Snapshot(prefix), nil
 	}
 	snap, err := p.store.SnapshotAt(prefix, revision)
 	if errors.Is(err, store.ErrCompacted) {
-		return snap, store.Key{}, apierrors.NewResourceExpired(expiredList)
+		return snap, apierrors.NewResourceExpired(expiredList)
 	}
-	return snap, store.Key{}, storeError(err)
+	return snap, storeError(err)
 }
 
 // continueError answers an expired token with one that goes on in the present state.
@@ -132,8 +144,9 @@ func (p *Pipeline) continueError(err error, t continueToken) error {
 	return expired
 }
 
-// collect walks a snapshot until limit objects (0: no limit) are selected.
-func collect(req *Request, snap store.Snapshot, sel Selection, after store.Key, limit int64) *List {
+// collect walks a snapshot until limit objects (0: no limit) are selected. issued is when its first page
+// was read.
+func collect(req *Request, snap store.Snapshot, sel Selection, after store.Key, limit int64, issued time.Time) *List {
 	out := &List{Revision: snap.Revision()}
 	if sel.name != "" && after == (store.Key{}) && (req.Namespace != "" || !req.Resource.Namespaced) {
 		key := req.key()
@@ -162,7 +175,7 @@ func collect(req *Request, snap store.Snapshot, sel Selection, after store.Key, 
 	if !more {
 		return out
 	}
-	token := continueToken{revision: snap.Revision(), name: last.Name}
+	token := continueToken{revision: snap.Revision(), name: last.Name, issued: issued}
 	if req.Namespace == "" {
 		token.namespace = last.Namespace
 	}

@@ -23,6 +23,7 @@ import (
 	"k8s.io/client-go/rest"
 
 	"clipper/apiserver"
+	"clipper/apiserver/aggregation"
 	"clipper/apiserver/customresource"
 	"clipper/apiserver/inprocess"
 	"clipper/apiserver/pipeline"
@@ -62,7 +63,7 @@ type Server struct {
 // Start starts a server whose data is in dir.
 func Start(dir string, o Options) (*Server, error) {
 	if o.Resources == nil {
-		o.Resources = append(slices.Clip(all.Resources()), customresource.Definition())
+		o.Resources = append(slices.Clip(all.Resources()), customresource.Definition(), aggregation.Definition())
 	}
 	table, err := served.NewTable(o.Resources)
 	if err != nil {

@@ -1,0 +1,130 @@
+// Package aggregation describes APIService and registers one for every group and version that is served
+// here, as clients expect to find them. Requests are not passed on to extension API servers: an APIService
+// that names a Service is stored, and its status says that it is not available.
+package aggregation
+
+import (
+	"fmt"
+	"time"
+
+	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/api/validation/path"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/managedfields"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+	"k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/kube-aggregator/pkg/apis/apiregistration"
+	apiregistrationv1 "k8s.io/kube-aggregator/pkg/apis/apiregistration/v1"
+	"k8s.io/kube-aggregator/pkg/apis/apiregistration/validation"
+
+	"clipper/api"
+	"clipper/catalogue"
+	"clipper/catalogue/table"
+)
+
+// APIServices is the kind of registrations.
+var APIServices = api.Kind[*apiregistrationv1.APIService]{Resource: api.Resource{
+	Group: "apiregistration.k8s.io", Version: "v1", Name: "apiservices", Kind: "APIService",
+}}
+
+func init() {
+	// The store's codec and the API server know kinds by this scheme; client-go leaves this one out.
+	if err := apiregistrationv1.AddToScheme(scheme.Scheme); err != nil {
+		panic(err) // the same type registered twice under different names
+	}
+}
+
+// Definition describes APIService.
+func Definition() *catalogue.Resource {
+	return &catalogue.Resource{
+		Resource:                 APIServices.Resource,
+		Singular:                 "apiservice",
+		ListKind:                 "APIServiceList",
+		Categories:               []string{"api-extensions"},
+		Prefix:                   "apiregistration.k8s.io/apiservices",
+		New:                      func() api.Object { return &apiregistrationv1.APIService{} },
+		NewList:                  func() runtime.Object { return &apiregistrationv1.APIServiceList{} },
+		Default:                  func(o api.Object) { apiregistrationv1.SetObjectDefaults_APIService(service(o)) },
+		PrepareCreate:            func(o api.Object) { service(o).Status = apiregistrationv1.APIServiceStatus{} },
+		PrepareUpdate:            func(o, old api.Object) { service(o).Status = service(old).Status },
+		ValidateName:             path.ValidatePathSegmentName, // "v1." is the core group's
+		ValidateCreate:           func(o api.Object) field.ErrorList { return validate(o, nil) },
+		ValidateUpdate:           validate,
+		AllowUnconditionalUpdate: false,
+		Status: &catalogue.Status{
+			Prepare: func(o, old api.Object) { service(o).Spec = service(old).Spec },
+		},
+		Columns: []metav1.TableColumnDefinition{
+			table.Name,
+			table.String("Service", "The reference to the service that hosts this API endpoint."),
+			table.String("Available", "Whether this service is available."),
+			table.Age,
+		},
+		Row:   row,
+		Types: managedfields.NewDeducedTypeConverter(),
+	}
+}
+
+func service(o api.Object) *apiregistrationv1.APIService { return o.(*apiregistrationv1.APIService) }
+
+func validate(o, old api.Object) field.ErrorList {
+	next, was := &apiregistration.APIService{}, &apiregistration.APIService{}
+	if err := apiregistrationv1.Convert_v1_APIService_To_apiregistration_APIService(service(o).DeepCopy(), next, nil); err != nil {
+		return field.ErrorList{field.InternalError(field.NewPath("spec"), err)}
+	}
+	if old == nil {
+		return validation.ValidateAPIService(next)
+	}
+	if err := apiregistrationv1.Convert_v1_APIService_To_apiregistration_APIService(service(old).DeepCopy(), was, nil); err != nil {
+		return field.ErrorList{field.InternalError(field.NewPath("spec"), err)}
+	}
+	return validation.ValidateAPIServiceUpdate(next, was)
+}
+
+func row(o api.Object, now time.Time) []any {
+	s := service(o)
+	where := "Local"
+	if s.Spec.Service != nil {
+		where = s.Spec.Service.Namespace + "/" + s.Spec.Service.Name
+	}
+	available := "Unknown"
+	for _, c := range s.Status.Conditions {
+		if c.Type != apiregistrationv1.Available {
+			continue
+		}
+		available = string(c.Status)
+		if c.Status != apiregistrationv1.ConditionTrue {
+			available = fmt.Sprintf("%s (%s)", c.Status, c.Reason)
+		}
+	}
+	return []any{s.Name, where, available, table.Since(s.CreationTimestamp, now)}
+}
+
+// availability is s's status: what is served here always is.
+func availability(s *apiregistrationv1.APIService, now metav1.Time) apiregistrationv1.APIServiceStatus {
+	c := apiregistrationv1.APIServiceCondition{
+		Type: apiregistrationv1.Available, Status: apiregistrationv1.ConditionTrue, LastTransitionTime: now,
+		Reason: "Local", Message: "Local APIServices are always available",
+	}
+	if s.Spec.Service != nil {
+		c.Status, c.Reason = apiregistrationv1.ConditionFalse, "AggregationNotSupported"
+		c.Message = "this server does not pass requests on to extension API servers"
+	}
+	status := s.Status.DeepCopy()
+	for i := range status.Conditions {
+		have := &status.Conditions[i]
+		if have.Type != c.Type {
+			continue
+		}
+		if have.Status == c.Status {
+			c.LastTransitionTime = have.LastTransitionTime
+		}
+		if !equality.Semantic.DeepEqual(*have, c) {
+			*have = c
+		}
+		return *status
+	}
+	status.Conditions = append(status.Conditions, c)
+	return *status
+}

@@ -1,0 +1,167 @@
+package aggregation
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	"k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	apiregistrationv1 "k8s.io/kube-aggregator/pkg/apis/apiregistration/v1"
+
+	"clipper/api"
+	"clipper/apiserver/served"
+)
+
+const (
+	managedLabel = "kube-aggregator.kubernetes.io/automanaged"
+	retryEvery   = time.Second
+)
+
+// A Registrar keeps an APIService for every served group and version.
+type Registrar struct {
+	client api.Client
+	live   *served.Live
+	nudge  chan struct{}
+}
+
+// NewRegistrar returns a registrar that does nothing yet.
+func NewRegistrar(c api.Client, live *served.Live) *Registrar {
+	return &Registrar{client: c, live: live, nudge: make(chan struct{}, 1)}
+}
+
+// Changed tells the registrar that the served table is another one.
+func (r *Registrar) Changed() {
+	select {
+	case r.nudge <- struct{}{}:
+	default: // a look is due already
+	}
+}
+
+// Run registers until ctx ends.
+func (r *Registrar) Run(ctx context.Context) error {
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error {
+		err := APIServices.View(r.client).Watch(ctx, func(api.Event) { r.Changed() })
+		if ctx.Err() != nil {
+			return nil
+		}
+		return err
+	})
+	group.Go(func() error { return r.work(ctx) })
+	return group.Wait()
+}
+
+func (r *Registrar) work(ctx context.Context) error {
+	for {
+		var retry <-chan time.Time
+		if err := r.sync(ctx); err != nil && ctx.Err() == nil {
+			slog.Warn("APIServices not in step; trying again", "err", err)
+			retry = time.After(retryEvery)
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-r.nudge:
+		case <-retry:
+		}
+	}
+}
+
+func (r *Registrar) sync(ctx context.Context) error {
+	wanted := registrations(r.live.Table())
+	for _, have := range APIServices.View(r.client).List("") {
+		want := wanted[have.Name]
+		delete(wanted, have.Name)
+		if err := r.keep(ctx, have, want); err != nil {
+			return err
+		}
+	}
+	for name, want := range wanted {
+		if _, err := APIServices.Create(ctx, r.client, want); err != nil && !apierrors.IsAlreadyExists(err) {
+			return fmt.Errorf("register APIService %s: %w", name, err)
+		}
+	}
+	return nil
+}
+
+// keep brings one registration into its wanted state; nil means that nothing is served under it any more.
+func (r *Registrar) keep(ctx context.Context, have, want *apiregistrationv1.APIService) error {
+	managed := have.Labels[managedLabel] != ""
+	var err error
+	switch status := availability(have, metav1.Now().Rfc3339Copy()); {
+	case want == nil && managed:
+		err = APIServices.Delete(ctx, r.client, "", have.Name, metav1.DeleteOptions{Preconditions: &metav1.Preconditions{UID: &have.UID}})
+	case want != nil && managed && !equality.Semantic.DeepEqual(have.Spec, want.Spec):
+		next := have.DeepCopy()
+		next.Spec = want.Spec
+		_, err = APIServices.Update(ctx, r.client, next)
+	case !equality.Semantic.DeepEqual(status, have.Status):
+		next := have.DeepCopy()
+		next.Status = status
+		_, err = APIServices.UpdateStatus(ctx, r.client, next)
+	}
+	if apierrors.IsNotFound(err) || apierrors.IsConflict(err) {
+		return nil // it has changed meanwhile, and another look is due
+	}
+	if err != nil {
+		return fmt.Errorf("APIService %s: %w", have.Name, err)
+	}
+	return nil
+}
+
+// A priority orders groups, and the versions of one, in what clients prefer.
+type priority struct{ group, version int32 }
+
+// priorities are upstream's. What is not listed has those of custom resources.
+var priorities = map[string]priority{
+	"v1.":                             {18000, 1},
+	"v1.apps":                         {17800, 15},
+	"v1.events.k8s.io":                {17750, 5},
+	"v1.authentication.k8s.io":        {17700, 15},
+	"v1.authorization.k8s.io":         {17600, 15},
+	"v1.autoscaling":                  {17500, 15},
+	"v2.autoscaling":                  {17500, 30},
+	"v1.batch":                        {17400, 15},
+	"v1.certificates.k8s.io":          {17300, 15},
+	"v1.networking.k8s.io":            {17200, 15},
+	"v1.policy":                       {17100, 15},
+	"v1.rbac.authorization.k8s.io":    {17000, 15},
+	"v1.storage.k8s.io":               {16800, 15},
+	"v1.apiextensions.k8s.io":         {16700, 15},
+	"v1.admissionregistration.k8s.io": {16700, 15},
+	"v1.scheduling.k8s.io":            {16600, 15},
+	"v1.coordination.k8s.io":          {16500, 15},
+	"v1.node.k8s.io":                  {16300, 15},
+	"v1.discovery.k8s.io":             {16200, 15},
+	"v1.flowcontrol.apiserver.k8s.io": {16100, 21},
+	"v1.resource.k8s.io":              {16200, 25},
+}
+
+// registrations returns the APIServices of a table by name. The group that they are in has none itself.
+func registrations(t *served.Table) map[string]*apiregistrationv1.APIService {
+	out := map[string]*apiregistrationv1.APIService{}
+	for _, g := range t.Groups {
+		if g.Name == APIServices.Group {
+			continue
+		}
+		for _, v := range g.Versions {
+			name := v.Name + "." + g.Name
+			p, builtin := priorities[name]
+			managed := "onstart"
+			if !builtin {
+				p, managed = priority{1000, 100}, "true"
+			}
+			out[name] = &apiregistrationv1.APIService{
+				ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{managedLabel: managed}},
+				Spec: apiregistrationv1.APIServiceSpec{
+					Group: g.Name, Version: v.Name, GroupPriorityMinimum: p.group, VersionPriority: p.version,
+				},
+			}
+		}
+	}
+	return out
+}
