@@ -2,6 +2,8 @@
 package all
 
 import (
+	"slices"
+
 	"clipper/api"
 	"clipper/apiserver/admission"
 	"clipper/apiserver/admission/certificates"
@@ -12,19 +14,21 @@ import (
 	"clipper/apiserver/admission/noderestriction"
 	"clipper/apiserver/admission/nodetaint"
 	"clipper/apiserver/admission/podsecurity"
+	"clipper/apiserver/admission/policy"
 	"clipper/apiserver/admission/priority"
 	"clipper/apiserver/admission/quota"
 	"clipper/apiserver/admission/runtimeclass"
 	"clipper/apiserver/admission/serviceaccount"
 	"clipper/apiserver/admission/storage"
 	"clipper/apiserver/admission/tolerations"
+	"clipper/apiserver/admission/webhook"
 	"clipper/apiserver/allocate"
 	"clipper/apiserver/authz"
 )
 
-// A Client reads objects and knows which resources are served.
+// A Client reads objects and knows which resources are served, and how they are described.
 type Client interface {
-	api.Client
+	webhook.Client
 	Resources() []api.Resource
 }
 
@@ -36,20 +40,25 @@ func New(c Client, az *authz.Authorizer, alloc *allocate.Allocator) (admission.C
 		return admission.Chain{}, err
 	}
 	lifecycle, limits, prio := namespacelifecycle.New(c), limitranger.New(c), priority.New(c)
+	builtin := []admission.Mutator{
+		lifecycle,
+		limits,
+		serviceaccount.New(c),
+		nodetaint.Plugin{},
+		prio,
+		tolerations.Plugin{},
+		storage.NewDefaultClass(c),
+		storage.InUseProtection{},
+		runtimeclass.New(c),
+		ingressclass.New(c),
+	}
+	hooks, err := webhook.New(c, az, builtin)
+	if err != nil {
+		return admission.Chain{}, err
+	}
 	return admission.Chain{
-		Mutators: []admission.Mutator{
-			lifecycle,
-			limits,
-			serviceaccount.New(c),
-			nodetaint.Plugin{},
-			prio,
-			tolerations.Plugin{},
-			storage.NewDefaultClass(c),
-			storage.InUseProtection{},
-			runtimeclass.New(c),
-			ingressclass.New(c),
-			alloc, // last: what it takes is given back only if the rest fails
-		},
+		// The allocator is last: what it takes is given back only if the rest fails.
+		Mutators: append(slices.Clone(builtin), hooks, alloc),
 		Validators: []admission.Validator{
 			lifecycle,
 			limits,
@@ -61,6 +70,8 @@ func New(c Client, az *authz.Authorizer, alloc *allocate.Allocator) (admission.C
 			certificates.Signing{Authorizer: az},
 			certificates.Subject{},
 			escalation.New(az),
+			policy.New(c, az, c.Resources),
+			hooks,
 			quota.New(c, c.Resources), // last: what it charges counts
 		},
 	}, nil
