@@ -314,3 +314,38 @@ func TestRevisionsAndRollback(t *testing.T) {
 		t.Errorf("history: %s, at most two old ones are kept", describe(sets))
 	}
 }
+
+func TestPause(t *testing.T) {
+	c := inprocesstest.New(t)
+	cl := cluster{t, c, New(c, &controllertest.Events{})}
+	d := deployment(2, "25%", "25%")
+	d.UID, d.Generation = "", 0
+	if _, err := api.Deployments.Create(t.Context(), c, d); err != nil {
+		t.Fatal(err)
+	}
+	cl.settle()
+	change := func(fn func(*appsv1.Deployment)) (*appsv1.Deployment, []*appsv1.ReplicaSet) {
+		t.Helper()
+		if _, err := api.Deployments.Mutate(t.Context(), c, "default", "web", "", func(d *appsv1.Deployment) (bool, error) {
+			fn(d)
+			return true, nil
+		}); err != nil {
+			t.Fatal(err)
+		}
+		return cl.settle()
+	}
+	reason := func(d *appsv1.Deployment) string {
+		return find(d.Status.Conditions, appsv1.DeploymentProgressing).Reason
+	}
+	three := int32(3)
+	now, sets := change(func(d *appsv1.Deployment) {
+		d.Spec.Paused, d.Spec.Replicas = true, &three
+		d.Spec.Template.Spec.Containers[0].Image = "nginx:2"
+	})
+	if describe(sets) != "1:3/3" || reason(now) != deploymentPaused || now.Status.ObservedGeneration != now.Generation {
+		t.Errorf("paused: %s, %s; it scales but does not roll out", describe(sets), reason(now))
+	}
+	if now, sets = change(func(d *appsv1.Deployment) { d.Spec.Paused = false }); describe(sets) != "1:0/0 2:3/3" || reason(now) != newSetAvailable {
+		t.Errorf("resumed: %s, %s", describe(sets), reason(now))
+	}
+}
