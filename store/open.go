@@ -7,7 +7,6 @@ import (
 	"runtime"
 	"slices"
 	"sync"
-	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -21,11 +20,12 @@ type Store struct {
 	sealer  *sealer
 
 	// mu guards what readers see. It is held for a lookup or for the publication of a batch.
-	mu       sync.RWMutex
-	revision int64 // latest published
-	tables   map[string]*table
-	wake     wake // any publication
-	swept    time.Time
+	mu        sync.RWMutex
+	revision  int64 // latest published
+	compacted int64 // states before this revision are not given out any more
+	marks     []mark
+	tables    map[string]*table
+	wake      wake // any publication
 
 	// reserve guards what writers agree on before it is durable. Taken before mu, never after.
 	reserve  sync.Mutex

@@ -2,6 +2,7 @@ package store
 
 import (
 	"fmt"
+	"time"
 
 	"github.com/tidwall/btree"
 
@@ -116,13 +117,17 @@ func (s *Store) snapshotLocked(t *table) Snapshot {
 }
 
 // SnapshotAt returns the state of a resource at a revision: ErrFuture if it has not been published,
-// ErrCompacted if the ring does not reach back that far.
+// ErrCompacted if it is older than Options.RingAge or than the ring.
 func (s *Store) SnapshotAt(resource string, revision int64) (Snapshot, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.sweepLocked(time.Now())
 	t := s.tableLocked(resource)
 	if err := s.checkRevisionLocked(t, revision); err != nil {
 		return Snapshot{}, err
+	}
+	if revision < s.compacted {
+		return Snapshot{}, fmt.Errorf("%s at revision %d, given out since %d: %w", resource, revision, s.compacted, ErrCompacted)
 	}
 	if len(t.ring.after(revision)) == 0 {
 		return Snapshot{revision, t.freezeLocked(s.revision), resource}, nil

@@ -339,23 +339,34 @@ func TestRevisionsOutOfReach(t *testing.T) {
 	}
 }
 
-func TestOldEventsGo(t *testing.T) {
+func TestOldStatesGo(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := open(t, &memory{}, options())
 		for i := range 100 {
 			create(t, s, "ns", fmt.Sprint(i), "")
 		}
-		if _, err := s.SnapshotAt("pods", 1); err != nil {
-			t.Errorf("at first: %v", err)
+		last := s.Revision()
+		// The store lives on, but nothing happens to pods any more.
+		for i := range 14 {
+			if _, err := s.SnapshotAt("pods", last); i < 10 && err != nil {
+				t.Errorf("after %d half minutes: %v", i, err)
+			}
+			time.Sleep(30 * time.Second)
+			name := fmt.Sprint("tick-", i)
+			mustCommit(t, s, store.Write{Key: store.Key{Resource: "configmaps", Namespace: "ns", Name: name},
+				Object: &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: name}}})
 		}
-		time.Sleep(6 * time.Minute)
-		mustCommit(t, s, store.Write{Key: store.Key{Resource: "configmaps", Namespace: "ns", Name: "another"}, // resource's event sweeps too
-			Object: &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "another"}}})
-		if _, err := s.SnapshotAt("pods", 36); !errors.Is(err, store.ErrCompacted) {
-			t.Errorf("after six minutes: %v", err)
+		if _, err := s.SnapshotAt("pods", last); !errors.Is(err, store.ErrCompacted) {
+			t.Errorf("after seven minutes the old state is given out: %v", err)
 		}
-		if sn, err := s.SnapshotAt("pods", 37); err != nil || sn.Len("") != 36 { // the last 64 stay
-			t.Errorf("the latest of the old: %d, %v", sn.Len(""), err)
+		if _, err := s.Watch("pods", "", last); err != nil {
+			t.Errorf("a watch has missed nothing and cannot go on: %v", err)
+		}
+		if _, err := s.Watch("pods", "", 30); !errors.Is(err, store.ErrCompacted) {
+			t.Errorf("a watch goes on although events are gone: %v", err)
+		}
+		if sn := s.Snapshot("pods"); sn.Len("") != 100 {
+			t.Errorf("%d pods now", sn.Len(""))
 		}
 	})
 }
