@@ -226,13 +226,7 @@ func (w *Worker) remove(a Action) carry {
 			if err != nil {
 				w.log.Warn("Removing a dead container failed", "container", a.ID, "err", err)
 			}
-			r := w.o.record(a.Container)
-			for i, id := range r.Older {
-				if id == a.ID {
-					r.Older = append(r.Older[:i:i], r.Older[i+1:]...)
-					break
-				}
-			}
+			w.o.record(a.Container).drop(a.ID)
 		}
 	}
 }

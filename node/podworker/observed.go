@@ -2,6 +2,7 @@ package podworker
 
 import (
 	"net/netip"
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -123,7 +124,13 @@ type Failure struct{ Reason, Message string }
 
 // running reports whether the container's process lives.
 func (r *Record) running() bool {
-	return r.Current != nil && r.Current.State != runtime.Exited
+	return r.Current != nil && r.Current.State == runtime.Running
+}
+
+// stillborn reports whether the newest container was created and never started. While its start is under
+// way that is as it should be; otherwise the start was cut short, by the pod's end or the agent's.
+func (r *Record) stillborn() bool {
+	return r.Current != nil && r.Current.State == runtime.Created
 }
 
 func (r *Record) exited() bool { return r.Current != nil && r.Current.State == runtime.Exited }
@@ -164,6 +171,14 @@ func (r *Record) restartCount() int {
 		return max(r.Current.Attempt, r.Restarts)
 	}
 	return r.Restarts
+}
+
+// drop forgets a container that has been removed.
+func (r *Record) drop(id string) {
+	if r.Current != nil && r.Current.ID == id {
+		r.Current, r.Previous = r.Previous, nil
+	}
+	r.Older = slices.DeleteFunc(r.Older, func(old string) bool { return old == id })
 }
 
 // observe takes a newer picture of a container into the record. Pictures of one ID come in order.

@@ -180,6 +180,8 @@ func (p *planner) keep(c *corev1.Container, r *Record) {
 	case p.o.Busy[Action{Op: Start, Container: c.Name}.Key()]:
 	case r.running():
 		p.keepRunning(c, r)
+	case r.stillborn(): // in the way of another attempt
+		p.add(Action{Op: Remove, Container: c.Name, ID: r.Current.ID})
 	case r.exited() && !shouldRestart(p.pod, c, r.Current.ExitCode):
 	case r.exited():
 		at := r.Backoff.until(r.Current.FinishedAt)

@@ -27,7 +27,7 @@ var rewrite = flag.Bool("rewrite", false, "rewrite testdata with what the code d
 //	init|sidecar|container NAME [startup] [readiness] [liveness] [postStart]
 //	network|volumes|sandbox done|failed
 //	image NAME ready|failed
-//	NAME running attempt=N [at=T] | NAME exited attempt=N code=C [at=T] | NAME unhealthy MESSAGE…
+//	NAME created attempt=N | NAME running attempt=N [at=T] | NAME exited attempt=N code=C [at=T] | NAME unhealthy MESSAGE…
 //	NAME ready | NAME started | NAME backoff=SECONDS set=T
 //	busy KEY | delete grace=N at=T | gone | torndown | removed | reported | deleted | verdict REASON
 //	at T: the time from here on
@@ -210,6 +210,9 @@ func (s *script) container(name string, words []string) {
 		st.State, st.StartedAt = runtime.Running, at
 		r.observe(st)
 		r.Image = ImageState{}
+	case "created":
+		st.State, st.CreatedAt = runtime.Created, at
+		r.observe(st)
 	case "exited":
 		st.State, st.StartedAt, st.FinishedAt = runtime.Exited, at, at
 		st.ExitCode, _ = strconv.Atoi(a["code"])

@@ -231,6 +231,40 @@ func TestAgentRestart(t *testing.T) {
 	})
 }
 
+// The agent was killed between creating a container and starting it.
+func TestStillbornContainer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		r.start(newPod(container("web", "web:1")))
+		synctest.Wait()
+		r.stop()
+		r.rt.Exit("p-web-0", 1)
+		if _, err := r.rt.CreateContainer(context.Background(), runtime.Container{SandboxID: string(r.pod().UID) + "-0", Name: "web", Image: "web:1", Attempt: 1}); err != nil {
+			t.Fatal(err)
+		}
+		r.start(r.pod())
+		synctest.Wait()
+		if s := r.pod().Status.ContainerStatuses[0]; s.State.Running == nil || s.RestartCount != 1 {
+			t.Errorf("status = %+v", s)
+		}
+		r.stop()
+		if _, err := r.rt.CreateContainer(context.Background(), runtime.Container{SandboxID: string(r.pod().UID) + "-0", Name: "web", Image: "web:1", Attempt: 2}); err != nil {
+			t.Fatal(err)
+		}
+		if err := api.Pods.Delete(context.Background(), r.client, "ns", "p", deleteOptions()); err != nil {
+			t.Fatal(err)
+		}
+		r.start(r.pod())
+		if err := <-r.stopped; err != nil {
+			t.Fatal(err)
+		}
+		r.cancel()
+		if ss, cs, _ := r.rt.List(context.Background()); len(ss)+len(cs) != 0 {
+			t.Errorf("left behind: %v %v", ss, cs)
+		}
+	})
+}
+
 func TestCrashLoop(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t)

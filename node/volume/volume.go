@@ -18,6 +18,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/component-helpers/resource"
 
@@ -284,7 +285,11 @@ func (m *Manager) refresh(ctx context.Context, uid types.UID) {
 		if !fromAPI(v) {
 			continue
 		}
-		if err := m.writeContent(ctx, pod, v); err != nil {
+		switch err := m.writeContent(ctx, pod, v); {
+		case err == nil:
+		case apierrors.IsForbidden(err) || apierrors.IsNotFound(err):
+			// The pod is leaving: the node may no longer see what it used.
+		default:
 			slog.Warn("Updating a volume failed; it keeps its old content", "pod", pod.Namespace+"/"+pod.Name, "volume", v.Name, "err", err)
 		}
 	}
