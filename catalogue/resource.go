@@ -12,6 +12,7 @@ import (
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/managedfields"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	"k8s.io/apiserver/pkg/authentication/user"
@@ -111,6 +112,9 @@ type Custom struct {
 	// Defaults are applied to what is read, too: a schema may have got them after an object was stored.
 	// Nil where a version's schema has none.
 	Defaults map[string]func(obj api.Object)
+	// Convert makes an object of another version. Objects that were stored in an earlier storage version
+	// stay in it until they are written again.
+	Convert func(in api.Object, to schema.GroupVersionKind) (api.Object, error)
 	// ID differs whenever the schemas do.
 	ID string
 	// Unserved says that the storage version itself is not served, only those of Also.

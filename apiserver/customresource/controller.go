@@ -158,7 +158,7 @@ func (c *Controller) serve(definitions []*apiextensionsv1.CustomResourceDefiniti
 		}
 		k, ok := c.known[d.UID]
 		if !ok || k.generation != d.Generation || k.deleting != (d.DeletionTimestamp != nil) || !equality.Semantic.DeepEqual(k.status, d.Status.AcceptedNames) {
-			r, err := describe(d)
+			r, err := describe(d, c.Client)
 			if err != nil {
 				slog.Error("custom resource cannot be served", "definition", d.Name, "err", err)
 				continue

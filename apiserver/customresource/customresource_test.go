@@ -3,7 +3,10 @@ package customresource_test
 import (
 	"context"
 	"encoding/json"
+	"encoding/pem"
 	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -13,6 +16,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/dynamic"
@@ -238,5 +242,67 @@ func TestBadDefinition(t *testing.T) {
 	_, err := f.crds.ApiextensionsV1().CustomResourceDefinitions().Create(context.Background(), bad, metav1.CreateOptions{})
 	if !apierrors.IsInvalid(err) || !strings.Contains(err.Error(), `metadata.name: Invalid value: "wrong": must be spec.names.plural+"."+spec.group`) {
 		t.Error(err)
+	}
+}
+
+// TestConversionWebhook: a webhook renames a field between versions.
+func TestConversionWebhook(t *testing.T) {
+	hook := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		var review apiextensionsv1.ConversionReview
+		if err := json.NewDecoder(r.Body).Decode(&review); err != nil {
+			t.Error(err)
+		}
+		text := string(review.Request.Objects[0].Raw)
+		_, version, _ := strings.Cut(review.Request.DesiredAPIVersion, "/")
+		from, to := "cronSpec", "when"
+		if version == "v1" {
+			from, to = to, from
+		}
+		text = strings.NewReplacer(`"`+from+`"`, `"`+to+`"`, "stable.example.com/v1", "stable.example.com/"+version, "stable.example.com/v2", "stable.example.com/"+version).Replace(text)
+		review.Response = &apiextensionsv1.ConversionResponse{
+			UID: review.Request.UID, Result: metav1.Status{Status: "Success"},
+			ConvertedObjects: []runtime.RawExtension{{Raw: []byte(text)}},
+		}
+		if err := json.NewEncoder(w).Encode(review); err != nil {
+			t.Error(err)
+		}
+	}))
+	defer hook.Close()
+	f := setUp(t)
+	ctx := context.Background()
+	crds := f.crds.ApiextensionsV1().CustomResourceDefinitions()
+	d, err := crds.Get(ctx, "crontabs.stable.example.com", metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ca := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: hook.Certificate().Raw})
+	d.Spec.Conversion = &apiextensionsv1.CustomResourceConversion{Strategy: apiextensionsv1.WebhookConverter, Webhook: &apiextensionsv1.WebhookConversion{
+		ClientConfig: &apiextensionsv1.WebhookClientConfig{URL: &hook.URL, CABundle: ca}, ConversionReviewVersions: []string{"v1"},
+	}}
+	if _, err := crds.Update(ctx, d, metav1.UpdateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.v1.Create(ctx, cronTab("a", `{"cronSpec":"* *"}`), metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	f.until("v2 has the field by its other name", func() bool {
+		got, err := f.v2.Get(ctx, "a", metav1.GetOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		when, _, _ := unstructured.NestedString(got.Object, "spec", "when")
+		return when == "* *" && got.GetUID() != ""
+	})
+	other := cronTab("b", `{"when":"1 1"}`)
+	other.SetAPIVersion("stable.example.com/v2")
+	if _, err := f.v2.Create(ctx, other, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	got, err := f.v1.Get(ctx, "b", metav1.GetOptions{})
+	if spec, _, _ := unstructured.NestedString(got.Object, "spec", "cronSpec"); err != nil || spec != "1 1" {
+		t.Errorf("v1 of b: %v %v", err, got)
+	}
+	if list, err := f.v2.List(ctx, metav1.ListOptions{}); err != nil || len(list.Items) != 2 || list.Items[1].GetAPIVersion() != "stable.example.com/v2" {
+		t.Errorf("list: %v %v", err, list)
 	}
 }

@@ -1,7 +1,6 @@
 package customresource
 
 import (
-	"errors"
 	"fmt"
 	"maps"
 	"strings"
@@ -13,14 +12,13 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"clipper/api"
 	"clipper/catalogue"
 )
 
-// describe turns a definition into the description of its kind.
-func describe(d *apiextensionsv1.CustomResourceDefinition) (*catalogue.Resource, error) {
+// describe turns a definition into the description of its kind. client finds the service of its webhook.
+func describe(d *apiextensionsv1.CustomResourceDefinition, client api.Client) (*catalogue.Resource, error) {
 	versions := map[string]*version{}
 	var storage *version
 	for i := range d.Spec.Versions {
@@ -64,17 +62,22 @@ func describe(d *apiextensionsv1.CustomResourceDefinition) (*catalogue.Resource,
 	if d.DeletionTimestamp != nil { // objects may go, but none may come any more
 		r.Verbs = []string{"delete", "deletecollection", "get", "list", "patch", "update", "watch"}
 	}
-	return r, finish(r, d, versions, storage)
+	convert, err := converter(d, client)
+	if err != nil {
+		return nil, err
+	}
+	return r, finish(r, d, versions, storage, convert)
 }
 
 // finish adds what each version has of its own.
-func finish(r *catalogue.Resource, d *apiextensionsv1.CustomResourceDefinition, versions map[string]*version, storage *version) error {
+func finish(r *catalogue.Resource, d *apiextensionsv1.CustomResourceDefinition, versions map[string]*version, storage *version, convert convert) error {
 	c := &catalogue.Custom{
 		Prune:    map[string]func(api.Object) ([]string, error){},
 		Columns:  map[string][]metav1.TableColumnDefinition{},
 		Row:      map[string]func(api.Object, time.Time) []any{},
 		Schemas:  map[string]catalogue.Schema{},
 		Defaults: map[string]func(api.Object){},
+		Convert:  convert,
 		ID:       fmt.Sprintf("/%s/%d", d.UID, d.Generation),
 		Unserved: !storage.spec.Served,
 	}
@@ -102,24 +105,13 @@ func finish(r *catalogue.Resource, d *apiextensionsv1.CustomResourceDefinition, 
 			New:     v.empty,
 			NewList: v.emptyList,
 			Default: v.defaults,
-			ToHub:   func(in api.Object) (api.Object, error) { return relabel(in, storage.gvk) },
-			FromHub: func(in api.Object) (api.Object, error) { return relabel(in, v.gvk) },
+			ToHub:   func(in api.Object) (api.Object, error) { return convert(in, storage.gvk) },
+			FromHub: func(in api.Object) (api.Object, error) { return convert(in, v.gvk) },
 		})
 	}
 	types, err := typeConverter(d, versions)
 	r.Types = types
 	return err
-}
-
-// relabel converts between versions of the same shape (strategy None). The object itself stays as it is.
-func relabel(in api.Object, to schema.GroupVersionKind) (api.Object, error) {
-	u, ok := in.(*unstructured.Unstructured)
-	if !ok {
-		return nil, errors.New("a custom resource is not unstructured")
-	}
-	out := &unstructured.Unstructured{Object: maps.Clone(u.Object)}
-	out.SetGroupVersionKind(to)
-	return out, nil
 }
 
 func content(o api.Object) map[string]any { return o.(*unstructured.Unstructured).Object }

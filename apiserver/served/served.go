@@ -80,15 +80,20 @@ func (k *Kind) ToHub(obj api.Object) (api.Object, error) {
 
 // FromHub converts a stored object to the served version. Where nothing is to be done it comes back itself.
 func (k *Kind) FromHub(obj api.Object) (api.Object, error) {
-	if k.Version != nil {
-		converted, err := k.Version.FromHub(obj)
-		if err != nil {
-			return nil, err
-		}
-		obj = converted
+	if k.Custom != nil {
+		return k.fromStored(obj)
 	}
-	if k.Custom == nil || k.Custom.Defaults[k.GVK.Version] == nil {
-		return obj, nil
+	if k.Version != nil {
+		return k.Version.FromHub(obj)
+	}
+	return obj, nil
+}
+
+// fromStored converts a custom resource, which may have been stored in any version.
+func (k *Kind) fromStored(obj api.Object) (api.Object, error) {
+	obj, err := k.Custom.Convert(obj, k.GVK)
+	if err != nil || k.Custom.Defaults[k.GVK.Version] == nil {
+		return obj, err
 	}
 	obj = obj.DeepCopyObject().(api.Object)
 	k.Custom.Defaults[k.GVK.Version](obj)
