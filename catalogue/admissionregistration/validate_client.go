@@ -49,8 +49,8 @@ func hookURL(f *rule.Faults, text string, at *field.Path) {
 }
 
 func hookService(f *rule.Faults, s *admissionv1.ServiceReference, at *field.Path) {
-	f.Need(at.Child("name"), s.Name)
-	f.Need(at.Child("namespace"), s.Namespace)
+	f.Need(at.Child("name"), s.Namespace) // upstream mixes the two up, and clients see its paths
+	f.Need(at.Child("namespace"), s.Name)
 	if s.Port != nil {
 		if messages := utilvalidation.IsValidPortNum(int(*s.Port)); len(messages) > 0 {
 			f.Invalid(at.Child("port"), *s.Port, "port is not valid: "+strings.Join(messages, ", "))

@@ -71,8 +71,7 @@ func policyFrame(f *rule.Faults, failure *admissionv1.FailurePolicyType, kind *a
 }
 
 func validation(f *rule.Faults, v *admissionv1.Validation, at *field.Path) {
-	expression := strings.TrimSpace(v.Expression)
-	if expression == "" {
+	if strings.TrimSpace(v.Expression) == "" {
 		f.Required(at.Child("expression"), "expression is not specified")
 	}
 	if v.MessageExpression != "" && strings.TrimSpace(v.MessageExpression) == "" {
@@ -81,11 +80,9 @@ func validation(f *rule.Faults, v *admissionv1.Validation, at *field.Path) {
 	message := strings.TrimSpace(v.Message)
 	switch {
 	case v.Message != "" && message == "":
-		f.Invalid(at.Child("message"), v.Message, "message must be non-empty if specified")
+		f.Invalid(at.Child("message"), v.Message, "must be non-empty if specified")
 	case strings.Contains(message, "\n"):
-		f.Invalid(at.Child("message"), v.Message, "message must not contain line breaks")
-	case strings.Contains(expression, "\n") && message == "" && strings.TrimSpace(v.MessageExpression) == "":
-		f.Required(at.Child("message"), "message must be specified if expression contains line breaks")
+		f.Invalid(at.Child("message"), v.Message, "must not contain line breaks")
 	}
 	if r := v.Reason; r != nil {
 		rule.OneOf(f, at.Child("reason"), *r, metav1.StatusReasonForbidden, metav1.StatusReasonInvalid, metav1.StatusReasonRequestEntityTooLarge)

@@ -21,7 +21,7 @@ func ipAddresses() *catalogue.Resource {
 		ValidateName:   ipAddressName,
 		ValidateCreate: validateIPAddress,
 		ValidateUpdate: func(a, old *networkingv1.IPAddress) field.ErrorList {
-			f := &rule.Faults{}
+			f := &rule.Faults{List: validateIPAddress(a)}
 			f.Unchanged(specPath.Child("parentRef"), a.Spec.ParentRef, old.Spec.ParentRef)
 			return f.List
 		},

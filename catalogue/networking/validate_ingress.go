@@ -10,6 +10,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/validation/path"
 	utilvalidation "k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+	netutils "k8s.io/utils/net"
 
 	"clipper/catalogue/rule"
 )
@@ -243,14 +244,17 @@ func validateServiceCIDR(c *networkingv1.ServiceCIDR) field.ErrorList {
 	f, at, list := &rule.Faults{}, specPath.Child("cidrs"), c.Spec.CIDRs
 	if len(list) == 0 {
 		f.Required(at, "at least one CIDR required")
+		return f.List
 	}
 	if len(list) > 2 {
 		f.Invalid(at, c.Spec, "may only hold up to 2 values")
+		return f.List
 	}
 	for i, cidr := range list {
 		f.Add(utilvalidation.IsValidCIDR(at.Index(i), cidr)...)
 	}
-	if len(list) == 2 && len(f.List) == 0 && strings.Contains(list[0], ":") == strings.Contains(list[1], ":") {
+	if len(list) == 2 && netutils.IPFamilyOfCIDRString(list[0]) == netutils.IPFamilyOfCIDRString(list[1]) &&
+		netutils.IPFamilyOfCIDRString(list[0]) != netutils.IPFamilyUnknown {
 		f.Invalid(at, list, "may specify no more than one IP for each IP family, i.e 192.168.0.0/24 and 2001:db8::/64")
 	}
 	return f.List

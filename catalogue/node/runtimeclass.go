@@ -23,7 +23,7 @@ func runtimeClasses() *catalogue.Resource {
 		Warnings:       runtimeClassWarnings,
 		ValidateCreate: validateRuntimeClass,
 		ValidateUpdate: func(c, old *nodev1.RuntimeClass) field.ErrorList {
-			f := &rule.Faults{}
+			f := &rule.Faults{List: validateRuntimeClass(c)}
 			f.Unchanged(field.NewPath("handler"), c.Handler, old.Handler)
 			return f.List
 		},

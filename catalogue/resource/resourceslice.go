@@ -1,6 +1,7 @@
 package resource
 
 import (
+	"slices"
 	"time"
 
 	resourcev1 "k8s.io/api/resource/v1"
@@ -17,6 +18,8 @@ import (
 func resourceSlices() *catalogue.Resource {
 	return catalogue.Describe[resourcev1.ResourceSlice, resourcev1.ResourceSliceList](catalogue.Kind[*resourcev1.ResourceSlice]{
 		Resource:       api.Resource{Group: "resource.k8s.io", Version: "v1", Name: "resourceslices", Kind: "ResourceSlice"},
+		PrepareCreate:  func(o *resourcev1.ResourceSlice) { dropDisabled(&o.Spec, nil) },
+		PrepareUpdate:  func(o, old *resourcev1.ResourceSlice) { dropDisabled(&o.Spec, &old.Spec) },
 		Default:        defaultSlice,
 		ValidateCreate: validateSlice,
 		ValidateUpdate: validateSliceUpdate,
@@ -60,4 +63,33 @@ func defaultSlice(s *resourcev1.ResourceSlice) {
 			}
 		}
 	}
+}
+
+// dropDisabled takes away what is off by default, unless the old object had it: attributes that are lists, and
+// devices that stand for resources of the node.
+func dropDisabled(s, old *resourcev1.ResourceSliceSpec) {
+	lists, mappings := old != nil && slices.ContainsFunc(old.Devices, hasLists), old != nil &&
+		slices.ContainsFunc(old.Devices, func(d resourcev1.Device) bool { return d.NodeAllocatableResourceMappings != nil })
+	for i := range s.Devices {
+		d := &s.Devices[i]
+		if !mappings {
+			d.NodeAllocatableResourceMappings = nil
+		}
+		if lists || !hasLists(*d) {
+			continue
+		}
+		for name, a := range d.Attributes {
+			a.BoolValues, a.IntValues, a.StringValues, a.VersionValues = nil, nil, nil, nil
+			d.Attributes[name] = a
+		}
+	}
+}
+
+func hasLists(d resourcev1.Device) bool {
+	for _, a := range d.Attributes {
+		if a.BoolValues != nil || a.IntValues != nil || a.StringValues != nil || a.VersionValues != nil {
+			return true
+		}
+	}
+	return false
 }

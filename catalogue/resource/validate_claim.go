@@ -5,7 +5,6 @@ import (
 	"strings"
 
 	resourcev1 "k8s.io/api/resource/v1"
-	apivalidation "k8s.io/apimachinery/pkg/api/validation"
 	metav1validation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/validation/field"
@@ -29,15 +28,13 @@ func validateClaimUpdate(c, old *resourcev1.ResourceClaim) field.ErrorList {
 
 func validateTemplate(t *resourcev1.ResourceClaimTemplate) field.ErrorList {
 	f := &rule.Faults{}
-	meta := specPath.Child("metadata")
-	f.Labels(meta.Child("labels"), t.Spec.Labels)
-	f.Add(apivalidation.ValidateAnnotations(t.Spec.Annotations, meta.Child("annotations"))...)
+	podspec.TemplateMeta(f, &t.Spec.ObjectMeta, specPath.Child("metadata"))
 	claimDevices(f, &t.Spec.Spec.Devices, specPath.Child("spec", "devices"))
 	return f.List
 }
 
 func validateTemplateUpdate(t, old *resourcev1.ResourceClaimTemplate) field.ErrorList {
-	f := &rule.Faults{}
+	f := &rule.Faults{List: validateTemplate(t)}
 	f.Unchanged(specPath, t.Spec, old.Spec)
 	return f.List
 }

@@ -147,12 +147,7 @@ func devices(f *rule.Faults, s, old *resourcev1.ResourceSliceSpec) {
 
 // advanced devices take more room, so that fewer fit into a slice.
 func advanced(d resourcev1.Device) bool {
-	for _, a := range d.Attributes {
-		if a.BoolValues != nil || a.IntValues != nil || a.StringValues != nil || a.VersionValues != nil {
-			return true
-		}
-	}
-	return len(d.Taints) > 0 || len(d.ConsumesCounters) > 0
+	return len(d.Taints) > 0 || len(d.ConsumesCounters) > 0 || hasLists(d)
 }
 
 func taints(f *rule.Faults, list []resourcev1.DeviceTaint, at *field.Path) {
@@ -248,8 +243,11 @@ func attribute(f *rule.Faults, a *resourcev1.DeviceAttribute, at *field.Path) {
 	for i, s := range a.VersionValues {
 		versionText(f, s, at.Child("versions").Index(i))
 	}
-	if set != 1 {
+	switch {
+	case set == 0:
 		f.Invalid(at, "", "exactly one value must be specified")
+	case set > 1:
+		f.Invalid(at, a, "exactly one value must be specified")
 	}
 }
 

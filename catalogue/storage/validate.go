@@ -149,10 +149,11 @@ func validateAttachment(a *storagev1.VolumeAttachment) field.ErrorList {
 		f.Forbidden(source, one)
 	case name != nil && *name == "":
 		f.Required(source.Child("persistentVolumeName"), "must specify non empty persistentVolumeName")
-	case name != nil:
-		f.DNSSubdomain(field.NewPath("spec.source.persistentVolumeName"), *name)
-	case inline.CSI == nil:
+	case name == nil && inline.CSI == nil:
 		f.Required(source.Child("inlineVolumeSpec", "csi"), "has to be specified in the context of inline volumes")
+	}
+	if name := s.Source.PersistentVolumeName; name != nil && *name != "" {
+		f.DNSSubdomain(source.Child("persistentVolumeName"), *name)
 	}
 	f.DNSSubdomain(at.Child("nodeName"), s.NodeName)
 	attachmentStatus(f, &a.Status)

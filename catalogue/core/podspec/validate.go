@@ -53,6 +53,7 @@ func Validate(spec *corev1.PodSpec, meta *metav1.ObjectMeta, at *field.Path, o O
 		v.Required(at.Child("terminationGracePeriodSeconds"), "")
 	}
 	v.checkVolumes(at.Child("volumes"))
+	v.anonymousTokens(at.Child("volumes"))
 	v.resourceClaims(at.Child("resourceClaims"))
 	v.containers(at.Child("containers"))
 	v.initContainers(at.Child("initContainers"))

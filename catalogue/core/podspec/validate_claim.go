@@ -1,11 +1,15 @@
 package podspec
 
 import (
+	"reflect"
 	"slices"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/api/validation"
+	apivalidation "k8s.io/apimachinery/pkg/api/validation"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"clipper/catalogue/rule"
@@ -70,5 +74,18 @@ func dataSource(f *rule.Faults, group *string, kind, name string, at *field.Path
 		f.DNSSubdomain(at.Child("apiGroup"), *group)
 	} else if kind != "PersistentVolumeClaim" {
 		f.Invalid(at, kind, "must be 'PersistentVolumeClaim' when referencing the default apiGroup")
+	}
+}
+
+// TemplateMeta checks the metadata of a template for claims: it may have labels and annotations, nothing else.
+func TemplateMeta(f *rule.Faults, m *metav1.ObjectMeta, at *field.Path) {
+	f.Add(apivalidation.ValidateAnnotations(m.Annotations, at.Child("annotations"))...)
+	f.Labels(at.Child("labels"), m.Labels)
+	v := reflect.ValueOf(*m)
+	for i := range v.NumField() {
+		name := v.Type().Field(i).Name
+		if name != "Labels" && name != "Annotations" && !v.Field(i).IsZero() {
+			f.Forbidden(at.Child(strings.ToLower(name[:1])+name[1:]), "cannot be set")
+		}
 	}
 }

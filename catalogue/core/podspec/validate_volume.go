@@ -225,8 +225,22 @@ func (v *validating) tokenFile(t *corev1.ServiceAccountTokenProjection, at, volu
 	if v.Need(volume.Child("path"), t.Path) {
 		v.filePath(t.Path, volume.Child("path"))
 	}
-	if v.Pod && v.spec.ServiceAccountName == "" {
-		v.Forbidden(at, "must not be specified when serviceAccountName is not set")
+}
+
+// anonymousTokens refuses tokens for no account. Templates may have them: their pods get an account.
+func (v *validating) anonymousTokens(at *field.Path) {
+	if !v.Pod || v.spec.ServiceAccountName != "" {
+		return
+	}
+	for i, vol := range v.spec.Volumes {
+		if vol.Projected == nil {
+			continue
+		}
+		for j, s := range vol.Projected.Sources {
+			if s.ServiceAccountToken != nil {
+				v.Forbidden(at.Index(i).Child("projected", "sources").Index(j).Child("serviceAccountToken"), "must not be specified when serviceAccountName is not set")
+			}
+		}
 	}
 }
 
@@ -246,8 +260,7 @@ func (v *validating) ephemeral(e *corev1.EphemeralVolumeSource, name string, at 
 		return
 	}
 	path := at.Child("ephemeral", "volumeClaimTemplate")
-	v.Add(validation.ValidateAnnotations(t.Annotations, path.Child("metadata", "annotations"))...)
-	v.Labels(path.Child("metadata", "labels"), t.Labels)
+	TemplateMeta(v.Faults, &t.ObjectMeta, path.Child("metadata"))
 	v.Add(ValidateClaim(&t.Spec, path.Child("spec"))...)
 	if v.meta != nil && v.meta.Name != "" && name != "" {
 		claim := v.meta.Name + "-" + name

@@ -96,7 +96,7 @@ func prepareClaimUpdate(c, old *corev1.PersistentVolumeClaim) {
 
 // dropUnknownSource ignores what dataSource could never refer to; for such things there is dataSourceRef.
 func dropUnknownSource(s *corev1.PersistentVolumeClaimSpec) {
-	if s.DataSource == nil || s.DataSourceRef != nil {
+	if s.DataSource == nil || s.DataSourceRef != nil && ptr.Deref(s.DataSourceRef.Namespace, "") == "" {
 		return
 	}
 	switch group := ptr.Deref(s.DataSource.APIGroup, ""); {
