@@ -382,3 +382,10 @@ func (n *Network) List(context.Context) ([]string, error) {
 	}
 	return out, nil
 }
+
+// Publish makes an image one that can be pulled.
+func (i *Images) Publish(ref string, img runtime.Image) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.Pullable[ref] = img
+}

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -22,6 +23,8 @@ type Worker struct {
 	mu    sync.Mutex
 	inbox []func() // applied in order by Run's goroutine
 	wake  chan struct{}
+
+	subject atomic.Pointer[corev1.Pod] // pod, for events
 
 	// The rest belongs to Run's goroutine.
 	pod      *corev1.Pod // newest known object; read-only
@@ -60,6 +63,7 @@ func New(cfg *Config, pod *corev1.Pod, sandboxes []runtime.SandboxStatus, contai
 		log: slog.With("pod", pod.Namespace+"/"+pod.Name, "uid", pod.UID),
 		o:   Observed{Containers: map[string]*Record{}, Busy: map[string]bool{}, Verdict: verdict},
 	}
+	w.subject.Store(pod)
 	w.adopt(sandboxes, containers)
 	w.publish(pod.Status)
 	return w
@@ -189,6 +193,7 @@ func (w *Worker) setPod(pod *corev1.Pod) {
 		w.stops() // deleted again with less patience
 	}
 	w.pod = pod
+	w.subject.Store(pod)
 	w.grant()
 }
 
@@ -345,10 +350,12 @@ func (w *Worker) publish(st corev1.PodStatus) {
 	p.pod, p.status, p.netns, p.states, p.prev = w.pod, st, w.o.NetNS, states, prev
 }
 
+// event records an event about the pod or one of its containers. Actions call it from their goroutines.
 func (w *Worker) event(container, eventType, reason, format string, args ...any) {
+	pod := w.subject.Load()
 	ref := corev1.ObjectReference{
-		Kind: "Pod", APIVersion: "v1", Namespace: w.pod.Namespace, Name: w.pod.Name, UID: w.pod.UID,
-		ResourceVersion: w.pod.ResourceVersion, FieldPath: fieldPath(w.pod, container),
+		Kind: "Pod", APIVersion: "v1", Namespace: pod.Namespace, Name: pod.Name, UID: pod.UID,
+		ResourceVersion: pod.ResourceVersion, FieldPath: fieldPath(pod, container),
 	}
 	w.cfg.Recorder.EventAt(ref, eventType, reason, format, args...)
 }

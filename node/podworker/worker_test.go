@@ -339,7 +339,7 @@ func TestImagePullBackOff(t *testing.T) {
 			s.Message != `Back-off pulling image "missing:1": ErrImagePull: pull missing:1: not found` {
 			t.Fatalf("state = %+v", s)
 		}
-		r.images.Pullable["missing:1"] = runtime.Image{ID: "sha256:m", Size: 42}
+		r.images.Publish("missing:1", runtime.Image{ID: "sha256:m", Size: 42})
 		time.Sleep(10 * time.Second)
 		synctest.Wait()
 		if p := r.pod(); p.Status.Phase != corev1.PodRunning {
