@@ -8,6 +8,7 @@ import (
 	"clipper/apiserver/admission"
 	"clipper/apiserver/admission/certificates"
 	"clipper/apiserver/admission/escalation"
+	"clipper/apiserver/admission/expression"
 	"clipper/apiserver/admission/ingressclass"
 	"clipper/apiserver/admission/limitranger"
 	"clipper/apiserver/admission/namespacelifecycle"
@@ -70,6 +71,7 @@ func New(c Client, az *authz.Authorizer, alloc *allocate.Allocator) (admission.C
 			certificates.Signing{Authorizer: az},
 			certificates.Subject{},
 			escalation.New(az),
+			expression.Plugin{},
 			policy.New(c, az, c.Resources),
 			hooks,
 			quota.New(c, c.Resources), // last: what it charges counts

@@ -231,6 +231,25 @@ func TestPolicies(t *testing.T) {
 	}
 }
 
+// A fault in an expression is its author's, not everybody's.
+func TestExpressionsAreCompiledWhenWritten(t *testing.T) {
+	s := apiservertest.Start(t)
+	c := clientFor(t, s.Admin(t))
+	u, none := "https://example.com", admissionregistrationv1.SideEffectClassNone
+	h := admissionregistrationv1.ValidatingWebhook{Name: "x.example.com", ClientConfig: admissionregistrationv1.WebhookClientConfig{URL: &u}, SideEffects: &none,
+		Rules: ruleFor("CREATE", "", "configmaps"), AdmissionReviewVersions: []string{"v1"},
+		MatchConditions: []admissionregistrationv1.MatchCondition{{Name: "bad", Expression: "object.metadata.name =="}}}
+	_, err := c.AdmissionregistrationV1().ValidatingWebhookConfigurations().Create(t.Context(),
+		&admissionregistrationv1.ValidatingWebhookConfiguration{ObjectMeta: meta("x"), Webhooks: []admissionregistrationv1.ValidatingWebhook{h}}, metav1.CreateOptions{})
+	wantError(t, err, `webhooks[0].matchConditions[0].expression: Invalid value: "object.metadata.name ==": compilation failed: ERROR`)
+	p := &admissionregistrationv1.ValidatingAdmissionPolicy{ObjectMeta: meta("p"), Spec: admissionregistrationv1.ValidatingAdmissionPolicySpec{
+		Validations: []admissionregistrationv1.Validation{{Expression: "variables.nothing > 1"}},
+		MatchConstraints: &admissionregistrationv1.MatchResources{ResourceRules: []admissionregistrationv1.NamedRuleWithOperations{
+			{RuleWithOperations: ruleFor("CREATE", "", "configmaps")[0]}}}}}
+	_, err = c.AdmissionregistrationV1().ValidatingAdmissionPolicies().Create(t.Context(), p, metav1.CreateOptions{})
+	wantError(t, err, `spec.validations[0].expression: Invalid value: "variables.nothing > 1": compilation failed`)
+}
+
 func createPolicy(t *testing.T, c *kubernetes.Clientset, name string, param *admissionregistrationv1.ParamKind, v admissionregistrationv1.Validation, vars ...admissionregistrationv1.Variable) {
 	t.Helper()
 	p := &admissionregistrationv1.ValidatingAdmissionPolicy{ObjectMeta: meta(name), Spec: admissionregistrationv1.ValidatingAdmissionPolicySpec{

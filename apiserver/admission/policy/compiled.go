@@ -11,7 +11,6 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 	upstream "k8s.io/apiserver/pkg/admission"
 	"k8s.io/apiserver/pkg/admission/plugin/webhook/predicates/rules"
-	"k8s.io/apiserver/pkg/cel/environment"
 
 	"clipper/api"
 	"clipper/apiserver/admission/webhook"
@@ -93,12 +92,6 @@ func (r *ruleset) broken(format string, err error) *denial {
 	}
 	return &denial{message: fmt.Errorf(format, err).Error()}
 }
-
-// env is the environment of all policies' expressions. It is large, so that it waits for the first one.
-var env = sync.OnceValues(func() (*environment.EnvSet, error) {
-	set := environment.MustBaseEnvSet(environment.DefaultCompatibilityVersion())
-	return set.Extend(environment.StrictCostOpt)
-})
 
 // A match is what a policy or a binding chooses.
 type match struct {

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"strings"
 
-	celgo "github.com/google/cel-go/cel"
 	"github.com/google/cel-go/common/types"
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -19,17 +18,9 @@ import (
 	"k8s.io/apiserver/pkg/authorization/authorizer"
 	apiservercel "k8s.io/apiserver/pkg/cel"
 	"k8s.io/apiserver/pkg/cel/environment"
+
+	"clipper/apiserver/admission/expression"
 )
-
-// An expression is a piece of CEL with the type it must have.
-type expression struct {
-	name, text string
-	returns    []*celgo.Type
-}
-
-func (e *expression) GetName() string            { return e.name }
-func (e *expression) GetExpression() string      { return e.text }
-func (e *expression) ReturnTypes() []*celgo.Type { return e.returns }
 
 // A program is a policy whose expressions are compiled. Faults of single expressions show when they are
 // evaluated; err is one of the whole.
@@ -42,7 +33,7 @@ type program struct {
 }
 
 func compile(p *admissionregistrationv1.ValidatingAdmissionPolicy) *program {
-	set, err := env()
+	set, err := expression.Env()
 	if err != nil {
 		return &program{policy: p, err: err}
 	}
@@ -65,7 +56,7 @@ func compile(p *admissionregistrationv1.ValidatingAdmissionPolicy) *program {
 
 func variables(p *admissionregistrationv1.ValidatingAdmissionPolicy) (out []cel.NamedExpressionAccessor) {
 	for _, v := range p.Spec.Variables {
-		out = append(out, &expression{v.Name, v.Expression, []*celgo.Type{celgo.AnyType, celgo.DynType}})
+		out = append(out, &expression.Expression{Name: v.Name, Text: v.Expression, Returns: expression.Any})
 	}
 	return out
 }
@@ -79,7 +70,7 @@ func conditions(p *admissionregistrationv1.ValidatingAdmissionPolicy) (out []cel
 
 func validations(p *admissionregistrationv1.ValidatingAdmissionPolicy) (out []cel.ExpressionAccessor) {
 	for _, v := range p.Spec.Validations {
-		out = append(out, &expression{text: v.Expression, returns: []*celgo.Type{celgo.BoolType}})
+		out = append(out, &expression.Expression{Text: v.Expression, Returns: expression.Bool})
 	}
 	return out
 }
@@ -89,7 +80,7 @@ func messages(p *admissionregistrationv1.ValidatingAdmissionPolicy) []cel.Expres
 	out := make([]cel.ExpressionAccessor, len(p.Spec.Validations))
 	for i, v := range p.Spec.Validations {
 		if v.MessageExpression != "" {
-			out[i] = &expression{text: v.MessageExpression, returns: []*celgo.Type{celgo.StringType}}
+			out[i] = &expression.Expression{Text: v.MessageExpression, Returns: expression.String}
 		}
 	}
 	return out

@@ -107,7 +107,9 @@ func (p *Plugin) mutate(ctx context.Context, a *admission.Attributes, h webhook.
 	if equality.Semantic.DeepEqual(attrs.VersionedObject, next) {
 		return false, true, nil
 	}
-	p.adopt(a, next)
+	if err := p.adopt(a, next); err != nil {
+		return false, true, apierrors.NewInternalError(err)
+	}
 	return true, true, nil
 }
 
@@ -132,19 +134,26 @@ func patched(o api.Object, patch []byte) (api.Object, error) {
 	return next, nil
 }
 
-// adopt makes next, with its defaults, the content of the object under admission, which stays where it is:
-// the pipeline holds the same pointer.
-func (p *Plugin) adopt(a *admission.Attributes, next api.Object) {
+// adopt makes next the content of the object under admission, which stays where it is: the pipeline holds
+// the same pointer. What a custom resource's schema does not know goes, defaults come.
+func (p *Plugin) adopt(a *admission.Attributes, next api.Object) error {
+	r := p.client.Describe(a.Resource)
 	if u, ok := a.Object.(*unstructured.Unstructured); ok {
+		if r != nil && r.Custom != nil && r.Custom.Prune[a.Resource.Version] != nil {
+			if _, err := r.Custom.Prune[a.Resource.Version](next); err != nil {
+				return err
+			}
+		}
 		u.Object = next.(*unstructured.Unstructured).Object
 	} else {
 		next.GetObjectKind().SetGroupVersionKind(a.Object.GetObjectKind().GroupVersionKind())
 		reflect.ValueOf(a.Object).Elem().Set(reflect.ValueOf(next).Elem())
 	}
 	if a.Subresource != "" && a.Subresource != "status" {
-		return // another kind than the resource's, as a rule
+		return nil // another kind than the resource's, as a rule
 	}
-	if r := p.client.Describe(a.Resource); r != nil && r.Default != nil {
+	if r != nil && r.Default != nil {
 		r.Default(a.Object)
 	}
+	return nil
 }

@@ -20,11 +20,11 @@ import (
 	"k8s.io/apiserver/pkg/admission/plugin/webhook/predicates/rules"
 	webhookrequest "k8s.io/apiserver/pkg/admission/plugin/webhook/request"
 	"k8s.io/apiserver/pkg/authorization/authorizer"
-	"k8s.io/apiserver/pkg/cel/environment"
 	webhookutil "k8s.io/apiserver/pkg/util/webhook"
 
 	"clipper/api"
 	"clipper/apiserver/admission"
+	"clipper/apiserver/admission/expression"
 	"clipper/catalogue"
 )
 
@@ -60,7 +60,11 @@ func New(c Client, az authorizer.Authorizer, again []admission.Mutator) (*Plugin
 		mutating:   hooks{view: api.MutatingWebhookConfigurations.View(c).View, read: mutatingHooks},
 		validating: hooks{view: api.ValidatingWebhookConfigurations.View(c).View, read: validatingHooks},
 		compiler: sync.OnceValue(func() cel.ConditionCompiler {
-			return cel.NewConditionCompiler(environment.MustBaseEnvSet(environment.DefaultCompatibilityVersion()))
+			set, err := expression.Env()
+			if err != nil {
+				panic(err) // the environment is made of constants
+			}
+			return cel.NewConditionCompiler(set)
 		}),
 	}, nil
 }
