@@ -104,7 +104,8 @@ func finished(f *rule.Faults, j, old *batchv1.Job) {
 	}
 	if s.CompletedIndexes != "" && !isIndexed(&j.Spec) {
 		f.Invalid(statusPath.Child("completedIndexes"), s.CompletedIndexes, "cannot set non-empty completedIndexes when non-indexed completion mode")
-	} else if c := j.Spec.Completions; c != nil {
+	}
+	if c := j.Spec.Completions; c != nil {
 		if _, err := countIndexes(s.CompletedIndexes, *c); err != nil && s.CompletedIndexes != was.CompletedIndexes {
 			f.Invalid(statusPath.Child("completedIndexes"), s.CompletedIndexes, fmt.Sprintf("error parsing completedIndexes: %s", err))
 		}

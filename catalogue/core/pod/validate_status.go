@@ -31,6 +31,13 @@ func validateStatus(p, old *corev1.Pod) field.ErrorList {
 	transitions(f, s.InitContainerStatuses, was.InitContainerStatuses, old.Spec.InitContainers, &old.Spec, statusPath.Child("initContainerStatuses"))
 	transitions(f, s.EphemeralContainerStatuses, was.EphemeralContainerStatuses, nil, nil, statusPath.Child("ephemeralContainerStatuses"))
 	claimStatuses(f, p)
+	extendedClaim(f, s.ExtendedResourceClaimStatus, &p.Spec, statusPath.Child("extendedResourceClaimStatus"))
+	health(f, s.ContainerStatuses, p.Spec.Containers, statusPath.Child("containerStatuses"))
+	health(f, s.InitContainerStatuses, p.Spec.InitContainers, statusPath.Child("initContainerStatuses"))
+	noHealth(f, s.EphemeralContainerStatuses, statusPath.Child("ephemeralContainerStatuses"))
+	if len(s.HostIPs) > 0 && s.HostIP != s.HostIPs[0].IP {
+		f.Invalid(statusPath.Child("hostIPs").Index(0).Child("ip"), s.HostIPs[0].IP, "must be equal to `hostIP`")
+	}
 	addresses(f, ips(s.PodIPs), ips(was.PodIPs), s.PodIPs, statusPath.Child("podIPs"))
 	addresses(f, hostIPs(s.HostIPs), hostIPs(was.HostIPs), s.HostIPs, statusPath.Child("hostIPs"))
 	return f.List
@@ -123,7 +130,7 @@ func claimStatuses(f *rule.Faults, p *corev1.Pod) {
 			f.Duplicate(at.Child("name"), s.Name)
 		}
 		if s.ResourceClaimName != nil {
-			f.DNSSubdomain(at.Child("name"), *s.ResourceClaimName)
+			f.DNSSubdomain(at.Child("resourceClaimName"), *s.ResourceClaimName)
 		}
 	}
 }

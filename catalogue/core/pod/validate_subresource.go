@@ -47,26 +47,70 @@ func validateResize(p, old *corev1.Pod) field.ErrorList {
 	}
 	f := &rule.Faults{}
 	validate(f, p, podspec.OptionsFor(&old.Spec))
-	if was := old.Status.QOSClass; was != "" && was != QOS(p) {
+	was := old.Status.QOSClass
+	if was == "" {
+		was = QOS(old)
+	}
+	if was != QOS(p) {
 		f.Invalid(specPath, p.Status.QOSClass, "Pod QOS Class may not change as a result of resizing")
 	}
 	if !resizable(old) {
 		f.Forbidden(specPath, "Pod running on node without support for resize")
 	}
-	if !sameOrder(f, p.Spec.Containers, old.Spec.Containers, "containers") || !sameOrder(f, p.Spec.InitContainers, old.Spec.InitContainers, "initContainers") {
+	rest := p.Spec.DeepCopy()
+	resizeWhole(f, rest, &old.Spec)
+	same := sameOrder(f, p.Spec.Containers, old.Spec.Containers, "containers")
+	if !sameOrder(f, p.Spec.InitContainers, old.Spec.InitContainers, "initContainers") || !same {
 		return f.List
 	}
-	rest := p.Spec.DeepCopy()
 	resizeLists(f, rest.InitContainers, old.Spec.InitContainers, specPath.Child("initContainers"))
 	resizeLists(f, rest.Containers, old.Spec.Containers, specPath.Child("containers"))
-	if rest.Resources != nil && old.Spec.Resources != nil {
-		withoutCompute(rest.Resources, old.Spec.Resources)
+	for i := range rest.Containers {
+		if !equality.Semantic.DeepEqual(rest.Containers[i], old.Spec.Containers[i]) {
+			f.Forbidden(specPath, onlyCompute)
+		}
+	}
+	for i := range rest.InitContainers {
+		if !equality.Semantic.DeepEqual(rest.InitContainers[i], old.Spec.InitContainers[i]) {
+			f.Forbidden(specPath.Child("initContainers").Index(i), "only cpu and memory resources for init or sidecar containers are mutable")
+		}
 	}
 	if len(f.List) == 0 && !equality.Semantic.DeepEqual(*rest, old.Spec) {
-		f.Forbidden(specPath, "only cpu and memory resources are mutable")
+		f.Forbidden(specPath, onlyCompute)
 	}
 	return f.List
 }
+
+// resizeWhole does for the resources of the pod as a whole what resizeLists does for its containers.
+func resizeWhole(f *rule.Faults, is, was *corev1.PodSpec) {
+	at := specPath.Child("resources")
+	switch {
+	case was.Resources == nil && is.Resources == nil:
+		return
+	case is.Resources == nil:
+		f.Forbidden(at, "pod-level resources cannot be removed")
+		return
+	case was.Resources == nil:
+		was = &corev1.PodSpec{Resources: &corev1.ResourceRequirements{}}
+		defer func() {
+			if r := is.Resources; len(r.Requests)+len(r.Limits)+len(r.Claims) == 0 {
+				is.Resources = nil
+			}
+		}()
+	}
+	if removed(is.Resources.Requests, was.Resources.Requests) {
+		f.Forbidden(at.Child("requests"), "pod-level resource requests cannot be removed")
+	}
+	if removed(is.Resources.Limits, was.Resources.Limits) {
+		f.Forbidden(at.Child("limits"), "pod-level resource limits cannot be removed")
+	}
+	withoutCompute(is.Resources, was.Resources)
+	if !equality.Semantic.DeepEqual(is.Resources, was.Resources) {
+		f.Forbidden(specPath, onlyCompute+" at pod-level")
+	}
+}
+
+const onlyCompute = "only cpu and memory resources are mutable"
 
 // resizable says that the node reports what its containers really got.
 func resizable(p *corev1.Pod) bool {
@@ -84,13 +128,14 @@ func sameOrder(f *rule.Faults, is, was []corev1.Container, name string) bool {
 		f.Forbidden(at, name+" may not be added or removed on resize")
 		return false
 	}
+	same := true
 	for i := range is {
 		if is[i].Name != was[i].Name {
 			f.Forbidden(at.Index(i).Child("name"), name+" may not be renamed or reordered on resize")
-			return false
+			same = false
 		}
 	}
-	return true
+	return same
 }
 
 // resizeLists refuses to take a request or limit away, and sets back what may change.
@@ -104,7 +149,7 @@ func resizeLists(f *rule.Faults, is, was []corev1.Container, at *field.Path) {
 			f.Forbidden(path.Child("limits"), "resource limits cannot be removed")
 		}
 		withoutCompute(&is[i].Resources, &was[i].Resources)
-		is[i].ResizePolicy = was[i].ResizePolicy
+		is[i].Resources.Claims = nil // so that a container which claims devices counts as changed, as upstream has it
 	}
 }
 

@@ -92,9 +92,9 @@ func validateClaimStatus(c, _ *corev1.PersistentVolumeClaim) field.ErrorList {
 	basic(c.Status.Capacity, at.Child("capacity"))
 	for _, name := range slices.Sorted(maps.Keys(c.Status.AllocatedResourceStatuses)) {
 		claimResource(f, at.Child("allocatedResourceStatuses"), name)
-		rule.OneOf(f, at.Child("allocatedResourceStatuses"), c.Status.AllocatedResourceStatuses[name],
-			corev1.PersistentVolumeClaimControllerResizeInProgress, corev1.PersistentVolumeClaimControllerResizeInfeasible,
-			corev1.PersistentVolumeClaimNodeResizePending, corev1.PersistentVolumeClaimNodeResizeInProgress, corev1.PersistentVolumeClaimNodeResizeInfeasible)
+		if !slices.Contains(resizeStates, c.Status.AllocatedResourceStatuses[name]) {
+			f.Add(field.NotSupported(at.Child("allocatedResourceStatuses"), name, resizeStates))
+		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(c.Status.AllocatedResources)) {
 		claimResource(f, at.Child("allocatedResources"), name)
@@ -117,4 +117,9 @@ func claimWarnings(c, _ *corev1.PersistentVolumeClaim) []string {
 		out = append(out, "metadata.annotations["+corev1.BetaStorageClassAnnotation+"]: deprecated since v1.8; use \"storageClassName\" attribute instead")
 	}
 	return append(out, podspec.ClaimWarnings(&c.Spec, field.NewPath("spec"))...)
+}
+
+var resizeStates = []corev1.ClaimResourceStatus{
+	corev1.PersistentVolumeClaimControllerResizeInProgress, corev1.PersistentVolumeClaimControllerResizeInfeasible,
+	corev1.PersistentVolumeClaimNodeResizeInProgress, corev1.PersistentVolumeClaimNodeResizeInfeasible, corev1.PersistentVolumeClaimNodeResizePending,
 }
