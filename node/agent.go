@@ -39,7 +39,6 @@ type Agent struct {
 	static  map[types.UID]*corev1.Pod // what the folder of manifests says
 	tree    *cgroup.Tree              // nil: there is no CPU controller
 	treeMu  sync.Mutex                // held before mu
-	ready   chan struct{}             // closed when every pod of the API has its worker
 	wg      sync.WaitGroup
 }
 
@@ -60,7 +59,7 @@ func New(o Options) (*Agent, error) {
 	if err != nil {
 		return nil, fmt.Errorf("look at the machine: %w", err)
 	}
-	a := &Agent{opts: o, workers: map[types.UID]*handle{}, ready: make(chan struct{})}
+	a := &Agent{opts: o, workers: map[types.UID]*handle{}}
 	a.recorder = record.New(o.Client, "kubelet", o.NodeName)
 	facts := status.Facts{
 		Name: o.NodeName, IPs: o.NodeIPs, Hostname: o.Hostname, Labels: o.Labels, Taints: o.Taints,
@@ -154,13 +153,8 @@ func (a *Agent) runPods(ctx context.Context, group *errgroup.Group, net network.
 	})
 	a.setStatic(ctx, a.static, held)
 	group.Go(func() error { return a.runStatic(ctx, held) })
-	synced := false
 	return pods.Watch(ctx, func(ev api.Event) {
 		if ev.Type == api.Synced {
-			if !synced {
-				synced = true
-				close(a.ready)
-			}
 			return
 		}
 		pod := ev.Object().(*corev1.Pod)

@@ -96,8 +96,8 @@ func newCluster(t testing.TB) *cluster {
 	if os.Getuid() != 0 {
 		t.Skip("running containers takes root")
 	}
-	box := tool(t, "busybox/busybox", "take Debian's busybox-static", nil)
-	shim := tool(t, "test-shim", "run the tests of node/runtime/embedded", nil)
+	box := tool(t, "busybox/busybox", "run the tests of node/runtime/embedded")
+	shim := tool(t, "test-shim", "run the tests of node/runtime/embedded")
 	dir, err := os.MkdirTemp(filepath.Dir(shim), "node-test-")
 	if err != nil {
 		t.Fatal(err)
@@ -158,7 +158,7 @@ func (c *cluster) awaitServiceAccount() {
 }
 
 // tool returns a program from the repository's cache folder, where other tests leave it.
-func tool(t testing.TB, name, how string, _ error) string {
+func tool(t testing.TB, name, how string) string {
 	path, err := filepath.Abs("../.cache/" + name)
 	if err == nil {
 		_, err = os.Stat(path)
@@ -428,7 +428,7 @@ func TestRealAgentRestart(t *testing.T) {
 	if err := os.WriteFile(c.dir+"/signal/go", nil, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	c.start(tool(t, "test-shim", "", nil))
+	c.start(tool(t, "test-shim", ""))
 	p := c.phase("ends", corev1.PodFailed)
 	if s := p.Status.ContainerStatuses[0].State.Terminated; s == nil || s.ExitCode != 5 {
 		t.Errorf("state = %+v", p.Status.ContainerStatuses[0].State)

@@ -113,7 +113,6 @@ type Record struct {
 // ImageState is the progress of a container's image towards its next start.
 type ImageState struct {
 	Ready   bool
-	Ref     string // what to start: the image's reference or ID
 	Failure *Failure
 	Backoff Backoff
 	Since   time.Time // of Failure

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"os"
 	"strings"
 	"time"
 
@@ -158,12 +157,12 @@ func (w *Worker) exec(ctx context.Context, id string, command []string, limit in
 func (w *Worker) pull(a Action) carry {
 	c := findContainer(w.pod, a.Container)
 	return func(ctx context.Context, pod *corev1.Pod) func(time.Time) {
-		ref, fail := w.ensureImage(ctx, pod, c)
+		fail := w.ensureImage(ctx, pod, c)
 		return func(now time.Time) {
 			s := &w.o.record(c.Name).Image
 			switch {
 			case fail == nil:
-				s.Ready, s.Ref, s.Failure = true, ref, nil
+				s.Ready, s.Failure = true, nil
 			case ctx.Err() == nil:
 				s.Backoff.raise(s.Since, now)
 				s.Failure, s.Since = fail, now
@@ -174,12 +173,12 @@ func (w *Worker) pull(a Action) carry {
 }
 
 // ensureImage makes the image present as the pull policy says.
-func (w *Worker) ensureImage(ctx context.Context, pod *corev1.Pod, c *corev1.Container) (ref string, fail *Failure) {
+func (w *Worker) ensureImage(ctx context.Context, pod *corev1.Pod, c *corev1.Container) *Failure {
 	name, err := defaultTag(c.Image)
 	if err != nil {
 		msg := fmt.Sprintf("Failed to apply default image tag %q: %v", c.Image, err)
 		w.event(c.Name, corev1.EventTypeWarning, "InspectFailed", "%s", msg)
-		return "", &Failure{"InvalidImageName", msg}
+		return &Failure{"InvalidImageName", msg}
 	}
 	img, err := w.cfg.Images.ImageStatus(ctx, name)
 	present := err == nil
@@ -187,15 +186,15 @@ func (w *Worker) ensureImage(ctx context.Context, pod *corev1.Pod, c *corev1.Con
 	case err != nil && !errors.Is(err, runtime.ErrNotFound):
 		msg := fmt.Sprintf("Failed to inspect image %q: %v", c.Image, err)
 		w.event(c.Name, corev1.EventTypeWarning, "InspectFailed", "%s", msg)
-		return "", &Failure{"ImageInspectError", msg}
+		return &Failure{"ImageInspectError", msg}
 	case present && c.ImagePullPolicy != corev1.PullAlways:
 		w.event(c.Name, corev1.EventTypeNormal, "Pulled",
 			"Container image %q already present on machine and can be accessed by the pod", c.Image)
-		return img.ID, nil
+		return nil
 	case c.ImagePullPolicy == corev1.PullNever:
 		msg := fmt.Sprintf("Container image %q is not present with pull policy of Never", c.Image)
 		w.event(c.Name, corev1.EventTypeWarning, "ErrImageNeverPull", "%s", msg)
-		return "", &Failure{"ErrImageNeverPull", msg}
+		return &Failure{"ErrImageNeverPull", msg}
 	}
 	w.event(c.Name, corev1.EventTypeNormal, "Pulling", "Pulling image %q", c.Image)
 	began := time.Now()
@@ -205,12 +204,12 @@ func (w *Worker) ensureImage(ctx context.Context, pod *corev1.Pod, c *corev1.Con
 	}
 	if img, err = w.cfg.Images.PullImage(ctx, name, auth); err != nil {
 		w.failed(ctx, c.Name, "Failed to pull image %q: %v", c.Image, err)
-		return "", &Failure{"ErrImagePull", err.Error()}
+		return &Failure{"ErrImagePull", err.Error()}
 	}
 	took := time.Since(began).Truncate(time.Millisecond)
 	w.event(c.Name, corev1.EventTypeNormal, "Pulled",
 		"Successfully pulled image %q in %v (%v including waiting). Image size: %v bytes.", c.Image, took, took, img.Size)
-	return img.ID, nil
+	return nil
 }
 
 func (w *Worker) stop(a Action) carry {
@@ -291,9 +290,4 @@ func objectError(kind, name string, err error) error {
 		return fmt.Errorf("%s %q not found", kind, name)
 	}
 	return err
-}
-
-func exists(path string) bool {
-	_, err := os.Stat(path)
-	return err == nil
 }
