@@ -102,6 +102,11 @@ func newCluster(t testing.TB) *cluster {
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() { // registered first, so that it runs last
+		if err := os.RemoveAll(dir); err != nil {
+			t.Error(err)
+		}
+	})
 	c := &cluster{TB: t, dir: dir, cgroup: "/clipper-test/" + filepath.Base(dir), net: &loopback{dir: dir + "/netns", ips: map[string]netip.Addr{}}}
 	if err := os.MkdirAll(c.net.dir, 0o755); err != nil {
 		t.Fatal(err)
@@ -138,9 +143,6 @@ func newCluster(t testing.TB) *cluster {
 		cancel()
 		<-done
 		<-done
-		if err := os.RemoveAll(dir); err != nil {
-			t.Error(err)
-		}
 	})
 	c.start(shim)
 	return c
