@@ -276,6 +276,9 @@ func TestConversionWebhook(t *testing.T) {
 		t.Fatal(err)
 	}
 	ca := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: hook.Certificate().Raw})
+	when := map[string]apiextensionsv1.JSONSchemaProps{"when": {Type: "string"}}
+	d.Spec.Versions[1].SelectableFields = []apiextensionsv1.SelectableField{{JSONPath: ".spec.when"}}
+	d.Spec.Versions[1].Schema.OpenAPIV3Schema.Properties = map[string]apiextensionsv1.JSONSchemaProps{"spec": {Type: "object", Properties: when}}
 	d.Spec.Conversion = &apiextensionsv1.CustomResourceConversion{Strategy: apiextensionsv1.WebhookConverter, Webhook: &apiextensionsv1.WebhookConversion{
 		ClientConfig: &apiextensionsv1.WebhookClientConfig{URL: &hook.URL, CABundle: ca}, ConversionReviewVersions: []string{"v1"},
 	}}
@@ -301,6 +304,9 @@ func TestConversionWebhook(t *testing.T) {
 	got, err := f.v1.Get(ctx, "b", metav1.GetOptions{})
 	if spec, _, _ := unstructured.NestedString(got.Object, "spec", "cronSpec"); err != nil || spec != "1 1" {
 		t.Errorf("v1 of b: %v %v", err, got)
+	}
+	if list, err := f.v2.List(ctx, metav1.ListOptions{FieldSelector: "spec.when=1 1"}); err != nil || len(list.Items) != 1 || list.Items[0].GetName() != "b" {
+		t.Errorf("by a field of v2: %v %v", err, list)
 	}
 	if list, err := f.v2.List(ctx, metav1.ListOptions{}); err != nil || len(list.Items) != 2 || list.Items[1].GetAPIVersion() != "stable.example.com/v2" {
 		t.Errorf("list: %v %v", err, list)

@@ -8,6 +8,7 @@ import (
 	"k8s.io/apimachinery/pkg/selection"
 
 	"clipper/api"
+	"clipper/apiserver/served"
 	"clipper/catalogue"
 )
 
@@ -17,6 +18,8 @@ type Selection struct {
 	labels   labels.Selector // nil: all
 	fields   fields.Requirements
 	name     string // the one name that can match, if metadata.name is asked for
+	// versioned is the served version that the fields are of, where its shape may differ from the stored one.
+	versioned *served.Kind
 }
 
 // ParseSelection reads the selectors of o. A field the resource cannot be selected by is a bad request.
@@ -62,6 +65,9 @@ func (s *Selection) parseFields(req *Request, sel fields.Selector) error {
 			}
 		case r.Field == "metadata.namespace" && req.Resource.Namespaced:
 		case req.Resource.Fields[r.Field] != nil:
+			if req.Resource.Custom != nil {
+				s.versioned = req.Kind
+			}
 		default:
 			return unsupportedField(req, r.Field)
 		}
@@ -77,6 +83,13 @@ func (s Selection) Everything() bool { return s.labels == nil && len(s.fields) =
 func (s Selection) Matches(obj api.Object) bool {
 	if s.labels != nil && !s.labels.Matches(labels.Set(obj.GetLabels())) {
 		return false
+	}
+	if s.versioned != nil {
+		converted, err := s.versioned.FromHub(obj)
+		if err != nil {
+			return false // what cannot be shown in this version cannot be selected by it
+		}
+		obj = converted
 	}
 	for i := range s.fields {
 		r := &s.fields[i]
