@@ -97,6 +97,20 @@ func podStart(ctx context.Context, b *bench) error {
 	if _, err := os.Stat(archive); err != nil {
 		return fmt.Errorf("%w; build it with: go run ./test/images busybox", err)
 	}
+	// Two clusters, since a node has room for 110 pods and apiload leaves its own there.
+	err := b.withCluster(ctx, 1, func(kubeconfig string, _ time.Duration) error {
+		if _, err := b.sandbox(ctx, "image-load", clusterName, archive); err != nil {
+			return err
+		}
+		out, err := b.apiload(ctx, kubeconfig, "podstart", "-n", "30", "-burst", "1", "-image", "busybox:1.36")
+		if err != nil {
+			return err
+		}
+		return reportSingle(out)
+	})
+	if err != nil {
+		return err
+	}
 	return b.withCluster(ctx, 1, func(kubeconfig string, _ time.Duration) error {
 		if _, err := b.sandbox(ctx, "image-load", clusterName, archive); err != nil {
 			return err
@@ -111,20 +125,19 @@ func podStart(ctx context.Context, b *bench) error {
 		}
 		done := make(chan outcome, 1)
 		go func() {
-			out, err := b.apiload(ctx, kubeconfig, "podstart", "-n", "30", "-burst", "100", "-image", "busybox:1.36")
+			out, err := b.apiload(ctx, kubeconfig, "podstart", "-n", "1", "-burst", "100", "-image", "busybox:1.36")
 			done <- outcome{out, err}
 		}()
-		peak := before
+		peak := before // apiload removes its pods at the end, so the most that was there is what counts
 		for {
 			select {
 			case o := <-done:
 				if o.err != nil {
 					return o.err
 				}
-				fmt.Fprint(os.Stderr, o.out)
-				return reportPods(o.out, before, peak)
-			case <-time.After(100 * time.Millisecond):
-				if now, err := b.footprint(); err == nil && now.pods > peak.pods {
+				return reportBurst(o.out, before, peak)
+			case <-time.After(200 * time.Millisecond):
+				if now, err := b.footprint(); err == nil && now.pods >= peak.pods {
 					peak = now
 				}
 			}
@@ -132,7 +145,7 @@ func podStart(ctx context.Context, b *bench) error {
 	})
 }
 
-func reportPods(out string, before, peak footprint) error {
+func reportSingle(out string) error {
 	p50, err := value(out, "p50_ms")
 	if err != nil {
 		return err
@@ -141,14 +154,18 @@ func reportPods(out string, before, peak footprint) error {
 	if err != nil {
 		return err
 	}
+	report("PodStart/one", p50, "p50-ms", p99, "p99-ms")
+	return nil
+}
+
+func reportBurst(out string, before, after footprint) error {
 	burst, err := value(out, "burst_s")
 	if err != nil {
 		return err
 	}
-	report("PodStart/one", p50, "p50-ms", p99, "p99-ms")
 	report("PodStart/burst=100", burst, "s")
-	if grown := peak.pods - before.pods; grown > 0 {
-		report("PodMemory", float64(peak.pss-before.pss)/float64(grown)/(1<<20), "MB/pod")
+	if grown := after.pods - before.pods; grown > 0 {
+		report("PodMemory", float64(after.pss-before.pss)/float64(grown)/(1<<20), "MB/pod")
 	}
 	return nil
 }
