@@ -53,3 +53,20 @@ func FuzzSplitTarget(f *testing.F) {
 		}
 	})
 }
+
+func TestNegotiate(t *testing.T) {
+	for accept, want := range map[string]media{
+		"":                                 {format: formatJSON},
+		"application/yaml;q=0.5,*/*;q=0.1": {format: formatYAML},
+		"text/html,application/json;q=0.9": {format: formatJSON},
+		"application/vnd.kubernetes.protobuf, application/json":               {format: formatProtobuf},
+		"application/json;as=Table;v=v1;g=meta.k8s.io,application/json":       {target: target{"Table", "v1"}},
+		"application/json;as=Unheard;v=v1;g=meta.k8s.io,application/yaml":     {format: formatYAML},
+		"application/vnd.kubernetes.protobuf;as=Table;v=v1;g=meta.k8s.io,*/*": {format: formatJSON},
+	} {
+		r := &http.Request{URL: &url.URL{}, Header: http.Header{"Accept": {accept}}}
+		if got, ok := negotiate(r, tables); !ok || got != want {
+			t.Errorf("%q: %+v %v, want %+v", accept, got, ok, want)
+		}
+	}
+}

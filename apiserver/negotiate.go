@@ -83,17 +83,32 @@ func (q *request) mediaTypes() []string {
 	return mediaTypes[:]
 }
 
-// parseAccept takes the first clause that can be served. Clients order theirs; upstream sorts by q, which
-// none of them sets.
+// parseAccept takes the clause of the highest quality that can be served; of equals the first.
 func parseAccept(accept string, can targets) (media, bool) {
+	best, quality := media{}, 0.0
 	for clause := range strings.SplitSeq(accept, ",") {
 		kind, params, _ := strings.Cut(clause, ";")
-		m, ok := parseClause(strings.TrimSpace(kind), params, can)
-		if ok {
-			return m, true
+		if q := qualityOf(params); q > quality {
+			if m, ok := parseClause(strings.TrimSpace(kind), params, can); ok {
+				best, quality = m, q
+			}
 		}
 	}
-	return media{}, false
+	return best, quality > 0
+}
+
+// qualityOf reads the q parameter, which few clients send; without one it is 1.
+func qualityOf(params string) float64 {
+	for param := range strings.SplitSeq(params, ";") {
+		if text, ok := strings.CutPrefix(strings.TrimSpace(param), "q="); ok {
+			q, err := strconv.ParseFloat(text, 64)
+			if err != nil || q < 0 || q > 1 {
+				return 1
+			}
+			return q
+		}
+	}
+	return 1
 }
 
 func parseClause(kind, params string, can targets) (media, bool) {

@@ -27,11 +27,10 @@ type nodeProxy struct {
 }
 
 const (
-	dialTimeout   = 10 * time.Second
-	nodeIdle      = 30 * time.Second
-	agentPort     = 10250
-	podProxyIdle  = 10
-	maxAgentConns = 0 // no limit: streams hold theirs
+	dialTimeout  = 10 * time.Second
+	nodeIdle     = 30 * time.Second
+	agentPort    = 10250
+	podProxyIdle = 10
 )
 
 func newNodeProxy(o Options) nodeProxy {
@@ -46,7 +45,7 @@ func newNodeProxy(o Options) nodeProxy {
 	secure = secure.Clone()
 	secure.NextProtos = []string{"http/1.1"} // upgrades need it
 	return nodeProxy{
-		transport: &http.Transport{DialContext: dial, TLSClientConfig: secure, IdleConnTimeout: nodeIdle, MaxConnsPerHost: maxAgentConns},
+		transport: &http.Transport{DialContext: dial, TLSClientConfig: secure, IdleConnTimeout: nodeIdle},
 		plain: &http.Transport{DialContext: dial, IdleConnTimeout: nodeIdle, MaxIdleConnsPerHost: podProxyIdle,
 			TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}, // #nosec G402 -- as upstream: a pod's own certificate
 	}
