@@ -38,9 +38,7 @@ func validatePolicy(p *admissionv1.ValidatingAdmissionPolicy) field.ErrorList {
 	}
 	keys := rule.Seen[string]{}
 	for i, a := range s.AuditAnnotations {
-		if f.Need(at.Index(i).Child("key"), a.Key) {
-			f.QualifiedName(at.Index(i).Child("key"), p.Name+"/"+a.Key)
-		}
+		f.QualifiedName(at.Index(i).Child("key"), p.Name+"/"+a.Key)
 		if strings.TrimSpace(a.ValueExpression) == "" {
 			f.Required(at.Index(i).Child("valueExpression"), "valueExpression is not specified")
 		}

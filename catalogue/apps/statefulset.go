@@ -27,16 +27,22 @@ func statefulSets() *catalogue.Resource {
 		ValidateUpdate: validateStatefulSetUpdate,
 		ValidateStatus: validateStatefulSetStatus,
 		ValidateName:   apivalidation.NameIsDNSLabel,
-		PrepareCreate:  func(o *appsv1.StatefulSet) { podspec.DropDisabledTemplate(&o.Spec.Template, nil) },
-		PrepareUpdate:  func(o, old *appsv1.StatefulSet) { podspec.DropDisabledTemplate(&o.Spec.Template, &old.Spec.Template) },
-		Columns:        statefulSetColumns,
-		Row:            statefulSetRow,
-		Default:        defaultStatefulSet,
-		ShortNames:     []string{"sts"},
-		Categories:     []string{"all"},
-		Spec:           catalogue.PartOf(func(o *appsv1.StatefulSet) *appsv1.StatefulSetSpec { return &o.Spec }),
-		Status:         catalogue.PartOf(func(o *appsv1.StatefulSet) *appsv1.StatefulSetStatus { return &o.Status }),
-		Generation:     catalogue.PartOf(func(o *appsv1.StatefulSet) *appsv1.StatefulSetSpec { return &o.Spec }),
+		PrepareCreate: func(o *appsv1.StatefulSet) {
+			dropMaxUnavailable(o, nil)
+			podspec.DropDisabledTemplate(&o.Spec.Template, nil)
+		},
+		PrepareUpdate: func(o, old *appsv1.StatefulSet) {
+			dropMaxUnavailable(o, old)
+			podspec.DropDisabledTemplate(&o.Spec.Template, &old.Spec.Template)
+		},
+		Columns:    statefulSetColumns,
+		Row:        statefulSetRow,
+		Default:    defaultStatefulSet,
+		ShortNames: []string{"sts"},
+		Categories: []string{"all"},
+		Spec:       catalogue.PartOf(func(o *appsv1.StatefulSet) *appsv1.StatefulSetSpec { return &o.Spec }),
+		Status:     catalogue.PartOf(func(o *appsv1.StatefulSet) *appsv1.StatefulSetStatus { return &o.Status }),
+		Generation: catalogue.PartOf(func(o *appsv1.StatefulSet) *appsv1.StatefulSetSpec { return &o.Spec }),
 		Scale: catalogue.ScaleOf(
 			func(o *appsv1.StatefulSet) **int32 { return &o.Spec.Replicas },
 			func(o *appsv1.StatefulSet) int32 { return o.Status.Replicas },
@@ -230,4 +236,14 @@ func statefulSetWarnings(s, old *appsv1.StatefulSet) []string {
 		out = append(out, "spec.revisionHistoryLimit: a negative value retains all historical revisions; a value >= 0 is recommended")
 	}
 	return out
+}
+
+// dropMaxUnavailable: replacing several pods at once is off by default.
+func dropMaxUnavailable(s, old *appsv1.StatefulSet) {
+	if old != nil && old.Spec.UpdateStrategy.RollingUpdate != nil && old.Spec.UpdateStrategy.RollingUpdate.MaxUnavailable != nil {
+		return
+	}
+	if r := s.Spec.UpdateStrategy.RollingUpdate; r != nil {
+		r.MaxUnavailable = nil
+	}
 }

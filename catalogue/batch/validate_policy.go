@@ -118,18 +118,18 @@ func successPolicy(f *rule.Faults, s *batchv1.JobSpec, at *field.Path) {
 	if len(rules) > maxRules {
 		f.Add(field.TooMany(at.Child("rules"), len(rules), maxRules))
 	}
-	if s.Completions == nil {
-		return // the indexed mode asks for it
-	}
 	for i := range rules {
-		successRule(f, &rules[i], *s.Completions, at.Child("rules").Index(i))
+		at := at.Child("rules").Index(i)
+		if rules[i].SucceededCount == nil && rules[i].SucceededIndexes == nil {
+			f.Required(at, "at least one of succeededCount or succeededIndexes must be specified")
+		}
+		if s.Completions != nil { // the indexed mode asks for it
+			successRule(f, &rules[i], *s.Completions, at)
+		}
 	}
 }
 
 func successRule(f *rule.Faults, r *batchv1.SuccessPolicyRule, completions int32, at *field.Path) {
-	if r.SucceededCount == nil && r.SucceededIndexes == nil {
-		f.Required(at, "at least one of succeededCount or succeededIndexes must be specified")
-	}
 	var total int32
 	if r.SucceededIndexes != nil {
 		path := at.Child("succeededIndexes")

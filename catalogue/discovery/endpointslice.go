@@ -18,7 +18,12 @@ import (
 // endpointSlices describes EndpointSlice.
 func endpointSlices() *catalogue.Resource {
 	return catalogue.Describe[discoveryv1.EndpointSlice, discoveryv1.EndpointSliceList](catalogue.Kind[*discoveryv1.EndpointSlice]{
-		Resource:       api.EndpointSlices.Resource,
+		Resource: api.EndpointSlices.Resource,
+		PrepareCreate: func(s *discoveryv1.EndpointSlice) {
+			for i := range s.Endpoints { // only older versions have it
+				s.Endpoints[i].DeprecatedTopology = nil
+			}
+		},
 		Warnings:       sliceWarnings,
 		ValidateCreate: validateSlice,
 		ValidateUpdate: validateSliceUpdate,

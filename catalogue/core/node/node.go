@@ -14,7 +14,18 @@ import (
 // Resource describes Node.
 func Resource() *catalogue.Resource {
 	return catalogue.Describe[corev1.Node, corev1.NodeList](catalogue.Kind[*corev1.Node]{
-		Resource:       api.Nodes.Resource,
+		Resource:      api.Nodes.Resource,
+		PrepareCreate: func(n *corev1.Node) { n.Spec.ConfigSource, n.Status.Config = nil, nil }, // no longer heeded
+		PrepareUpdate: func(n, old *corev1.Node) {
+			if old.Spec.ConfigSource == nil {
+				n.Spec.ConfigSource = nil
+			}
+		},
+		PrepareStatus: func(n, old *corev1.Node) {
+			if old.Status.Config == nil {
+				n.Status.Config = nil
+			}
+		},
 		ValidateCreate: validateCreate,
 		ValidateUpdate: validateUpdate,
 		ValidateStatus: validateChange,

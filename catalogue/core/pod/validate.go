@@ -187,7 +187,7 @@ func tolerationUpdate(f *rule.Faults, is, was []corev1.Toleration) {
 
 func gateUpdate(f *rule.Faults, is, was []corev1.PodSchedulingGate) {
 	for i, gate := range is {
-		if !slices.Contains(was, gate) {
+		if !slices.Contains(was, gate) && !slices.Contains(is[i+1:], gate) { // of equal ones the last is named
 			f.Forbidden(specPath.Child("schedulingGates").Index(i).Child("name"), fmt.Sprintf("only deletion is allowed, but found new scheduling gate '%s'", gate.Name))
 		}
 	}

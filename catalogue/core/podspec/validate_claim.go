@@ -59,10 +59,12 @@ func ValidateClaim(spec *corev1.PersistentVolumeClaimSpec, at *field.Path) field
 
 // AccessModes checks the access modes of a claim or a volume.
 func AccessModes(f *rule.Faults, modes []corev1.PersistentVolumeAccessMode, at *field.Path) {
+	shared := []corev1.PersistentVolumeAccessMode{corev1.ReadOnlyMany, corev1.ReadWriteMany, corev1.ReadWriteOnce}
 	for _, mode := range modes {
-		rule.OneOf(f, at, mode, corev1.ReadOnlyMany, corev1.ReadWriteMany, corev1.ReadWriteOnce, corev1.ReadWriteOncePod)
+		rule.OneOf(f, at, mode, append(shared, corev1.ReadWriteOncePod)...)
 	}
-	if slices.Contains(modes, corev1.ReadWriteOncePod) && len(modes) > 1 {
+	isShared := func(m corev1.PersistentVolumeAccessMode) bool { return slices.Contains(shared, m) }
+	if slices.Contains(modes, corev1.ReadWriteOncePod) && slices.ContainsFunc(modes, isShared) {
 		f.Forbidden(at, "may not use ReadWriteOncePod with other access modes")
 	}
 }

@@ -109,7 +109,8 @@ func Partition(f *rule.Faults, n int32, at *field.Path) {
 // NFS checks an nfs source.
 func NFS(f *rule.Faults, s *corev1.NFSVolumeSource, at *field.Path) {
 	f.Need(at.Child("server"), s.Server)
-	if f.Need(at.Child("path"), s.Path) && !strings.HasPrefix(s.Path, "/") {
+	f.Need(at.Child("path"), s.Path)
+	if !strings.HasPrefix(s.Path, "/") {
 		f.Invalid(at.Child("path"), s.Path, "must be an absolute path")
 	}
 }

@@ -2,6 +2,7 @@ package service
 
 import (
 	"net/netip"
+	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -250,8 +251,12 @@ func traffic(f *rule.Faults, s *corev1.ServiceSpec) {
 		f.Required(at, "")
 	}
 	if d := s.TrafficDistribution; d != nil {
-		rule.Choice(f, specPath.Child("trafficDistribution"), *d,
-			corev1.ServiceTrafficDistributionPreferClose, corev1.ServiceTrafficDistributionPreferSameZone, corev1.ServiceTrafficDistributionPreferSameNode)
+		known := []string{
+			corev1.ServiceTrafficDistributionPreferClose, corev1.ServiceTrafficDistributionPreferSameZone, corev1.ServiceTrafficDistributionPreferSameNode,
+		}
+		if !slices.Contains(known, *d) {
+			f.Add(field.NotSupported(specPath.Child("trafficDistribution"), *d, known))
+		}
 	}
 }
 
