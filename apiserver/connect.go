@@ -11,10 +11,13 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/proxy"
 	streams "k8s.io/apiserver/pkg/util/proxy"
 	"k8s.io/streaming/pkg/httpstream/wsstream"
+
+	"clipper/api"
 )
 
 // isConnect says whether a subresource is a stream to somewhere else rather than an object.
@@ -38,7 +41,7 @@ func (q *request) connect() {
 		return
 	}
 	if q.info.Subresource != "log" {
-		if err := q.s.pipeline.Connect(q.r.Context(), q.pipelineRequest(), nil); err != nil {
+		if err := q.s.pipeline.Connect(q.r.Context(), q.pipelineRequest(), q.streamOptions()); err != nil {
 			q.fail(err)
 			return
 		}
@@ -55,6 +58,38 @@ func (q *request) connect() {
 	if err != nil {
 		q.fail(err)
 	}
+}
+
+// streamOptions is the object that admission sees: what is asked of the stream. It is written down field by
+// field, for k8s.io/api has no conversion from a query.
+func (q *request) streamOptions() api.Object {
+	values := q.query()
+	options := map[string]any{"apiVersion": "v1"}
+	switch q.info.Subresource {
+	case "exec", "attach":
+		options["kind"] = map[string]string{"exec": "PodExecOptions", "attach": "PodAttachOptions"}[q.info.Subresource]
+		for _, name := range []string{"stdin", "stdout", "stderr", "tty"} {
+			if isTrue(values.Get(name)) {
+				options[name] = true
+			}
+		}
+		if c := values.Get("container"); c != "" {
+			options["container"] = c
+		}
+		if command := values["command"]; len(command) > 0 && q.info.Subresource == "exec" {
+			list := make([]any, len(command))
+			for i, word := range command {
+				list[i] = word
+			}
+			options["command"] = list
+		}
+	case "portforward":
+		options["kind"] = "PodPortForwardOptions"
+	default:
+		options["kind"] = map[string]string{"pods": "PodProxyOptions", "services": "ServiceProxyOptions", "nodes": "NodeProxyOptions"}[q.info.Resource]
+		options["path"] = q.info.Rest
+	}
+	return &unstructured.Unstructured{Object: options}
 }
 
 func (q *request) pod() (*corev1.Pod, error) {

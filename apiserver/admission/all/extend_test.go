@@ -3,6 +3,7 @@ package all_test
 import (
 	"encoding/json"
 	"encoding/pem"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -50,6 +51,14 @@ func hookServer(t *testing.T) (url string, ca []byte) {
 	mux.HandleFunc("/sidecar", answer(func(r *admissionv1.AdmissionRequest) *admissionv1.AdmissionResponse {
 		return &admissionv1.AdmissionResponse{Allowed: true, PatchType: &patch,
 			Patch: []byte(`[{"op":"add","path":"/spec/containers/-","value":{"name":"sidecar","image":"side:1"}}]`)}
+	}))
+	mux.HandleFunc("/attach", answer(func(r *admissionv1.AdmissionRequest) *admissionv1.AdmissionResponse {
+		var o corev1.PodAttachOptions
+		if err := json.Unmarshal(r.Object.Raw, &o); err != nil {
+			t.Errorf("options %s: %v", r.Object.Raw, err)
+		}
+		return &admissionv1.AdmissionResponse{Result: &metav1.Status{
+			Message: fmt.Sprintf("%s/%s stdin=%v container=%s", o.APIVersion, o.Kind, o.Stdin, o.Container)}}
 	}))
 	over := make(chan struct{})
 	mux.HandleFunc("/slow", func(http.ResponseWriter, *http.Request) { <-over })
@@ -144,6 +153,13 @@ func TestWebhooks(t *testing.T) {
 	if side := p.Spec.Containers[1]; side.ImagePullPolicy != "IfNotPresent" || len(side.VolumeMounts) != 1 {
 		t.Errorf("sidecar: %+v", side)
 	}
+	// Streams are asked about, too, with what they ask for.
+	validating("attach", "/attach", &fail, func(h *admissionregistrationv1.ValidatingWebhook) {
+		h.Rules, h.ObjectSelector = ruleFor("CONNECT", "", "pods/attach"), nil
+	})
+	err = c.CoreV1().RESTClient().Post().Namespace("default").Resource("pods").Name("p").SubResource("attach").
+		Param("stdin", "true").Param("container", "c").Do(ctx).Error()
+	wantError(t, err, `denied the request: v1/PodAttachOptions stdin=true container=c`)
 	// A broken webhook cannot keep itself from being removed.
 	if err := c.AdmissionregistrationV1().ValidatingWebhookConfigurations().Delete(ctx, "closed", metav1.DeleteOptions{}); err != nil {
 		t.Error(err)
