@@ -41,6 +41,7 @@ func apiThroughput(ctx context.Context, b *bench) error {
 	ceilingConfig := filepath.Join(b.dir, "ceiling.kubeconfig")
 	os.Remove(ceilingConfig)
 	ceiling := exec.CommandContext(ctx, filepath.Join(b.tools, "ceiling"), "-kubeconfig", ceilingConfig, "-for", "5m")
+	ceiling.Dir = b.dir // where it leaves its log
 	if err := ceiling.Start(); err != nil {
 		return err
 	}
