@@ -79,5 +79,18 @@ Run it for real:
 	}
 	root.PersistentFlags().BoolVarP(&verbose, "verbose", "v", false, "log more")
 	root.AddCommand(newServer(), newAgent(), newToken(), newKubectl(), newVersion(), sandboxcmd.New(), imagecmd.New())
+	refuseStrayWords(root)
 	return root
+}
+
+// refuseStrayWords makes commands that only group others fail on a word they do not know; cobra would print
+// their help and report success.
+func refuseStrayWords(cmd *cobra.Command) {
+	for _, sub := range cmd.Commands() {
+		if sub.HasSubCommands() && !sub.Runnable() {
+			sub.Args = cobra.NoArgs
+			sub.RunE = func(c *cobra.Command, _ []string) error { return c.Help() }
+		}
+		refuseStrayWords(sub)
+	}
 }
