@@ -24,6 +24,8 @@ const (
 	settle = 500 * time.Millisecond
 	// recheck is how often quotas on kinds that are not watched, those of custom resources, are counted.
 	recheck = 10 * time.Second
+	// resync is how often every quota is counted, whatever was heard: upstream's figure.
+	resync = 5 * time.Minute
 )
 
 // watched are the kinds whose going is noticed at once.
@@ -55,6 +57,8 @@ func (k *Controller) Run(ctx context.Context) error {
 		// miss what is about to be committed, and let the next one in as well.
 		if e.Type == api.Added || e.Type == api.Modified && specChanged(e) {
 			k.queue.Add(owner.KeyOf(e.New))
+		} else if e.Type == api.Modified && foreign(e.New.(*corev1.ResourceQuota)) {
+			k.queue.AddAfter(owner.KeyOf(e.New), settle)
 		}
 	}}}
 	for _, r := range watched {
@@ -79,6 +83,9 @@ func specChanged(e api.Event) bool {
 	return !quota.Same(old.Spec.Hard, next.Spec.Hard)
 }
 
+// foreign says whether somebody else wrote the status: admission changes what is used, never what is allowed.
+func foreign(q *corev1.ResourceQuota) bool { return !quota.Same(q.Spec.Hard, q.Status.Hard) }
+
 // matters says whether an event can change what is used.
 func matters(r api.Resource, e api.Event) bool {
 	if e.Type != api.Modified {
@@ -97,7 +104,9 @@ func (k *Controller) sync(ctx context.Context, key owner.Key) error {
 		return nil
 	}
 	limited := quota.Limited(q, k.served())
-	if !allWatched(limited) {
+	if allWatched(limited) {
+		k.queue.AddAfter(key, resync)
+	} else {
 		k.queue.AddAfter(key, recheck)
 	}
 	used := quota.Count(q, func(yield func(api.Resource, api.Object) bool) {

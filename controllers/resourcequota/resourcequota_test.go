@@ -111,3 +111,41 @@ func TestQuotaHolds(t *testing.T) {
 		}
 	})
 }
+
+// TestForeignStatusIsPutRight: what somebody else writes into a quota's status does not stay.
+func TestForeignStatusIsPutRight(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := &apitest.Client{}
+		c.Add(api.ResourceQuotas.Resource, &corev1.ResourceQuota{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "q"},
+			Spec: corev1.ResourceQuotaSpec{Hard: corev1.ResourceList{"configmaps": resource.MustParse("5")}}})
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error)
+		go func() {
+			done <- New(c, func() []api.Resource { return []api.Resource{api.ConfigMaps.Resource} }).Run(ctx)
+		}()
+		for _, tt := range []struct {
+			hard, used string
+			within     time.Duration
+		}{
+			{"1", "0", settle},
+			{"5", "3", resync}, // looks like a charge of admission, so it stands until the next full count
+		} {
+			synctest.Wait()
+			q, _ := api.ResourceQuotas.View(c).Get("ns", "q")
+			next := q.DeepCopy()
+			next.Status.Hard["configmaps"], next.Status.Used["configmaps"] = resource.MustParse(tt.hard), resource.MustParse(tt.used)
+			if _, err := api.ResourceQuotas.UpdateStatus(ctx, c, next); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(tt.within + time.Second)
+			synctest.Wait()
+			q, _ = api.ResourceQuotas.View(c).Get("ns", "q")
+			hard, used := q.Status.Hard["configmaps"], q.Status.Used["configmaps"]
+			if hard.String() != "5" || used.String() != "0" {
+				t.Errorf("after %s: hard %s, used %s; want 5, 0", tt.within, hard.String(), used.String())
+			}
+		}
+		cancel()
+		<-done
+	})
+}
