@@ -113,34 +113,6 @@ func (r *Registrar) keep(ctx context.Context, have, want *apiregistrationv1.APIS
 	return nil
 }
 
-// A priority orders groups, and the versions of one, in what clients prefer.
-type priority struct{ group, version int32 }
-
-// priorities are upstream's. What is not listed has those of custom resources.
-var priorities = map[string]priority{
-	"v1.":                             {18000, 1},
-	"v1.apps":                         {17800, 15},
-	"v1.events.k8s.io":                {17750, 5},
-	"v1.authentication.k8s.io":        {17700, 15},
-	"v1.authorization.k8s.io":         {17600, 15},
-	"v1.autoscaling":                  {17500, 15},
-	"v2.autoscaling":                  {17500, 30},
-	"v1.batch":                        {17400, 15},
-	"v1.certificates.k8s.io":          {17300, 15},
-	"v1.networking.k8s.io":            {17200, 15},
-	"v1.policy":                       {17100, 15},
-	"v1.rbac.authorization.k8s.io":    {17000, 15},
-	"v1.storage.k8s.io":               {16800, 15},
-	"v1.apiextensions.k8s.io":         {16700, 15},
-	"v1.admissionregistration.k8s.io": {16700, 15},
-	"v1.scheduling.k8s.io":            {16600, 15},
-	"v1.coordination.k8s.io":          {16500, 15},
-	"v1.node.k8s.io":                  {16300, 15},
-	"v1.discovery.k8s.io":             {16200, 15},
-	"v1.flowcontrol.apiserver.k8s.io": {16100, 21},
-	"v1.resource.k8s.io":              {16200, 25},
-}
-
 // registrations returns the APIServices of a table by name. The group that they are in has none itself.
 func registrations(t *served.Table) map[string]*apiregistrationv1.APIService {
 	out := map[string]*apiregistrationv1.APIService{}
@@ -150,15 +122,15 @@ func registrations(t *served.Table) map[string]*apiregistrationv1.APIService {
 		}
 		for _, v := range g.Versions {
 			name := v.Name + "." + g.Name
-			p, builtin := priorities[name]
+			p, builtin := served.PriorityOf(g.Name, v.Name)
 			managed := "onstart"
 			if !builtin {
-				p, managed = priority{1000, 100}, "true"
+				managed = "true"
 			}
 			out[name] = &apiregistrationv1.APIService{
 				ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{managedLabel: managed}},
 				Spec: apiregistrationv1.APIServiceSpec{
-					Group: g.Name, Version: v.Name, GroupPriorityMinimum: p.group, VersionPriority: p.version,
+					Group: g.Name, Version: v.Name, GroupPriorityMinimum: p.Group, VersionPriority: p.Version,
 				},
 			}
 		}

@@ -114,7 +114,7 @@ type Version struct {
 
 // A Table is everything that is served at one time.
 type Table struct {
-	Groups    []Group // ordered as discovery lists them; the core group first
+	Groups    []Group // ordered as discovery lists them
 	Resources []*catalogue.Resource
 	kinds     map[schema.GroupVersionResource]*Kind
 	resources map[api.Resource]*catalogue.Resource
@@ -200,29 +200,20 @@ func (g *Group) version(name string) *Version {
 }
 
 func (t *Table) sort() {
-	slices.SortStableFunc(t.Groups, func(a, b Group) int { return groupRank(a.Name) - groupRank(b.Name) })
 	for i := range t.Groups {
 		g := &t.Groups[i]
-		slices.SortStableFunc(g.Versions, func(a, b Version) int { return -compareVersions(a.Name, b.Name) })
+		slices.SortFunc(g.Versions, func(a, b Version) int {
+			p, _ := PriorityOf(g.Name, a.Name)
+			q, _ := PriorityOf(g.Name, b.Name)
+			return CompareVersions(a.Name, p.Version, b.Name, q.Version)
+		})
 		for j := range g.Versions {
 			slices.SortFunc(g.Versions[j].Kinds, func(a, b *Kind) int { return strings.Compare(a.Name, b.Name) })
 		}
 	}
-}
-
-// groupOrder is the order of upstream's /apis, which decides which group kubectl prefers for a short name.
-var groupOrder = []string{
-	"", "apiregistration.k8s.io", "apps", "events.k8s.io", "authentication.k8s.io", "authorization.k8s.io",
-	"autoscaling", "batch", "certificates.k8s.io", "networking.k8s.io", "policy", "rbac.authorization.k8s.io",
-	"storage.k8s.io", "admissionregistration.k8s.io", "apiextensions.k8s.io", "scheduling.k8s.io",
-	"coordination.k8s.io", "node.k8s.io", "discovery.k8s.io", "resource.k8s.io", "flowcontrol.apiserver.k8s.io",
-}
-
-func groupRank(name string) int {
-	if i := slices.Index(groupOrder, name); i >= 0 {
-		return i
-	}
-	return len(groupOrder)
+	slices.SortFunc(t.Groups, func(a, b Group) int {
+		return CompareGroups(a.Name, a.Priority(), b.Name, b.Priority())
+	})
 }
 
 // Storage returns the kind of r's storage version, or nil.
