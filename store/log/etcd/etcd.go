@@ -1,0 +1,239 @@
+// Package etcd is the store's log in an etcd cluster that others may write to as well: further servers, a
+// Kubernetes API server whose place is being taken, etcdctl. Keys, values, leases and the protocol of
+// compaction are those of Kubernetes, so that either can read, back up and follow what the other wrote.
+//
+// Every write is one transaction that compares the key's modification revision. Every change, by whomever,
+// comes back through one watch of the whole prefix. A Log keeps no state but its connection.
+package etcd
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"path"
+	"strings"
+	"time"
+
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.uber.org/zap"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"k8s.io/apimachinery/pkg/util/version"
+
+	"clipper/store/log"
+)
+
+const (
+	// keepAlive finds connections that died without a word. Upstream's figures.
+	keepAlive        = 30 * time.Second
+	keepAliveTimeout = 10 * time.Second
+
+	// openTimeout is how long Open tries to reach a member.
+	openTimeout = 30 * time.Second
+	openPause   = 500 * time.Millisecond
+
+	// opTimeout bounds a call whose caller sets no bound. It is upstream's limit for a whole request.
+	opTimeout = time.Minute
+
+	pageSize = 1000 // keys in one answer while reading; about a megabyte
+
+	// DefaultCompaction is how often history is thrown away. Upstream's figure.
+	DefaultCompaction = 5 * time.Minute
+)
+
+// oldest is the first version whose progress notifications are true: before it one could overtake events.
+var oldest = version.MustParseGeneric("3.5.13")
+
+// Config says where an etcd cluster is. The zero value of a field means its default.
+type Config struct {
+	Endpoints []string    // "https://10.0.0.1:2379"
+	TLS       *tls.Config // nil: as the endpoints' schemes say, without certificates of our own
+	// Client is used instead of Endpoints and TLS where a member runs in this process. The Log closes it.
+	Client *clientv3.Client
+
+	Prefix     string        // of all keys; "/registry"
+	Compaction time.Duration // how often history is thrown away; 5 minutes, negative for never
+}
+
+// A Log is a log.Shared in an etcd cluster.
+type Log struct {
+	client     *clientv3.Client
+	root       string // prefix of all keys, with a slash at its end
+	compaction time.Duration
+	leases     leases
+}
+
+var _ log.Shared = (*Log)(nil)
+
+// Root returns the prefix of all keys that p stands for, with a slash at both ends.
+func Root(p string) string {
+	if p == "" {
+		p = "registry"
+	}
+	return strings.TrimSuffix(path.Join("/", p), "/") + "/"
+}
+
+// Open connects to the cluster and returns when a member of it answers.
+func Open(ctx context.Context, c Config) (*Log, error) {
+	client := c.Client
+	if client == nil {
+		var err error
+		client, err = clientv3.New(clientv3.Config{
+			Endpoints: c.Endpoints, TLS: c.TLS, Logger: zap.NewNop(),
+			DialKeepAliveTime: keepAlive, DialKeepAliveTimeout: keepAliveTimeout,
+		})
+		if err != nil {
+			return nil, fmt.Errorf("etcd %s: %w", strings.Join(c.Endpoints, ","), err)
+		}
+	}
+	l := &Log{client: client, root: Root(c.Prefix), compaction: c.Compaction, leases: leases{client: client, now: time.Now}}
+	if l.compaction == 0 {
+		l.compaction = DefaultCompaction
+	}
+	if err := l.reach(ctx); err != nil {
+		return nil, errors.Join(err, client.Close())
+	}
+	return l, nil
+}
+
+// reach waits until the cluster answers, and checks that its members are new enough.
+func (l *Log) reach(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, openTimeout)
+	defer cancel()
+	var last error
+	for {
+		_, err := l.Revision(ctx)
+		if err == nil {
+			return l.checkVersion(ctx)
+		}
+		if ctx.Err() == nil || last == nil {
+			last = err // not the end of our own patience
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("etcd %s does not answer: %w; check that a majority of its members runs, the address and the certificates", l.name(), last)
+		case <-time.After(openPause):
+		}
+	}
+}
+
+func (l *Log) checkVersion(ctx context.Context) error {
+	endpoints := l.client.Endpoints()
+	if len(endpoints) == 0 {
+		return nil // a member in this process
+	}
+	answer, err := l.client.Status(ctx, endpoints[0])
+	if err != nil {
+		return nil // not all members need to be there; those that are will answer for themselves
+	}
+	v, err := version.ParseGeneric(answer.Version)
+	if err != nil {
+		return fmt.Errorf("etcd %s: version %q: %w", l.name(), answer.Version, err)
+	}
+	if v.LessThan(oldest) {
+		return fmt.Errorf("etcd %s is of version %s; upgrade it to %s or later", l.name(), v, oldest)
+	}
+	return nil
+}
+
+func (l *Log) name() string {
+	if e := l.client.Endpoints(); len(e) > 0 {
+		return "at " + strings.Join(e, ",")
+	}
+	return "in this process"
+}
+
+// Revision implements log.Shared. It is a linearizable read of a key that need not exist, as upstream's.
+func (l *Log) Revision(ctx context.Context) (int64, error) {
+	ctx, cancel := context.WithTimeout(ctx, opTimeout)
+	defer cancel()
+	resp, err := l.client.Get(ctx, l.root+"health", clientv3.WithCountOnly())
+	if err != nil {
+		return 0, fault(ctx, err)
+	}
+	return resp.Header.Revision, nil
+}
+
+// Read implements log.Shared.
+func (l *Log) Read(ctx context.Context, under string, revision int64, fn func(log.Entry) error) (int64, error) {
+	end := clientv3.GetPrefixRangeEnd(under)
+	for key := under; ; {
+		resp, err := l.client.Get(ctx, key, clientv3.WithRange(end), clientv3.WithRev(revision), clientv3.WithLimit(pageSize))
+		switch {
+		case errors.Is(err, rpctypes.ErrCompacted):
+			return 0, log.ErrCompacted
+		case errors.Is(err, rpctypes.ErrFutureRev):
+			return 0, log.ErrFuture
+		case err != nil:
+			return 0, fault(ctx, err)
+		}
+		if revision == 0 {
+			revision = resp.Header.Revision // the following pages show the same state
+		}
+		for i, kv := range resp.Kvs {
+			if err := fn(log.Entry{Key: string(kv.Key), Value: kv.Value, Created: kv.CreateRevision, Revision: kv.ModRevision}); err != nil {
+				return 0, err
+			}
+			key = string(kv.Key) + "\x00"
+			resp.Kvs[i] = nil // a large state must not be in memory twice
+		}
+		if !resp.More {
+			return revision, nil
+		}
+	}
+}
+
+// Write implements log.Shared.
+func (l *Log) Write(ctx context.Context, c log.Change, expect int64) (log.Outcome, error) {
+	ctx, cancel := context.WithTimeout(ctx, opTimeout)
+	defer cancel()
+	op := clientv3.OpDelete(c.Key)
+	if c.Value != nil {
+		put, err := l.put(ctx, c)
+		if err != nil {
+			return log.Outcome{}, fault(ctx, err)
+		}
+		op = put
+	} else if expect == 0 {
+		op = clientv3.OpGet(c.Key) // deleting what does not exist changes nothing
+	}
+	resp, err := l.client.Txn(ctx).
+		If(clientv3.Compare(clientv3.ModRevision(c.Key), "=", expect)).
+		Then(op).
+		Else(clientv3.OpGet(c.Key)).
+		Commit()
+	if err != nil {
+		return log.Outcome{}, fault(ctx, err)
+	}
+	out := log.Outcome{Written: resp.Succeeded && !op.IsGet(), Revision: resp.Header.Revision}
+	if !resp.Succeeded {
+		for _, kv := range resp.Responses[0].GetResponseRange().Kvs {
+			out.Current = &log.Entry{Key: c.Key, Value: kv.Value, Created: kv.CreateRevision, Revision: kv.ModRevision}
+		}
+	}
+	return out, nil
+}
+
+func (l *Log) put(ctx context.Context, c log.Change) (clientv3.Op, error) {
+	if c.TTL == 0 {
+		return clientv3.OpPut(c.Key, string(c.Value)), nil
+	}
+	id, err := l.leases.take(ctx, c.TTL)
+	return clientv3.OpPut(c.Key, string(c.Value), clientv3.WithLease(id)), err
+}
+
+// Close implements log.Shared.
+func (l *Log) Close() error { return l.client.Close() }
+
+// fault tells the caller's end of patience from the cluster's failures.
+func fault(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	if s, ok := status.FromError(err); ok && s.Code() == codes.Canceled {
+		err = errors.New(s.Message()) // the connection's, not the caller's
+	}
+	return &log.FaultError{Err: err}
+}
