@@ -43,6 +43,8 @@ type ServerOptions struct {
 	DisableAgent bool
 	PodCIDR      string
 	ServiceCIDR  string
+	// EncryptionConfig is the file of an EncryptionConfiguration; "" for one of the server's own.
+	EncryptionConfig string
 }
 
 // AgentOptions say how an agent runs.

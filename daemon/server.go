@@ -38,6 +38,7 @@ import (
 	"clipper/pki"
 	"clipper/store"
 	"clipper/store/codec"
+	"clipper/store/encrypt"
 	"clipper/store/log/pebble"
 )
 
@@ -45,6 +46,7 @@ import (
 type controlPlane struct {
 	options    ServerOptions
 	pki        *pki.Cluster
+	encryption *encrypt.Providers
 	store      *store.Store
 	pipeline   *pipeline.Pipeline
 	client     *inprocess.Client // as the API server itself
@@ -109,7 +111,7 @@ func newControlPlane(ctx context.Context, o ServerOptions) (_ *controlPlane, err
 	if err != nil {
 		return nil, err
 	}
-	if err := cp.openStore(); err != nil {
+	if err := cp.openStore(ctx); err != nil {
 		return nil, err
 	}
 	if err := cp.assemble(); err != nil {
@@ -153,8 +155,11 @@ func (cp *controlPlane) listen() error {
 	return nil
 }
 
-func (cp *controlPlane) openStore() error {
+func (cp *controlPlane) openStore(ctx context.Context) error {
 	dir := filepath.Join(cp.options.Node.DataDir, "store")
+	if err := cp.openEncryption(ctx, dir); err != nil {
+		return err
+	}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return fmt.Errorf("make the store's directory: %w", err)
 	}
@@ -171,8 +176,7 @@ func (cp *controlPlane) openStore() error {
 	cp.store, err = store.Open(l, store.Options{
 		Codec:     codec.New(scheme.Scheme),
 		Resources: prefixes,
-		KeyFile:   filepath.Join(cp.options.Node.DataDir, "pki", "secrets.key"),
-		Encrypt:   []string{"secrets"},
+		Sealer:    cp.encryption,
 	})
 	return err
 }
@@ -243,6 +247,7 @@ func (cp *controlPlane) run(ctx context.Context, group *errgroup.Group) {
 		slog.Warn("custom resources are not served yet", "err", err)
 	}
 	group.Go(func() error { return cp.api.Run(ctx) })
+	group.Go(func() error { return cp.encryption.Run(ctx) })
 	group.Go(func() error { return cp.customs.Run(ctx) })
 	group.Go(func() error { return cp.registrar.Run(ctx) })
 	cp.runControllers(ctx, group)

@@ -36,7 +36,7 @@ func (s *Store) Commit(ctx context.Context, w Write) (*Item, error) {
 	if err != nil {
 		return nil, err
 	}
-	it, g, err := s.enter(w, entry)
+	it, g, err := s.enter(w, entry, s.mark(entry.Value))
 	if g == nil {
 		return nil, err
 	}
@@ -65,7 +65,7 @@ func (s *Store) encode(w Write) (log.Entry, error) {
 	if err != nil {
 		return log.Entry{}, fmt.Errorf("encode %s: %w", path, err)
 	}
-	value, err := s.sealer.seal(w.Key.Resource, path, plain)
+	value, err := s.seal(w.Key.Resource, path, plain)
 	if err != nil {
 		return log.Entry{}, err
 	}
@@ -75,7 +75,7 @@ func (s *Store) encode(w Write) (log.Entry, error) {
 // enter checks w's precondition against the latest reserved state, gives it its revision and adds it to
 // the group that forms. A conflict with a state that is not durable yet comes with that state's group: who
 // is told of it before could tell others, and a crash would make it untrue.
-func (s *Store) enter(w Write, entry log.Entry) (*Item, *group, error) {
+func (s *Store) enter(w Write, entry log.Entry, mark sealMark) (*Item, *group, error) {
 	s.reserve.Lock()
 	defer s.reserve.Unlock()
 	if s.failure != nil {
@@ -86,6 +86,7 @@ func (s *Store) enter(w Write, entry log.Entry) (*Item, *group, error) {
 		return nil, s.reserved[w.Key].group, &ConflictError{Current: old}
 	}
 	e := s.event(w, old, len(entry.Value))
+	e.newest().mark = mark
 	if err := s.remember(e.newest()); err != nil {
 		return nil, nil, err
 	}

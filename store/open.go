@@ -17,7 +17,6 @@ import (
 type Store struct {
 	log     log.Log
 	options Options
-	sealer  *sealer
 
 	// mu guards what readers see. It is held for a lookup or for the publication of a batch.
 	mu        sync.RWMutex
@@ -61,11 +60,6 @@ func Open(l log.Log, o Options) (*Store, error) {
 
 // load fills the tables. Entries arrive in key order from one goroutine and are decoded by several.
 func (s *Store) load() error {
-	sealer, err := openSealer(s.options)
-	if err != nil {
-		return err
-	}
-	s.sealer = sealer
 	var items [][]*Item
 	decoders, ctx := errgroup.WithContext(context.Background())
 	decoders.SetLimit(runtime.GOMAXPROCS(0))
@@ -100,7 +94,7 @@ func (s *Store) load() error {
 			replace(t.tree, t.indexes, nil, it)
 		}
 	}
-	return s.sealer.ensureKey()
+	return nil
 }
 
 func (s *Store) decodeAll(ctx context.Context, entries []log.Entry, out []*Item) error {
@@ -122,7 +116,7 @@ func (s *Store) decode(e log.Entry) (*Item, error) {
 	if err != nil {
 		return nil, err
 	}
-	plain, err := s.sealer.open(e.Key, e.Value)
+	plain, mark, err := s.unseal(k.Resource, e.Key, e.Value)
 	if err != nil {
 		return nil, err
 	}
@@ -135,7 +129,7 @@ func (s *Store) decode(e log.Entry) (*Item, error) {
 	}
 	k.Namespace, k.Name = obj.GetNamespace(), obj.GetName() // the object's strings: one copy in memory
 	obj.SetResourceVersion(formatRevision(e.Revision))
-	it := &Item{Key: k, Revision: e.Revision, Created: e.Created, Object: obj, size: len(plain)}
+	it := &Item{Key: k, Revision: e.Revision, Created: e.Created, Object: obj, size: len(plain), mark: mark}
 	return it, s.remember(it)
 }
 

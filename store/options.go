@@ -19,10 +19,8 @@ type Options struct {
 
 	RingAge time.Duration // and how long they are kept; 5 minutes. The last 64 are kept however old.
 
-	// KeyFile holds the key that encrypts the values of the prefixes in Encrypt. It is made, with mode
-	// 0600, if there is none and nothing encrypted either. Empty: nothing is encrypted.
-	KeyFile string
-	Encrypt []string // "secrets"
+	// Sealer encrypts the values of some resources. Nil: nothing is encrypted.
+	Sealer Sealer
 
 	// CheckMutation makes the store remember what every published object encodes to; Verify compares.
 	CheckMutation bool
@@ -53,9 +51,6 @@ func (o Options) withDefaults() Options {
 	}
 	if o.RingAge == 0 {
 		o.RingAge = defaultRingAge
-	}
-	if o.Encrypt == nil {
-		o.Encrypt = []string{"secrets"}
 	}
 	return o
 }

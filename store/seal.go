@@ -1,127 +1,102 @@
 package store
 
 import (
-	"bytes"
-	"crypto/aes"
-	"crypto/cipher"
-	"crypto/rand"
-	"encoding/hex"
-	"errors"
 	"fmt"
-	"io/fs"
-	"os"
-	"path/filepath"
-	"slices"
 	"strings"
+	"unique"
+
+	"k8s.io/apimachinery/pkg/runtime/schema"
 )
 
-// sealedPrefix marks an encrypted value. It is upstream's mark of its AES-GCM provider, with our key's name.
-const sealedPrefix = "k8s:enc:aesgcm:v1:clipper:"
-
-// A sealer encrypts the values of some resources with AES-256-GCM. The log path is bound in as
-// additional data: a value moved to another key does not open.
-type sealer struct {
-	file      string
-	resources []string
-	aead      cipher.AEAD // nil: no key
+// A Sealer encrypts values on their way to the log and decrypts them when they come back. Resources that it has
+// nothing to say about go through unchanged. Package encrypt has the one that servers use.
+type Sealer interface {
+	Seal(r schema.GroupResource, path string, plain []byte) ([]byte, error)
+	Open(r schema.GroupResource, path string, sealed []byte) ([]byte, error)
+	// Mark says by which key a value is encrypted: "" for none.
+	Mark(sealed []byte) string
 }
 
-func openSealer(o Options) (*sealer, error) {
-	s := &sealer{file: o.KeyFile, resources: o.Encrypt}
-	if s.file == "" {
-		s.resources = nil
-		return s, nil
+// A sealMark is what Sealer.Mark said of an item's value: one word for each item, as keys are few.
+type sealMark = unique.Handle[string]
+
+func (s *Store) mark(sealed []byte) sealMark {
+	if s.options.Sealer == nil {
+		return unencrypted
 	}
-	text, err := os.ReadFile(s.file)
-	if errors.Is(err, fs.ErrNotExist) {
-		return s, nil // ensureKey makes it, if nothing in the log needs the one that is missing
+	mark := s.options.Sealer.Mark(sealed)
+	if mark == "" {
+		return unencrypted
 	}
-	if err != nil {
-		return nil, fmt.Errorf("read encryption key: %w", err)
-	}
-	key, err := hex.DecodeString(strings.TrimSpace(string(text)))
-	if err != nil || len(key) != 32 {
-		return nil, fmt.Errorf("read encryption key %s: not 64 hexadecimal digits; restore it from a backup", s.file)
-	}
-	s.aead, err = newAEAD(key)
-	return s, err
+	return unique.Make(mark)
 }
 
-func newAEAD(key []byte) (cipher.AEAD, error) {
-	block, err := aes.NewCipher(key)
-	if err != nil {
-		return nil, err
+var unencrypted = unique.Make("")
+
+// groupResource says which resource a storage prefix holds. Prefixes that are not known are those of custom resources:
+// group/plural.
+func (s *Store) groupResource(prefix string) schema.GroupResource {
+	if r, ok := s.options.Resources[prefix]; ok {
+		return r.GroupResource()
 	}
-	return cipher.NewGCM(block)
+	if group, name, ok := strings.Cut(prefix, "/"); ok {
+		return schema.GroupResource{Group: group, Resource: name}
+	}
+	return schema.GroupResource{Resource: prefix}
 }
 
-// ensureKey makes a key if there is none.
-func (s *sealer) ensureKey() error {
-	if s.aead != nil || s.file == "" {
-		return nil
-	}
-	key := make([]byte, 32)
-	rand.Read(key) // never fails
-	if err := writeKey(s.file, key); err != nil {
-		return fmt.Errorf("write encryption key: %w", err)
-	}
-	var err error
-	s.aead, err = newAEAD(key)
-	return err
-}
-
-// writeKey makes the file whole and durable before anything is encrypted with it.
-func writeKey(file string, key []byte) (err error) {
-	dir := filepath.Dir(file)
-	f, err := os.CreateTemp(dir, ".key-*") // mode 0600
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, os.Remove(f.Name()))
-		}
-	}()
-	_, err = f.WriteString(hex.EncodeToString(key) + "\n")
-	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return err
-	}
-	if err := os.Rename(f.Name(), file); err != nil {
-		return err
-	}
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
-}
-
-func (s *sealer) seal(resource, path string, plain []byte) ([]byte, error) {
-	if !slices.Contains(s.resources, resource) {
+func (s *Store) seal(prefix, path string, plain []byte) ([]byte, error) {
+	if s.options.Sealer == nil {
 		return plain, nil
 	}
-	out := make([]byte, len(sealedPrefix), len(sealedPrefix)+s.aead.NonceSize()+len(plain)+s.aead.Overhead())
-	copy(out, sealedPrefix)
-	nonce := out[len(out) : len(out)+s.aead.NonceSize()]
-	rand.Read(nonce)
-	return s.aead.Seal(out[:len(out)+len(nonce)], nonce, plain, []byte(path)), nil
+	value, err := s.options.Sealer.Seal(s.groupResource(prefix), path, plain)
+	if err != nil {
+		return nil, fmt.Errorf("encrypt %s: %w", path, err)
+	}
+	return value, nil
 }
 
-func (s *sealer) open(path string, value []byte) ([]byte, error) {
-	rest, ok := bytes.CutPrefix(value, []byte(sealedPrefix))
-	if !ok {
-		return value, nil
+func (s *Store) unseal(prefix, path string, value []byte) ([]byte, sealMark, error) {
+	if s.options.Sealer == nil {
+		return value, unencrypted, nil
 	}
-	if s.aead == nil {
-		return nil, fmt.Errorf("it is encrypted and there is no key; restore the key file %q", s.file)
+	plain, err := s.options.Sealer.Open(s.groupResource(prefix), path, value)
+	return plain, s.mark(value), err
+}
+
+// Stale reports whether it would be encrypted with another key if it were written now, so that writing it unchanged
+// makes sense.
+func (s *Store) Stale(it *Item) bool {
+	if s.options.Sealer == nil {
+		return false
 	}
-	n := s.aead.NonceSize()
-	if len(rest) < n {
-		return nil, errors.New("encrypted value is cut short")
+	now, err := s.markNow(it.Key)
+	return err == nil && now != it.mark
+}
+
+// markNow is the mark that a value of k's resource would get. A provider that cannot encrypt at all is an error.
+func (s *Store) markNow(k Key) (sealMark, error) {
+	probe, err := s.seal(k.Resource, k.Path(), nil)
+	return s.mark(probe), err
+}
+
+// StaleItems returns the published objects of which Stale is true.
+func (s *Store) StaleItems() ([]*Item, error) {
+	if s.options.Sealer == nil {
+		return nil, nil
 	}
-	plain, err := s.aead.Open(nil, rest[:n], rest[n:], []byte(path))
-	if err != nil {
-		return nil, fmt.Errorf("decrypt: damaged, or not encrypted with the key in %s: %w", s.file, err)
+	var out []*Item
+	for _, resource := range s.Resources() {
+		now, err := s.markNow(Key{Resource: resource, Name: "probe"})
+		if err != nil {
+			return nil, err
+		}
+		s.Snapshot(resource).Ascend("", Key{}, func(it *Item) bool {
+			if it.mark != now {
+				out = append(out, it)
+			}
+			return true
+		})
 	}
-	return plain, nil
+	return out, nil
 }

@@ -53,6 +53,7 @@ type Item struct {
 	Created  int64      // revision of the write that created the object
 	Object   api.Object // read-only
 
+	mark      sealMark
 	size      int // of the encoded object
 	encodings encodingCache
 	sum       uint64 // of the encoding at publication; only with Options.CheckMutation

@@ -19,6 +19,7 @@ import (
 	"clipper/api"
 	"clipper/store"
 	"clipper/store/codec"
+	"clipper/store/encrypt"
 	"clipper/store/log"
 	"clipper/store/log/pebble"
 )
@@ -441,50 +442,93 @@ func TestEncodedSharedWhileInRing(t *testing.T) {
 }
 
 func TestSecretsEncryptedAtRest(t *testing.T) {
-	dir := t.TempDir()
+	file := filepath.Join(t.TempDir(), "encryption.yaml")
+	if err := encrypt.Ensure(file, "", false); err != nil {
+		t.Fatal(err)
+	}
+	sealer, err := encrypt.Open(t.Context(), file)
+	if err != nil {
+		t.Fatal(err)
+	}
 	o := options()
-	o.KeyFile = filepath.Join(dir, "key")
+	o.Sealer = sealer
 	l := &memory{}
 	s := open(t, l, o)
 	const plain = "hunter2hunter2"
-	for _, name := range []string{"a", "b"} {
-		mustCommit(t, s, store.Write{Key: store.Key{Resource: "secrets", Namespace: "ns", Name: name},
-			Object: &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: name}, Data: map[string][]byte{"p": []byte(plain)}}})
-	}
+	key := store.Key{Resource: "secrets", Namespace: "ns", Name: "a"}
+	mustCommit(t, s, store.Write{Key: key,
+		Object: &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "a"}, Data: map[string][]byte{"p": []byte(plain)}}})
 	create(t, s, "ns", "visible", "")
 	s.Close()
 	for key, e := range l.entries {
 		if strings.Contains(string(e.Value), plain) {
 			t.Errorf("%s is in the log in plain text", key)
 		}
-		if sealed := strings.HasPrefix(string(e.Value), "k8s:enc:aesgcm:v1:"); sealed != strings.Contains(key, "/secrets/") {
+		if sealed := strings.HasPrefix(string(e.Value), "k8s:enc:secretbox:v1:key-"); sealed != strings.Contains(key, "/secrets/") {
 			t.Errorf("%s: encrypted %v", key, sealed)
 		}
 	}
-	if st, err := os.Stat(o.KeyFile); err != nil || st.Mode().Perm() != 0o600 {
-		t.Errorf("key file: %v %v", st, err)
-	}
 	back := open(t, l, o)
-	it, ok := back.Get(store.Key{Resource: "secrets", Namespace: "ns", Name: "a"})
+	it, ok := back.Get(key)
 	if !ok || string(it.Object.(*corev1.Secret).Data["p"]) != plain {
 		t.Errorf("after a restart: %+v", it)
 	}
+	if back.Stale(it) {
+		t.Error("encrypted with the newest key and yet stale")
+	}
 	back.Close()
+	if _, err := store.Open(l, options()); err == nil || !strings.Contains(err.Error(), "/registry/secrets/ns/a") {
+		t.Errorf("without the configuration: %v", err)
+	}
+}
 
-	a, b := l.entries["/registry/secrets/ns/a"], l.entries["/registry/secrets/ns/b"]
-	moved := b
-	moved.Value = a.Value
-	l.entries[b.Key] = moved
-	if _, err := store.Open(l, o); err == nil || !strings.Contains(err.Error(), "/registry/secrets/ns/b: decrypt") {
-		t.Errorf("a value moved to another key: %v", err)
+// TestStaleAfterRotation follows a value through a change of keys: readable all the time, stale until it is written.
+func TestStaleAfterRotation(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "encryption.yaml")
+	key := store.Key{Resource: "secrets", Namespace: "ns", Name: "a"}
+	secret := func() *corev1.Secret {
+		return &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "a"}}
 	}
-	l.entries[b.Key] = b
-	os.Remove(o.KeyFile)
-	if _, err := store.Open(l, o); err == nil || !strings.Contains(err.Error(), o.KeyFile) {
-		t.Errorf("without the key: %v", err)
+	config := func(providers string) {
+		text := "apiVersion: apiserver.config.k8s.io/v1\nkind: EncryptionConfiguration\nresources: [{resources: [secrets], providers: [" + providers + "]}]\n"
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
 	}
-	if _, err := os.Stat(o.KeyFile); err == nil {
-		t.Error("a new key was made although data needs the old one")
+	const one, two = "{name: one, secret: MDEyMzQ1Njc4OWFiY2RlZg==}", "{name: two, secret: ZmVkY2JhOTg3NjU0MzIxMA==}"
+	config("{identity: {}}")
+	sealer, err := encrypt.Open(t.Context(), file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := options()
+	o.Sealer = sealer
+	l := &memory{}
+	s := open(t, l, o)
+	defer s.Close()
+	create(t, s, "ns", "never encrypted", "")
+	mustCommit(t, s, store.Write{Key: key, Object: secret()})
+
+	for _, step := range []struct{ providers, prefix string }{
+		{"{aescbc: {keys: [" + one + "]}}, {identity: {}}", "k8s:enc:aescbc:v1:one:"},
+		{"{aesgcm: {keys: [" + two + "]}}, {aescbc: {keys: [" + one + "]}}", "k8s:enc:aesgcm:v1:two:"},
+		{"{identity: {}}, {aesgcm: {keys: [" + two + "]}}", "k8s\x00"},
+	} {
+		config(step.providers)
+		if err := sealer.Reload(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		stale, err := s.StaleItems()
+		if err != nil || len(stale) != 1 || !s.Stale(stale[0]) {
+			t.Fatalf("%s: stale: %v, %v", step.providers, stale, err)
+		}
+		mustCommit(t, s, store.Write{Key: key, Expect: stale[0].Revision, Object: secret()})
+		if value := string(l.entries[key.Path()].Value); !strings.HasPrefix(value, step.prefix) {
+			t.Errorf("%s: stored %.30q", step.providers, value)
+		}
+		if stale, _ := s.StaleItems(); len(stale) != 0 {
+			t.Errorf("%s: written and still stale", step.providers)
+		}
 	}
 }
 

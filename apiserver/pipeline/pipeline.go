@@ -47,6 +47,8 @@ type Store interface {
 	Snapshot(resource string) store.Snapshot
 	SnapshotAt(resource string, revision int64) (store.Snapshot, error)
 	Watch(resource, namespace string, after int64) (*store.Watch, error)
+	// Stale reports whether an object should be written even if nothing of it changes.
+	Stale(it *store.Item) bool
 	Revision() int64
 	WaitRevision(ctx context.Context, revision int64) error
 }

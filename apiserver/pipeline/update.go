@@ -226,7 +226,7 @@ func (w *write) prepareUpdate(ctx context.Context, rules rules, next, old api.Ob
 // commitUpdate replaces current by next unless they are the same.
 func (w *write) commitUpdate(ctx context.Context, current *store.Item, next api.Object) (*Result, error) {
 	switch {
-	case unchanged(current.Object, next):
+	case unchanged(current.Object, next) && !w.p.store.Stale(current):
 		w.rollback()
 		// The state may still be on its way to the log; nobody may hear of it before it is durable.
 		if err := w.p.store.WaitRevision(ctx, current.Revision); err != nil {
