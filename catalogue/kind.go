@@ -197,16 +197,16 @@ func one[T api.Object](fn func(T)) func(api.Object) {
 
 func oneErrors[T api.Object](fn func(T) field.ErrorList) func(api.Object) field.ErrorList {
 	if fn == nil {
-		return nil
+		return finalizerNames
 	}
-	return func(obj api.Object) field.ErrorList { return fn(obj.(T)) }
+	return func(obj api.Object) field.ErrorList { return append(finalizerNames(obj), fn(obj.(T))...) }
 }
 
 func twoErrors[T api.Object](fn func(obj, old T) field.ErrorList) func(obj, old api.Object) field.ErrorList {
 	if fn == nil {
-		return nil
+		return func(obj, _ api.Object) field.ErrorList { return finalizerNames(obj) }
 	}
-	return func(obj, old api.Object) field.ErrorList { return fn(obj.(T), old.(T)) }
+	return func(obj, old api.Object) field.ErrorList { return append(finalizerNames(obj), fn(obj.(T), old.(T))...) }
 }
 
 // singular is the lower-case kind, which is what upstream serves for every built-in.

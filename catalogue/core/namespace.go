@@ -2,12 +2,10 @@ package core
 
 import (
 	"slices"
-	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/validation"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
@@ -94,11 +92,10 @@ func prepareNamespace(n *corev1.Namespace) {
 func namespaceFinalizers(n *corev1.Namespace, at *field.Path) field.ErrorList {
 	f := &rule.Faults{}
 	for _, name := range n.Spec.Finalizers {
-		before := len(f.List)
-		f.Add(validation.ValidateFinalizerName(string(name), at)...)
-		if len(f.List) == before && !strings.Contains(string(name), "/") && name != corev1.FinalizerKubernetes &&
-			name != metav1.FinalizerOrphanDependents && name != metav1.FinalizerDeleteDependents {
-			f.Invalid(at, string(name), "name is neither a standard finalizer name nor is it fully qualified")
+		if odd := validation.ValidateFinalizerName(string(name), at); len(odd) > 0 {
+			f.Add(odd...)
+		} else {
+			f.Add(catalogue.FinalizerName(at, string(name))...)
 		}
 	}
 	return f.List

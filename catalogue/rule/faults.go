@@ -25,7 +25,12 @@ const (
 type Faults struct{ List field.ErrorList }
 
 // Add takes over faults that other packages found.
-func (f *Faults) Add(list ...*field.Error) { f.List = append(f.List, list...) }
+func (f *Faults) Add(list ...*field.Error) {
+	for _, fault := range list {
+		fault.BadValue = shown(fault.BadValue)
+	}
+	f.List = append(f.List, list...)
+}
 
 // Required says that a value is missing.
 func (f *Faults) Required(at *field.Path, detail string) { f.Add(field.Required(at, detail)) }
