@@ -78,7 +78,7 @@ Run it for real:
 		},
 	}
 	root.PersistentFlags().BoolVarP(&verbose, "verbose", "v", false, "log more")
-	root.AddCommand(newServer(), newAgent(), newToken(), newKubectl(), newVersion(), sandboxcmd.New(), imagecmd.New())
+	root.AddCommand(newServer(), newAgent(), newToken(), newSecretsEncryption(), newKubectl(), newVersion(), sandboxcmd.New(), imagecmd.New())
 	refuseStrayWords(root)
 	return root
 }

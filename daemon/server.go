@@ -209,6 +209,7 @@ func (cp *controlPlane) assemble() error {
 	if err != nil {
 		return err
 	}
+	openID[encryptionPath] = cp.encryptionHandler(live)
 	documents := openapi.New(func() []*catalogue.Resource { return live.Table().Resources })
 	cp.registrar = aggregation.NewRegistrar(cp.client, live)
 	cp.customs = customresource.New(customresource.Config{Client: cp.client, Live: live, Builtin: builtin, Changed: func() {
@@ -221,6 +222,7 @@ func (cp *controlPlane) assemble() error {
 		Authn:     authenticator,
 		Authz:     cp.authorizer,
 		Extra:     openID,
+		Checks:    cp.checks(),
 		TLS:       &tls.Config{Certificates: []tls.Certificate{cp.pki.Serving}, ClientAuth: tls.RequestClientCert, MinVersion: tls.VersionTLS12},
 		Listeners: cp.listeners,
 		Version:   version.Get(),

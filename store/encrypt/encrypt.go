@@ -106,12 +106,12 @@ func (p *Providers) Run(ctx context.Context) error {
 func (p *Providers) Reload(ctx context.Context) error {
 	p.reload.Lock()
 	defer p.reload.Unlock()
-	text, err := os.ReadFile(p.file)
+	hash, err := FileHash(p.file)
 	if err != nil {
-		return fmt.Errorf("read encryption configuration: %w", err)
+		return err
 	}
 	old := p.current.Load()
-	if contentHash(text) == old.hash {
+	if hash == old.hash {
 		return nil
 	}
 	next, err := p.load()
@@ -129,6 +129,15 @@ func (p *Providers) Reload(ctx context.Context) error {
 	return nil
 }
 
+// FileHash is the Hash of a server that uses the file.
+func FileHash(path string) (string, error) {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return "", fmt.Errorf("read encryption configuration: %w", err)
+	}
+	return contentHash(text), nil
+}
+
 // contentHash is the hash that the library gives a file.
 func contentHash(text []byte) string { return fmt.Sprintf("sha256:%x", sha256.Sum256(text)) }
 
@@ -137,6 +146,22 @@ func (p *Providers) Hash() string { return p.current.Load().hash }
 
 // Check asks the KMS plug-ins, if there are any, whether they are well.
 func (p *Providers) Check(ctx context.Context) error { return p.current.Load().healthy(ctx) }
+
+// UsesKMS reports whether a plug-in is asked, so that there is something to check.
+func (p *Providers) UsesKMS() bool {
+	f, err := ReadFile(p.file)
+	if err != nil {
+		return false
+	}
+	for _, r := range f.Config.Resources {
+		for _, provider := range r.Providers {
+			if provider.KMS != nil {
+				return true
+			}
+		}
+	}
+	return false
+}
 
 // Await returns when every KMS plug-in has answered, or after patience with what the last attempt said: without them
 // nothing that they encrypted can be read.

@@ -1,0 +1,308 @@
+package encrypt
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	kmsservice "k8s.io/kms/pkg/service"
+)
+
+var secrets = schema.GroupResource{Resource: "secrets"}
+
+func write(t *testing.T, file, resources string) {
+	t.Helper()
+	text := "apiVersion: apiserver.config.k8s.io/v1\nkind: EncryptionConfiguration\nresources: [" + resources + "]\n"
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+const oneKey = "keys: [{name: one, secret: MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=}]"
+
+func TestProvidersByResource(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "e.yaml")
+	write(t, file, `{resources: [secrets, widgets.example.com], providers: [{aescbc: {`+oneKey+`}}]},
+		{resources: ['*.apps'], providers: [{aesgcm: {`+oneKey+`}}]}, {resources: ['*.*'], providers: [{identity: {}}, {secretbox: {`+oneKey+`}}]}`)
+	p, err := Open(t.Context(), file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct{ resource, mark string }{
+		{"secrets", "k8s:enc:aescbc:v1:one:"}, {"widgets.example.com", "k8s:enc:aescbc:v1:one:"},
+		{"deployments.apps", "k8s:enc:aesgcm:v1:one:"}, {"pods", ""},
+	} {
+		r := schema.ParseGroupResource(tt.resource)
+		sealed, err := p.Seal(r, "/registry/x", []byte("plain"))
+		if err != nil || p.Mark(sealed) != tt.mark || (tt.mark == "") != bytes.Equal(sealed, []byte("plain")) {
+			t.Errorf("%s: %q, mark %q, %v", tt.resource, sealed, p.Mark(sealed), err)
+		}
+		if plain, err := p.Open(r, "/registry/x", sealed); err != nil || string(plain) != "plain" {
+			t.Errorf("%s: opened %q, %v", tt.resource, plain, err)
+		}
+	}
+	sealed, _ := p.Seal(schema.ParseGroupResource("deployments.apps"), "/registry/x", []byte("plain"))
+	if _, err := p.Open(schema.ParseGroupResource("deployments.apps"), "/registry/y", sealed); err == nil || !strings.Contains(err.Error(), file) {
+		t.Errorf("a value moved to another key opens: %v", err)
+	}
+}
+
+func TestReloadKeepsTheGoodFile(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "e.yaml")
+	write(t, file, `{resources: [secrets], providers: [{aescbc: {`+oneKey+`}}]}`)
+	p, err := Open(t.Context(), file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	before := p.Hash()
+	for _, bad := range []string{"{resources: [secrets], providers: []}", "{resources: [secrets], providers: [{aescbc: {keys: [{name: a, secret: short}]}}]}", "{"} {
+		write(t, file, bad)
+		if err := p.Reload(t.Context()); err == nil || p.Hash() != before {
+			t.Errorf("%s: taken over: %v", bad, err)
+		}
+	}
+	write(t, file, `{resources: [secrets], providers: [{identity: {}}, {aescbc: {`+oneKey+`}}]}`)
+	if err := p.Reload(t.Context()); err != nil || p.Hash() == before {
+		t.Errorf("not taken over: %v", err)
+	}
+}
+
+func TestEnsure(t *testing.T) {
+	dir := t.TempDir()
+	file, legacy := filepath.Join(dir, "e.yaml"), filepath.Join(dir, "secrets.key")
+	if err := Ensure(file, legacy, true); err == nil || !strings.Contains(err.Error(), "missing") {
+		t.Errorf("a new key although there is data: %v", err)
+	}
+	if err := os.WriteFile(legacy, []byte(strings.Repeat("ab", 32)+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := Ensure(file, legacy, true); err != nil {
+		t.Fatal(err)
+	}
+	p, err := Open(t.Context(), file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if sealed, err := p.Seal(secrets, "k", nil); err != nil || p.Mark(sealed) != "k8s:enc:aesgcm:v1:clipper:" {
+		t.Errorf("the key of earlier versions is not used: %q %v", sealed, err)
+	}
+	if st, err := os.Stat(file); err != nil || st.Mode().Perm() != 0o600 {
+		t.Errorf("%v %v", st, err)
+	}
+}
+
+// A server keeps a few values as the store does, and fails when told to.
+type server struct {
+	p      *Providers
+	values map[string][]byte
+	fail   int // calls until one fails; negative for never
+}
+
+var errInterrupted = errors.New("interrupted")
+
+func (s *server) Status() (*Status, error) {
+	if s.fail--; s.fail == -1 {
+		return nil, errInterrupted
+	}
+	st := &Status{Stale: map[string]int{}}
+	if err := s.p.Reload(context.Background()); err != nil {
+		st.Error = err.Error()
+	}
+	st.Hash = s.p.Hash()
+	now, err := s.p.Seal(secrets, "k", nil)
+	for _, v := range s.values {
+		if s.p.Mark(v) != s.p.Mark(now) {
+			st.Stale["secrets"]++
+		}
+	}
+	return st, err
+}
+
+func (s *server) Rewrite() (*Status, error) {
+	for k, v := range s.values {
+		plain, err := s.p.Open(secrets, k, v)
+		if err != nil {
+			return nil, err
+		}
+		if s.values[k], err = s.p.Seal(secrets, k, plain); err != nil {
+			return nil, err
+		}
+	}
+	return s.Status()
+}
+
+// TestRotateInterrupted stops a rotation at every point where it talks to the server, starts the server anew, which must
+// be able to read everything, and lets the rotation go on.
+func TestRotateInterrupted(t *testing.T) {
+	for at := range 8 {
+		t.Run(fmt.Sprint("call ", at), func(t *testing.T) {
+			file := filepath.Join(t.TempDir(), "e.yaml")
+			if err := Ensure(file, "", false); err != nil {
+				t.Fatal(err)
+			}
+			before, _ := ReadFile(file)
+			first, err := Open(t.Context(), file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			s := &server{p: first, values: map[string][]byte{}, fail: at}
+			for _, k := range []string{"a", "b"} {
+				s.values[k], _ = first.Seal(secrets, k, []byte("plain "+k))
+			}
+			quiet := func(string) {}
+			now := time.Now()
+			if err := Rotate(file, s, now, quiet); err != nil && !errors.Is(err, errInterrupted) {
+				t.Fatal(err)
+			}
+			if s.p, err = Open(t.Context(), file); err != nil {
+				t.Fatal(err)
+			}
+			for k, v := range s.values {
+				if plain, err := s.p.Open(secrets, k, v); err != nil || string(plain) != "plain "+k {
+					t.Fatalf("after the interruption %s is %q: %v", k, plain, err)
+				}
+			}
+			after, _ := ReadFile(file)
+			if st, _ := after.Stage(); st != Settled || slices.Equal(names(before), names(after)) {
+				if err := Rotate(file, s, now.Add(time.Minute), quiet); err != nil {
+					t.Fatal(err)
+				}
+			}
+			after, _ = ReadFile(file)
+			if n := names(after); len(n) != 1 || n[0] == names(before)[0] {
+				t.Errorf("keys at the end: %v", n)
+			}
+			for k, v := range s.values {
+				if plain, err := s.p.Open(secrets, k, v); err != nil || string(plain) != "plain "+k {
+					t.Errorf("at the end %s is %q: %v", k, plain, err)
+				}
+			}
+		})
+	}
+}
+
+func names(f *File) (out []string) {
+	k, _ := keys(&f.Config.Resources[0])
+	for _, k := range *k {
+		out = append(out, k.Name)
+	}
+	return out
+}
+
+func TestRotateRefusesWhatHasNoKeys(t *testing.T) {
+	for _, providers := range []string{"{identity: {}}", "{kms: {apiVersion: v2, name: k, endpoint: 'unix:///nowhere'}}"} {
+		file := filepath.Join(t.TempDir(), "e.yaml")
+		write(t, file, "{resources: [secrets], providers: ["+providers+"]}")
+		f, err := ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := f.Stage(); err == nil {
+			t.Errorf("%s: no error", providers)
+		}
+	}
+}
+
+// A plugin is a KMS that turns bits over.
+type plugin struct {
+	keyID atomic.Value
+	sick  atomic.Bool
+	asked atomic.Int64
+}
+
+func (p *plugin) Encrypt(_ context.Context, _ string, data []byte) (*kmsservice.EncryptResponse, error) {
+	p.asked.Add(1)
+	return &kmsservice.EncryptResponse{Ciphertext: turned(data), KeyID: p.keyID.Load().(string)}, nil
+}
+
+func (p *plugin) Decrypt(_ context.Context, _ string, r *kmsservice.DecryptRequest) ([]byte, error) {
+	p.asked.Add(1)
+	return turned(r.Ciphertext), nil
+}
+
+func (p *plugin) Status(context.Context) (*kmsservice.StatusResponse, error) {
+	if p.sick.Load() {
+		return nil, errors.New("sick")
+	}
+	return &kmsservice.StatusResponse{Version: "v2", Healthz: "ok", KeyID: p.keyID.Load().(string)}, nil
+}
+
+func turned(data []byte) []byte {
+	out := bytes.Clone(data)
+	for i := range out {
+		out[i] ^= 0xff
+	}
+	return out
+}
+
+func TestKMS(t *testing.T) {
+	dir := t.TempDir()
+	file, socket := filepath.Join(dir, "e.yaml"), filepath.Join(dir, "kms.sock")
+	kms := &plugin{}
+	kms.keyID.Store("1")
+	service := kmsservice.NewGRPCService(socket, time.Second, kms)
+	served := make(chan error, 1)
+	go func() { served <- service.ListenAndServe() }()
+	t.Cleanup(func() { service.Shutdown(); <-served })
+	write(t, file, "{resources: [secrets], providers: [{kms: {apiVersion: v2, name: box, endpoint: 'unix://"+socket+"'}}]}")
+	p, err := Open(t.Context(), file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Await(t.Context(), 10*time.Second); err != nil || !p.UsesKMS() {
+		t.Fatal(err)
+	}
+	sealed, err := p.Seal(secrets, "k", []byte("plain"))
+	if err != nil || bytes.Contains(sealed, []byte("plain")) || p.Mark(sealed) != "k8s:enc:kms:v2:box:1" {
+		t.Fatalf("%q, %v", sealed, err)
+	}
+	asked := kms.asked.Load()
+	for range 100 {
+		if plain, err := p.Open(secrets, "k", sealed); err != nil || string(plain) != "plain" {
+			t.Fatalf("%q, %v", plain, err)
+		}
+	}
+	if now := kms.asked.Load(); now > asked+1 {
+		t.Errorf("the plug-in was asked %d times to open one value 100 times", now-asked)
+	}
+
+	kms.keyID.Store("2")
+	if p, err = Open(t.Context(), file); err != nil { // the library asks for the key once a minute
+		t.Fatal(err)
+	}
+	again, err := p.Seal(secrets, "k", []byte("plain"))
+	if err != nil || p.Mark(again) == p.Mark(sealed) {
+		t.Errorf("mark %q after the KMS has another key: %v", p.Mark(again), err)
+	}
+	if plain, err := p.Open(secrets, "k", sealed); err != nil || string(plain) != "plain" {
+		t.Errorf("of the key before: %q, %v", plain, err)
+	}
+
+	kms.sick.Store(true)
+	if p, err = Open(t.Context(), file); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Check(t.Context()); err == nil || !strings.Contains(err.Error(), "kms-provider-0") {
+		t.Errorf("health of a sick plug-in: %v", err)
+	}
+}
+
+func FuzzMark(f *testing.F) {
+	f.Add([]byte("k8s:enc:kms:v2:box:\x12\x01k"))
+	f.Add([]byte("k8s:enc:aescbc:v1:one:xx"))
+	p := &Providers{}
+	f.Fuzz(func(t *testing.T, value []byte) {
+		if mark := p.Mark(value); (mark != "") != bytes.HasPrefix(value, []byte(anyPrefix)) {
+			t.Errorf("mark %q of %q", mark, value)
+		}
+	})
+}
