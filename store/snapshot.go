@@ -1,12 +1,15 @@
 package store
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"time"
 
 	"github.com/tidwall/btree"
 
 	"clipper/api"
+	"clipper/store/log"
 )
 
 // A Snapshot is an immutable state of one resource. It is small; pass it by value.
@@ -29,6 +32,20 @@ func (sn Snapshot) Len(namespace string) int {
 		return sn.f.tree.Len()
 	}
 	return rank(sn.f.tree, Key{Namespace: namespace + "\x00"}) - rank(sn.f.tree, Key{Namespace: namespace})
+}
+
+// sampled is how many objects MeanSize looks at.
+const sampled = 16
+
+// MeanSize estimates the encoded size of an object from a few that are spread over all of them.
+func (sn Snapshot) MeanSize() int {
+	n := sn.f.tree.Len()
+	looked, sum := min(n, sampled), 0
+	for i := range looked {
+		it, _ := sn.f.tree.GetAt(i * n / looked)
+		sum += it.size
+	}
+	return sum / max(1, looked)
 }
 
 // rank counts the items before k: O(log² n), so that counting the rest of a list costs nothing.
@@ -133,6 +150,27 @@ func (s *Store) SnapshotAt(resource string, revision int64) (Snapshot, error) {
 		return Snapshot{revision, t.freezeLocked(s.revision), resource}, nil
 	}
 	return Snapshot{revision, t.pastLocked(revision), resource}, nil
+}
+
+// ReadAt is SnapshotAt for revisions that the log may still have when the store does not: a list that was begun
+// on another server, say.
+func (s *Store) ReadAt(ctx context.Context, resource string, revision int64) (Snapshot, error) {
+	sn, err := s.SnapshotAt(resource, revision)
+	if !errors.Is(err, ErrCompacted) {
+		return sn, err
+	}
+	var items []*Item
+	read := func(fn func(log.Entry) error) (int64, error) {
+		return revision, s.writer.readAt(ctx, s.options.Root+resource+"/", revision, fn)
+	}
+	if items, _, err = s.load(read, s.adopt); err != nil {
+		return Snapshot{}, fmt.Errorf("%s at revision %d: %w", resource, revision, err)
+	}
+	t := newTable(resource, s.options.Resources[resource], revision, s.options)
+	for _, it := range items {
+		replace(t.tree, t.indexes, nil, it)
+	}
+	return Snapshot{revision, t.freezeLocked(revision), resource}, nil
 }
 
 func (s *Store) checkRevisionLocked(t *table, revision int64) error {
