@@ -1,91 +1,174 @@
 package apiserver
 
 import (
-	"encoding/base64"
-	"slices"
+	"crypto/sha512"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strconv"
 	"strings"
+	"sync"
 
 	apidiscoveryv2 "k8s.io/api/apidiscovery/v2"
-	apidiscoveryv2beta1 "k8s.io/api/apidiscovery/v2beta1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/runtime/schema"
+	"sigs.k8s.io/yaml"
 
+	"clipper/apiserver/aggregation"
 	"clipper/apiserver/served"
 )
 
-func encodeHash(b []byte) string { return base64.StdEncoding.EncodeToString(b) }
+// aggregatedKind is the kind of the document that describes all groups at once. Its first version is not
+// served any more, as upstream.
+var aggregatedKind = apidiscoveryv2.SchemeGroupVersion.WithKind("APIGroupDiscoveryList")
 
-func sortSubresources(s []subresource) {
-	slices.SortFunc(s, func(a, b subresource) int { return strings.Compare(a.name, b.name) })
+// discoveryCache keeps the aggregated documents of what is offered at the moment.
+type discoveryCache struct {
+	mu         sync.Mutex
+	table      *served.Table
+	extensions *aggregation.Directory
+	docs       map[string]*document // "api", "apis"
+}
+
+// A document is an aggregated discovery document with its hash, which clients revalidate by.
+type document struct {
+	list *apidiscoveryv2.APIGroupDiscoveryList
+	etag string
+	body map[format][]byte // encoded on demand
+}
+
+// wantsAggregated says whether the client prefers aggregated discovery, and in which format.
+func wantsAggregated(r *http.Request) (media, bool) {
+	best, quality, wants := media{}, 0.0, false
+	for clause := range strings.SplitSeq(r.Header.Get("Accept"), ",") {
+		kind, params, _ := strings.Cut(clause, ";")
+		kind = strings.TrimSpace(kind)
+		q := qualityOf(params)
+		if q <= quality {
+			continue
+		}
+		if m, ok := parseAggregated(kind, params); ok {
+			best, quality, wants = m, q, true
+		} else if _, ok := parseClause(kind, params, plainOnly); ok {
+			quality, wants = q, false
+		}
+	}
+	best.pretty = best.pretty || wantsPretty(r)
+	return best, wants
+}
+
+// parseAggregated reads one clause of an Accept header.
+func parseAggregated(kind, params string) (media, bool) {
+	asked := map[string]string{}
+	for param := range strings.SplitSeq(params, ";") {
+		key, value, _ := strings.Cut(strings.TrimSpace(param), "=")
+		asked[key] = value
+	}
+	if asked["g"] != aggregatedKind.Group || asked["v"] != aggregatedKind.Version || asked["as"] != aggregatedKind.Kind {
+		return media{}, false
+	}
+	return parseClause(kind, "pretty="+asked["pretty"], plainOnly)
+}
+
+func (q *request) aggregated(t *served.Table, prefix string, m media) {
+	body, etag, err := q.s.discover.get(t, q.s.extensions(), prefix, m.format)
+	if err != nil {
+		q.fail(err)
+		return
+	}
+	h := q.w.Header()
+	h.Set("ETag", etag)
+	h.Set("Vary", "Accept")
+	h.Set("Cache-Control", "public")
+	if q.r.Header.Get("If-None-Match") == etag {
+		q.writeHeader(http.StatusNotModified)
+		return
+	}
+	if m.format == formatJSON && m.pretty {
+		body = indent(body)
+	}
+	contentType := fmt.Sprintf("%s;g=%s;v=%s;as=%s", m.format, aggregatedKind.Group, aggregatedKind.Version, aggregatedKind.Kind)
+	out := q.begin(http.StatusOK, contentType, len(body))
+	defer out.Close()
+	_, _ = out.Write(body) // the client may be gone; there is nobody to tell
+}
+
+// get returns the encoded document and its hash.
+func (c *discoveryCache) get(t *served.Table, d *aggregation.Directory, prefix string, f format) ([]byte, string, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.table != t || c.extensions != d {
+		c.table, c.extensions, c.docs = t, d, map[string]*document{}
+	}
+	doc := c.docs[prefix]
+	if doc == nil {
+		doc = &document{list: discoveryList(t, d, prefix == "api"), body: map[format][]byte{}}
+		text, err := json.Marshal(doc.list)
+		if err != nil {
+			return nil, "", err
+		}
+		doc.etag = strconv.Quote(fmt.Sprintf("%X", sha512.Sum512(text)))
+		c.docs[prefix] = doc
+	}
+	if doc.body[f] == nil {
+		body, err := doc.encode(f)
+		if err != nil {
+			return nil, "", err
+		}
+		doc.body[f] = body
+	}
+	return doc.body[f], doc.etag, nil
+}
+
+func (d *document) encode(f format) ([]byte, error) {
+	body, err := encodeObject(wireKind(aggregatedKind), d.list, f)
+	switch {
+	case err != nil:
+		return nil, err
+	case f == formatYAML:
+		return yaml.JSONToYAML(body)
+	case f == formatJSON:
+		return append(body, '\n'), nil
+	}
+	return body, nil
 }
 
 // discoveryList describes the core group alone, or all others, in one document.
-func discoveryList(t *served.Table, core bool) *apidiscoveryv2.APIGroupDiscoveryList {
+func discoveryList(t *served.Table, d *aggregation.Directory, core bool) *apidiscoveryv2.APIGroupDiscoveryList {
 	out := &apidiscoveryv2.APIGroupDiscoveryList{Items: []apidiscoveryv2.APIGroupDiscovery{}}
-	for _, g := range t.Groups {
-		if (g.Name == "") != core {
+	for _, g := range offered(t, d) {
+		if (g.name == "") != core {
 			continue
 		}
-		group := apidiscoveryv2.APIGroupDiscovery{ObjectMeta: metav1.ObjectMeta{Name: g.Name}}
-		for _, v := range g.Versions {
-			version := apidiscoveryv2.APIVersionDiscovery{Version: v.Name, Freshness: apidiscoveryv2.DiscoveryFreshnessCurrent}
-			for _, k := range v.Kinds {
-				version.Resources = append(version.Resources, discoveryResource(k))
-			}
-			group.Versions = append(group.Versions, version)
+		group := apidiscoveryv2.APIGroupDiscovery{ObjectMeta: metav1.ObjectMeta{Name: g.name}}
+		for _, v := range g.versions {
+			group.Versions = append(group.Versions, v.discovery())
 		}
 		out.Items = append(out.Items, group)
 	}
 	return out
 }
 
-func discoveryResource(k *served.Kind) apidiscoveryv2.APIResourceDiscovery {
-	scope := apidiscoveryv2.ScopeCluster
-	if k.Namespaced {
-		scope = apidiscoveryv2.ScopeNamespace
+func (v *offeredVersion) discovery() apidiscoveryv2.APIVersionDiscovery {
+	if v.there != nil {
+		return v.there.Discovery
 	}
-	r := apidiscoveryv2.APIResourceDiscovery{
-		Resource:         k.Name,
-		ResponseKind:     discoveryKind(k.GVK),
-		Scope:            scope,
-		SingularResource: k.Singular,
-		Verbs:            k.Verbs,
-		ShortNames:       k.ShortNames,
-		Categories:       k.Categories,
+	out := apidiscoveryv2.APIVersionDiscovery{Version: v.name, Freshness: apidiscoveryv2.DiscoveryFreshnessCurrent}
+	for _, k := range v.here.Kinds {
+		r := aggregation.FromLegacy(apiResources(k))[0]
+		if k.Custom != nil { // these name their group and version also where it is the document's
+			r.ResponseKind = inFull(r.ResponseKind, k)
+			for i := range r.Subresources {
+				r.Subresources[i].ResponseKind = inFull(r.Subresources[i].ResponseKind, k)
+			}
+		}
+		out.Resources = append(out.Resources, r)
 	}
-	for _, s := range subresources(k) {
-		r.Subresources = append(r.Subresources, apidiscoveryv2.APISubresourceDiscovery{
-			Subresource:  s.name,
-			ResponseKind: discoveryKind(s.kind),
-			Verbs:        s.verbs,
-		})
-	}
-	return r
+	return out
 }
 
-func discoveryKind(gvk schema.GroupVersionKind) *metav1.GroupVersionKind {
-	return &metav1.GroupVersionKind{Group: gvk.Group, Version: gvk.Version, Kind: gvk.Kind}
-}
-
-// encodeDiscovery writes the list in the wanted version; both versions have the same fields.
-func encodeDiscovery(list *apidiscoveryv2.APIGroupDiscoveryList, m media) ([]byte, error) {
-	gvk := schema.GroupVersionKind{Group: "apidiscovery.k8s.io", Version: m.target.version, Kind: "APIGroupDiscoveryList"}
-	var obj runtime.Object = list
-	if m.target.version == "v2beta1" {
-		raw, err := list.Marshal()
-		if err != nil {
-			return nil, err
-		}
-		old := &apidiscoveryv2beta1.APIGroupDiscoveryList{}
-		if err := old.Unmarshal(raw); err != nil {
-			return nil, err
-		}
-		obj = old
+func inFull(kind *metav1.GroupVersionKind, k *served.Kind) *metav1.GroupVersionKind {
+	if kind.Version != "" {
+		return kind
 	}
-	body, err := encodeObject(wireKind(gvk), obj, m.format)
-	if err == nil && m.format == formatJSON {
-		body = append(body, '\n')
-	}
-	return body, err
+	return &metav1.GroupVersionKind{Group: k.GVK.Group, Version: k.GVK.Version, Kind: kind.Kind}
 }

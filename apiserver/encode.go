@@ -139,12 +139,7 @@ func (q *request) writeBody(code int, m media, body []byte) {
 		}
 		body = text
 	case m.format == formatJSON && m.pretty:
-		var indented bytes.Buffer
-		if err := json.Indent(&indented, body, "", "  "); err != nil {
-			q.fail(err)
-			return
-		}
-		body = indented.Bytes()
+		body = indent(body)
 	}
 	newline := m.format == formatJSON && !m.pretty
 	size := len(body)
@@ -157,6 +152,15 @@ func (q *request) writeBody(code int, m media, body []byte) {
 	if newline {
 		_, _ = out.Write(newlineByte)
 	}
+}
+
+// indent makes JSON readable for people.
+func indent(body []byte) []byte {
+	var out bytes.Buffer
+	if err := json.Indent(&out, body, "", "  "); err != nil {
+		return body // it is none: better shown as it is than not at all
+	}
+	return out.Bytes()
 }
 
 var newlineByte = []byte{'\n'}

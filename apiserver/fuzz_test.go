@@ -40,7 +40,7 @@ func FuzzNegotiate(f *testing.F) {
 				t.Errorf("%q: a target where none can be made", accept)
 			}
 		}
-		aggregated(r)
+		wantsAggregated(r)
 	})
 }
 

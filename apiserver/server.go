@@ -23,6 +23,7 @@ import (
 	"k8s.io/apiserver/pkg/authentication/authenticator"
 	"k8s.io/apiserver/pkg/authorization/authorizer"
 
+	"clipper/apiserver/aggregation"
 	"clipper/apiserver/pipeline"
 )
 
@@ -38,6 +39,10 @@ type Options struct {
 	Version version.Info
 	// OpenAPI answers /openapi/v2 and everything below /openapi/v3. Nil: 404.
 	OpenAPI http.Handler
+	// Extensions are the group versions that other servers answer for. Nil: there are none.
+	Extensions func() *aggregation.Directory
+	// Address is the host and port that /api tells clients to use. "": the one they used.
+	Address string
 	// Metrics answers /metrics behind the server's own. Nil: only the server's own are there.
 	Metrics []http.Handler
 	// Extra answers paths outside the API that the server does not know, by exact path.
@@ -168,6 +173,10 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // route finds what the path is about.
 func (q *request) route() {
+	if e := q.extension(); e != nil {
+		q.passOn(e)
+		return
+	}
 	if !q.info.IsResource {
 		q.serveOther()
 		return

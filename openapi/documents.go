@@ -40,7 +40,8 @@ var asked = map[string]string{
 // Documents serves /openapi/v2 and /openapi/v3 for a set of resources. Each document is made when first
 // asked for and kept compressed.
 type Documents struct {
-	resources func() []*catalogue.Resource
+	resources  func() []*catalogue.Resource
+	extensions func() []Extension
 
 	mu   sync.Mutex
 	docs map[string]*document // by path and media type
@@ -56,7 +57,7 @@ type document struct {
 
 // New returns the documents of the resources that the function returns; Invalidate says when that changed.
 func New(resources func() []*catalogue.Resource) *Documents {
-	return &Documents{resources: resources, docs: map[string]*document{}}
+	return &Documents{resources: resources, extensions: func() []Extension { return nil }, docs: map[string]*document{}}
 }
 
 // Invalidate forgets all documents; the next request makes them anew.
@@ -240,6 +241,11 @@ func (d *Documents) v3Index() ([]byte, error) {
 		}
 		paths[gv] = entry{fmt.Sprintf("/openapi/v3/%s?hash=%X", gv, sum.Sum(nil))}
 	}
+	for _, e := range d.extensions() {
+		if delete(paths, e.Path); e.V3 != "" {
+			paths[e.Path] = entry{e.V3}
+		}
+	}
 	return json.Marshal(map[string]any{"paths": paths})
 }
 
@@ -294,9 +300,13 @@ func (d *Documents) v2() ([]byte, error) {
 		}
 	}
 	sort.Strings(roots)
-	return json.Marshal(map[string]any{
+	doc, err := json.Marshal(map[string]any{
 		"swagger": "2.0", "info": info(), "paths": paths, "definitions": all.closure(roots),
 	})
+	if err != nil {
+		return nil, err
+	}
+	return mergeV2(doc, d.extensions())
 }
 
 func addPath(paths map[string]map[string]any, o operation, rendered map[string]any) {

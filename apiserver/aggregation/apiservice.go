@@ -1,13 +1,12 @@
-// Package aggregation describes APIService and registers one for every group and version that is served
-// here, as clients expect to find them. Requests are not passed on to extension API servers: an APIService
-// that names a Service is stored, and its status says that it is not available.
+// Package aggregation describes APIService, registers one for every group and version that is served
+// here, and keeps a directory of the extension API servers that others name: whether each can be reached,
+// what it serves, and how to pass a request on to it.
 package aggregation
 
 import (
 	"fmt"
 	"time"
 
-	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/api/validation/path"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -46,14 +45,14 @@ func Definition() *catalogue.Resource {
 		New:                      func() api.Object { return &apiregistrationv1.APIService{} },
 		NewList:                  func() runtime.Object { return &apiregistrationv1.APIServiceList{} },
 		Default:                  func(o api.Object) { apiregistrationv1.SetObjectDefaults_APIService(service(o)) },
-		PrepareCreate:            func(o api.Object) { service(o).Status = apiregistrationv1.APIServiceStatus{} },
+		PrepareCreate:            prepareCreate,
 		PrepareUpdate:            func(o, old api.Object) { service(o).Status = service(old).Status },
 		ValidateName:             path.ValidatePathSegmentName, // "v1." is the core group's
 		ValidateCreate:           func(o api.Object) field.ErrorList { return validate(o, nil) },
 		ValidateUpdate:           validate,
 		AllowUnconditionalUpdate: false,
 		Status: &catalogue.Status{
-			Prepare: func(o, old api.Object) { service(o).Spec = service(old).Spec },
+			Prepare: prepareStatus,
 		},
 		Columns: []metav1.TableColumnDefinition{
 			table.Name,
@@ -67,6 +66,22 @@ func Definition() *catalogue.Resource {
 }
 
 func service(o api.Object) *apiregistrationv1.APIService { return o.(*apiregistrationv1.APIService) }
+
+// prepareCreate makes what is served here available from the first moment.
+func prepareCreate(o api.Object) {
+	s := service(o)
+	s.Status = apiregistrationv1.APIServiceStatus{}
+	if s.Spec.Service == nil {
+		s.Status, _ = local.apply(s, metav1.Now().Rfc3339Copy())
+	}
+}
+
+// prepareStatus lets nothing but the status through.
+func prepareStatus(o, old api.Object) {
+	s, was := service(o), service(old)
+	s.Spec = was.Spec
+	s.Labels, s.Annotations, s.Finalizers, s.OwnerReferences = was.Labels, was.Annotations, was.Finalizers, was.OwnerReferences
+}
 
 func validate(o, old api.Object) field.ErrorList {
 	next, was := &apiregistration.APIService{}, &apiregistration.APIService{}
@@ -99,32 +114,4 @@ func row(o api.Object, now time.Time) []any {
 		}
 	}
 	return []any{s.Name, where, available, table.Since(s.CreationTimestamp, now)}
-}
-
-// availability is s's status: what is served here always is.
-func availability(s *apiregistrationv1.APIService, now metav1.Time) apiregistrationv1.APIServiceStatus {
-	c := apiregistrationv1.APIServiceCondition{
-		Type: apiregistrationv1.Available, Status: apiregistrationv1.ConditionTrue, LastTransitionTime: now,
-		Reason: "Local", Message: "Local APIServices are always available",
-	}
-	if s.Spec.Service != nil {
-		c.Status, c.Reason = apiregistrationv1.ConditionFalse, "AggregationNotSupported"
-		c.Message = "this server does not pass requests on to extension API servers"
-	}
-	status := s.Status.DeepCopy()
-	for i := range status.Conditions {
-		have := &status.Conditions[i]
-		if have.Type != c.Type {
-			continue
-		}
-		if have.Status == c.Status {
-			c.LastTransitionTime = have.LastTransitionTime
-		}
-		if !equality.Semantic.DeepEqual(*have, c) {
-			*have = c
-		}
-		return *status
-	}
-	status.Conditions = append(status.Conditions, c)
-	return *status
 }

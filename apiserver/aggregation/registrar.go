@@ -92,14 +92,14 @@ func (r *Registrar) sync(ctx context.Context) error {
 func (r *Registrar) keep(ctx context.Context, have, want *apiregistrationv1.APIService) error {
 	managed := have.Labels[managedLabel] != ""
 	var err error
-	switch status := availability(have, metav1.Now().Rfc3339Copy()); {
+	switch status, stale := local.apply(have, metav1.Now().Rfc3339Copy()); {
 	case want == nil && managed:
 		err = APIServices.Delete(ctx, r.client, "", have.Name, metav1.DeleteOptions{Preconditions: &metav1.Preconditions{UID: &have.UID}})
 	case want != nil && managed && !equality.Semantic.DeepEqual(have.Spec, want.Spec):
 		next := have.DeepCopy()
 		next.Spec = want.Spec
 		_, err = APIServices.Update(ctx, r.client, next)
-	case !equality.Semantic.DeepEqual(status, have.Status):
+	case stale && have.Spec.Service == nil:
 		next := have.DeepCopy()
 		next.Status = status
 		_, err = APIServices.UpdateStatus(ctx, r.client, next)

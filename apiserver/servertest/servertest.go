@@ -22,6 +22,7 @@ import (
 	"k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
 
+	"clipper/api"
 	"clipper/apiserver"
 	"clipper/apiserver/aggregation"
 	"clipper/apiserver/customresource"
@@ -45,6 +46,7 @@ type Options struct {
 	Store     store.Options         // Codec is set
 	Listen    string                // "" is any port of 127.0.0.1
 	Server    func(*apiserver.Options)
+	Dial      func(ctx context.Context, network, address string) (net.Conn, error) // to extension servers
 	Pipeline  func(*pipeline.Pipeline)
 }
 
@@ -74,6 +76,14 @@ func Start(dir string, o Options) (*Server, error) {
 		return nil, err
 	}
 	o.Store.Codec = codec.New(scheme.Scheme)
+	if o.Store.Resources == nil {
+		o.Store.Resources = map[string]api.Resource{}
+		for _, r := range o.Resources {
+			if r.Prefix != "" && r.Custom == nil {
+				o.Store.Resources[r.Prefix] = r.Resource
+			}
+		}
+	}
 	st, err := store.Open(l, o.Store)
 	if err != nil {
 		return nil, err
@@ -105,15 +115,21 @@ func (s *Server) serve(o Options) error {
 		OpenAPI:   documents,
 		Log:       slog.Default(),
 	}
+	client := inprocess.New(s.Pipeline, s.Live, s.Store, &user.DefaultInfo{Name: user.APIServerUser}, "clipper")
+	extensions := aggregation.New(aggregation.Config{Client: client, Identity: certificate(), Dial: o.Dial, Changed: documents.Invalidate})
+	documents.Extend(extensions.Documents)
+	so.Extensions = extensions.Directory
 	if o.Server != nil {
 		o.Server(&so)
 	}
 	server := apiserver.New(so)
 	ctx, cancel := context.WithCancel(context.Background())
 	s.stop, s.group = cancel, &errgroup.Group{}
-	client := inprocess.New(s.Pipeline, s.Live, s.Store, &user.DefaultInfo{Name: user.APIServerUser}, "clipper")
 	customs := customresource.New(customresource.Config{Client: client, Live: s.Live, Builtin: o.Resources, Changed: documents.Invalidate})
 	s.group.Go(func() error { return customs.Run(ctx) })
+	if s.Live.Table().Resource(aggregation.APIServices.Resource) != nil {
+		s.group.Go(func() error { return extensions.Run(ctx) })
+	}
 	s.group.Go(func() error { return server.Run(ctx) })
 	server.SetReady(true)
 	s.URL = "https://" + listener.Addr().String()
