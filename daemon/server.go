@@ -56,6 +56,7 @@ type controlPlane struct {
 	api        *apiserver.Server
 	customs    *customresource.Controller
 	registrar  *aggregation.Registrar
+	extensions *aggregation.Controller
 	listeners  []net.Listener
 	advertise  netip.AddrPort
 	serviceIP  netip.Addr // of default/kubernetes: the first of the service range
@@ -212,23 +213,27 @@ func (cp *controlPlane) assemble() error {
 	openID[encryptionPath] = cp.encryptionHandler(live)
 	documents := openapi.New(func() []*catalogue.Resource { return live.Table().Resources })
 	cp.registrar = aggregation.NewRegistrar(cp.client, live)
+	cp.extensions = aggregation.New(aggregation.Config{Client: cp.client, Identity: cp.pki.FrontProxyClient, Changed: documents.Invalidate})
+	documents.Extend(cp.extensions.Documents)
 	cp.customs = customresource.New(customresource.Config{Client: cp.client, Live: live, Builtin: builtin, Changed: func() {
 		documents.Invalidate()
 		cp.pipeline.Forget()
 		cp.registrar.Changed()
 	}})
 	cp.api = apiserver.New(apiserver.Options{
-		Pipeline:  cp.pipeline,
-		Authn:     authenticator,
-		Authz:     cp.authorizer,
-		Extra:     openID,
-		Checks:    cp.checks(),
-		TLS:       &tls.Config{Certificates: []tls.Certificate{cp.pki.Serving}, ClientAuth: tls.RequestClientCert, MinVersion: tls.VersionTLS12},
-		Listeners: cp.listeners,
-		Version:   version.Get(),
-		OpenAPI:   documents,
-		NodeTLS:   &tls.Config{Certificates: []tls.Certificate{cp.pki.KubeletClient}, RootCAs: cp.pki.ClientCAs(), MinVersion: tls.VersionTLS12},
-		Log:       slog.Default(),
+		Pipeline:   cp.pipeline,
+		Authn:      authenticator,
+		Authz:      cp.authorizer,
+		Extra:      openID,
+		Checks:     cp.checks(),
+		TLS:        &tls.Config{Certificates: []tls.Certificate{cp.pki.Serving}, ClientAuth: tls.RequestClientCert, MinVersion: tls.VersionTLS12},
+		Listeners:  cp.listeners,
+		Version:    version.Get(),
+		OpenAPI:    documents,
+		Extensions: cp.extensions.Directory,
+		Address:    cp.advertise.String(),
+		NodeTLS:    &tls.Config{Certificates: []tls.Certificate{cp.pki.KubeletClient}, RootCAs: cp.pki.ClientCAs(), MinVersion: tls.VersionTLS12},
+		Log:        slog.Default(),
 	})
 	return nil
 }
@@ -252,6 +257,7 @@ func (cp *controlPlane) run(ctx context.Context, group *errgroup.Group) {
 	group.Go(func() error { return cp.encryption.Run(ctx) })
 	group.Go(func() error { return cp.customs.Run(ctx) })
 	group.Go(func() error { return cp.registrar.Run(ctx) })
+	group.Go(func() error { return cp.extensions.Run(ctx) })
 	cp.runControllers(ctx, group)
 	cp.api.SetReady(true)
 	slog.Info("API is served", "address", cp.advertise, "kubeconfig", filepath.Join(cp.options.Node.DataDir, KubeconfigName))
