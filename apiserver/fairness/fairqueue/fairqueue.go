@@ -113,8 +113,8 @@ var Unlimited = Shape{Queues: unlimited}
 type Set struct {
 	Series Series // what has been over time
 
-	shape  Shape
-	limit  int
+	shape Shape
+	limit int
 
 	queues    []*queue // longer than shape says while surplus ones drain
 	active    int      // queues with requests
