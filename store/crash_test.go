@@ -20,6 +20,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"clipper/store"
+	"clipper/store/log/etcd/etcdtest"
 	"clipper/store/log/pebble"
 )
 
@@ -32,7 +33,7 @@ func TestMain(m *testing.M) {
 			os.Exit(1)
 		}
 	}
-	os.Exit(m.Run())
+	etcdtest.Main(m)
 }
 
 // TestKill kills a process that writes with many writers, at random instants, 200 times. Whatever it

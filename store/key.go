@@ -7,22 +7,28 @@ import (
 	"clipper/api"
 )
 
-const keyRoot = "/registry/"
+// defaultRoot begins the keys of every log unless the options say otherwise. Upstream's.
+const defaultRoot = "/registry/"
 
-// Path returns k's place in the log: /registry/<resource>/<namespace>/<name>.
-func (k Key) Path() string {
+// Path returns k's place in a log with the usual root: /registry/<resource>/<namespace>/<name>.
+func (k Key) Path() string { return k.below(defaultRoot) }
+
+func (k Key) below(root string) string {
 	if k.Namespace == "" {
-		return keyRoot + k.Resource + "/" + k.Name
+		return root + k.Resource + "/" + k.Name
 	}
-	return keyRoot + k.Resource + "/" + k.Namespace + "/" + k.Name
+	return root + k.Resource + "/" + k.Namespace + "/" + k.Name
 }
 
-// parsePath is the reverse of Key.Path. Resource prefixes are one element ("pods"), unless known has a
+// path returns k's place in the store's log.
+func (s *Store) path(k Key) string { return k.below(s.options.Root) }
+
+// parsePath is the reverse of Key.below. Resource prefixes are one element ("pods"), unless known has a
 // longer one or the first element is an API group, which has a dot ("stable.example.com/crontabs").
-func parsePath(path string, known map[string]api.Resource) (Key, error) {
-	rest, ok := strings.CutPrefix(path, keyRoot)
+func parsePath(path, root string, known map[string]api.Resource) (Key, error) {
+	rest, ok := strings.CutPrefix(path, root)
 	if !ok {
-		return Key{}, fmt.Errorf("key %s: not below %s", path, keyRoot)
+		return Key{}, fmt.Errorf("key %s: not below %s", path, root)
 	}
 	parts := strings.Split(rest, "/")
 	n := 1
@@ -39,7 +45,7 @@ func parsePath(path string, known map[string]api.Resource) (Key, error) {
 	case 2:
 		k.Namespace, k.Name = parts[0], parts[1]
 	default:
-		return Key{}, fmt.Errorf("key %s: not of the form %s<resource>/[<namespace>/]<name>", path, keyRoot)
+		return Key{}, fmt.Errorf("key %s: not of the form %s<resource>/[<namespace>/]<name>", path, root)
 	}
 	if k.Resource == "" || k.Name == "" {
 		return Key{}, fmt.Errorf("key %s: an element is empty", path)
@@ -49,7 +55,7 @@ func parsePath(path string, known map[string]api.Resource) (Key, error) {
 
 // check refuses a key that would not come back from the log as itself.
 func (k Key) check(known map[string]api.Resource) error {
-	back, err := parsePath(k.Path(), known)
+	back, err := parsePath(k.Path(), defaultRoot, known)
 	if err != nil {
 		return err
 	}

@@ -60,10 +60,14 @@ func TestModel(t *testing.T) {
 }
 
 func model(t *testing.T, ring int, seed uint64) {
-	const writers, ops = 8, 150
 	o := options()
 	o.RingSize = ring
-	s := open(t, &memory{}, o)
+	modelOn(t, open(t, &memory{}, o), seed)
+}
+
+// modelOn runs the test on a new store.
+func modelOn(t *testing.T, s *store.Store, seed uint64) {
+	const writers, ops = 8, 150
 	h := &history{states: map[int64]change{}}
 	done, stop := context.WithCancel(t.Context())
 	defer stop()

@@ -15,8 +15,8 @@ import (
 
 // A Store is the cluster's state. Its methods may be called from any goroutine.
 type Store struct {
-	log     log.Log
 	options Options
+	writer  writer
 
 	// mu guards what readers see. It is held for a lookup or for the publication of a batch.
 	mu        sync.RWMutex
@@ -26,85 +26,102 @@ type Store struct {
 	tables    map[string]*table
 	wake      wake // any publication
 
-	// reserve guards what writers agree on before it is durable. Taken before mu, never after.
-	reserve  sync.Mutex
-	next     int64               // revision of the next write
-	reserved map[Key]reservation // states on their way to the log
-	forming  *group              // writes for the next append
-	failure  error               // set once the log has failed or Close was called
-
-	ready     chan struct{} // tells the writer that forming is not empty; capacity 1
 	closing   chan struct{}
 	closeOnce sync.Once
-	writer    errgroup.Group
+	running   errgroup.Group
 }
 
-// Open loads everything in l and starts the writer. The store owns l from then on, also after an error.
+// Open loads everything in l, which is the store's own, and starts the writer. The store owns l from then on,
+// also after an error.
 func Open(l log.Log, o Options) (*Store, error) {
-	s := &Store{
-		log:      l,
-		options:  o.withDefaults(),
-		tables:   map[string]*table{},
-		reserved: map[Key]reservation{},
-		forming:  newGroup(),
-		wake:     newWake(),
-		ready:    make(chan struct{}, 1),
-		closing:  make(chan struct{}),
-	}
-	if err := s.load(); err != nil {
+	s := newStore(o)
+	items, revision, err := s.load(l.Load, s.decode)
+	if err != nil {
 		return nil, errors.Join(err, l.Close())
 	}
-	s.writer.Go(s.write)
+	s.fill(items, max(revision, 1)) // 0 has a meaning of its own in the API
+	s.start(newSequencer(s, l))
 	return s, nil
 }
 
-// load fills the tables. Entries arrive in key order from one goroutine and are decoded by several.
-func (s *Store) load() error {
-	var items [][]*Item
+// OpenShared loads everything in l, which others write to as well, and starts to follow it. The store owns l
+// from then on, also after an error.
+func OpenShared(ctx context.Context, l log.Shared, o Options) (*Store, error) {
+	s := newStore(o)
+	r := newReplica(s, l)
+	items, revision, err := s.load(r.readAll(ctx), s.adopt)
+	if err != nil {
+		return nil, errors.Join(err, l.Close())
+	}
+	s.fill(items, revision)
+	s.start(r)
+	return s, nil
+}
+
+func newStore(o Options) *Store {
+	return &Store{
+		options: o.withDefaults(),
+		tables:  map[string]*table{},
+		wake:    newWake(),
+		closing: make(chan struct{}),
+	}
+}
+
+// start is the last step of opening.
+func (s *Store) start(w writer) {
+	s.writer = w
+	s.running.Go(w.run)
+}
+
+// A decoder turns an entry into an item; nil if the store has nothing to do with it.
+type decoder func(log.Entry) (*Item, error)
+
+// load decodes everything that read yields: from one goroutine, by several. Items are in the order of entries.
+func (s *Store) load(read func(fn func(log.Entry) error) (int64, error), decode decoder) ([]*Item, int64, error) {
+	var chunks [][]*Item
 	decoders, ctx := errgroup.WithContext(context.Background())
 	decoders.SetLimit(runtime.GOMAXPROCS(0))
 	var chunk []log.Entry
-	decode := func() {
+	hand := func() {
 		entries, out := chunk, make([]*Item, len(chunk))
-		items, chunk = append(items, out), nil
-		decoders.Go(func() error { return s.decodeAll(ctx, entries, out) })
+		chunks, chunk = append(chunks, out), nil
+		decoders.Go(func() error { return decodeAll(ctx, entries, out, decode) })
 	}
-	revision, err := s.log.Load(func(e log.Entry) error {
+	revision, err := read(func(e log.Entry) error {
 		e.Value = slices.Clone(e.Value)
 		if chunk = append(chunk, e); len(chunk) == 256 {
-			decode()
+			hand()
 		}
 		return ctx.Err()
 	})
 	if len(chunk) > 0 {
-		decode()
+		hand()
 	}
 	if derr := decoders.Wait(); derr != nil {
-		return derr
+		return nil, 0, derr
 	}
-	if err != nil {
-		return err
-	}
-	s.revision = max(revision, 1) // 0 has a meaning of its own in the API
-	s.next = s.revision + 1
-	for _, some := range items {
-		for _, it := range some {
-			t := s.tableLocked(it.Key.Resource)
-			it.Key.Resource = t.resource
-			replace(t.tree, t.indexes, nil, it)
-		}
-	}
-	return nil
+	items := slices.Concat(chunks...)
+	return slices.DeleteFunc(items, func(it *Item) bool { return it == nil }), revision, err
 }
 
-func (s *Store) decodeAll(ctx context.Context, entries []log.Entry, out []*Item) error {
+// fill puts what was loaded into the tables of a new store.
+func (s *Store) fill(items []*Item, revision int64) {
+	s.revision = revision
+	for _, it := range items {
+		t := s.tableLocked(it.Key.Resource)
+		it.Key.Resource = t.resource
+		replace(t.tree, t.indexes, nil, it)
+	}
+}
+
+func decodeAll(ctx context.Context, entries []log.Entry, out []*Item, decode decoder) error {
 	for i, e := range entries {
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		it, err := s.decode(e)
+		it, err := decode(e)
 		if err != nil {
-			return fmt.Errorf("load store: key %s: %w; restore the data directory from a backup, or remove this key", e.Key, err)
+			return fmt.Errorf("load store: key %s: %w; restore it from a backup, or remove this key", e.Key, err)
 		}
 		out[i] = it
 	}
@@ -112,7 +129,7 @@ func (s *Store) decodeAll(ctx context.Context, entries []log.Entry, out []*Item)
 }
 
 func (s *Store) decode(e log.Entry) (*Item, error) {
-	k, err := parsePath(e.Key, s.options.Resources)
+	k, err := parsePath(e.Key, s.options.Root, s.options.Resources)
 	if err != nil {
 		return nil, err
 	}
@@ -123,6 +140,10 @@ func (s *Store) decode(e log.Entry) (*Item, error) {
 	obj, err := s.options.Codec.Decode(k, plain)
 	if err != nil {
 		return nil, err
+	}
+	if _, known := s.options.Resources[k.Resource]; known && obj.GetName() == "" { // upstream's masterleases have none
+		obj.SetNamespace(k.Namespace)
+		obj.SetName(k.Name)
 	}
 	if obj.GetNamespace() != k.Namespace || obj.GetName() != k.Name {
 		return nil, fmt.Errorf("the object in it is %s/%s", obj.GetNamespace(), obj.GetName())
@@ -198,17 +219,29 @@ func (s *Store) Resources() []string {
 	return out
 }
 
+// Fresh returns when Get, Snapshot and all the other methods show every write that anyone, on any server, was
+// told of before the call. Where the store's log is its own they always do.
+func (s *Store) Fresh(ctx context.Context) error { return s.writer.fresh(ctx) }
+
+// Latest is Get after Fresh: the newest state of an object that anyone may know of.
+func (s *Store) Latest(ctx context.Context, k Key) (*Item, bool, error) {
+	if err := s.Fresh(ctx); err != nil {
+		return nil, false, err
+	}
+	it, ok := s.Get(k)
+	return it, ok, nil
+}
+
+// Healthy returns nil if writes can be expected to work.
+func (s *Store) Healthy(ctx context.Context) error { return s.writer.healthy(ctx) }
+
 // Close waits for the writes under way, ends all watches and closes the log.
 func (s *Store) Close() error {
 	var err error
 	s.closeOnce.Do(func() {
-		s.reserve.Lock()
-		if s.failure == nil {
-			s.failure = ErrClosed
-		}
-		s.reserve.Unlock()
+		s.writer.stop()
 		close(s.closing)
-		err = errors.Join(s.writer.Wait(), s.log.Close())
+		err = errors.Join(s.running.Wait(), s.writer.close())
 	})
 	return err
 }

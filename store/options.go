@@ -14,6 +14,12 @@ type Options struct {
 	// element. A prefix that is missing here is stored all the same, without indexes.
 	Resources map[string]api.Resource
 
+	// TTL says, by storage prefix, how long an object stays when nobody writes to it: events, for one.
+	TTL map[string]time.Duration
+
+	// Root begins every key of the log; "/registry/".
+	Root string
+
 	RingSize  int // events kept per resource; 8192
 	RingBytes int // and the sum of their encoded sizes; 4 MiB, which is several times that in objects. The last 64 events are kept whatever their size.
 
@@ -43,6 +49,9 @@ const (
 )
 
 func (o Options) withDefaults() Options {
+	if o.Root == "" {
+		o.Root = defaultRoot
+	}
 	if o.RingSize == 0 {
 		o.RingSize = defaultRingSize
 	}

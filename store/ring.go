@@ -69,6 +69,14 @@ func (r *ring) trim(now time.Time) {
 	}
 }
 
+// reset forgets all events: what happened up to revision is not known.
+func (r *ring) reset(revision int64) {
+	for _, e := range r.events {
+		e.newest().encodings.drop()
+	}
+	r.events, r.bytes, r.dead, r.compacted = nil, 0, 0, revision
+}
+
 // tooMany says whether one more event than drop has to go at the time now.
 func (r *ring) tooMany(drop int, now time.Time) bool {
 	n := len(r.events) - drop

@@ -11,6 +11,8 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"net"
+	"net/url"
 	"path"
 	"strings"
 	"time"
@@ -33,6 +35,8 @@ const (
 	// openTimeout is how long Open tries to reach a member.
 	openTimeout = 30 * time.Second
 	openPause   = 500 * time.Millisecond
+	// diagnoseTimeout bounds the search for the reason after that.
+	diagnoseTimeout = 2 * time.Second
 
 	// opTimeout bounds a call whose caller sets no bound. It is upstream's limit for a whole request.
 	opTimeout = time.Minute
@@ -60,6 +64,7 @@ type Config struct {
 // A Log is a log.Shared in an etcd cluster.
 type Log struct {
 	client     *clientv3.Client
+	tls        *tls.Config
 	root       string // prefix of all keys, with a slash at its end
 	compaction time.Duration
 	leases     leases
@@ -88,7 +93,7 @@ func Open(ctx context.Context, c Config) (*Log, error) {
 			return nil, fmt.Errorf("etcd %s: %w", strings.Join(c.Endpoints, ","), err)
 		}
 	}
-	l := &Log{client: client, root: Root(c.Prefix), compaction: c.Compaction, leases: leases{client: client, now: time.Now}}
+	l := &Log{client: client, tls: c.TLS, root: Root(c.Prefix), compaction: c.Compaction, leases: leases{client: client, now: time.Now}}
 	if l.compaction == 0 {
 		l.compaction = DefaultCompaction
 	}
@@ -102,21 +107,43 @@ func Open(ctx context.Context, c Config) (*Log, error) {
 func (l *Log) reach(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, openTimeout)
 	defer cancel()
-	var last error
 	for {
 		_, err := l.Revision(ctx)
 		if err == nil {
 			return l.checkVersion(ctx)
 		}
-		if ctx.Err() == nil || last == nil {
-			last = err // not the end of our own patience
-		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("etcd %s does not answer: %w; check that a majority of its members runs, the address and the certificates", l.name(), last)
+			return fmt.Errorf("etcd %s does not answer: %w; check that a majority of its members runs, the addresses and the certificates", l.name(), errors.Join(err, l.diagnose()))
 		case <-time.After(openPause):
 		}
 	}
+}
+
+// diagnose tries a connection to each member: unlike a call to the cluster, which is repeated until time is up,
+// that fails with the reason.
+func (l *Log) diagnose() error {
+	ctx, cancel := context.WithTimeout(context.Background(), diagnoseTimeout)
+	defer cancel()
+	var errs []error
+	for _, e := range l.client.Endpoints() {
+		u, err := url.Parse(e)
+		if err != nil {
+			continue // the client has taken it: a name of another form
+		}
+		var conn net.Conn
+		if u.Scheme == "https" {
+			conn, err = (&tls.Dialer{Config: l.tls}).DialContext(ctx, "tcp", u.Host)
+		} else {
+			conn, err = (&net.Dialer{}).DialContext(ctx, "tcp", u.Host)
+		}
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		conn.Close()
+	}
+	return errors.Join(errs...)
 }
 
 func (l *Log) checkVersion(ctx context.Context) error {
