@@ -14,6 +14,8 @@ type writer interface {
 	Committer
 	// fresh returns when the tables show every write that anyone was told of before the call.
 	fresh(ctx context.Context) error
+	// await returns when revision has been published.
+	await(ctx context.Context, revision int64) error
 	// readAt calls fn with the entries below a prefix as they were at a revision that the tables cannot show
 	// any more. It returns ErrCompacted if nobody can.
 	readAt(ctx context.Context, under string, revision int64, fn func(log.Entry) error) error

@@ -173,6 +173,11 @@ func (s *Store) Revision() int64 {
 
 // WaitRevision returns when revision has been published, or with ctx's error.
 func (s *Store) WaitRevision(ctx context.Context, revision int64) error {
+	return s.writer.await(ctx, revision)
+}
+
+// waitPublished waits without asking the log.
+func (s *Store) waitPublished(ctx context.Context, revision int64) error {
 	for {
 		s.mu.RLock()
 		now, wait := s.revision, s.wake.waitLocked()

@@ -106,17 +106,17 @@ func (r *replica) written(w Write, revision int64, old *Item, size int) (*Item, 
 	return it, r.s.remember(it)
 }
 
-// await returns when everything up to revision has been published.
+// await implements writer. A revision may be of a key that is none of ours, so that no change will come of it.
 func (r *replica) await(ctx context.Context, revision int64) error {
 	for pause := progressAfter; r.s.Revision() < revision; pause = progressAgain {
 		waiting, cancel := context.WithTimeout(ctx, pause)
-		err := r.s.WaitRevision(waiting, revision)
+		err := r.s.waitPublished(waiting, revision)
 		cancel()
 		switch {
 		case err == nil, errors.Is(err, ErrClosed):
 			return err
 		case ctx.Err() != nil:
-			return ctx.Err()
+			return fmt.Errorf("wait for revision %d, the store is at %d: %w", revision, r.s.Revision(), ctx.Err())
 		}
 		r.askProgress(ctx)
 	}

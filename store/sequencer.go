@@ -187,6 +187,11 @@ func (q *sequencer) fail(cause error) {
 // fresh has nothing to wait for: nobody is told of a write before it is published here.
 func (q *sequencer) fresh(context.Context) error { return nil }
 
+// await implements writer: whatever revision there is was given out here.
+func (q *sequencer) await(ctx context.Context, revision int64) error {
+	return q.s.waitPublished(ctx, revision)
+}
+
 // readAt never helps: the log keeps the latest state alone.
 func (q *sequencer) readAt(context.Context, string, int64, func(log.Entry) error) error {
 	return ErrCompacted
