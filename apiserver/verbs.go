@@ -77,15 +77,11 @@ func (q *request) methodNotAllowed() {
 }
 
 func (q *request) get() {
+	version := ""
 	if q.r.URL.RawQuery != "" {
-		if rv := q.query().Get("resourceVersion"); rv != "" {
-			if err := q.s.pipeline.WaitFor(q.r.Context(), rv); err != nil {
-				q.fail(err)
-				return
-			}
-		}
+		version = q.query().Get("resourceVersion")
 	}
-	item, err := q.s.pipeline.Get(q.r.Context(), q.pipelineRequest())
+	item, err := q.s.pipeline.GetNotOlder(q.r.Context(), q.pipelineRequest(), version)
 	if err != nil {
 		q.fail(err)
 		return

@@ -36,6 +36,8 @@ type Request struct {
 	// Kind is the served version the client speaks; nil is the storage version. It only matters for
 	// managedFields, patches and errors: objects themselves are always of the storage version here.
 	Kind *served.Kind
+	// Admitted says that admission has been asked already, about the request that this write is a part of.
+	Admitted bool
 	// AuthorizeCreate is asked when a PUT or an apply turns out to create. Nil allows it.
 	AuthorizeCreate func(ctx context.Context) error
 }
@@ -45,11 +47,14 @@ type Store interface {
 	store.Committer
 	Get(k store.Key) (*store.Item, bool)
 	Snapshot(resource string) store.Snapshot
-	SnapshotAt(resource string, revision int64) (store.Snapshot, error)
+	ReadAt(ctx context.Context, resource string, revision int64) (store.Snapshot, error)
 	Watch(resource, namespace string, after int64) (*store.Watch, error)
 	// Stale reports whether an object should be written even if nothing of it changes.
 	Stale(it *store.Item) bool
 	Revision() int64
+	// Fresh returns when the others show all that anyone was told of before the call.
+	Fresh(ctx context.Context) error
+	Latest(ctx context.Context, k store.Key) (*store.Item, bool, error)
 	WaitRevision(ctx context.Context, revision int64) error
 }
 

@@ -26,7 +26,15 @@ const expiredContinue = "The provided continue parameter is too old to display a
 const expiredList = "The resourceVersion for the provided list is too old."
 
 // Get returns the latest committed state of an object.
-func (p *Pipeline) Get(_ context.Context, req *Request) (*store.Item, error) {
+func (p *Pipeline) Get(ctx context.Context, req *Request) (*store.Item, error) {
+	return p.GetNotOlder(ctx, req, "")
+}
+
+// GetNotOlder returns a state of an object that is not older than a revision: "" for the latest, "0" for any.
+func (p *Pipeline) GetNotOlder(ctx context.Context, req *Request, resourceVersion string) (*store.Item, error) {
+	if err := p.WaitFor(ctx, resourceVersion); err != nil {
+		return nil, err
+	}
 	item, ok := p.store.Get(req.key())
 	if !ok {
 		return nil, req.notFound()
@@ -34,8 +42,12 @@ func (p *Pipeline) Get(_ context.Context, req *Request) (*store.Item, error) {
 	return item, nil
 }
 
-// WaitFor waits until the revision named by a client has been written, for as long as upstream would.
+// WaitFor waits until readers see the revision named by a client, for as long as upstream would; with none
+// named, all that has been acknowledged to anyone.
 func (p *Pipeline) WaitFor(ctx context.Context, resourceVersion string) error {
+	if resourceVersion == "" {
+		return storeError(p.store.Fresh(ctx))
+	}
 	revision, err := parseRevision(resourceVersion)
 	if err != nil || revision <= p.store.Revision() {
 		return err
@@ -78,7 +90,7 @@ func (p *Pipeline) List(ctx context.Context, req *Request, o *metav1.ListOptions
 		return nil, err
 	}
 	if o.Continue != "" {
-		return p.listOn(req, o, sel)
+		return p.listOn(ctx, req, o, sel)
 	}
 	snap, err := p.listFrom(ctx, req, o)
 	if err != nil {
@@ -88,7 +100,7 @@ func (p *Pipeline) List(ctx context.Context, req *Request, o *metav1.ListOptions
 }
 
 // listOn returns the next page of a list.
-func (p *Pipeline) listOn(req *Request, o *metav1.ListOptions, sel Selection) (*List, error) {
+func (p *Pipeline) listOn(ctx context.Context, req *Request, o *metav1.ListOptions, sel Selection) (*List, error) {
 	prefix := req.Resource.Prefix
 	token, err := parseContinue(o.Continue, req.Resource.Namespaced && req.Namespace == "")
 	if err != nil {
@@ -99,9 +111,12 @@ func (p *Pipeline) listOn(req *Request, o *metav1.ListOptions, sel Selection) (*
 		after.Namespace = req.Namespace
 	}
 	if token.revision < 0 {
+		if err := p.WaitFor(ctx, ""); err != nil {
+			return nil, err
+		}
 		return collect(req, p.store.Snapshot(prefix), sel, after, o.Limit, time.Now()), nil
 	}
-	snap, err := p.store.SnapshotAt(prefix, token.revision)
+	snap, err := p.store.ReadAt(ctx, prefix, token.revision)
 	if err == nil && token.expired(time.Now()) {
 		err = store.ErrCompacted
 	}
@@ -126,7 +141,7 @@ func (p *Pipeline) listFrom(ctx context.Context, req *Request, o *metav1.ListOpt
 	if !exact {
 		return p.store.Snapshot(prefix), nil
 	}
-	snap, err := p.store.SnapshotAt(prefix, revision)
+	snap, err := p.store.ReadAt(ctx, prefix, revision)
 	if errors.Is(err, store.ErrCompacted) {
 		return snap, apierrors.NewResourceExpired(expiredList)
 	}
