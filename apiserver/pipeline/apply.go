@@ -17,19 +17,11 @@ func (pa *patch) applyConfiguration(old api.Object) (api.Object, error) {
 	if err := yaml.Unmarshal(pa.data, &config.Object); err != nil {
 		return nil, apierrors.NewBadRequest(fmt.Sprintf("error decoding YAML: %v", err))
 	}
-	fm, err := pa.w.p.manager(pa.kind, pa.w.req.Subresource)
+	m, err := pa.w.p.manager(pa.kind, pa.w.req.Subresource)
 	if err != nil {
 		return nil, apierrors.NewInternalError(err)
 	}
-	hub := pa.w.req.Resource.GVK()
-	live := old
-	if live == nil {
-		live = pa.w.req.Resource.New()
-		live.GetObjectKind().SetGroupVersionKind(hub)
-	} else {
-		live = withKind(live, hub)
-	}
-	merged, err := fm.Apply(live, config, pa.w.manager, pa.force)
+	merged, err := m.Apply(old, config, pa.w.manager, pa.force)
 	if err != nil {
 		return nil, err
 	}

@@ -13,6 +13,7 @@ import (
 	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
 
 	"clipper/api"
+	"clipper/apiserver/pipeline/ownership"
 	"clipper/apiserver/served"
 	"clipper/catalogue"
 )
@@ -25,19 +26,12 @@ func (w *write) updateFields(old, next api.Object) {
 		return
 	}
 	next.GetObjectKind().SetGroupVersionKind(w.req.Resource.GVK())
-	fm, err := w.p.manager(k, w.req.Subresource)
+	m, err := w.p.manager(k, w.req.Subresource)
 	if err != nil {
 		next.SetManagedFields(nil)
 		return
 	}
-	var live api.Object
-	if old == nil {
-		live = w.req.Resource.New()
-		live.GetObjectKind().SetGroupVersionKind(w.req.Resource.GVK())
-	} else {
-		live = withKind(old, w.req.Resource.GVK())
-	}
-	fm.UpdateNoErrors(live, next, w.manager)
+	m.Update(old, next, w.manager)
 }
 
 // kind returns the served version the request speaks.
@@ -70,10 +64,10 @@ func (p *Pipeline) Forget() {
 }
 
 // manager returns the field manager of a served version and subresource.
-func (p *Pipeline) manager(k *served.Kind, subresource string) (*managedfields.FieldManager, error) {
+func (p *Pipeline) manager(k *served.Kind, subresource string) (*ownership.Manager, error) {
 	key := managerKey{k.Resource, k.GVK, subresource}
-	if fm, ok := p.managers.Load(key); ok {
-		return fm.(*managedfields.FieldManager), nil
+	if m, ok := p.managers.Load(key); ok {
+		return m.(*ownership.Manager), nil
 	}
 	c := converter{p: p, resource: k.Resource.Resource}
 	newManager := managedfields.NewDefaultFieldManager
@@ -88,8 +82,8 @@ func (p *Pipeline) manager(k *served.Kind, subresource string) (*managedfields.F
 	if err != nil {
 		return nil, fmt.Errorf("field manager of %s: %w", k.GVR, err)
 	}
-	p.managers.Store(key, fm)
-	return fm, nil
+	m, _ := p.managers.LoadOrStore(key, p.owners.Of(fm, k.New(), k.Resource.GVK(), k.GVK, subresource))
+	return m.(*ownership.Manager), nil
 }
 
 // resetPaths lists what a write to the subresource cannot change, so that nobody comes to own it.
@@ -127,18 +121,6 @@ func resetFields(k *served.Kind, subresource string) map[fieldpath.APIVersion]fi
 		}
 		out[fieldpath.APIVersion(gv.String())] = filter
 	}
-	return out
-}
-
-// withKind returns a shallow copy of obj that carries its kind and version: stored objects do not.
-func withKind(obj api.Object, gvk schema.GroupVersionKind) api.Object {
-	if _, ok := obj.(runtime.Unstructured); ok {
-		return obj
-	}
-	c := reflect.New(reflect.TypeOf(obj).Elem())
-	c.Elem().Set(reflect.ValueOf(obj).Elem())
-	out := c.Interface().(api.Object)
-	out.GetObjectKind().SetGroupVersionKind(gvk)
 	return out
 }
 
@@ -211,7 +193,7 @@ func (c converter) ConvertToVersion(in runtime.Object, target runtime.GroupVersi
 			return nil, err
 		}
 	}
-	return withKind(obj, to.GVK), nil
+	return ownership.WithKind(obj, to.GVK), nil
 }
 
 // typed turns the untyped result of an apply into the kind's Go type.

@@ -10,6 +10,7 @@ import (
 
 	"clipper/api"
 	"clipper/apiserver/admission"
+	"clipper/apiserver/pipeline/ownership"
 	"clipper/apiserver/served"
 )
 
@@ -30,7 +31,8 @@ type Pipeline struct {
 	types     managedfields.TypeConverter
 	admission admission.Chain
 	creaters  map[schema.GroupResource]Creater
-	managers  sync.Map // managerKey → *managedfields.FieldManager
+	owners    *ownership.Managers
+	managers  sync.Map // managerKey → *ownership.Manager
 }
 
 var _ Door = (*Pipeline)(nil)
@@ -45,6 +47,7 @@ func New(c Config) *Pipeline {
 	if p.types == nil {
 		p.types = managedfields.NewDeducedTypeConverter()
 	}
+	p.owners = ownership.NewManagers(p.types)
 	p.creaters = map[schema.GroupResource]Creater{
 		{Resource: "pods/binding"}:  p.bindPod,
 		{Resource: "bindings"}:      p.bindFromBody,

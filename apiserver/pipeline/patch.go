@@ -19,6 +19,7 @@ import (
 	kjson "sigs.k8s.io/json"
 
 	"clipper/api"
+	"clipper/apiserver/pipeline/ownership"
 	"clipper/apiserver/served"
 )
 
@@ -84,7 +85,7 @@ func (pa *patch) apply(old api.Object) (api.Object, error) {
 	if err != nil {
 		return nil, err
 	}
-	served = withKind(served, pa.kind.GVK)
+	served = ownership.WithKind(served, pa.kind.GVK)
 	into := pa.kind.Empty()
 	switch pa.patchType {
 	case types.JSONPatchType, types.MergePatchType:
