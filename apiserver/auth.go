@@ -10,14 +10,10 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/labels"
-	"k8s.io/apimachinery/pkg/util/net"
 	"k8s.io/apiserver/pkg/authentication/serviceaccount"
 	"k8s.io/apiserver/pkg/authentication/user"
 	"k8s.io/apiserver/pkg/authorization/authorizer"
 )
-
-// warningHeader formats the value of a Warning header.
-func warningHeader(text string) (string, error) { return net.NewWarningHeader(299, "-", text) }
 
 // authenticate finds out who asks; the answer is a 401 if nobody can tell.
 func (q *request) authenticate() error {

@@ -111,7 +111,7 @@ func TestBadInput(t *testing.T) {
 		{"unknown media type", call{method: "POST", path: cms, contentType: "text/plain", body: "x"},
 			415, "UnsupportedMediaType", "the body of the request was in an unknown format - accepted media types include: application/json, application/yaml, application/vnd.kubernetes.protobuf", nil},
 		{"not acceptable", call{method: "GET", path: cms + "/here", accept: "text/html"},
-			406, "NotAcceptable", "only the following media types are accepted: application/json, application/yaml, application/vnd.kubernetes.protobuf", nil},
+			406, "NotAcceptable", "406: Not Acceptable\n\nAvailable representations: application/json, application/yaml, application/vnd.kubernetes.protobuf", nil},
 		{"unknown field, strict", call{method: "POST", path: cms + "?fieldValidation=Strict", contentType: jsonT, body: `{"metadata":{"name":"x"},"dta":{}}`},
 			400, "BadRequest", `ConfigMap in version "v1" cannot be handled as a ConfigMap: strict decoding error: unknown field "dta"`, nil},
 		{"duplicate field, strict yaml", call{method: "POST", path: cms + "?fieldValidation=Strict", contentType: yamlT, body: "metadata: {name: x}\ndata: {a: b}\ndata: {a: c}\n"},
@@ -169,7 +169,7 @@ func TestBadInput(t *testing.T) {
 		{"match without revision", call{method: "GET", path: cms + "?resourceVersionMatch=Exact"},
 			422, "Invalid", `ListOptions.meta.k8s.io "" is invalid: resourceVersionMatch: Forbidden: resourceVersionMatch is forbidden unless resourceVersion is provided`, []string{"FieldValueForbidden resourceVersionMatch"}},
 		{"unknown patch type", call{method: "PATCH", path: cms + "/here", contentType: jsonT, body: "{}"},
-			415, "UnsupportedMediaType", "application/json-patch+json, application/merge-patch+json, application/strategic-merge-patch+json, application/apply-patch+yaml", nil},
+			415, "UnsupportedMediaType", "415: Unsupported Media Type", nil},
 		{"malformed merge patch", call{method: "PATCH", path: cms + "/here", contentType: mergeT, body: "{"},
 			400, "BadRequest", "", nil},
 		{"malformed json patch", call{method: "PATCH", path: cms + "/here", contentType: jpatchT, body: "{}"},
@@ -242,10 +242,7 @@ func TestPlainAnswers(t *testing.T) {
 		code int
 		body string
 	}{
-		{call{method: "GET", path: "/api/v1/nonsense"}, 404, "404 page not found\n"},
 		{call{method: "GET", path: "/apis/nosuch.example.com/v1"}, 404, "404 page not found\n"},
-		{call{method: "POST", path: "/api/v1/pods", contentType: jsonT, body: "{}"}, 405, "405: Method Not Allowed"},
-		{call{method: "PUT", path: cms, contentType: jsonT, body: "{}"}, 405, "405: Method Not Allowed"},
 		{call{method: "GET", path: "/livez"}, 200, "ok"},
 		{call{method: "GET", path: "/readyz/ping"}, 200, "ok"},
 	} {

@@ -1,9 +1,8 @@
 package apiserver
 
 import (
-	"context"
+	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"net/url"
 	"slices"
@@ -12,24 +11,24 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/proxy"
+	"k8s.io/apiserver/pkg/authorization/authorizer"
 	streams "k8s.io/apiserver/pkg/util/proxy"
 	"k8s.io/streaming/pkg/httpstream/wsstream"
 
 	"clipper/api"
 )
 
-// isConnect says whether a subresource is a stream to somewhere else rather than an object.
-func isConnect(group, resource, name string) bool {
-	if group != "" {
+// isConnect says whether the path is a stream to somewhere else rather than an object.
+func (q *request) isConnect() bool {
+	if q.info.Group != "" {
 		return false
 	}
-	switch resource {
-	case "pods":
-		return slices.Contains([]string{"log", "exec", "attach", "portforward", "proxy"}, name)
-	case "services", "nodes":
-		return name == "proxy"
+	switch q.info.Subresource {
+	case "log", "exec", "attach", "portforward":
+		return q.info.Resource == "pods"
+	case "proxy":
+		return q.info.Resource == "pods" || q.info.Resource == "services" || q.info.Resource == "nodes"
 	}
 	return false
 }
@@ -46,8 +45,9 @@ func (q *request) connect() {
 			return
 		}
 	}
-	var err error
+	err := q.mayStream()
 	switch {
+	case err != nil:
 	case q.info.Subresource == "proxy":
 		err = q.proxy()
 	case q.info.Subresource == "log":
@@ -58,6 +58,20 @@ func (q *request) connect() {
 	if err != nil {
 		q.fail(err)
 	}
+}
+
+// mayStream asks for the permission to create where a WebSocket client opens a stream by GET: it is no read.
+func (q *request) mayStream() error {
+	if q.info.Subresource == "proxy" || q.info.Subresource == "log" || q.info.Verb == "create" {
+		return nil
+	}
+	a := q.attributes()
+	a.Verb = "create"
+	decision, reason, err := q.s.authz.Authorize(q.r.Context(), a)
+	if err != nil || decision == authorizer.DecisionAllow {
+		return err
+	}
+	return apierrors.NewForbidden(q.kind.GVR.GroupResource(), q.info.Name, errors.New(reason))
 }
 
 // streamOptions is the object that admission sees: what is asked of the stream. It is written down field by
@@ -106,66 +120,27 @@ func (q *request) pod() (*corev1.Pod, error) {
 
 // containerOf checks the container that was asked for, or picks the only one.
 func containerOf(pod *corev1.Pod, asked string) (string, error) {
-	var names, inits []string
+	var names []string
+	for _, c := range pod.Spec.InitContainers {
+		names = append(names, c.Name)
+	}
 	for _, c := range pod.Spec.Containers {
 		names = append(names, c.Name)
 	}
-	for _, c := range pod.Spec.InitContainers {
-		inits = append(inits, c.Name)
+	for _, c := range pod.Spec.EphemeralContainers {
+		names = append(names, c.Name)
 	}
-	if asked == "" {
-		switch {
-		case len(names) == 1:
-			return names[0], nil
-		case len(names) == 0:
-			return "", apierrors.NewBadRequest(fmt.Sprintf("a container name must be specified for pod %s", pod.Name))
-		}
-		text := fmt.Sprintf("a container name must be specified for pod %s, choose one of: [%s]", pod.Name, strings.Join(names, " "))
-		if len(inits) > 0 {
-			text += fmt.Sprintf(" or one of the init containers: [%s]", strings.Join(inits, " "))
-		}
-		return "", apierrors.NewBadRequest(text)
-	}
-	ephemeral := func(c corev1.EphemeralContainer) bool { return c.Name == asked }
-	if slices.Contains(names, asked) || slices.Contains(inits, asked) || slices.ContainsFunc(pod.Spec.EphemeralContainers, ephemeral) {
+	switch only := len(pod.Spec.Containers); {
+	case asked != "" && slices.Contains(names, asked):
 		return asked, nil
+	case asked != "":
+		return "", apierrors.NewBadRequest(fmt.Sprintf("container %s is not valid for pod %s", asked, pod.Name))
+	case only == 1:
+		return pod.Spec.Containers[0].Name, nil
+	case only == 0:
+		return "", apierrors.NewBadRequest(fmt.Sprintf("a container name must be specified for pod %s", pod.Name))
 	}
-	return "", apierrors.NewBadRequest(fmt.Sprintf("container %s is not valid for pod %s", asked, pod.Name))
-}
-
-// logParameters are those of a log request that go on to the node.
-var logParameters = []string{"follow", "previous", "sinceSeconds", "sinceTime", "timestamps", "tailLines", "limitBytes", "stream"}
-
-// podLog streams a container's log.
-func (q *request) podLog() error {
-	if q.info.Verb != "get" {
-		q.methodNotAllowed()
-		return nil
-	}
-	pod, err := q.pod()
-	if err != nil {
-		return err
-	}
-	if err := validateLogQuery(q.query()); err != nil {
-		return err
-	}
-	container, err := containerOf(pod, q.query().Get("container"))
-	if err != nil {
-		return err
-	}
-	if pod.Spec.NodeName == "" {
-		q.writeHeader(http.StatusNoContent) // no node yet, so no log
-		return nil
-	}
-	base, err := q.s.nodes.base(q.s.pipeline, pod.Spec.NodeName)
-	if err != nil {
-		return err
-	}
-	base.Path = "/containerLogs/" + pod.Namespace + "/" + pod.Name + "/" + container
-	base.RawQuery = pick(q.query(), logParameters).Encode()
-	ctx, done := q.longRunning(0)
-	defer done()
-	return q.copyFrom(ctx, base)
+	return "", apierrors.NewBadRequest(fmt.Sprintf("a container name must be specified for pod %s, choose one of: [%s]", pod.Name, strings.Join(names, " ")))
 }
 
 func pick(in url.Values, names []string) url.Values {
@@ -178,62 +153,8 @@ func pick(in url.Values, names []string) url.Values {
 	return out
 }
 
-// copyFrom answers with what the node says.
-func (q *request) copyFrom(ctx context.Context, from *url.URL) error {
-	r, err := http.NewRequestWithContext(ctx, http.MethodGet, from.String(), nil)
-	if err != nil {
-		return apierrors.NewInternalError(err)
-	}
-	res, err := q.s.nodes.transport.RoundTrip(r)
-	if err != nil {
-		return apierrors.NewInternalError(err)
-	}
-	defer res.Body.Close()
-	if res.StatusCode < http.StatusOK || res.StatusCode > http.StatusPartialContent {
-		return nodeError(res, schema.GroupResource{Resource: q.info.Resource}, q.info.Name)
-	}
-	q.w.Header().Set("Content-Type", "text/plain")
-	q.writeHeader(http.StatusOK)
-	control := http.NewResponseController(q.w)
-	_ = control.Flush() // the client learns at once that the log is there
-	buf := make([]byte, 32<<10)
-	for {
-		n, err := res.Body.Read(buf)
-		if n > 0 {
-			if _, werr := q.w.Write(buf[:n]); werr != nil {
-				return nil // the client has left
-			}
-			_ = control.Flush()
-		}
-		if err != nil {
-			return nil // the log's end, or the node's: the answer is under way either way
-		}
-	}
-}
-
-// nodeError turns the node's refusal into the client's.
-func nodeError(res *http.Response, gr schema.GroupResource, name string) error {
-	const maxText = 2048
-	body, err := io.ReadAll(io.LimitReader(res.Body, maxText))
-	if err != nil {
-		return apierrors.NewInternalError(err)
-	}
-	text := string(body)
-	switch res.StatusCode {
-	case http.StatusInternalServerError:
-		return apierrors.NewInternalError(fmt.Errorf("%s", text))
-	case http.StatusBadRequest:
-		return apierrors.NewBadRequest(text)
-	}
-	return apierrors.NewGenericServerResponse(res.StatusCode, "", gr, name, text, 0, false)
-}
-
 // podStream opens exec, attach or portforward.
 func (q *request) podStream() error {
-	if q.info.Verb != "get" && q.info.Verb != "create" {
-		q.methodNotAllowed()
-		return nil
-	}
 	pod, err := q.pod()
 	if err != nil {
 		return err

@@ -2,18 +2,18 @@ package apiserver
 
 import (
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"mime"
-	"net/http"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	serializer "k8s.io/apimachinery/pkg/runtime/serializer/json"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 	"k8s.io/client-go/kubernetes/scheme"
 	kjson "sigs.k8s.io/json"
 	"sigs.k8s.io/yaml"
@@ -59,8 +59,8 @@ func bodyError(err error) error {
 }
 
 // inputFormat says how the body is encoded.
-func inputFormat(r *http.Request) (format, error) {
-	switch t := r.Header.Get("Content-Type"); t {
+func (q *request) inputFormat() (format, error) {
+	switch t := q.r.Header.Get("Content-Type"); t {
 	case "", typeJSON:
 		return formatJSON, nil
 	case typeProtobuf:
@@ -78,11 +78,7 @@ func inputFormat(r *http.Request) (format, error) {
 
 // decode reads body into an object that should be of kind want, reporting unknown fields as validation
 // (Ignore, Warn, Strict) says.
-func (q *request) decode(body []byte, into runtime.Object, want schema.GroupVersionKind, validation string) error {
-	f, err := inputFormat(q.r)
-	if err != nil {
-		return err
-	}
+func (q *request) decode(f format, body []byte, into runtime.Object, want schema.GroupVersionKind, validation string) error {
 	if u, ok := into.(*unstructured.Unstructured); ok {
 		return q.decodeCustom(f, body, u, want, validation)
 	}
@@ -97,7 +93,10 @@ func decodeProtobuf(body []byte, into runtime.Object, want schema.GroupVersionKi
 	if err != nil {
 		return unrecognized(body, want, err)
 	}
-	have := kindWithDefaults(opened.APIVersion, opened.Kind, want)
+	have, err := kindWithDefaults(opened.APIVersion, opened.Kind, want)
+	if err != nil {
+		return unrecognized(body, want, err)
+	}
 	if err := checkKind(have, want); err != nil {
 		return err
 	}
@@ -153,30 +152,37 @@ func (q *request) decodeText(f format, body []byte, into runtime.Object, want sc
 func kindOf(text []byte, into runtime.Object, failed error, want schema.GroupVersionKind) (schema.GroupVersionKind, error) {
 	if failed == nil {
 		version, kind := into.GetObjectKind().GroupVersionKind().ToAPIVersionAndKind()
-		return kindWithDefaults(version, kind, want), nil
+		return kindWithDefaults(version, kind, want)
 	}
-	var head metav1.TypeMeta
-	if err := json.Unmarshal(text, &head); err != nil {
-		return want, fmt.Errorf("couldn't get version/kind; json parse error: %v", err)
+	head, err := serializer.DefaultMetaFactory.Interpret(text)
+	if err != nil {
+		return want, err
 	}
-	return kindWithDefaults(head.APIVersion, head.Kind, want), nil
+	return kindWithDefaults(head.GroupVersion().String(), head.Kind, want)
 }
 
-func kindWithDefaults(apiVersion, kind string, want schema.GroupVersionKind) schema.GroupVersionKind {
-	have := schema.FromAPIVersionAndKind(apiVersion, kind)
+func kindWithDefaults(apiVersion, kind string, want schema.GroupVersionKind) (schema.GroupVersionKind, error) {
+	gv, err := schema.ParseGroupVersion(apiVersion)
+	if err != nil {
+		return want, err
+	}
+	have := gv.WithKind(kind)
 	if have.Kind == "" {
 		have.Kind = want.Kind
 	}
-	if have.Version == "" && have.Group == "" {
+	if gv.Empty() {
 		have.Group, have.Version = want.Group, want.Version
 	}
-	return have
+	return have, nil
 }
+
+// oldEviction is one of two versions that pods/eviction takes; they look the same.
+var oldEviction = schema.GroupVersionKind{Group: "policy", Version: "v1beta1", Kind: "Eviction"}
 
 // checkKind refuses an object of another kind than the path is about, in upstream's different words.
 func checkKind(have, want schema.GroupVersionKind) error {
 	switch {
-	case have == want:
+	case have == want, have == oldEviction && want.Kind == have.Kind:
 		return nil
 	case !scheme.Scheme.Recognizes(have):
 		return cannotHandle(have, want, runtime.NewNotRegisteredErrForKind(legacyScheme, have))
@@ -227,25 +233,13 @@ func (q *request) reportUnknown(unknown []error, have, want schema.GroupVersionK
 	return nil
 }
 
-// openOptions returns the message of an enveloped DeleteOptions of whatever group.
-func openOptions(body []byte) ([]byte, error) {
-	opened, err := wire.Open(body)
-	if err != nil {
-		return nil, err
-	}
-	if opened.Kind != "" && opened.Kind != "DeleteOptions" {
-		return nil, errors.New("decoded object cannot be converted to DeleteOptions")
-	}
-	return opened.Raw, nil
-}
-
 // decodeCustom reads a custom resource: its schema says which fields there are.
 func (q *request) decodeCustom(f format, body []byte, into *unstructured.Unstructured, want schema.GroupVersionKind, validation string) error {
 	text := body
 	var unknown []error
 	switch f {
 	case formatProtobuf:
-		return unsupportedMediaType(q.mediaTypes()...)
+		return unsupportedMediaType(mediaTypes[:formatProtobuf]...)
 	case formatYAML:
 		converted, err := yaml.YAMLToJSON(body)
 		if err != nil {
@@ -256,24 +250,25 @@ func (q *request) decodeCustom(f format, body []byte, into *unstructured.Unstruc
 		}
 		text = converted
 	}
+	head, err := serializer.DefaultMetaFactory.Interpret(text)
+	if err != nil {
+		return unrecognized(body, want, err)
+	}
 	content := map[string]any{}
 	duplicates, err := kjson.UnmarshalStrict(text, &content)
 	if err != nil {
 		return unrecognized(body, want, err)
 	}
 	into.Object = content
-	have := kindWithDefaults(into.GetAPIVersion(), into.GetKind(), want)
-	switch {
-	case have == want:
-	case have.Kind == want.Kind:
-		return apierrors.NewBadRequest(fmt.Sprintf("the API version in the data (%s) does not match the expected API version (%s)", have.GroupVersion(), want.GroupVersion()))
-	default:
-		return cannotHandle(have, want, fmt.Errorf("the kind in the data (%s) is not the one that is served here", have))
+	if head.Kind == "" {
+		return unrecognized(body, want, runtime.NewMissingKindErr(string(text)))
 	}
-	into.SetGroupVersionKind(want)
+	if err := checkCustomKind(*head, want, into.GetName()); err != nil {
+		return err
+	}
 	paths, err := q.kind.Prune(into)
 	if err != nil {
-		return cannotHandle(have, want, err)
+		return cannotHandle(*head, want, err)
 	}
 	if validation == metav1.FieldValidationIgnore {
 		return nil
@@ -282,5 +277,18 @@ func (q *request) decodeCustom(f format, body []byte, into *unstructured.Unstruc
 	for _, path := range paths {
 		unknown = append(unknown, fmt.Errorf("unknown field %q", path))
 	}
-	return q.reportUnknown(unknown, have, want, validation)
+	return q.reportUnknown(unknown, *head, want, validation)
+}
+
+// checkCustomKind refuses a custom resource of another version or kind than the path is about.
+func checkCustomKind(have, want schema.GroupVersionKind, name string) error {
+	if have.GroupVersion() != want.GroupVersion() {
+		return apierrors.NewBadRequest(fmt.Sprintf("the API version in the data (%s) does not match the expected API version (%s)", have.GroupVersion(), want.GroupVersion()))
+	}
+	if have.Kind != want.Kind {
+		return apierrors.NewInvalid(have.GroupKind(), name, field.ErrorList{
+			field.Invalid(field.NewPath("kind"), have.Kind, "must be "+want.Kind),
+		})
+	}
+	return nil
 }

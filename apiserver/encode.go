@@ -121,12 +121,39 @@ func (q *request) writeObject(code int, m media, obj runtime.Object, gvk schema.
 
 // media negotiates the form of an answer and fails the request if there is none.
 func (q *request) media() (media, bool) {
-	m, ok := negotiate(q.r, q.targets())
+	m, ok := q.negotiate()
 	if !ok {
-		q.fail(notAcceptable(q.mediaTypes()...))
+		q.fail(notAcceptable(mediaTypes[:]...))
 	}
 	return m, ok
 }
+
+// acceptable says why no answer could be in a form that the client takes; nil if one can.
+func (q *request) acceptable() error {
+	if _, ok := q.negotiate(); !ok {
+		return notAcceptable(mediaTypes[:]...)
+	}
+	return nil
+}
+
+// negotiate is done once: what comes later finds the result.
+func (q *request) negotiate() (media, bool) {
+	if q.negotiated == notYet {
+		m, ok := negotiate(q.r, q.targets())
+		q.answer, q.negotiated = m, failed
+		if ok {
+			q.negotiated = agreed
+		}
+	}
+	return q.answer, q.negotiated == agreed
+}
+
+// The states of an answer's form.
+const (
+	notYet = iota
+	agreed
+	failed
+)
 
 // writeBody sends an encoded object: protobuf as it is, JSON with its newline, indented or as YAML.
 func (q *request) writeBody(code int, m media, body []byte) {

@@ -3,33 +3,38 @@ package apiserver
 import (
 	"math/rand/v2"
 	"net"
-	"net/url"
+	"slices"
 	"strconv"
-	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/runtime/schema"
-	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"clipper/api"
 	"clipper/apiserver/pipeline"
 	"clipper/store"
 )
 
-// endpoint picks one ready address of a service's port at random.
+// endpoint picks one ready address of a service's port at random. Only pods are spoken to: whoever may write
+// an endpoint slice could else have the server call any address that it reaches.
 func (q *request) endpoint(svc *corev1.Service, port string) (string, bool) {
-	r := q.s.pipeline.Table().Resource(api.EndpointSlices.Resource)
-	if r == nil {
+	sliceKind, podKind := q.s.pipeline.Table().Resource(api.EndpointSlices.Resource), q.s.pipeline.Table().Resource(api.Pods.Resource)
+	if sliceKind == nil || podKind == nil {
 		return "", false
 	}
+	running := q.s.pipeline.Snapshot(&pipeline.Request{Resource: podKind})
+	isPod := func(target *corev1.ObjectReference, address string) bool {
+		if target == nil || target.Namespace != svc.Namespace {
+			return false
+		}
+		item, ok := running.Get(store.Key{Resource: podKind.Prefix, Namespace: svc.Namespace, Name: target.Name})
+		return ok && hasAddress(item.Object.(*corev1.Pod), address)
+	}
 	var hosts []string
-	snap := q.s.pipeline.Snapshot(&pipeline.Request{Resource: r})
+	snap := q.s.pipeline.Snapshot(&pipeline.Request{Resource: sliceKind})
 	snap.Ascend(svc.Namespace, store.Key{}, func(item *store.Item) bool {
 		slice := item.Object.(*discoveryv1.EndpointSlice)
 		if slice.Labels[discoveryv1.LabelServiceName] == svc.Name {
-			hosts = append(hosts, readyHosts(slice, port)...)
+			hosts = append(hosts, readyHosts(slice, port, isPod)...)
 		}
 		return true
 	})
@@ -39,7 +44,11 @@ func (q *request) endpoint(svc *corev1.Service, port string) (string, bool) {
 	return hosts[rand.IntN(len(hosts))], true
 }
 
-func readyHosts(slice *discoveryv1.EndpointSlice, port string) []string {
+func hasAddress(pod *corev1.Pod, address string) bool {
+	return slices.ContainsFunc(pod.Status.PodIPs, func(ip corev1.PodIP) bool { return ip.IP == address })
+}
+
+func readyHosts(slice *discoveryv1.EndpointSlice, port string, isPod func(target *corev1.ObjectReference, address string) bool) []string {
 	var out []string
 	for _, p := range slice.Ports {
 		if p.Port == nil || p.Name != nil && *p.Name != port || p.Name == nil && port != "" {
@@ -48,43 +57,12 @@ func readyHosts(slice *discoveryv1.EndpointSlice, port string) []string {
 		for _, e := range slice.Endpoints {
 			if e.Conditions.Ready == nil || *e.Conditions.Ready {
 				for _, a := range e.Addresses {
-					out = append(out, net.JoinHostPort(a, strconv.Itoa(int(*p.Port))))
+					if isPod(e.TargetRef, a) {
+						out = append(out, net.JoinHostPort(a, strconv.Itoa(int(*p.Port))))
+					}
 				}
 			}
 		}
 	}
 	return out
-}
-
-// validateLogQuery refuses log options that make no sense, as upstream does.
-func validateLogQuery(values url.Values) error {
-	var faults field.ErrorList
-	number := func(name string, min int64) {
-		text := values.Get(name)
-		if text == "" {
-			return
-		}
-		n, err := strconv.ParseInt(text, 10, 64)
-		switch {
-		case err != nil:
-			faults = append(faults, field.Invalid(field.NewPath(name), text, err.Error()))
-		case n < min && min == 0:
-			faults = append(faults, field.Invalid(field.NewPath(name), n, "must be greater than or equal to 0"))
-		case n < min:
-			faults = append(faults, field.Invalid(field.NewPath(name), n, "must be greater than 0"))
-		}
-	}
-	number("tailLines", 0)
-	number("limitBytes", 1)
-	number("sinceSeconds", 1)
-	if values.Get("sinceSeconds") != "" && values.Get("sinceTime") != "" {
-		faults = append(faults, field.Forbidden(field.NewPath(""), "at most one of `sinceTime` or `sinceSeconds` may be specified"))
-	}
-	if stream := values.Get("stream"); stream != "" && !strings.Contains(" All Stdout Stderr ", " "+stream+" ") {
-		faults = append(faults, field.NotSupported(field.NewPath("stream"), stream, []string{"All", "Stderr", "Stdout"}))
-	}
-	if len(faults) == 0 {
-		return nil
-	}
-	return apierrors.NewInvalid(schema.GroupKind{Kind: "PodLogOptions"}, "", faults)
 }

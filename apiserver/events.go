@@ -93,17 +93,13 @@ func (o *eventWriter) object(eventType string, obj api.Object) error {
 }
 
 func (o *eventWriter) transformed(eventType string, obj api.Object) error {
-	m := o.m
-	if m.target.kind == "PartialObjectMetadataList" {
-		m.target.kind = "PartialObjectMetadata"
-	}
 	meta := metav1.ListMeta{ResourceVersion: obj.GetResourceVersion()}
-	out, err := o.q.transform(m, []api.Object{obj}, meta, false, !o.headers)
+	out, err := o.q.transform(o.m, []api.Object{obj}, meta, false, !o.headers)
 	if err != nil {
 		return err
 	}
 	o.headers = true
-	body, err := encodeAny(m.format, out)
+	body, err := encodeAny(o.m.format, out)
 	if err != nil {
 		return err
 	}

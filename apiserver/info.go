@@ -84,7 +84,7 @@ func (in *info) resource(rest string) {
 	}
 	in.Resource = first
 	in.Name, after = next(after)
-	if in.deprecatedWatch || after == "" {
+	if after == "" {
 		return
 	}
 	in.Subresource, after = next(after)

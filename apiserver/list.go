@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"strconv"
+	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -137,12 +138,17 @@ func (q *request) writeJSONList(m media, items []*store.Item, meta metav1.ListMe
 		size += len(parts[i]) + 1
 	}
 	body := make([]byte, 0, size+len(metaJSON)+200)
-	body = append(body, `{"kind":`...)
-	body = strconv.AppendQuote(body, list.GVK.Kind)
-	body = append(body, `,"apiVersion":`...)
-	body = strconv.AppendQuote(body, list.GVK.GroupVersion().String())
-	body = append(body, `,"metadata":`...)
-	body = append(body, metaJSON...)
+	if q.kind.Custom != nil { // upstream keeps these as maps, so their keys are in order
+		body = append(body, `{"apiVersion":`...)
+		body = strconv.AppendQuote(body, list.GVK.GroupVersion().String())
+	} else {
+		body = append(body, `{"kind":`...)
+		body = strconv.AppendQuote(body, list.GVK.Kind)
+		body = append(body, `,"apiVersion":`...)
+		body = strconv.AppendQuote(body, list.GVK.GroupVersion().String())
+		body = append(body, `,"metadata":`...)
+		body = append(body, metaJSON...)
+	}
 	body = append(body, `,"items":[`...)
 	item := wireKind(q.kind.GVK)
 	for i, part := range parts {
@@ -152,11 +158,28 @@ func (q *request) writeJSONList(m media, items []*store.Item, meta metav1.ListMe
 		open, rest := item.BareJSON(part)
 		body = append(append(body, open), rest...)
 	}
-	body = append(body, "]}"...)
+	body = append(body, ']')
+	if q.kind.Custom != nil {
+		body = append(body, `,"kind":`...)
+		body = strconv.AppendQuote(body, list.GVK.Kind)
+		body = append(body, `,"metadata":`...)
+		body = append(body, customListMeta(meta)...)
+	}
+	body = append(body, '}')
 	if m.format == formatProtobuf {
 		m.format = formatJSON // a kind without protobuf form
 	}
 	q.writeBody(http.StatusOK, m, body)
+}
+
+// customListMeta is the metadata of a list of custom resources: an empty continue is there, too.
+func customListMeta(meta metav1.ListMeta) []byte {
+	out := strconv.AppendQuote([]byte(`{"continue":`), meta.Continue)
+	if meta.RemainingItemCount != nil {
+		out = strconv.AppendInt(append(out, `,"remainingItemCount":`...), *meta.RemainingItemCount, 10)
+	}
+	out = strconv.AppendQuote(append(out, `,"resourceVersion":`...), meta.ResourceVersion)
+	return append(out, '}')
 }
 
 // transform turns an object into what m asks for.
@@ -168,18 +191,33 @@ func (q *request) transform(m media, objs []api.Object, meta metav1.ListMeta, li
 	wantsList := m.target.kind == "PartialObjectMetadataList"
 	switch {
 	case wantsList && !list:
-		return nil, notAcceptableText("you requested PartialObjectMetadataList, but the requested object is not a list (%T)", objs[0])
+		return nil, notAcceptableText("you requested PartialObjectMetadataList, but the requested object is not a list (%s)", q.internalType(q.kind.GVK.Kind, "Unstructured"))
 	case !wantsList && list:
-		return nil, notAcceptableText("you requested PartialObjectMetadata, but the requested object is a list (%s)", q.kind.ListKind)
+		return nil, notAcceptableText("you requested PartialObjectMetadata, but the requested object is a list (%s)", q.internalType(q.kind.ListKind, "UnstructuredList"))
 	case !list:
 		return partial(objs[0], gv), nil
 	}
 	out := &metav1.PartialObjectMetadataList{ListMeta: meta, Items: make([]metav1.PartialObjectMetadata, len(objs))}
+	if len(objs) == 0 && m.target.version == "v1beta1" {
+		out.Items = nil // the older version shows an empty list so
+	}
 	out.SetGroupVersionKind(gv.WithKind("PartialObjectMetadataList"))
 	for i, obj := range objs {
 		out.Items[i] = *partial(obj, gv)
 	}
 	return out, nil
+}
+
+// internalType names the Go type that upstream keeps objects of a kind in; its messages show it.
+func (q *request) internalType(kind, custom string) string {
+	if q.kind.Custom != nil {
+		return "*unstructured." + custom
+	}
+	group, _, _ := strings.Cut(q.kind.GVK.Group, ".")
+	if group == "" || group == "events" {
+		group = "core"
+	}
+	return "*" + group + "." + kind
 }
 
 func partial(obj api.Object, gv schema.GroupVersion) *metav1.PartialObjectMetadata {

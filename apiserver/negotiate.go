@@ -75,14 +75,6 @@ func (q *request) targets() targets {
 	return tables
 }
 
-// mediaTypes are those that q's kind comes in.
-func (q *request) mediaTypes() []string {
-	if q.kind != nil && q.kind.Custom != nil {
-		return mediaTypes[:formatProtobuf]
-	}
-	return mediaTypes[:]
-}
-
 // parseAccept takes the clause of the highest quality that can be served; of equals the first.
 func parseAccept(accept string, can targets) (media, bool) {
 	best, quality := media{}, 0.0

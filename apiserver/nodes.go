@@ -13,7 +13,6 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/apimachinery/pkg/util/proxy"
 
 	"clipper/api"
@@ -64,7 +63,7 @@ func (n *nodeProxy) base(p *pipeline.Pipeline, name string) (*url.URL, error) {
 	node := item.Object.(*corev1.Node)
 	host := nodeAddress(node)
 	if host == "" {
-		return nil, apierrors.NewInternalError(fmt.Errorf("no preferred addresses found; known addresses: %v", node.Status.Addresses))
+		return nil, fmt.Errorf("no preferred addresses found; known addresses: %v", node.Status.Addresses)
 	}
 	port := node.Status.DaemonEndpoints.KubeletEndpoint.Port
 	if port == 0 {
@@ -116,6 +115,9 @@ func (q *request) proxy() error {
 	switch q.info.Resource {
 	case "nodes":
 		location, err = q.s.nodes.base(q.s.pipeline, name)
+		if err == nil {
+			err = proxied(location.Hostname())
+		}
 		transport = q.s.nodes.transport
 		if err == nil && port != "" && port != location.Port() {
 			location = &url.URL{Scheme: scheme, Host: net.JoinHostPort(location.Hostname(), port)}
@@ -166,13 +168,27 @@ func (q *request) podAddress(req *pipeline.Request, port string) (string, error)
 			}
 		}
 	}
-	if pod.Status.PodIP == "" {
-		return "", apierrors.NewInternalError(fmt.Errorf("address not allowed"))
+	ip := ""
+	if len(pod.Status.PodIPs) > 0 {
+		ip = pod.Status.PodIPs[0].IP
 	}
-	if port == "" {
-		return pod.Status.PodIP, nil
+	switch err := proxied(ip); {
+	case err != nil:
+		return "", err
+	case port != "":
+		return net.JoinHostPort(ip, port), nil
+	case strings.Contains(ip, ":"):
+		return "[" + ip + "]", nil
 	}
-	return net.JoinHostPort(pod.Status.PodIP, port), nil
+	return ip, nil
+}
+
+// proxied refuses addresses that a client must not have the server call: its own, the link's, none at all.
+func proxied(host string) error {
+	if ip := net.ParseIP(host); ip == nil || !ip.IsGlobalUnicast() {
+		return apierrors.NewBadRequest("address not allowed")
+	}
+	return nil
 }
 
 // serviceAddress picks a ready endpoint of a service's port.
@@ -187,7 +203,7 @@ func (q *request) serviceAddress(req *pipeline.Request, port, scheme string) (ho
 	}
 	name, found := servicePort(svc, port)
 	if !found {
-		return "", "", apierrors.NewServiceUnavailable(fmt.Sprintf("no service port %q found for service %q", port, svc.Name))
+		return "", "", apierrors.NewServiceUnavailable(fmt.Sprintf("no service port %s found for service %q", port, svc.Name))
 	}
 	host, ok := q.endpoint(svc, name)
 	if !ok {
@@ -196,17 +212,15 @@ func (q *request) serviceAddress(req *pipeline.Request, port, scheme string) (ho
 	return host, scheme, nil
 }
 
-// servicePort finds the name of the port that a path gives by name or number.
+// servicePort turns the port that a path gives by number into its name. A name stays what it is, even where the
+// service has none such: its endpoints will tell.
 func servicePort(svc *corev1.Service, port string) (name string, ok bool) {
-	if port == "" {
-		if len(svc.Spec.Ports) == 1 {
-			return svc.Spec.Ports[0].Name, true
-		}
-		return "", len(svc.Spec.Ports) == 0
+	number, err := strconv.ParseInt(port, 10, 32)
+	if err != nil {
+		return port, true
 	}
-	want := intstr.Parse(port)
 	for _, p := range svc.Spec.Ports {
-		if p.Name == port || want.Type == intstr.Int && p.Port == want.IntVal {
+		if int64(p.Port) == number {
 			return p.Name, true
 		}
 	}

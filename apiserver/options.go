@@ -1,7 +1,6 @@
 package apiserver
 
 import (
-	"errors"
 	"net/url"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -10,11 +9,15 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/validation"
 	"k8s.io/apimachinery/pkg/conversion"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	serializer "k8s.io/apimachinery/pkg/runtime/serializer/json"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	kjson "sigs.k8s.io/json"
 	"sigs.k8s.io/yaml"
+
+	"clipper/apiserver/wire"
 )
 
 // options reads one kind of options from the query: bad syntax is a 400, bad values are a 422.
@@ -91,29 +94,49 @@ func (q *request) deleteOptions() (*metav1.DeleteOptions, error) {
 
 // decodeDeleteOptions accepts the kind of meta.k8s.io and that of any group: clients send both.
 func (q *request) decodeDeleteOptions(body []byte, o *metav1.DeleteOptions) error {
-	f, err := inputFormat(q.r)
+	f, err := q.inputFormat()
 	if err != nil {
 		return err
 	}
-	switch f {
-	case formatProtobuf:
-		var raw []byte
-		if raw, err = openOptions(body); err == nil {
-			err = o.Unmarshal(raw)
-		}
-	case formatYAML:
-		if body, err = yaml.YAMLToJSON(body); err == nil {
-			err = kjson.UnmarshalCaseSensitivePreserveInts(body, o)
-		}
-	default:
-		err = kjson.UnmarshalCaseSensitivePreserveInts(body, o)
+	if f == formatProtobuf {
+		return asBadRequest(openDeleteOptions(body, o))
 	}
-	if err == nil && o.Kind != "" && o.Kind != "DeleteOptions" {
-		err = errors.New("decoded object cannot be converted to DeleteOptions")
+	if f == formatYAML {
+		if body, err = yaml.YAMLToJSON(body); err != nil {
+			return asBadRequest(err)
+		}
+	}
+	head, err := serializer.DefaultMetaFactory.Interpret(body)
+	if err == nil {
+		err = checkDeleteOptions(*head)
+	}
+	if err == nil {
+		err = kjson.UnmarshalCaseSensitivePreserveInts(body, o)
 	}
 	o.SetGroupVersionKind(schema.GroupVersionKind{})
 	return asBadRequest(err)
 }
+
+func openDeleteOptions(body []byte, o *metav1.DeleteOptions) error {
+	opened, err := wire.Open(body)
+	if err != nil {
+		return err
+	}
+	if err := checkDeleteOptions(schema.FromAPIVersionAndKind(opened.APIVersion, opened.Kind)); err != nil {
+		return err
+	}
+	return o.Unmarshal(opened.Raw)
+}
+
+func checkDeleteOptions(have schema.GroupVersionKind) error {
+	if have.Kind != "" && have.Kind != "DeleteOptions" {
+		return runtime.NewNotRegisteredErrForKind(metaScheme, have)
+	}
+	return nil
+}
+
+// metaScheme is how upstream names its table of the kinds of options.
+const metaScheme = "k8s.io/apimachinery/pkg/apis/meta/internalversion/scheme/register.go:31"
 
 func asBadRequest(err error) error {
 	if err == nil || apierrors.IsBadRequest(err) {

@@ -25,12 +25,15 @@ type request struct {
 	user user.Info
 	kind *served.Kind // nil for paths outside the API
 
-	auditID string
-	code    int // answered with; 0: not yet
-	wrote   bool
-	values  url.Values
-	warned  map[string]bool
-	parent  pipeline.Request
+	auditID  string
+	code     int // answered with; 0: not yet
+	wrote    bool
+	values   url.Values
+	warnings warnings
+	parent   pipeline.Request
+
+	answer     media // the form of the answer, once it is negotiated
+	negotiated int
 }
 
 func (q *request) query() url.Values {
@@ -41,20 +44,6 @@ func (q *request) query() url.Values {
 		q.values = q.r.URL.Query()
 	}
 	return q.values
-}
-
-// warn adds a Warning header, once per text.
-func (q *request) warn(text string) {
-	if q.warned[text] {
-		return
-	}
-	if q.warned == nil {
-		q.warned = map[string]bool{}
-	}
-	q.warned[text] = true
-	if header, err := warningHeader(text); err == nil {
-		q.w.Header().Add("Warning", header)
-	}
 }
 
 // pipelineRequest is what the pipeline is told about this request.

@@ -2,9 +2,9 @@ package apiserver
 
 import (
 	"context"
-	"fmt"
 	"net/http"
-	"strings"
+	"slices"
+	"strconv"
 	"time"
 
 	autoscalingv1 "k8s.io/api/autoscaling/v1"
@@ -13,6 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"clipper/api"
 	"clipper/apiserver/pipeline"
@@ -23,12 +24,19 @@ const writeTimeout = 34 * time.Second
 
 // serveResource answers a request for a kind that is served.
 func (q *request) serveResource() {
-	if q.info.Subresource != "" {
-		q.serveSubresource()
+	if err := q.refusal(); err != nil {
+		if err == errPlainNotFound {
+			q.plainNotFound()
+			return
+		}
+		q.fail(err)
 		return
 	}
-	if !q.allowed() {
-		q.methodNotAllowed()
+	if q.kind.Deprecated != "" {
+		q.warn(q.kind.Deprecated)
+	}
+	if q.info.Subresource != "" {
+		q.serveSubresource()
 		return
 	}
 	switch q.info.Verb {
@@ -48,38 +56,17 @@ func (q *request) serveResource() {
 		q.delete()
 	case "deletecollection":
 		q.deleteCollection()
-	default:
-		q.methodNotAllowed()
 	}
-}
-
-// allowed says whether the method exists on the path: objects of a namespaced kind are only written
-// within a namespace, and create has no name in its path.
-func (q *request) allowed() bool {
-	in := &q.info
-	if !q.kind.Allows(in.Verb) {
-		return false
-	}
-	switch in.Verb {
-	case "list", "watch":
-		return true
-	case "create", "deletecollection":
-		return in.Name == "" && (in.Namespace != "" || !q.kind.Namespaced)
-	}
-	return in.Name != "" && (in.Namespace != "" || !q.kind.Namespaced)
-}
-
-func (q *request) methodNotAllowed() {
-	q.code, q.wrote = http.StatusMethodNotAllowed, true
-	q.w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-	q.w.WriteHeader(http.StatusMethodNotAllowed)
-	_, _ = q.w.Write([]byte("405: Method Not Allowed"))
 }
 
 func (q *request) get() {
-	version := ""
-	if q.r.URL.RawQuery != "" {
-		version = q.query().Get("resourceVersion")
+	if _, ok := q.media(); !ok {
+		return
+	}
+	version, err := q.getOptions()
+	if err != nil {
+		q.fail(err)
+		return
 	}
 	item, err := q.s.pipeline.GetNotOlder(q.r.Context(), q.pipelineRequest(), version)
 	if err != nil {
@@ -89,7 +76,32 @@ func (q *request) get() {
 	q.writeItem(http.StatusOK, item)
 }
 
+// getOptions reads what a GET may ask for: a revision that the answer is not older than.
+func (q *request) getOptions() (version string, err error) {
+	if q.r.URL.RawQuery == "" {
+		return "", nil
+	}
+	if values := q.query()["export"]; len(values) > 0 && values[0] != "false" && values[0] != "0" {
+		return "", apierrors.NewBadRequest("the export parameter, deprecated since v1.14, is no longer supported")
+	}
+	if version = q.query().Get("resourceVersion"); version != "" {
+		err = checkRevision(version)
+	}
+	return version, err
+}
+
+// checkRevision refuses what is no revision as upstream's storage does, whose error is nobody's fault.
+func checkRevision(rv string) error {
+	if _, err := strconv.ParseUint(rv, 10, 64); err != nil {
+		return field.Invalid(field.NewPath("resourceVersion"), rv, err.Error())
+	}
+	return nil
+}
+
 func (q *request) list() {
+	if _, ok := q.media(); !ok {
+		return
+	}
 	o, err := q.listOptions()
 	if err != nil {
 		q.fail(err)
@@ -105,23 +117,13 @@ func (q *request) list() {
 
 // create reads a body of kind gvk into obj and hands it on. obj is of the served version.
 func (q *request) create(obj api.Object, gvk schema.GroupVersionKind) {
-	o, err := q.createOptions()
+	o, err := q.readCreate(obj, gvk)
+	if err == nil && gvk == q.kind.GVK {
+		obj, err = q.kind.ToHub(obj)
+	}
 	if err != nil {
 		q.fail(err)
 		return
-	}
-	if _, ok := q.media(); !ok {
-		return
-	}
-	if err := q.read(obj, gvk, o.FieldValidation); err != nil {
-		q.fail(err)
-		return
-	}
-	if gvk == q.kind.GVK {
-		if obj, err = q.kind.ToHub(obj); err != nil {
-			q.fail(err)
-			return
-		}
 	}
 	ctx, cancel := context.WithTimeout(q.r.Context(), writeTimeout)
 	defer cancel()
@@ -133,41 +135,63 @@ func (q *request) create(obj api.Object, gvk schema.GroupVersionKind) {
 	q.writeResult(http.StatusCreated, res)
 }
 
-func (q *request) read(obj runtime.Object, gvk schema.GroupVersionKind, validation string) error {
+// readCreate reads a create's parts in the order in which upstream complains of them.
+func (q *request) readCreate(obj runtime.Object, gvk schema.GroupVersionKind) (*metav1.CreateOptions, error) {
+	if err := q.acceptable(); err != nil {
+		return nil, err
+	}
+	f, err := q.inputFormat()
+	if err != nil {
+		return nil, err
+	}
 	body, err := q.readBody()
 	if err != nil {
-		return err
+		return nil, err
 	}
-	return q.decode(body, obj, gvk, validation)
+	o, err := q.createOptions()
+	if err != nil {
+		return nil, err
+	}
+	return o, q.decode(f, body, obj, gvk, o.FieldValidation)
 }
 
 func (q *request) update() {
-	o, err := q.updateOptions()
-	if err != nil {
-		q.fail(err)
-		return
-	}
-	if _, ok := q.media(); !ok {
-		return
-	}
 	obj, gvk := q.kind.Empty(), q.kind.GVK
 	if q.info.Subresource == "scale" {
 		obj, gvk = &autoscalingv1.Scale{}, scaleKind
 	}
-	if err := q.read(obj, gvk, o.FieldValidation); err != nil {
+	o, err := q.readUpdate(obj, gvk)
+	if err == nil && gvk == q.kind.GVK {
+		obj, err = q.kind.ToHub(obj)
+	}
+	if err != nil {
 		q.fail(err)
 		return
-	}
-	if gvk == q.kind.GVK {
-		if obj, err = q.kind.ToHub(obj); err != nil {
-			q.fail(err)
-			return
-		}
 	}
 	ctx, cancel := context.WithTimeout(q.r.Context(), writeTimeout)
 	defer cancel()
 	res, err := q.s.pipeline.Update(ctx, q.pipelineRequest(), obj, o)
 	q.writeUpdate(res, err)
+}
+
+// readUpdate reads an update's parts in the order in which upstream complains of them.
+func (q *request) readUpdate(obj runtime.Object, gvk schema.GroupVersionKind) (*metav1.UpdateOptions, error) {
+	if err := q.acceptable(); err != nil {
+		return nil, err
+	}
+	body, err := q.readBody()
+	if err != nil {
+		return nil, err
+	}
+	o, err := q.updateOptions()
+	if err != nil {
+		return nil, err
+	}
+	f, err := q.inputFormat()
+	if err != nil {
+		return nil, err
+	}
+	return o, q.decode(f, body, obj, gvk, o.FieldValidation)
 }
 
 func (q *request) writeUpdate(res *pipeline.Result, err error) {
@@ -181,34 +205,17 @@ func (q *request) writeUpdate(res *pipeline.Result, err error) {
 	}
 }
 
-// patchTypes are what a PATCH may say it carries.
-var patchTypes = []string{
-	string(types.JSONPatchType), string(types.MergePatchType), string(types.StrategicMergePatchType), string(types.ApplyPatchType),
-}
-
 func (q *request) patch() {
-	contentType, _, _ := strings.Cut(q.r.Header.Get("Content-Type"), ";")
-	pt := types.PatchType(strings.TrimSpace(contentType))
-	switch pt {
-	case types.JSONPatchType, types.MergePatchType, types.ApplyPatchType:
-	case types.StrategicMergePatchType:
-		if q.kind.Custom != nil { // only Go types say how lists are merged
-			q.fail(unsupportedMediaType(string(types.JSONPatchType), string(types.MergePatchType), string(types.ApplyPatchType)))
-			return
-		}
-	default:
-		q.fail(unsupportedMediaType(patchTypes...))
+	pt := types.PatchType(q.contentType())
+	allowed := patchTypes
+	if q.kind.Custom != nil { // only Go types say how lists are merged
+		allowed = customPatchTypes
+	}
+	if !slices.Contains(allowed, string(pt)) {
+		q.fail(unsupportedMediaType(allowed...))
 		return
 	}
-	if _, ok := q.media(); !ok {
-		return
-	}
-	body, err := q.readBody()
-	if err != nil {
-		q.fail(err)
-		return
-	}
-	o, err := q.patchOptions(pt)
+	body, o, err := q.readPatch(pt)
 	if err != nil {
 		q.fail(err)
 		return
@@ -217,6 +224,19 @@ func (q *request) patch() {
 	defer cancel()
 	res, err := q.s.pipeline.Patch(ctx, q.pipelineRequest(), pt, body, o)
 	q.writeUpdate(res, err)
+}
+
+// readPatch reads a patch's parts in the order in which upstream complains of them.
+func (q *request) readPatch(pt types.PatchType) ([]byte, *metav1.PatchOptions, error) {
+	if err := q.acceptable(); err != nil {
+		return nil, nil, err
+	}
+	body, err := q.readBody()
+	if err != nil {
+		return nil, nil, err
+	}
+	o, err := q.patchOptions(pt)
+	return body, o, err
 }
 
 func (q *request) delete() {
@@ -274,7 +294,7 @@ func (q *request) writeResult(code int, res *pipeline.Result) {
 		}
 		q.writeOther(code, &c, statusKind)
 	case *autoscalingv1.Scale:
-		q.writeOther(code, obj, scaleKind)
+		q.writeScale(code, obj)
 	default:
 		switch {
 		case res.Item != nil && res.Item.Object == res.Object:
@@ -317,37 +337,38 @@ func (q *request) writeOther(code int, obj runtime.Object, gvk schema.GroupVersi
 	}
 }
 
+func (q *request) writeScale(code int, s *autoscalingv1.Scale) {
+	if m, ok := q.media(); ok && m.target.kind != "" {
+		q.writeTransformed(code, m, s)
+		return
+	}
+	q.writeOther(code, s, scaleKind)
+}
+
 var scaleKind = autoscalingv1.SchemeGroupVersion.WithKind("Scale")
 
 // serveSubresource answers a request for a part of an object.
 func (q *request) serveSubresource() {
-	in := &q.info
-	name := in.Subresource
+	name := q.info.Subresource
 	sub := q.kind.Subresource(name)
 	switch {
-	case in.Namespace == "" && q.kind.Namespaced:
-		q.notFound()
-	case name == "status" && q.kind.Status != nil, sub != nil && sub.Update != nil:
+	case name == "scale" && q.kind.Scale != nil && q.info.Verb == "get":
+		q.getScale()
+	case q.hasShared(name), sub != nil && sub.Update != nil:
 		q.serveShared()
-	case name == "scale" && q.kind.Scale != nil:
-		q.serveScale()
-	case isConnect(in.Group, in.Resource, name):
+	case q.isConnect():
 		q.connect()
-	case sub != nil && sub.New != nil && in.Verb == "create":
+	default:
 		body, ok := sub.New().(api.Object)
 		if !ok {
 			q.methodNotAllowed()
 			return
 		}
 		q.create(body, q.bodyKind())
-	case sub != nil:
-		q.methodNotAllowed()
-	default:
-		q.notFound()
 	}
 }
 
-// serveShared answers for subresources that have their parent's kind.
+// serveShared answers for subresources that have their parent's kind, and for writes of a scale.
 func (q *request) serveShared() {
 	switch q.info.Verb {
 	case "get":
@@ -356,49 +377,17 @@ func (q *request) serveShared() {
 		q.update()
 	case "patch":
 		q.patch()
-	default:
-		q.methodNotAllowed()
 	}
 }
 
-func (q *request) serveScale() {
-	switch q.info.Verb {
-	case "get":
-		item, err := q.s.pipeline.Get(q.r.Context(), q.pipelineRequest())
-		if err != nil {
-			q.fail(err)
-			return
-		}
-		q.writeOther(http.StatusOK, pipeline.ScaleOf(q.kind.Resource, item.Object), scaleKind)
-	case "update":
-		q.update()
-	case "patch":
-		q.patch()
-	default:
-		q.methodNotAllowed()
-	}
-}
-
-// successors name what took the place of API groups and versions that Kubernetes once served. They are not
-// in discovery; a client that still asks is told where to go.
-var successors = map[string]string{
-	"extensions/v1beta1":                "networking.k8s.io/v1 (Ingress, NetworkPolicy) or apps/v1 (Deployment, DaemonSet, ReplicaSet)",
-	"apps/v1beta1":                      "apps/v1",
-	"apps/v1beta2":                      "apps/v1",
-	"networking.k8s.io/v1beta1":         "networking.k8s.io/v1",
-	"policy/v1beta1":                    "policy/v1; pod security policies gave way to the pod-security.kubernetes.io labels of namespaces",
-	"batch/v1beta1":                     "batch/v1",
-	"rbac.authorization.k8s.io/v1beta1": "rbac.authorization.k8s.io/v1",
-}
-
-func (q *request) notFound() {
-	if successor := successors[q.info.Group+"/"+q.info.Version]; successor != "" {
-		q.fail(&apierrors.StatusError{ErrStatus: metav1.Status{
-			Status: metav1.StatusFailure, Code: http.StatusNotFound, Reason: metav1.StatusReasonNotFound,
-			Message: fmt.Sprintf("%s/%s is no longer served; use %s", q.info.Group, q.info.Version, successor),
-		}})
+func (q *request) getScale() {
+	if _, ok := q.media(); !ok {
 		return
 	}
-	q.code, q.wrote = http.StatusNotFound, true
-	http.NotFound(q.w, q.r)
+	item, err := q.s.pipeline.Get(q.r.Context(), q.pipelineRequest())
+	if err != nil {
+		q.fail(err)
+		return
+	}
+	q.writeScale(http.StatusOK, pipeline.ScaleOf(q.kind.Resource, item.Object))
 }

@@ -44,10 +44,16 @@ func (q *request) watch() {
 		return
 	}
 	o.Watch = true
-	m, ok := negotiate(q.r, q.targets())
+	m, ok := q.negotiate()
 	if !ok || m.format == formatYAML {
-		q.fail(notAcceptable(typeJSON+";stream=watch", typeProtobuf+";stream=watch"))
+		q.fail(notAcceptable(streamTypes...))
 		return
+	}
+	if m.target.kind == "Table" {
+		if _, err := q.include(); err != nil {
+			q.fail(err)
+			return
+		}
 	}
 	req := q.pipelineRequest()
 	sel, err := pipeline.ParseSelection(req, o)
@@ -55,7 +61,7 @@ func (q *request) watch() {
 		q.fail(err)
 		return
 	}
-	if err := q.s.pipeline.WaitFor(q.r.Context(), o.ResourceVersion); err != nil {
+	if err := q.watchFrom(o); err != nil {
 		q.fail(err)
 		return
 	}
@@ -63,6 +69,20 @@ func (q *request) watch() {
 	defer cancel()
 	w := &watcher{q: q, m: m, selection: sel, options: o, out: newEventWriter(q, m)}
 	w.run(ctx, req)
+}
+
+// watchFrom checks the revision that a watch starts from. Only initial events wait for it.
+func (q *request) watchFrom(o *metav1.ListOptions) error {
+	if o.ResourceVersion == "" {
+		return nil
+	}
+	if err := checkRevision(o.ResourceVersion); err != nil {
+		return err
+	}
+	if o.SendInitialEvents == nil || !*o.SendInitialEvents {
+		return nil
+	}
+	return q.s.pipeline.WaitFor(q.r.Context(), o.ResourceVersion)
 }
 
 func watchTimeout(o *metav1.ListOptions) time.Duration {
@@ -101,6 +121,9 @@ func (w *watcher) run(ctx context.Context, req *pipeline.Request) {
 		revision = w.q.s.pipeline.Revision()
 	}
 	w.sent = revision
+	if w.q.s.pipeline.Reach(ctx, revision) != nil {
+		return // the time is up, or the client has left
+	}
 	changes, err := w.q.s.pipeline.Watch(req, revision)
 	if err != nil {
 		w.fail(revision, err)

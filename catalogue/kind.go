@@ -19,6 +19,7 @@ type Kind[T api.Object] struct {
 	ShortNames []string
 	Categories []string
 	Verbs      []string
+	Deprecated string
 	Prefix     string // "" means the plural name
 	Unstored   bool   // never stored: reviews and the like
 
@@ -92,6 +93,7 @@ func Describe[O, L any, T interface {
 		Singular:   singular(k.Kind),
 		ListKind:   k.Kind + "List",
 		ShortNames: k.ShortNames,
+		Deprecated: k.Deprecated,
 		Categories: k.Categories,
 		Verbs:      k.Verbs,
 		Prefix:     k.Prefix,

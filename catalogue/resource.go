@@ -31,6 +31,8 @@ type Resource struct {
 	// Verbs that discovery lists and the server accepts; nil means all eight: create delete
 	// deletecollection get list patch update watch. Create-only kinds (reviews) have just "create".
 	Verbs []string
+	// Deprecated is what clients are warned of whatever they do with the kind; "" for nearly all.
+	Deprecated string
 	// Prefix is the storage key's first element: "pods". Empty for kinds that are never stored.
 	Prefix string
 

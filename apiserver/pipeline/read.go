@@ -222,3 +222,11 @@ func (p *Pipeline) Watch(req *Request, after int64) (*store.Watch, error) {
 func (p *Pipeline) Snapshot(req *Request) store.Snapshot {
 	return p.store.Snapshot(req.Resource.Prefix)
 }
+
+// Reach waits until a revision has been written that may be in the future, as long as ctx lets it.
+func (p *Pipeline) Reach(ctx context.Context, revision int64) error {
+	if revision <= p.store.Revision() {
+		return nil
+	}
+	return p.store.WaitRevision(ctx, revision)
+}

@@ -6,6 +6,7 @@ package wire
 import (
 	"encoding/binary"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strconv"
 
@@ -124,6 +125,9 @@ type Opened struct {
 
 // Open takes a protobuf body apart.
 func Open(data []byte) (Opened, error) {
+	if len(data) == 0 {
+		return Opened{}, errors.New("empty data")
+	}
 	if len(data) < len(Magic) || string(data[:len(Magic)]) != string(Magic) {
 		return Opened{}, fmt.Errorf("provided data does not appear to be a protobuf message, expected prefix %v", Magic)
 	}

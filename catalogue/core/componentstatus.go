@@ -16,6 +16,7 @@ func componentStatuses() *catalogue.Resource {
 		Resource:   api.Resource{Version: "v1", Name: "componentstatuses", Kind: "ComponentStatus"},
 		Columns:    componentStatusColumns,
 		Row:        componentStatusRow,
+		Deprecated: "v1 ComponentStatus is deprecated in v1.19+",
 		ShortNames: []string{"cs"}, Verbs: []string{"get", "list"}, Unstored: true,
 	})
 }

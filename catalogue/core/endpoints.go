@@ -20,6 +20,7 @@ import (
 func endpoints() *catalogue.Resource {
 	return catalogue.Describe[corev1.Endpoints, corev1.EndpointsList](catalogue.Kind[*corev1.Endpoints]{
 		Resource:       api.Endpoints.Resource,
+		Deprecated:     "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice",
 		Warnings:       endpointsWarnings,
 		ValidateCreate: func(e *corev1.Endpoints) field.ErrorList { return validateSubsets(e.Subsets) },
 		ValidateUpdate: func(e, old *corev1.Endpoints) field.ErrorList {
