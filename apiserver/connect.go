@@ -19,19 +19,21 @@ import (
 	"clipper/api"
 )
 
-// isConnect says whether the path is a stream to somewhere else rather than an object.
-func (q *request) isConnect() bool {
-	if q.info.Group != "" {
+// isConnect says whether a subresource is a stream to somewhere else rather than an object.
+func isConnect(group, resource, name string) bool {
+	if group != "" {
 		return false
 	}
-	switch q.info.Subresource {
+	switch name {
 	case "log", "exec", "attach", "portforward":
-		return q.info.Resource == "pods"
+		return resource == "pods"
 	case "proxy":
-		return q.info.Resource == "pods" || q.info.Resource == "services" || q.info.Resource == "nodes"
+		return resource == "pods" || resource == "services" || resource == "nodes"
 	}
 	return false
 }
+
+func (q *request) isConnect() bool { return isConnect(q.info.Group, q.info.Resource, q.info.Subresource) }
 
 // connect opens a stream: a pod's log, a command in it, a port, or HTTP to a pod, service or node.
 func (q *request) connect() {
