@@ -4,7 +4,6 @@ import (
 	"time"
 
 	admissionv1 "k8s.io/api/admissionregistration/v1"
-	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"clipper/api"
 	"clipper/catalogue"
@@ -17,7 +16,8 @@ func mutatingPolicies() *catalogue.Resource {
 	return catalogue.Describe[admissionv1.MutatingAdmissionPolicy, admissionv1.MutatingAdmissionPolicyList](catalogue.Kind[*admissionv1.MutatingAdmissionPolicy]{
 		Resource:       api.Resource{Group: "admissionregistration.k8s.io", Version: "v1", Name: "mutatingadmissionpolicies", Kind: "MutatingAdmissionPolicy"},
 		ValidateCreate: validateMutatingPolicy,
-		ValidateUpdate: func(o, _ *admissionv1.MutatingAdmissionPolicy) field.ErrorList { return validateMutatingPolicy(o) },
+		ValidateUpdate: validateMutatingPolicyUpdate,
+		Warnings:       reservedName[*admissionv1.MutatingAdmissionPolicy],
 		Columns:        mutatingPolicyColumns,
 		Row:            mutatingPolicyRow,
 		Default:        defaultMutatingPolicy,

@@ -19,6 +19,7 @@ func mutatingPolicyBindings() *catalogue.Resource {
 		ValidateUpdate: func(o, _ *admissionv1.MutatingAdmissionPolicyBinding) field.ErrorList {
 			return validateMutatingBinding(o)
 		},
+		Warnings:      reservedName[*admissionv1.MutatingAdmissionPolicyBinding],
 		Columns:       mutatingPolicyBindingColumns,
 		Row:           mutatingPolicyBindingRow,
 		Default:       defaultMutatingPolicyBinding,

@@ -4,7 +4,6 @@ import (
 	"time"
 
 	admissionv1 "k8s.io/api/admissionregistration/v1"
-	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"clipper/api"
 	"clipper/catalogue"
@@ -17,7 +16,8 @@ func mutatingWebhooks() *catalogue.Resource {
 	return catalogue.Describe[admissionv1.MutatingWebhookConfiguration, admissionv1.MutatingWebhookConfigurationList](catalogue.Kind[*admissionv1.MutatingWebhookConfiguration]{
 		Resource:       api.Resource{Group: "admissionregistration.k8s.io", Version: "v1", Name: "mutatingwebhookconfigurations", Kind: "MutatingWebhookConfiguration"},
 		ValidateCreate: validateMutatingHooks,
-		ValidateUpdate: func(o, _ *admissionv1.MutatingWebhookConfiguration) field.ErrorList { return validateMutatingHooks(o) },
+		ValidateUpdate: validateMutatingHooksUpdate,
+		Warnings:       reservedName[*admissionv1.MutatingWebhookConfiguration],
 		Columns:        mutatingWebhooksColumns,
 		Row:            mutatingWebhooksRow,
 		Default:        defaultMutatingWebhooks,

@@ -7,46 +7,96 @@ import (
 	"strings"
 
 	admissionv1 "k8s.io/api/admissionregistration/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
 	pathvalidation "k8s.io/apimachinery/pkg/api/validation/path"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	utilvalidation "k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+	"k8s.io/apiserver/pkg/admission/plugin/cel"
+	"k8s.io/apiserver/pkg/admission/plugin/policy/validating"
 
 	"clipper/catalogue/rule"
 )
 
 var specPath = field.NewPath("spec")
 
-const maxAuditAnnotations = 20
+const (
+	maxAuditAnnotations    = 20
+	maxAnnotationValueText = 5 << 10
+)
 
 func validatePolicy(p *admissionv1.ValidatingAdmissionPolicy) field.ErrorList {
+	return checkPolicy(p, map[string]bool{}, false)
+}
+
+func validatePolicyUpdate(p, old *admissionv1.ValidatingAdmissionPolicy) field.ErrorList {
+	before := map[string]bool{}
+	for _, c := range old.Spec.MatchConditions {
+		before[c.Expression] = true
+	}
+	for _, v := range old.Spec.Validations {
+		before[v.Expression], before[v.MessageExpression] = true, true
+	}
+	for _, a := range old.Spec.AuditAnnotations {
+		before[a.ValueExpression] = true
+	}
+	same := equality.Semantic.DeepEqual(p.Spec.ParamKind, old.Spec.ParamKind) && equality.Semantic.DeepEqual(p.Spec.MatchConditions, old.Spec.MatchConditions)
+	return checkPolicy(p, before, same)
+}
+
+func checkPolicy(p *admissionv1.ValidatingAdmissionPolicy, before map[string]bool, sameConditions bool) field.ErrorList {
 	f, s := &rule.Faults{}, &p.Spec
+	x := &expressions{faults: f, params: s.ParamKind != nil, before: before}
 	policyFrame(f, s.FailurePolicy, s.ParamKind, s.MatchConstraints)
-	matchConditions(f, s.MatchConditions, specPath.Child("matchConditions"))
-	variables(f, s.Variables)
+	if !sameConditions {
+		x.matchConditions(s.MatchConditions, specPath.Child("matchConditions"))
+	}
+	if len(s.Variables) > 0 {
+		x.compose()
+	}
+	variables(x, s.Variables)
 	if len(s.Validations)+len(s.AuditAnnotations) == 0 {
 		const one = "validations or auditAnnotations must contain at least one item"
 		f.Required(specPath.Child("validations"), one)
 		f.Required(specPath.Child("auditAnnotations"), one)
 	}
 	for i := range s.Validations {
-		validation(f, &s.Validations[i], specPath.Child("validations").Index(i))
+		validation(x, &s.Validations[i], specPath.Child("validations").Index(i))
 	}
-	at := specPath.Child("auditAnnotations")
-	if len(s.AuditAnnotations) > maxAuditAnnotations {
-		f.Invalid(at, s.AuditAnnotations, fmt.Sprintf("must not have more than %d auditAnnotations", maxAuditAnnotations))
+	auditAnnotations(x, p.Name, s.AuditAnnotations, specPath.Child("auditAnnotations"))
+	return f.List
+}
+
+func auditAnnotations(x *expressions, policy string, list []admissionv1.AuditAnnotation, at *field.Path) {
+	f := x.faults
+	if len(list) > maxAuditAnnotations {
+		f.Invalid(at, list, fmt.Sprintf("must not have more than %d auditAnnotations", maxAuditAnnotations))
 	}
 	keys := rule.Seen[string]{}
-	for i, a := range s.AuditAnnotations {
-		f.QualifiedName(at.Index(i).Child("key"), p.Name+"/"+a.Key)
-		if strings.TrimSpace(a.ValueExpression) == "" {
-			f.Required(at.Index(i).Child("valueExpression"), "valueExpression is not specified")
+	for i, a := range list {
+		if policy == "" {
+			f.Invalid(at.Index(i).Child("key"), a.Key, "requires metadata.name be non-empty")
+		} else {
+			f.QualifiedName(at.Index(i).Child("key"), policy+"/"+a.Key)
 		}
+		value(x, a.ValueExpression, at.Index(i).Child("valueExpression"))
 		if keys.Again(a.Key) {
 			f.Duplicate(at.Index(i).Child("key"), a.Key)
 		}
 	}
-	return f.List
+}
+
+func value(x *expressions, text string, at *field.Path) {
+	switch trimmed := strings.TrimSpace(text); {
+	case trimmed == "":
+		x.faults.Required(at, "valueExpression is not specified")
+	case len(trimmed) > maxAnnotationValueText:
+		x.faults.Required(at, fmt.Sprintf("must not exceed %d bytes in length", maxAnnotationValueText))
+	default:
+		vars := cel.OptionalVariableDeclarations{HasParams: x.params, HasAuthorizer: true}
+		result := x.compiler().CompileCELExpression(&validating.AuditAnnotationCondition{ValueExpression: trimmed}, vars, x.mode(text))
+		x.report(at, text, result.Error)
+	}
 }
 
 func policyFrame(f *rule.Faults, failure *admissionv1.FailurePolicyType, kind *admissionv1.ParamKind, match *admissionv1.MatchResources) {
@@ -68,18 +118,25 @@ func policyFrame(f *rule.Faults, failure *admissionv1.FailurePolicyType, kind *a
 	}
 }
 
-func validation(f *rule.Faults, v *admissionv1.Validation, at *field.Path) {
+func validation(x *expressions, v *admissionv1.Validation, at *field.Path) {
+	f := x.faults
 	if strings.TrimSpace(v.Expression) == "" {
 		f.Required(at.Child("expression"), "expression is not specified")
+	} else {
+		x.check(x.compiler(), at.Child("expression"), v.Expression, &validating.ValidationCondition{Expression: v.Expression}, cel.OptionalVariableDeclarations{HasAuthorizer: true})
 	}
-	if v.MessageExpression != "" && strings.TrimSpace(v.MessageExpression) == "" {
+	switch {
+	case v.MessageExpression == "":
+	case strings.TrimSpace(v.MessageExpression) == "":
 		f.Invalid(at.Child("messageExpression"), v.MessageExpression, "must be non-empty if specified")
+	default:
+		x.check(x.compiler(), at.Child("messageExpression"), v.MessageExpression, &validating.MessageExpressionCondition{MessageExpression: v.MessageExpression}, cel.OptionalVariableDeclarations{})
 	}
 	message := strings.TrimSpace(v.Message)
 	switch {
 	case v.Message != "" && message == "":
 		f.Invalid(at.Child("message"), v.Message, "must be non-empty if specified")
-	case strings.Contains(message, "\n"):
+	case strings.ContainsAny(message, "\n\r"):
 		f.Invalid(at.Child("message"), v.Message, "must not contain line breaks")
 	}
 	if r := v.Reason; r != nil {
@@ -93,7 +150,8 @@ var (
 		loop package namespace return var void while`)
 )
 
-func variables(f *rule.Faults, list []admissionv1.Variable) {
+func variables(x *expressions, list []admissionv1.Variable) {
+	f := x.faults
 	for i, v := range list {
 		at := specPath.Child("variables").Index(i)
 		switch {
@@ -104,43 +162,10 @@ func variables(f *rule.Faults, list []admissionv1.Variable) {
 		}
 		if strings.TrimSpace(v.Expression) == "" {
 			f.Required(at.Child("expression"), "expression is not specified")
+		} else {
+			x.variable(at.Child("expression"), v)
 		}
 	}
-}
-
-func validateMutatingPolicy(p *admissionv1.MutatingAdmissionPolicy) field.ErrorList {
-	f, s := &rule.Faults{}, &p.Spec
-	policyFrame(f, s.FailurePolicy, s.ParamKind, s.MatchConstraints)
-	matchConditions(f, s.MatchConditions, specPath.Child("matchConditions"))
-	variables(f, s.Variables)
-	if len(s.Mutations) == 0 {
-		f.Required(specPath.Child("mutations"), "mutations must contain at least one item")
-	}
-	for i, m := range s.Mutations {
-		at := specPath.Child("mutations").Index(i)
-		switch {
-		case m.PatchType == "":
-			f.Required(at.Child("patchType"), "")
-		default:
-			rule.OneOf(f, at.Child("patchType"), m.PatchType, admissionv1.PatchTypeApplyConfiguration, admissionv1.PatchTypeJSONPatch)
-		}
-		source := func(name string, of admissionv1.PatchType, set bool) {
-			if m.PatchType == of && !set {
-				f.Required(at.Child(name), "must be specified when patchType is "+string(of))
-			}
-			if m.PatchType != of && set {
-				f.Invalid(at.Child(name), "{"+name+"}", "must not be specified when patchType is "+string(m.PatchType))
-			}
-		}
-		source("applyConfiguration", admissionv1.PatchTypeApplyConfiguration, m.ApplyConfiguration != nil)
-		source("jsonPatch", admissionv1.PatchTypeJSONPatch, m.JSONPatch != nil)
-	}
-	if p := s.ReinvocationPolicy; p != "" {
-		rule.OneOf(f, specPath.Child("reinvocationPolicy"), p, admissionv1.IfNeededReinvocationPolicy, admissionv1.NeverReinvocationPolicy)
-	} else {
-		f.Required(specPath.Child("reinvocationPolicy"), "")
-	}
-	return f.List
 }
 
 func validateParamKind(f *rule.Faults, k *admissionv1.ParamKind, at *field.Path) {
@@ -222,6 +247,9 @@ func validateBinding(b *admissionv1.ValidatingAdmissionPolicyBinding) field.Erro
 func validateMutatingBinding(b *admissionv1.MutatingAdmissionPolicyBinding) field.ErrorList {
 	f := &rule.Faults{}
 	bindingFrame(f, b.Spec.PolicyName, b.Spec.ParamRef, b.Spec.MatchResources)
+	if m := b.Spec.MatchResources; m != nil {
+		mutableOperations(f, m.ResourceRules, specPath.Child("matchResources"))
+	}
 	return f.List
 }
 

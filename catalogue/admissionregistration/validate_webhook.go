@@ -45,54 +45,87 @@ func mutatingHooks(c *admissionv1.MutatingWebhookConfiguration) []hook {
 }
 
 func validateValidatingHooks(c *admissionv1.ValidatingWebhookConfiguration) field.ErrorList {
-	f := &rule.Faults{}
-	validateHooks(f, validatingHooks(c), nil)
-	return f.List
+	return validateHooks(validatingHooks(c), leniency{}, nil)
+}
+
+func validateValidatingHooksUpdate(c, old *admissionv1.ValidatingWebhookConfiguration) field.ErrorList {
+	return validateHooks(validatingHooks(c), lenient(validatingHooks(c), validatingHooks(old)), nil)
 }
 
 func validateMutatingHooks(c *admissionv1.MutatingWebhookConfiguration) field.ErrorList {
-	f := &rule.Faults{}
-	validateHooks(f, mutatingHooks(c), func(i int, at *field.Path) {
-		if p := c.Webhooks[i].ReinvocationPolicy; p != nil {
-			rule.OneOf(f, at.Child("reinvocationPolicy"), *p, admissionv1.IfNeededReinvocationPolicy, admissionv1.NeverReinvocationPolicy)
-		}
-	})
-	return f.List
+	return validateHooks(mutatingHooks(c), leniency{}, reinvocations(c))
 }
 
-func validateHooks(f *rule.Faults, hooks []hook, own func(i int, at *field.Path)) {
-	names := rule.Seen[string]{}
-	for i, h := range hooks {
-		at := field.NewPath("webhooks").Index(i)
-		validateHook(f, h, at)
-		if own != nil {
-			own(i, at)
-		}
-		reviewVersions(f, h.versions, at.Child("admissionReviewVersions"))
-		if h.name != "" && names.Again(h.name) {
-			f.Duplicate(at.Child("name"), h.name)
+func validateMutatingHooksUpdate(c, old *admissionv1.MutatingWebhookConfiguration) field.ErrorList {
+	return validateHooks(mutatingHooks(c), lenient(mutatingHooks(c), mutatingHooks(old)), reinvocations(c))
+}
+
+// reinvocations checks what only mutating webhooks have.
+func reinvocations(c *admissionv1.MutatingWebhookConfiguration) func(f *rule.Faults, i int, at *field.Path) {
+	return func(f *rule.Faults, i int, at *field.Path) {
+		if p := c.Webhooks[i].ReinvocationPolicy; p != nil {
+			rule.OneOf(f, at.Child("reinvocationPolicy"), *p, admissionv1.IfNeededReinvocationPolicy, admissionv1.NeverReinvocationPolicy)
 		}
 	}
 }
 
-func validateHook(f *rule.Faults, h hook, at *field.Path) {
+func validateHooks(hooks []hook, allow leniency, own func(f *rule.Faults, i int, at *field.Path)) field.ErrorList {
+	f := &rule.Faults{}
+	x := &expressions{faults: f, before: allow.expressions}
+	names := rule.Seen[string]{}
+	for i, h := range hooks {
+		at := field.NewPath("webhooks").Index(i)
+		validateHook(x, h, allow, at)
+		if own != nil {
+			own(f, i, at)
+		}
+		reviewVersions(f, h.versions, allow.versions, at.Child("admissionReviewVersions"))
+		if !allow.names && h.name != "" && names.Again(h.name) {
+			f.Duplicate(at.Child("name"), h.name)
+		}
+	}
+	return f.List
+}
+
+func validateHook(x *expressions, h hook, allow leniency, at *field.Path) {
+	f := x.faults
 	f.Add(utilvalidation.IsFullyQualifiedName(at.Child("name"), h.name)...)
 	for i := range h.rules {
 		operationRule(f, &h.rules[i], at.Child("rules").Index(i))
 	}
 	policies(f, h.failure, h.match, at)
-	if h.effects == nil {
-		f.Required(at.Child("sideEffects"), "must specify one of None, NoneOnDryRun")
-	} else {
-		rule.OneOf(f, at.Child("sideEffects"), *h.effects, admissionv1.SideEffectClassNone, admissionv1.SideEffectClassNoneOnDryRun)
-	}
+	sideEffects(f, h.effects, allow.effects, at.Child("sideEffects"))
 	if t := h.timeout; t != nil && (*t < 1 || *t > 30) {
 		f.Invalid(at.Child("timeoutSeconds"), *t, "the timeout value must be between 1 and 30 seconds")
 	}
-	f.Selector(at.Child("namespaceSelector"), h.namespaces, false)
-	f.Selector(at.Child("objectSelector"), h.objects, false)
+	f.Selector(at.Child("namespaceSelector"), h.namespaces, allow.selectors)
+	f.Selector(at.Child("objectSelector"), h.objects, allow.selectors)
 	clientConfig(f, &h.client, at.Child("clientConfig"))
-	matchConditions(f, h.conditions, at.Child("matchConditions"))
+	if !allow.conditions {
+		x.matchConditions(h.conditions, at.Child("matchConditions"))
+	}
+}
+
+// harmless are the side effects that new webhooks may have, allEffects those that old ones had.
+var (
+	harmless   = []admissionv1.SideEffectClass{admissionv1.SideEffectClassNone, admissionv1.SideEffectClassNoneOnDryRun}
+	allEffects = []admissionv1.SideEffectClass{admissionv1.SideEffectClassNone, admissionv1.SideEffectClassNoneOnDryRun, admissionv1.SideEffectClassSome, admissionv1.SideEffectClassUnknown}
+)
+
+func sideEffects(f *rule.Faults, effects *admissionv1.SideEffectClass, any bool, at *field.Path) {
+	allowed := harmless
+	if any {
+		allowed = allEffects
+	}
+	if effects != nil {
+		rule.OneOf(f, at, *effects, allowed...)
+		return
+	}
+	names := make([]string, len(allowed))
+	for i, e := range allowed {
+		names[i] = string(e)
+	}
+	f.Required(at, "must specify one of "+strings.Join(names, ", "))
 }
 
 func policies(f *rule.Faults, failure *admissionv1.FailurePolicyType, match *admissionv1.MatchPolicyType, at *field.Path) {
@@ -104,7 +137,7 @@ func policies(f *rule.Faults, failure *admissionv1.FailurePolicyType, match *adm
 	}
 }
 
-func reviewVersions(f *rule.Faults, versions []string, at *field.Path) {
+func reviewVersions(f *rule.Faults, versions []string, any bool, at *field.Path) {
 	if len(versions) == 0 {
 		f.Required(at, "must specify one of v1, v1beta1")
 		return
@@ -117,7 +150,7 @@ func reviewVersions(f *rule.Faults, versions []string, at *field.Path) {
 		}
 		f.Each(at.Index(i), version, utilvalidation.IsDNS1035Label(version))
 	}
-	if !seen["v1"] && !seen["v1beta1"] {
+	if !any && !seen["v1"] && !seen["v1beta1"] {
 		f.Invalid(at, versions, "must include at least one of v1, v1beta1")
 	}
 }
@@ -185,27 +218,5 @@ func ruleResources(f *rule.Faults, list []string, at *field.Path) {
 	}
 	if bare && slices.Contains(list, "*") {
 		f.Invalid(at, list, "if '*' is present, must not specify other resources without subresources")
-	}
-}
-
-const maxConditions = 64
-
-// matchConditions checks the form of conditions; their expressions are compiled where they are used.
-func matchConditions(f *rule.Faults, list []admissionv1.MatchCondition, at *field.Path) {
-	if len(list) > maxConditions {
-		f.Add(field.TooMany(at, len(list), maxConditions))
-	}
-	names := rule.Seen[string]{}
-	for i, c := range list {
-		path := at.Index(i)
-		if strings.TrimSpace(c.Expression) == "" {
-			f.Required(path.Child("expression"), "")
-		}
-		if f.Need(path.Child("name"), c.Name) {
-			f.QualifiedName(path.Child("name"), c.Name)
-			if names.Again(c.Name) {
-				f.Duplicate(path.Child("name"), c.Name)
-			}
-		}
 	}
 }

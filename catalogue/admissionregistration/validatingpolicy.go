@@ -4,7 +4,6 @@ import (
 	"time"
 
 	admissionv1 "k8s.io/api/admissionregistration/v1"
-	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"clipper/api"
 	"clipper/catalogue"
@@ -17,9 +16,11 @@ func validatingPolicies() *catalogue.Resource {
 	return catalogue.Describe[admissionv1.ValidatingAdmissionPolicy, admissionv1.ValidatingAdmissionPolicyList](catalogue.Kind[*admissionv1.ValidatingAdmissionPolicy]{
 		Resource:       api.Resource{Group: "admissionregistration.k8s.io", Version: "v1", Name: "validatingadmissionpolicies", Kind: "ValidatingAdmissionPolicy"},
 		ValidateCreate: validatePolicy,
-		ValidateUpdate: func(o, _ *admissionv1.ValidatingAdmissionPolicy) field.ErrorList { return validatePolicy(o) },
+		ValidateUpdate: validatePolicyUpdate,
+		Warnings:       reservedName[*admissionv1.ValidatingAdmissionPolicy],
 		Columns:        validatingPolicyColumns,
 		Row:            validatingPolicyRow,
+		ValidateStatus: validatePolicyStatus,
 		Default:        defaultValidatingPolicy,
 		Categories:     []string{"api-extensions"},
 		NeedsRevision:  true,

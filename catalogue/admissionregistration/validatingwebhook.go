@@ -19,6 +19,7 @@ func validatingWebhooks() *catalogue.Resource {
 		ValidateUpdate: func(o, _ *admissionv1.ValidatingWebhookConfiguration) field.ErrorList {
 			return validateValidatingHooks(o)
 		},
+		Warnings:      reservedName[*admissionv1.ValidatingWebhookConfiguration],
 		Columns:       validatingWebhooksColumns,
 		Row:           validatingWebhooksRow,
 		Default:       defaultValidatingWebhooks,
