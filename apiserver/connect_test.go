@@ -29,7 +29,7 @@ func (n *noAttach) Validate(_ context.Context, a *admission.Attributes) error {
 func TestConnectAdmission(t *testing.T) {
 	refuse := &noAttach{}
 	s := start(t, servertest.Options{Pipeline: func(p *pipeline.Pipeline) {
-		p.Admit(admission.Chain{Validators: []admission.Validator{refuse}})
+		p.Admit(admission.NewChain(admission.Plugin{Name: "NoAttach", Validate: refuse}))
 	}})
 	res, body := call{method: "POST", path: "/api/v1/namespaces/default/pods/p/attach?stdin=true&container=c"}.do(t, s)
 	if res.StatusCode != 403 || !strings.Contains(string(body), `pods/attach \"p\" is forbidden`) {

@@ -1,14 +1,17 @@
 // Package admission defines what an admission plug-in is: a check on a write that is already
-// authenticated and authorized, which may change the object (Mutator) or refuse it (Validator). The
-// built-in plug-ins are in the packages below.
+// authenticated and authorized, which may change the object (Mutator) or refuse it (Validator). A Chain
+// runs them in order. The built-in plug-ins are in the packages below.
 package admission
 
 import (
 	"context"
 
+	"k8s.io/apimachinery/pkg/runtime"
+	upstream "k8s.io/apiserver/pkg/admission"
 	"k8s.io/apiserver/pkg/authentication/user"
 
 	"clipper/api"
+	"clipper/apiserver/served"
 )
 
 // An Operation is the kind of request under admission, in upstream's words.
@@ -26,15 +29,19 @@ const (
 type Attributes struct {
 	Operation   Operation
 	Resource    api.Resource
-	Subresource string // "" for the object itself
+	Requested   *served.Kind // the version that the client speaks; nil is the storage version
+	Subresource string       // "" for the object itself
 	Namespace   string
-	Name        string     // "" on a create with generateName, until the name is made
-	Object      api.Object // the new state; nil on delete. A Mutator may change it. For binding and such: the body.
-	Old         api.Object // the stored state, read-only; nil on create
+	Name        string         // "" on a create with generateName, until the name is made
+	Object      api.Object     // the new state; nil on delete. A Mutator may change it. For binding and such: the body.
+	Old         api.Object     // the stored state, read-only; nil on create
+	Options     runtime.Object // CreateOptions, UpdateOptions or DeleteOptions; nil for streams
 	User        user.Info
 	DryRun      bool
 	Warn        func(text string) // adds a Warning header; never nil
 	Undo        func(fn func())   // registers what to undo if the request fails after all or is a dry run; never nil
+
+	record upstream.Attributes
 }
 
 // A Mutator may change Attributes.Object or refuse the request with an API error (403 Forbidden as a rule).
@@ -46,10 +53,4 @@ type Mutator interface {
 // loop, so it sees the state that will be replaced.
 type Validator interface {
 	Validate(ctx context.Context, a *Attributes) error
-}
-
-// A Chain is the ordered list of plug-ins of a server.
-type Chain struct {
-	Mutators   []Mutator
-	Validators []Validator
 }

@@ -18,7 +18,7 @@ func (a *Attributes) IsSub(group, name, sub string) bool {
 
 // Forbidden is the 403 with which a plug-in refuses a write, named as upstream names it.
 func (a *Attributes) Forbidden(cause error) *apierrors.StatusError {
-	return apierrors.NewForbidden(a.Resource.GroupResource(), a.shownName(), cause)
+	return apierrors.NewForbidden(a.requestedResource().GroupResource(), a.shownName(), cause)
 }
 
 // Forbiddenf is Forbidden with a formatted cause.

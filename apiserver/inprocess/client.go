@@ -59,6 +59,9 @@ func (c *Client) Resources() []api.Resource {
 // Describe returns the description of a served resource, or nil. Admission asks for its defaults.
 func (c *Client) Describe(r api.Resource) *catalogue.Resource { return c.live.Table().Resource(r) }
 
+// Table returns what is served now.
+func (c *Client) Table() *served.Table { return c.live.Table() }
+
 func (c *Client) request(r api.Resource, subresource, namespace, name string) (*pipeline.Request, error) {
 	found := c.live.Table().Resource(r)
 	if found == nil {

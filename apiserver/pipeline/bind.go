@@ -26,7 +26,9 @@ func (p *Pipeline) bindPod(ctx context.Context, req *Request, body api.Object, o
 	if faults := validateBinding(binding); len(faults) > 0 {
 		return nil, apierrors.NewInvalid(corev1.SchemeGroupVersion.WithKind("Binding").GroupKind(), binding.Name, faults)
 	}
-	w := p.begin(req, o.DryRun, o.FieldManager)
+	of := *req
+	of.Admitted = true // as a binding
+	w := p.begin(&of, o.DryRun, o.FieldManager)
 	_, err := w.update(ctx, update{
 		uid:   binding.UID,
 		rules: rules{prepare: nil},

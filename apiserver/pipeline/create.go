@@ -19,6 +19,7 @@ const nameAttempts = 8
 // Create stores a new object, or acts on a subresource. obj has its defaults already; it is taken over.
 func (p *Pipeline) Create(ctx context.Context, req *Request, obj api.Object, o *metav1.CreateOptions) (res *Result, err error) {
 	w := p.begin(req, o.DryRun, o.FieldManager)
+	w.options = o
 	defer func() { w.end(err) }()
 	act := p.creater(req)
 	if act == nil && req.Resource.Prefix == "" {

@@ -57,6 +57,7 @@ func (p *Pipeline) Delete(ctx context.Context, req *Request, o *metav1.DeleteOpt
 		return nil, apierrors.NewMethodNotSupported(req.groupResource(), "delete")
 	}
 	w := p.begin(req, o.DryRun, "")
+	w.options = o
 	defer func() { w.end(err) }()
 	if faults := validation.ValidateDeleteOptions(o); len(faults) > 0 {
 		return nil, apierrors.NewInvalid(schema.GroupKind{Group: metav1.GroupName, Kind: "DeleteOptions"}, "", faults)

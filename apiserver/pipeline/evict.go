@@ -54,7 +54,7 @@ func (p *Pipeline) evict(ctx context.Context, req *Request, body api.Object, o m
 		}
 	}
 	del := *req
-	del.Subresource = ""
+	del.Subresource, del.Admitted = "", true // as an eviction
 	if len(options.DryRun) == 0 {
 		if err := p.markEvicted(ctx, &del, pod.UID); err != nil {
 			return nil, err

@@ -29,7 +29,7 @@ type Pipeline struct {
 	store     Store
 	served    *served.Live
 	types     managedfields.TypeConverter
-	admission admission.Chain
+	admission *admission.Chain
 	creaters  map[schema.GroupResource]Creater
 	owners    *ownership.Managers
 	managers  sync.Map // managerKey → *ownership.Manager
@@ -57,7 +57,7 @@ func New(c Config) *Pipeline {
 }
 
 // Admit sets the admission plug-ins. Not to be called once requests are served.
-func (p *Pipeline) Admit(chain admission.Chain) { p.admission = chain }
+func (p *Pipeline) Admit(chain *admission.Chain) { p.admission = chain }
 
 // Handle sets what answers creates of a kind that is never stored, or of a subresource: the resource is
 // written "subjectaccessreviews" or "serviceaccounts/token". Not to be called once requests are served.
@@ -84,6 +84,7 @@ type write struct {
 	req     *Request
 	manager string
 	dryRun  bool
+	options runtime.Object // of the request; nil for parts of another write
 	undo    []func()
 }
 
@@ -120,14 +121,20 @@ func (w *write) attributes(op admission.Operation, obj, old api.Object) *admissi
 	if name == "" && obj != nil {
 		name = obj.GetName()
 	}
+	requested := w.req.Kind
+	if requested == nil {
+		requested = w.p.served.Table().Storage(w.req.Resource)
+	}
 	return &admission.Attributes{
 		Operation:   op,
 		Resource:    w.req.Resource.Resource,
+		Requested:   requested,
 		Subresource: w.req.Subresource,
 		Namespace:   w.req.Namespace,
 		Name:        name,
 		Object:      obj,
 		Old:         old,
+		Options:     admission.OptionsOf(op, w.options),
 		User:        w.req.User,
 		DryRun:      w.dryRun,
 		Warn:        w.warn,
@@ -136,29 +143,17 @@ func (w *write) attributes(op admission.Operation, obj, old api.Object) *admissi
 }
 
 func (w *write) mutate(ctx context.Context, op admission.Operation, obj, old api.Object) error {
-	if len(w.p.admission.Mutators) == 0 {
+	if w.p.admission == nil || w.req.Admitted {
 		return nil
 	}
-	a := w.attributes(op, obj, old)
-	for _, m := range w.p.admission.Mutators {
-		if err := m.Admit(ctx, a); err != nil {
-			return err
-		}
-	}
-	return nil
+	return w.p.admission.Admit(ctx, w.attributes(op, obj, old))
 }
 
 func (w *write) validate(ctx context.Context, op admission.Operation, obj, old api.Object) error {
-	if len(w.p.admission.Validators) == 0 {
+	if w.p.admission == nil || w.req.Admitted {
 		return nil
 	}
-	a := w.attributes(op, obj, old)
-	for _, v := range w.p.admission.Validators {
-		if err := v.Validate(ctx, a); err != nil {
-			return err
-		}
-	}
-	return nil
+	return w.p.admission.Validate(ctx, w.attributes(op, obj, old))
 }
 
 // Connect runs admission for a request that opens a stream (exec, attach, portforward, proxy).

@@ -47,6 +47,7 @@ func (p *Pipeline) Patch(ctx context.Context, req *Request, pt types.PatchType, 
 		return nil, apierrors.NewMethodNotSupported(req.groupResource(), "patch")
 	}
 	w := p.begin(req, o.DryRun, o.FieldManager)
+	w.options = o
 	defer func() { w.end(err) }()
 	kind := p.kind(req)
 	if kind == nil {

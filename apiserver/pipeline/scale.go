@@ -14,6 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/yaml"
 
 	"clipper/api"
+	"clipper/apiserver/admission"
 	"clipper/catalogue"
 )
 
@@ -57,14 +58,19 @@ func (p *Pipeline) updateScale(ctx context.Context, req *Request, obj api.Object
 // changeScale runs fn on the present scale and commits what comes out to the parent.
 func (p *Pipeline) changeScale(ctx context.Context, req *Request, o *metav1.UpdateOptions, uid types.UID, fn func(*autoscalingv1.Scale) (*autoscalingv1.Scale, error)) (res *Result, err error) {
 	w := p.begin(req, o.DryRun, o.FieldManager)
+	w.options = o
 	defer func() { w.end(err) }()
 	r := req.Resource
+	shown := func(obj api.Object) api.Object { return ScaleOf(r, obj) }
 	res, err = w.update(ctx, update{
 		uid:   uid,
-		rules: rules{prepare: r.PrepareUpdate, validate: r.ValidateUpdate},
-		next: func(_ context.Context, old api.Object) (api.Object, error) {
+		rules: rules{prepare: r.PrepareUpdate, validate: r.ValidateUpdate, shown: shown},
+		next: func(ctx context.Context, old api.Object) (api.Object, error) {
 			scale, err := fn(ScaleOf(r, old))
 			if err != nil {
+				return nil, err
+			}
+			if err := w.mutate(ctx, admission.Update, scale, shown(old)); err != nil {
 				return nil, err
 			}
 			if scale.Spec.Replicas < 0 {

@@ -35,6 +35,9 @@ type rules struct {
 	prepare  func(obj, old api.Object)
 	validate func(obj, old api.Object) field.ErrorList
 	warn     bool
+	// shown is what admission sees of an object, nil for the object itself. The change has asked the
+	// mutators then: what they do to that must become part of the object.
+	shown func(obj api.Object) api.Object
 }
 
 // rules returns what the request's subresource allows to change; false if it cannot be updated.
@@ -65,6 +68,7 @@ func (p *Pipeline) Update(ctx context.Context, req *Request, obj api.Object, o *
 		return nil, apierrors.NewMethodNotSupported(req.groupResource(), "update")
 	}
 	w := p.begin(req, o.DryRun, o.FieldManager)
+	w.options = o
 	defer func() { w.end(err) }()
 	if err := req.matchNamespace(obj); err != nil {
 		return nil, err
@@ -131,8 +135,10 @@ func (w *write) tryUpdate(ctx context.Context, u update, current *store.Item) (*
 	if old == nil {
 		return w.createInstead(ctx, u, next)
 	}
-	if err := w.mutate(ctx, admission.Update, next, old); err != nil {
-		return nil, err
+	if u.rules.shown == nil {
+		if err := w.mutate(ctx, admission.Update, next, old); err != nil {
+			return nil, err
+		}
 	}
 	w.dedupOwners(next, duplicateOwnersAfter)
 	if err := w.checkRevision(next, old); err != nil {
@@ -220,6 +226,9 @@ func (w *write) prepareUpdate(ctx context.Context, rules rules, next, old api.Ob
 		w.req.Resource.Canonicalize(next)
 	}
 	clearKind(next)
+	if rules.shown != nil {
+		next, old = rules.shown(next), rules.shown(old)
+	}
 	return w.validate(ctx, admission.Update, next, old)
 }
 

@@ -89,12 +89,12 @@ func TestNode(t *testing.T) {
 			if a.Name == "" {
 				a.Name = tt.obj.GetName()
 			}
-			err := New(c).Validate(t.Context(), a)
+			err := New(c).Admit(t.Context(), a)
 			if (err == nil) != (tt.err == "") || err != nil && !strings.Contains(err.Error(), tt.err) {
 				t.Errorf("got %v, want %q", err, tt.err)
 			}
 			a.User = &user.DefaultInfo{Name: "ann"}
-			if err := New(c).Validate(t.Context(), a); err != nil {
+			if err := New(c).Admit(t.Context(), a); err != nil {
 				t.Errorf("a person: %v", err)
 			}
 		})

@@ -5,12 +5,16 @@ package podsecurity
 import (
 	"context"
 	"fmt"
+	"sync"
 
 	admissionv1 "k8s.io/api/admission/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apiserver/pkg/audit"
+	"k8s.io/component-base/metrics/legacyregistry"
 	psadmission "k8s.io/pod-security-admission/admission"
 	psconfig "k8s.io/pod-security-admission/admission/api"
 	psapi "k8s.io/pod-security-admission/api"
@@ -20,6 +24,13 @@ import (
 	"clipper/api"
 	"clipper/apiserver/admission"
 )
+
+// recorder measures for all servers of the process.
+var recorder = sync.OnceValue(func() metrics.Recorder {
+	r := metrics.NewPrometheusRecorder(psapi.GetAPIVersion())
+	r.MustRegister(legacyregistry.MustRegister)
+	return r
+})
 
 // A Plugin is the admission plug-in PodSecurity.
 type Plugin struct {
@@ -39,7 +50,7 @@ func New(c api.Client) (*Plugin, error) {
 		Configuration: &psconfig.PodSecurityConfiguration{Defaults: psconfig.PodSecurityDefaults{
 			Enforce: privileged, EnforceVersion: psapi.VersionLatest, Audit: privileged, AuditVersion: psapi.VersionLatest,
 			Warn: privileged, WarnVersion: psapi.VersionLatest}},
-		Evaluator: evaluator, Metrics: unmeasured{}, NamespaceGetter: v, PodLister: v,
+		Evaluator: evaluator, Metrics: recorder(), NamespaceGetter: v, PodLister: v,
 	}}
 	if err := p.inner.CompleteConfiguration(); err != nil {
 		return nil, fmt.Errorf("podsecurity: %w", err)
@@ -63,10 +74,38 @@ func (p *Plugin) Validate(ctx context.Context, a *admission.Attributes) error {
 	for _, w := range resp.Warnings {
 		a.Warn(w)
 	}
-	if !resp.Allowed {
-		return &apierrors.StatusError{ErrStatus: *resp.Result}
+	if len(resp.AuditAnnotations) > 0 {
+		var pairs []string
+		for k, v := range resp.AuditAnnotations {
+			pairs = append(pairs, psapi.AuditAnnotationPrefix+k, v)
+		}
+		audit.AddAuditAnnotations(ctx, pairs...)
 	}
-	return nil
+	if resp.Allowed {
+		return nil
+	}
+	return refusal(a, resp.Result)
+}
+
+// refusal is a 403 in which the library's answer replaces what it speaks about.
+func refusal(a *admission.Attributes, said *metav1.Status) error {
+	err := a.Forbiddenf("Not allowed by PodSecurity")
+	if said == nil {
+		return err
+	}
+	if said.Message != "" {
+		err.ErrStatus.Message = said.Message
+	}
+	if said.Reason != "" {
+		err.ErrStatus.Reason = said.Reason
+	}
+	if said.Details != nil {
+		err.ErrStatus.Details = said.Details
+	}
+	if said.Code != 0 {
+		err.ErrStatus.Code = said.Code
+	}
+	return err
 }
 
 // views answers the library's questions from the live views.
@@ -108,11 +147,3 @@ func (t attributes) GetUserName() string {
 	}
 	return t.a.User.GetName()
 }
-
-// unmeasured drops the library's metrics.
-type unmeasured struct{}
-
-func (unmeasured) RecordEvaluation(metrics.Decision, psapi.LevelVersion, metrics.Mode, psapi.Attributes) {
-}
-func (unmeasured) RecordExemption(psapi.Attributes)   {}
-func (unmeasured) RecordError(bool, psapi.Attributes) {}

@@ -24,39 +24,63 @@ func New(c api.Client) *Plugin { return &Plugin{api.RuntimeClasses.View(c)} }
 
 // Admit completes pods that are created.
 func (p *Plugin) Admit(_ context.Context, a *admission.Attributes) error {
-	if a.Operation != admission.Create || !a.Is("", "pods") {
-		return nil
+	class, err := p.class(a)
+	if err != nil || class == nil {
+		return err
 	}
 	pod := a.Object.(*corev1.Pod)
-	var class *nodev1.RuntimeClass
-	if pod.Spec.RuntimeClassName != nil {
-		var ok bool
-		if class, ok = p.classes.Get("", *pod.Spec.RuntimeClassName); !ok {
-			return a.Forbiddenf("pod rejected: RuntimeClass %q not found", *pod.Spec.RuntimeClassName)
+	if o := class.Overhead; o != nil {
+		if len(pod.Spec.Overhead) > 0 && !equality.Semantic.DeepEqual(o.PodFixed, pod.Spec.Overhead) {
+			return mismatch(a)
 		}
-	}
-	if err := setOverhead(a, pod, class); err != nil {
-		return err
+		pod.Spec.Overhead = o.PodFixed.DeepCopy()
 	}
 	return setScheduling(a, pod, class)
 }
 
-func setOverhead(a *admission.Attributes, pod *corev1.Pod, class *nodev1.RuntimeClass) error {
-	if class == nil || class.Overhead == nil {
-		if len(pod.Spec.Overhead) > 0 {
-			return a.Forbiddenf("pod rejected: Pod Overhead set without corresponding RuntimeClass defined Overhead")
+// Validate refuses an overhead that is not the class's: a webhook may have changed it.
+func (p *Plugin) Validate(_ context.Context, a *admission.Attributes) error {
+	class, err := p.class(a)
+	if err != nil || !mine(a) {
+		return err
+	}
+	pod := a.Object.(*corev1.Pod)
+	if class != nil && class.Overhead != nil {
+		if !equality.Semantic.DeepEqual(class.Overhead.PodFixed, pod.Spec.Overhead) {
+			return mismatch(a)
 		}
 		return nil
 	}
-	if pod.Spec.Overhead != nil && !equality.Semantic.DeepEqual(class.Overhead.PodFixed, pod.Spec.Overhead) {
-		return a.Forbiddenf("pod rejected: Pod's Overhead doesn't match RuntimeClass's defined Overhead")
+	if pod.Spec.Overhead != nil {
+		return a.Forbiddenf("pod rejected: Pod Overhead set without corresponding RuntimeClass defined Overhead")
 	}
-	pod.Spec.Overhead = class.Overhead.PodFixed.DeepCopy()
 	return nil
 }
 
+func mine(a *admission.Attributes) bool { return a.Operation == admission.Create && a.Is("", "pods") }
+
+// class is that of the pod under admission, nil if it has none.
+func (p *Plugin) class(a *admission.Attributes) (*nodev1.RuntimeClass, error) {
+	if !mine(a) {
+		return nil, nil
+	}
+	name := a.Object.(*corev1.Pod).Spec.RuntimeClassName
+	if name == nil {
+		return nil, nil
+	}
+	class, ok := p.classes.Get("", *name)
+	if !ok {
+		return nil, a.Forbiddenf("pod rejected: RuntimeClass %q not found", *name)
+	}
+	return class, nil
+}
+
+func mismatch(a *admission.Attributes) error {
+	return a.Forbiddenf("pod rejected: Pod's Overhead doesn't match RuntimeClass's defined Overhead")
+}
+
 func setScheduling(a *admission.Attributes, pod *corev1.Pod, class *nodev1.RuntimeClass) error {
-	if class == nil || class.Scheduling == nil {
+	if class.Scheduling == nil {
 		return nil
 	}
 	selector := maps.Clone(class.Scheduling.NodeSelector)

@@ -43,7 +43,7 @@ func (p *Plugin) Admit(ctx context.Context, a *admission.Attributes) error {
 	}
 	pod := a.Object.(*corev1.Pod)
 	if _, mirror := pod.Annotations[corev1.MirrorPodAnnotationKey]; mirror {
-		return refuseMirror(a, pod)
+		return p.Validate(ctx, a) // a changed one would not be what the node runs
 	}
 	if pod.Spec.ServiceAccountName == "" {
 		pod.Spec.ServiceAccountName = defaultAccount
@@ -58,6 +58,35 @@ func (p *Plugin) Admit(ctx context.Context, a *admission.Attributes) error {
 	}
 	if len(pod.Spec.ImagePullSecrets) == 0 && len(sa.ImagePullSecrets) > 0 {
 		pod.Spec.ImagePullSecrets = append([]corev1.LocalObjectReference(nil), sa.ImagePullSecrets...)
+	}
+	return p.Validate(ctx, a)
+}
+
+// Validate refuses pods whose account does not exist, or that use secrets which their account keeps them from.
+func (p *Plugin) Validate(ctx context.Context, a *admission.Attributes) error {
+	ephemeral := a.Operation == admission.Update && a.IsSub("", "pods", "ephemeralcontainers")
+	if !ephemeral && (a.Operation != admission.Create || !a.Is("", "pods")) {
+		return nil
+	}
+	pod := a.Object.(*corev1.Pod)
+	if _, mirror := pod.Annotations[corev1.MirrorPodAnnotationKey]; mirror && !ephemeral {
+		return refuseMirror(a, pod)
+	}
+	if pod.Spec.ServiceAccountName == "" {
+		return a.Forbiddenf("no service account specified for pod %s/%s", a.Namespace, pod.Name)
+	}
+	sa, err := p.account(ctx, a.Namespace, pod.Spec.ServiceAccountName)
+	if err != nil {
+		return a.Forbiddenf("error looking up service account %s/%s: %w", a.Namespace, pod.Spec.ServiceAccountName, err)
+	}
+	if !limited(sa) {
+		return nil
+	}
+	if ephemeral {
+		return ephemeralSecrets(sa, pod)
+	}
+	if err := secrets(sa, pod); err != nil {
+		return a.Forbidden(err)
 	}
 	return nil
 }

@@ -103,13 +103,20 @@ func (p *ClaimResize) Validate(_ context.Context, a *admission.Attributes) error
 	if old.Status.Phase != corev1.ClaimBound {
 		return a.Forbiddenf("Only bound persistent volume claims can be expanded")
 	}
-	name := claim.Annotations[corev1.BetaStorageClassAnnotation]
-	if name == "" && claim.Spec.StorageClassName != nil {
-		name = *claim.Spec.StorageClassName
-	}
-	class, ok := p.classes.Get("", name)
-	if !ok || class.AllowVolumeExpansion == nil || !*class.AllowVolumeExpansion {
+	class, ok := p.classes.Get("", className(claim))
+	if !ok || className(old) != class.Name || class.AllowVolumeExpansion == nil || !*class.AllowVolumeExpansion {
 		return a.Forbiddenf("only dynamically provisioned pvc can be resized and the storageclass that provisions the pvc must support resize")
 	}
 	return nil
+}
+
+// className is the storage class of a claim, "" for none. The annotation is older and comes first.
+func className(claim *corev1.PersistentVolumeClaim) string {
+	if name, ok := claim.Annotations[corev1.BetaStorageClassAnnotation]; ok {
+		return name
+	}
+	if claim.Spec.StorageClassName != nil {
+		return *claim.Spec.StorageClassName
+	}
+	return ""
 }

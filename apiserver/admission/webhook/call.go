@@ -2,126 +2,165 @@ package webhook
 
 import (
 	"context"
+	"errors"
 	"fmt"
-	"math/rand/v2"
-	"net"
-	"net/url"
-	"slices"
-	"strconv"
+	"log/slog"
 	"time"
 
-	admissionv1 "k8s.io/api/admission/v1"
-	admissionv1beta1 "k8s.io/api/admission/v1beta1"
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
-	corev1 "k8s.io/api/core/v1"
-	discoveryv1 "k8s.io/api/discovery/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/runtime"
 	upstream "k8s.io/apiserver/pkg/admission"
+	admissionmetrics "k8s.io/apiserver/pkg/admission/metrics"
 	webhookerrors "k8s.io/apiserver/pkg/admission/plugin/webhook/errors"
 	"k8s.io/apiserver/pkg/admission/plugin/webhook/generic"
 	webhookrequest "k8s.io/apiserver/pkg/admission/plugin/webhook/request"
 	webhookutil "k8s.io/apiserver/pkg/util/webhook"
 
-	"clipper/api"
+	"clipper/apiserver/admission"
 )
 
-// newClients returns the HTTP clients of webhooks. Services are reached at their pods.
-func newClients(c api.Client) (*webhookutil.ClientManager, error) {
-	cm, err := webhookutil.NewClientManager([]schema.GroupVersion{admissionv1.SchemeGroupVersion, admissionv1beta1.SchemeGroupVersion},
-		admissionv1.AddToScheme, admissionv1beta1.AddToScheme)
-	if err != nil {
-		return nil, fmt.Errorf("webhooks: prepare clients: %w", err)
-	}
-	auth, err := webhookutil.NewDefaultAuthenticationInfoResolver("")
-	if err != nil {
-		return nil, fmt.Errorf("webhooks: prepare clients: %w", err)
-	}
-	cm.SetAuthenticationInfoResolver(auth)
-	cm.SetServiceResolver(endpoints{api.Services.View(c), api.EndpointSlices.View(c)})
-	return &cm, nil
+// A call is one webhook asked about one write.
+type call struct {
+	inv     *generic.WebhookInvocation
+	attrs   *upstream.VersionedAttributes
+	phase   string // "admit" or "validating", as metrics have it
+	openKey string // of the audit annotation which says that the webhook failed and the write went on
+
+	response *webhookrequest.AdmissionResponse // nil if there is an err
+	err      error
+	took     time.Duration
 }
 
-// endpoints finds a pod behind a service.
-type endpoints struct {
-	services api.TypedView[*corev1.Service]
-	slices   api.TypedView[*discoveryv1.EndpointSlice]
+// ask sends the review and takes the answer.
+func (p *Plugin) ask(ctx context.Context, c *call) {
+	begun := time.Now()
+	c.response, c.err = p.review(ctx, c)
+	c.took = time.Since(begun)
 }
 
-// ResolveEndpoint returns the URL of a ready endpoint of a service's port.
-func (e endpoints) ResolveEndpoint(namespace, name string, port int32) (*url.URL, error) {
-	svc, ok := e.services.Get(namespace, name)
-	if !ok {
-		return nil, apierrors.NewNotFound(api.Services.GroupResource(), name)
-	}
-	i := slices.IndexFunc(svc.Spec.Ports, func(p corev1.ServicePort) bool { return p.Port == port })
-	if i < 0 {
-		return nil, apierrors.NewServiceUnavailable(fmt.Sprintf("no service port %d found for service %q", port, name))
-	}
-	var ready []string
-	for _, s := range e.slices.ByIndex(api.ByService, namespace+"/"+name) {
-		ready = append(ready, addresses(s, svc.Spec.Ports[i].Name)...)
-	}
-	if len(ready) == 0 {
-		return nil, apierrors.NewServiceUnavailable(fmt.Sprintf("no endpoints available for service %q", name))
-	}
-	return &url.URL{Scheme: "https", Host: ready[rand.IntN(len(ready))]}, nil
-}
-
-func addresses(s *discoveryv1.EndpointSlice, portName string) (out []string) {
-	for _, p := range s.Ports {
-		if p.Port == nil || p.Name != nil && *p.Name != portName || p.Name == nil && portName != "" {
-			continue
-		}
-		for _, ep := range s.Endpoints {
-			if (ep.Conditions.Ready == nil || *ep.Conditions.Ready) && len(ep.Addresses) > 0 {
-				out = append(out, net.JoinHostPort(ep.Addresses[0], strconv.Itoa(int(*p.Port))))
-			}
-		}
-	}
-	return out
-}
-
-// call asks one webhook. Errors are webhookutil's: the webhook said no, or could not be asked.
-func (p *Plugin) call(ctx context.Context, attrs *upstream.VersionedAttributes, inv *generic.WebhookInvocation, mutating bool) (*webhookrequest.AdmissionResponse, error) {
-	h := inv.Webhook
-	failed := func(err error, status *apierrors.StatusError) error {
-		return &webhookutil.ErrCallingWebhook{WebhookName: h.GetName(), Reason: err, Status: status}
-	}
-	if attrs.IsDryRun() {
+func (p *Plugin) review(ctx context.Context, c *call) (*webhookrequest.AdmissionResponse, error) {
+	h := c.inv.Webhook
+	if c.attrs.IsDryRun() {
 		switch effects := h.GetSideEffects(); {
 		case effects == nil:
-			return nil, failed(fmt.Errorf("Webhook SideEffects is nil"), apierrors.NewBadRequest("Webhook SideEffects is nil"))
+			return nil, c.failed(errors.New("Webhook SideEffects is nil"), apierrors.NewBadRequest("Webhook SideEffects is nil"))
 		case *effects != admissionregistrationv1.SideEffectClassNone && *effects != admissionregistrationv1.SideEffectClassNoneOnDryRun:
 			return nil, webhookerrors.NewDryRunUnsupportedErr(h.GetName())
 		}
 	}
-	uid, request, response, err := webhookrequest.CreateAdmissionObjects(attrs, inv)
+	uid, request, response, err := webhookrequest.CreateAdmissionObjects(c.attrs, c.inv)
 	if err != nil {
-		return nil, failed(fmt.Errorf("could not create admission objects: %w", err), apierrors.NewBadRequest("error creating admission objects"))
+		return nil, c.failed(fmt.Errorf("could not create admission objects: %w", err), apierrors.NewBadRequest("error creating admission objects"))
 	}
-	client, err := h.GetRESTClient(p.clients)
+	if err := p.post(ctx, c, request, response); err != nil {
+		return nil, err
+	}
+	result, err := webhookrequest.VerifyAdmissionResponse(uid, c.phase == mutating, response)
 	if err != nil {
-		return nil, failed(fmt.Errorf("could not get REST client: %w", err), apierrors.NewInternalError(err))
+		return nil, c.failed(fmt.Errorf("received invalid webhook response: %w", err), apierrors.NewServiceUnavailable("error validating webhook response"))
+	}
+	return result, nil
+}
+
+// post sends request within the webhook's timeout, of which the webhook is told.
+func (p *Plugin) post(ctx context.Context, c *call, request, response runtime.Object) error {
+	client, err := c.inv.Webhook.GetRESTClient(p.clients)
+	if err != nil {
+		return c.failed(fmt.Errorf("could not get REST client: %w", err), apierrors.NewInternalError(err))
+	}
+	if s := c.inv.Webhook.GetTimeoutSeconds(); s != nil {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, time.Duration(*s)*time.Second)
+		defer cancel()
 	}
 	post := client.Post().Body(request)
-	if s := h.GetTimeoutSeconds(); s != nil {
-		var cancel context.CancelFunc
-		timeout := time.Duration(*s) * time.Second
-		ctx, cancel = context.WithTimeout(ctx, timeout)
-		defer cancel()
-		post.Timeout(timeout)
+	if deadline, ok := ctx.Deadline(); ok {
+		if left := time.Until(deadline); left > 0 {
+			post.Timeout((left + time.Second - 1).Truncate(time.Second))
+		}
 	}
 	if err := post.Do(ctx).Into(response); err != nil {
 		status, ok := err.(*apierrors.StatusError)
 		if !ok {
 			status = apierrors.NewServiceUnavailable("error calling webhook")
 		}
-		return nil, failed(fmt.Errorf("failed to call webhook: %w", err), status)
+		return c.failed(fmt.Errorf("failed to call webhook: %w", err), status)
 	}
-	result, err := webhookrequest.VerifyAdmissionResponse(uid, mutating, response)
-	if err != nil {
-		return nil, failed(fmt.Errorf("received invalid webhook response: %w", err), apierrors.NewServiceUnavailable("error validating webhook response"))
+	return nil
+}
+
+// failed says that the webhook could not be asked, which is not a refusal.
+func (c *call) failed(err error, status *apierrors.StatusError) error {
+	return &webhookutil.ErrCallingWebhook{WebhookName: c.inv.Webhook.GetName(), Reason: err, Status: status}
+}
+
+// accept passes on what the webhook says: annotations, warnings, a refusal.
+func (c *call) accept(a *admission.Attributes) {
+	if c.response == nil {
+		return
 	}
-	return result, nil
+	for k, v := range c.response.AuditAnnotations {
+		c.annotate(c.inv.Webhook.GetName()+"/"+k, v)
+	}
+	for _, w := range c.response.Warnings {
+		a.Warn(w)
+	}
+	if !c.response.Allowed {
+		c.err = &webhookutil.ErrWebhookRejection{Status: webhookerrors.ToStatusErr(c.inv.Webhook.GetName(), c.response.Result)}
+	}
+}
+
+func (c *call) annotate(key, value string) {
+	if err := c.attrs.Attributes.AddAnnotation(key, value); err != nil {
+		slog.Warn("audit annotation dropped", "webhook", c.inv.Webhook.GetName(), "key", key, "err", err)
+	}
+}
+
+// settle measures the call and returns what the client is told of its failure; nil if the write may go on.
+func (c *call) settle(ctx context.Context) error {
+	var calling *webhookutil.ErrCallingWebhook
+	var refused *webhookutil.ErrWebhookRejection
+	name := c.inv.Webhook.GetName()
+	switch {
+	case c.err == nil:
+		c.observe(ctx, false, 200)
+		return nil
+	case errors.As(c.err, &calling):
+		open := c.failsOpen()
+		canceled := errors.Is(calling.Reason, context.Canceled)
+		if !open && !canceled {
+			c.observeRejection(ctx, admissionmetrics.WebhookRejectionCallingWebhookError, int(calling.Status.ErrStatus.Code))
+		}
+		c.observe(ctx, !open, int(calling.Status.ErrStatus.Code))
+		if !open {
+			return apierrors.NewInternalError(c.err)
+		}
+		if !canceled {
+			slog.Warn("webhook failed; its policy lets the write go on", "webhook", name, "err", c.err)
+			admissionmetrics.Metrics.ObserveWebhookFailOpen(ctx, name, c.phase)
+			c.annotate(c.openKey, name)
+		}
+		return nil
+	case errors.As(c.err, &refused):
+		c.observeRejection(ctx, admissionmetrics.WebhookRejectionNoError, int(refused.Status.ErrStatus.Code))
+		c.observe(ctx, true, int(refused.Status.ErrStatus.Code))
+		return refused.Status
+	}
+	c.observeRejection(ctx, admissionmetrics.WebhookRejectionAPIServerInternalError, 0)
+	c.observe(ctx, true, 0)
+	return c.err
+}
+
+func (c *call) failsOpen() bool {
+	policy := c.inv.Webhook.GetFailurePolicy()
+	return policy != nil && *policy == admissionregistrationv1.Ignore
+}
+
+func (c *call) observe(ctx context.Context, rejected bool, code int) {
+	admissionmetrics.Metrics.ObserveWebhook(ctx, c.inv.Webhook.GetName(), c.took, rejected, c.attrs.Attributes, c.phase, code)
+}
+
+func (c *call) observeRejection(ctx context.Context, kind admissionmetrics.WebhookRejectionErrorType, code int) {
+	admissionmetrics.Metrics.ObserveWebhookRejection(ctx, c.inv.Webhook.GetName(), c.phase, string(c.attrs.GetOperation()), kind, code)
 }

@@ -6,13 +6,7 @@ import (
 	"sync/atomic"
 
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
-	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/labels"
-	"k8s.io/apimachinery/pkg/runtime/schema"
-	upstream "k8s.io/apiserver/pkg/admission"
 	"k8s.io/apiserver/pkg/admission/plugin/webhook"
-	"k8s.io/apiserver/pkg/admission/plugin/webhook/generic"
-	"k8s.io/apiserver/pkg/admission/plugin/webhook/predicates/rules"
 
 	"clipper/api"
 )
@@ -74,64 +68,4 @@ func validatingHooks(o api.Object) (list []webhook.WebhookAccessor) {
 		list = append(list, webhook.NewValidatingWebhookAccessor(uid, cfg.Name, &cfg.Webhooks[i]))
 	}
 	return list
-}
-
-// invocation says how to call h for a write, or nil if its rules and selectors do not choose it.
-// Conditions are not looked at yet.
-func invocation(h webhook.WebhookAccessor, attrs *upstream.VersionedAttributes, namespaces api.TypedView[*corev1.Namespace]) (*generic.WebhookInvocation, error) {
-	matched := false
-	for _, r := range h.GetRules() {
-		m := rules.Matcher{Rule: r, Attr: attrs}
-		matched = matched || m.Matches()
-	}
-	if !matched {
-		return nil, nil
-	}
-	if ok, err := NamespaceMatches(h, attrs, namespaces); err != nil || !ok {
-		return nil, err
-	}
-	if ok, err := ObjectMatches(h, attrs); err != nil || !ok {
-		return nil, err
-	}
-	return &generic.WebhookInvocation{Webhook: h, Resource: attrs.GetResource(), Subresource: attrs.GetSubresource(), Kind: attrs.VersionedKind}, nil
-}
-
-// A Selecting thing chooses writes by the labels of their namespace and object.
-type Selecting interface {
-	GetParsedNamespaceSelector() (labels.Selector, error)
-	GetParsedObjectSelector() (labels.Selector, error)
-}
-
-// NamespaceMatches applies the namespace selector. Cluster-scoped objects pass, namespaces count as their own.
-func NamespaceMatches(s Selecting, attrs upstream.Attributes, namespaces api.TypedView[*corev1.Namespace]) (bool, error) {
-	sel, err := s.GetParsedNamespaceSelector()
-	if err != nil || sel.Empty() {
-		return err == nil, err
-	}
-	if attrs.GetResource().GroupResource() == (schema.GroupResource{Resource: "namespaces"}) {
-		for _, o := range []any{attrs.GetObject(), attrs.GetOldObject()} {
-			if ns, ok := o.(*corev1.Namespace); ok {
-				return sel.Matches(labels.Set(ns.Labels)), nil
-			}
-		}
-	}
-	if attrs.GetNamespace() == "" {
-		return true, nil
-	}
-	ns, ok := namespaces.Get("", attrs.GetNamespace())
-	return ok && sel.Matches(labels.Set(ns.Labels)), nil
-}
-
-// ObjectMatches applies the object selector to the new and the old state: either may match.
-func ObjectMatches(s Selecting, attrs upstream.Attributes) (bool, error) {
-	sel, err := s.GetParsedObjectSelector()
-	if err != nil || sel.Empty() {
-		return err == nil, err
-	}
-	for _, o := range []any{attrs.GetObject(), attrs.GetOldObject()} {
-		if m, ok := o.(interface{ GetLabels() map[string]string }); ok && sel.Matches(labels.Set(m.GetLabels())) {
-			return true, nil
-		}
-	}
-	return false, nil
 }
