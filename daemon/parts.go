@@ -15,18 +15,21 @@ import (
 	"clipper/apiserver/allocate"
 	"clipper/apiserver/authn"
 	"clipper/apiserver/reviews"
+	"clipper/catalogue"
 	"clipper/controllers"
 	"clipper/controllers/bootstraptoken"
 	"clipper/controllers/certificates"
 	"clipper/controllers/clusterrole"
 	"clipper/controllers/namespace"
 	"clipper/controllers/nodeipam"
+	"clipper/controllers/policystatus"
 	"clipper/controllers/resourcequota"
 	"clipper/controllers/rootca"
 	"clipper/controllers/serviceaccount"
 	"clipper/controllers/tokensecret"
 	"clipper/controllers/volumeprotection"
 	"clipper/dns"
+	"clipper/openapi"
 	"clipper/scheduler"
 )
 
@@ -54,6 +57,7 @@ func (cp *controlPlane) runControllers(ctx context.Context, group *errgroup.Grou
 	group.Go(func() error { return controllers.RunAll(ctx, manager) })
 	services := netip.MustParsePrefix(cp.options.ServiceCIDR)
 	ca := cp.pki.CA.CertPEM
+	described := func() []*catalogue.Resource { return cp.client.Table().Resources }
 	for _, c := range []controllers.Controller{
 		serviceaccount.New(manager),
 		rootca.New(manager, ca),
@@ -65,6 +69,7 @@ func (cp *controlPlane) runControllers(ctx context.Context, group *errgroup.Grou
 		clusterrole.New(cp.client), // makes roles that hold more than any controller may
 		certificates.New(cp.client, cp.authorizer, cp.pki.CA, certificates.Reserved{Services: []netip.Prefix{services}}),
 		dns.NewPublisher(manager, services, nil),
+		policystatus.New(manager, described, openapi.Resolver{Resources: described}),
 	} {
 		group.Go(func() error { return c.Run(ctx) })
 	}
