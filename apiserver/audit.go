@@ -7,8 +7,8 @@ import (
 
 var noCache = []string{"no-cache, private"}
 
-// audit gives the request its identity, and the answer the headers that all have.
-func (q *request) audit() {
+// identify gives the request its identity, and the answer the headers that all have.
+func (q *request) identify() {
 	h := q.w.Header()
 	q.auditID = q.r.Header.Get("Audit-Id")
 	if q.auditID == "" {

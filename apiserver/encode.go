@@ -195,6 +195,7 @@ var newlineByte = []byte{'\n'}
 // begin sends the header of an answer of a known size and returns where its body goes.
 func (q *request) begin(code int, contentType string, size int) io.WriteCloser {
 	h := q.w.Header()
+	q.size = size
 	h["Content-Type"] = contentTypeHeader(contentType)
 	if size > gzipThreshold && acceptsGzip(q.r) {
 		h.Set("Content-Encoding", "gzip")

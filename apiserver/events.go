@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"reflect"
 	"strconv"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -26,6 +27,7 @@ type eventWriter struct {
 	buf     []byte // events that have not been handed to the connection
 	headers bool   // a table's columns have been sent
 	count   prometheus.Counter
+	sizes   prometheus.Observer
 }
 
 // bufferEvents is how much is gathered before it goes to the connection.
@@ -34,7 +36,9 @@ const bufferEvents = 16 << 10
 func newEventWriter(q *request, m media) *eventWriter {
 	flusher, _ := q.w.(http.Flusher)
 	gvr := q.kind.GVR
-	return &eventWriter{q: q, m: m, flusher: flusher, count: q.s.metrics.events.WithLabelValues(gvr.Group, gvr.Version, gvr.Resource)}
+	return &eventWriter{q: q, m: m, flusher: flusher,
+		count: q.s.metrics.events.WithLabelValues(gvr.Group, gvr.Version, gvr.Resource),
+		sizes: q.s.metrics.eventSizes.WithLabelValues(gvr.Group, gvr.Version, gvr.Resource)}
 }
 
 // open starts the answer: the client learns at once that the watch stands.
@@ -117,6 +121,7 @@ func (o *eventWriter) status(s *metav1.Status) error {
 
 func (o *eventWriter) frame(eventType string, body []byte) error {
 	o.count.Inc()
+	o.sizes.Observe(float64(len(body)))
 	if o.m.format == formatProtobuf {
 		o.buf = wire.ProtobufEvent(o.buf, eventType, body)
 	} else {
@@ -132,7 +137,9 @@ func (o *eventWriter) send() error {
 	if len(o.buf) == 0 {
 		return nil
 	}
+	o.q.writing.Store(time.Now().UnixNano())
 	_, err := o.q.w.Write(o.buf)
+	o.q.writing.Store(0)
 	if o.buf = o.buf[:0]; cap(o.buf) > 4*bufferEvents {
 		o.buf = nil // one large burst must not hold memory for the life of the watch
 	}
@@ -145,7 +152,9 @@ func (o *eventWriter) send() error {
 // flush hands everything to the client. A client that is gone is noticed by the request's context.
 func (o *eventWriter) flush() {
 	if o.send() == nil && o.flusher != nil {
+		o.q.writing.Store(time.Now().UnixNano())
 		o.flusher.Flush()
+		o.q.writing.Store(0)
 	}
 }
 

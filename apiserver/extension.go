@@ -44,6 +44,7 @@ func (q *request) passOn(e *aggregation.Extension) {
 	upgrade := httpstream.IsUpgradeRequest(q.r)
 	if q.info.Verb == "watch" || upgrade {
 		ctx, done = q.longRunning(0)
+		q.release() // another server does the work
 	}
 	defer done()
 	r := q.r.WithContext(ctx)

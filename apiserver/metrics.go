@@ -9,17 +9,27 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
-	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/validation"
+	"k8s.io/apimachinery/pkg/types"
 )
 
 // metrics are the server's own, under upstream's names.
 type metrics struct {
-	registry *prometheus.Registry
-	requests *prometheus.CounterVec
-	duration *prometheus.HistogramVec
-	running  prometheus.Gauge
-	events   *prometheus.CounterVec
-	series   sync.Map // seriesKey → *series
+	registry     *prometheus.Registry
+	requests     *prometheus.CounterVec
+	duration     *prometheus.HistogramVec
+	sli          *prometheus.HistogramVec
+	sizes        *prometheus.HistogramVec
+	longRunning  *prometheus.GaugeVec
+	terminations *prometheus.CounterVec
+	aborts       *prometheus.CounterVec
+	events       *prometheus.CounterVec
+	eventSizes   *prometheus.HistogramVec
+	handshakes   prometheus.Counter
+	identity     identityMetrics
+	health       healthMetrics
+
+	series sync.Map // seriesKey → *series
 }
 
 // A seriesKey is all that the labels of a request depend on.
@@ -31,52 +41,72 @@ type seriesKey struct {
 type series struct {
 	count prometheus.Counter
 	took  prometheus.Observer
+	sli   prometheus.Observer
+	size  prometheus.Observer // nil: not a read
 }
 
+const component = "apiserver"
+
+// Buckets and label sets of several metrics. Upstream's.
+var (
+	sliBuckets     = []float64{0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0, 1.25, 1.5, 2, 3, 4, 5, 6, 8, 10, 15, 20, 30, 45, 60}
+	requestBuckets = []float64{0.005, 0.025, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0, 1.25, 1.5, 2, 3, 4, 5, 6, 8, 10, 15, 20, 30, 45, 60}
+	requestLabels  = []string{"verb", "dry_run", "group", "version", "resource", "subresource", "scope", "component"}
+	targetLabels   = []string{"verb", "group", "version", "resource", "subresource", "scope", "component"}
+)
+
 func newMetrics() *metrics {
-	m := &metrics{
-		registry: prometheus.NewRegistry(),
-		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "apiserver_request_total",
-			Help: "Counter of apiserver requests broken out for each verb, dry run value, group, version, resource, scope, component, and HTTP response code.",
-		}, []string{"verb", "dry_run", "group", "version", "resource", "subresource", "scope", "component", "code"}),
-		duration: prometheus.NewHistogramVec(prometheus.HistogramOpts{
-			Name:    "apiserver_request_duration_seconds",
-			Help:    "Response latency distribution in seconds for each verb, dry run value, group, version, resource, subresource, scope and component.",
-			Buckets: []float64{0.005, 0.025, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0, 1.25, 1.5, 2, 3, 4, 5, 6, 8, 10, 15, 20, 30, 45, 60},
-		}, []string{"verb", "dry_run", "group", "version", "resource", "subresource", "scope", "component"}),
-		running: prometheus.NewGauge(prometheus.GaugeOpts{
-			Name: "apiserver_longrunning_requests",
-			Help: "Gauge of all active long-running apiserver requests.",
-		}),
-		events: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "apiserver_watch_events_total",
-			Help: "Number of events sent in watch clients",
-		}, []string{"group", "version", "resource"}),
-	}
-	m.registry.MustRegister(m.requests, m.duration, m.running, m.events,
-		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	m := &metrics{registry: prometheus.NewRegistry(), identity: newIdentityMetrics(), health: newHealthMetrics()}
+	m.requests = m.counter("request_total", "Counter of apiserver requests broken out for each verb, dry run value, group, version, resource, scope, component, and HTTP response code.", append(requestLabels[:8:8], "code")...)
+	m.duration = m.histogram("request_duration_seconds", "Response latency distribution in seconds for each verb, dry run value, group, version, resource, subresource, scope and component.", requestBuckets, requestLabels...)
+	m.sli = m.histogram("request_sli_duration_seconds", "Response latency distribution (not counting webhook duration and priority & fairness queue wait times) in seconds for each verb, group, version, resource, subresource, scope and component.", sliBuckets, targetLabels...)
+	m.sizes = m.histogram("response_sizes", "Response size distribution in bytes for each group, version, verb, resource, subresource, scope and component.", prometheus.ExponentialBuckets(1000, 10, 7), targetLabels...)
+	m.longRunning = prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "apiserver_longrunning_requests", Help: "Gauge of all active long-running apiserver requests broken out by verb, group, version, resource, scope and component. Not all requests are tracked this way."}, targetLabels)
+	m.terminations = m.counter("request_terminations_total", "Number of requests which apiserver terminated in self-defense.", append(targetLabels[:7:7], "code")...)
+	m.aborts = m.counter("request_aborts_total", "Number of requests which apiserver aborted possibly due to a timeout, for each group, version, verb, resource, subresource and scope", targetLabels[:6]...)
+	m.events = m.counter("watch_events_total", "Number of events sent in watch clients", "group", "version", "resource")
+	m.eventSizes = m.histogram("watch_events_sizes", "Watch event size distribution in bytes", prometheus.ExponentialBuckets(1024, 2, 8), "group", "version", "resource")
+	m.handshakes = prometheus.NewCounter(prometheus.CounterOpts{Name: "apiserver_tls_handshake_errors_total", Help: "Number of requests dropped with 'TLS handshake error from' error"})
+	m.registry.MustRegister(m.longRunning, m.handshakes, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	m.registry.MustRegister(m.identity.all()...)
 	return m
 }
 
-func (m *metrics) handler() http.Handler {
-	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{})
+func (m *metrics) counter(name, help string, labels ...string) *prometheus.CounterVec {
+	vec := prometheus.NewCounterVec(prometheus.CounterOpts{Name: "apiserver_" + name, Help: help}, labels)
+	m.registry.MustRegister(vec)
+	return vec
 }
 
-// observe counts a request that has been answered.
-func (m *metrics) observe(q *request, start time.Time) {
-	key := seriesKey{verb: verbLabel(&q.info), code: q.code, dryRun: q.dryRun()}
-	if q.kind != nil {
-		key.group, key.version, key.resource = q.info.Group, q.info.Version, q.info.Resource
-		key.subresource, key.scope = q.info.Subresource, scope(&q.info)
+func (m *metrics) histogram(name, help string, buckets []float64, labels ...string) *prometheus.HistogramVec {
+	vec := prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "apiserver_" + name, Help: help, Buckets: buckets}, labels)
+	m.registry.MustRegister(vec)
+	return vec
+}
+
+// observe counts a request that has been answered. Those that were turned away before anybody looked what
+// they are about are not counted, as upstream.
+func (m *metrics) observe(q *request, now time.Time) {
+	if !q.routed {
+		return
 	}
+	key := q.seriesKey()
+	key.code = q.code
 	if key.code == 0 {
 		key.code = http.StatusOK
 	}
 	s := m.get(key)
 	s.count.Inc()
-	if key.verb != "WATCH" && key.verb != "CONNECT" {
-		s.took.Observe(time.Since(start).Seconds())
+	if key.code == http.StatusTooManyRequests && q.kind == nil {
+		return // rejected: its latency says nothing
+	}
+	took := now.Sub(q.start)
+	s.took.Observe(took.Seconds())
+	if key.dryRun == "" {
+		s.sli.Observe((took - q.seat.Waited).Seconds())
+	}
+	if s.size != nil {
+		s.size.Observe(float64(q.size))
 	}
 }
 
@@ -84,30 +114,101 @@ func (m *metrics) get(key seriesKey) *series {
 	if s, ok := m.series.Load(key); ok {
 		return s.(*series)
 	}
-	const component = "apiserver"
+	target := key.target()
+	labels := append([]string{key.verb, key.dryRun}, target[1:]...)
 	s := &series{
-		count: m.requests.WithLabelValues(key.verb, key.dryRun, key.group, key.version, key.resource, key.subresource, key.scope, component, strconv.Itoa(key.code)),
-		took:  m.duration.WithLabelValues(key.verb, key.dryRun, key.group, key.version, key.resource, key.subresource, key.scope, component),
+		count: m.requests.WithLabelValues(append(labels, strconv.Itoa(key.code))...),
+		took:  m.duration.WithLabelValues(labels...),
+		sli:   m.sli.WithLabelValues(target...),
+	}
+	if key.verb == "GET" || key.verb == "LIST" {
+		s.size = m.sizes.WithLabelValues(target...)
 	}
 	m.series.Store(key, s)
 	return s
 }
 
-func scope(in *info) string {
+// target are the values of targetLabels.
+func (k seriesKey) target() []string {
+	return []string{k.verb, k.group, k.version, k.resource, k.subresource, k.scope, component}
+}
+
+// terminated counts a request that the server ended in self-defence.
+func (m *metrics) terminated(q *request, code int) {
+	m.terminations.WithLabelValues(append(q.seriesKey().target(), strconv.Itoa(code))...).Inc()
+}
+
+// aborted counts a request whose connection was cut.
+func (m *metrics) aborted(q *request) {
+	m.aborts.WithLabelValues(q.seriesKey().target()[:6]...).Inc()
+}
+
+// seriesKey names what the request is about. What a client made up does not become a label.
+func (q *request) seriesKey() seriesKey {
+	in := &q.info
+	key := seriesKey{scope: in.scope(), dryRun: q.dryRun()}
+	key.verb = q.verbLabel(key.scope)
 	switch {
-	case in.Name != "":
+	case q.kind != nil:
+		key.group, key.version, key.resource, key.subresource = in.Group, in.Version, in.Resource, in.Subresource
+		if key.subresource != "" && !isConnect(in.Group, in.Resource, key.subresource) && key.subresource != "status" &&
+			key.subresource != "scale" && q.kind.Subresource(key.subresource) == nil {
+			key.subresource = ""
+		}
+	case isHealth(in.Path):
+		key.subresource = "/" + healthRoot(in.Path)
+	}
+	return key
+}
+
+func (in *info) scope() string {
+	switch {
+	case in.Name != "" || in.Verb == "create":
 		return "resource"
 	case in.Namespace != "":
 		return "namespace"
+	case in.IsResource:
+		return "cluster"
 	}
-	return "cluster"
+	return ""
 }
 
-// verbLabel is never what a client made up.
-func verbLabel(in *info) string {
-	switch in.Verb {
-	case "get", "list", "watch", "create", "update", "patch", "delete", "deletecollection", "post", "put", "head", "options":
-		return strings.ToUpper(in.Verb)
+// verbLabel is the method, with reads, watches, applies and streams told apart.
+func (q *request) verbLabel(scope string) string {
+	switch {
+	case q.info.IsResource && isConnect(q.info.Group, q.info.Resource, q.info.Subresource):
+		return "CONNECT"
+	case q.info.Verb == "watch":
+		return "WATCH"
+	}
+	switch q.r.Method {
+	case http.MethodGet, http.MethodHead:
+		if scope != "resource" && scope != "" {
+			return "LIST"
+		}
+		return "GET"
+	case http.MethodPatch:
+		if strings.HasPrefix(q.r.Header.Get("Content-Type"), string(types.ApplyPatchType)) {
+			return "APPLY"
+		}
+		return "PATCH"
+	case http.MethodPost, http.MethodPut, http.MethodDelete:
+		return q.r.Method
 	}
 	return "other"
+}
+
+// dryRun is the metrics' label: upstream's one value, or none.
+func (q *request) dryRun() string {
+	if !strings.Contains(q.r.URL.RawQuery, "dryRun") {
+		return ""
+	}
+	asked := q.query()["dryRun"]
+	if len(validation.ValidateDryRun(nil, asked)) > 0 {
+		return "invalid"
+	}
+	if len(asked) > 0 {
+		return asked[0]
+	}
+	return ""
 }

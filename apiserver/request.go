@@ -5,6 +5,8 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"sync/atomic"
+	"time"
 	"unicode"
 	"unicode/utf8"
 
@@ -12,6 +14,7 @@ import (
 	"k8s.io/apiserver/pkg/authentication/user"
 	"k8s.io/apiserver/pkg/authorization/authorizer"
 
+	"clipper/apiserver/fairness"
 	"clipper/apiserver/pipeline"
 	"clipper/apiserver/served"
 )
@@ -25,9 +28,22 @@ type request struct {
 	user user.Info
 	kind *served.Kind // nil for paths outside the API
 
+	start time.Time
+	limit time.Duration // that the client asked for; 0: none
+	long  bool          // lasts for as long as the client likes
+	seat  fairness.Ticket
+	leave func() // gives back the place that a request has without fairness
+
+	// Of inflight, and guarded by it.
+	prev, next *request
+	cut        bool
+	writing    atomic.Int64 // nanoseconds since 1970 when a write began that is not over
+
 	auditID  string
 	code     int // answered with; 0: not yet
+	size     int // of the answer's body
 	wrote    bool
+	routed   bool // somebody has looked what the request is about
 	values   url.Values
 	warnings warnings
 	parent   pipeline.Request
@@ -124,12 +140,4 @@ func (q *request) authorizeCreate(ctx context.Context) error {
 	a := q.attributes()
 	a.Verb = "create"
 	return q.s.authorize(ctx, a)
-}
-
-// dryRun is the metrics' label: upstream's one value, or none.
-func (q *request) dryRun() string {
-	if q.r.URL.RawQuery != "" && q.query().Get("dryRun") == "All" {
-		return "All"
-	}
-	return ""
 }

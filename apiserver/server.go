@@ -3,27 +3,35 @@
 // What is served comes from the catalogue; nothing here knows a kind by name unless upstream treats it
 // as a special case.
 //
-// ServeHTTP takes a request through: parse the path, authenticate, impersonate, authorize, route.
+// ServeHTTP takes a request through: parse the path, authenticate, impersonate, wait for a seat (package
+// fairness), authorize, route.
 package apiserver
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"errors"
+	"io"
+	"log"
 	"log/slog"
 	"net"
 	"net/http"
 	"runtime/debug"
+	"sync"
 	"sync/atomic"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/net/http2"
 	"golang.org/x/sync/errgroup"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/version"
 	"k8s.io/apiserver/pkg/authentication/authenticator"
 	"k8s.io/apiserver/pkg/authorization/authorizer"
 
 	"clipper/apiserver/aggregation"
+	"clipper/apiserver/fairness"
 	"clipper/apiserver/pipeline"
 )
 
@@ -43,12 +51,22 @@ type Options struct {
 	Extensions func() *aggregation.Directory
 	// Address is the host and port that /api tells clients to use. "": the one they used.
 	Address string
-	// Metrics answers /metrics behind the server's own. Nil: only the server's own are there.
-	Metrics []http.Handler
+	// Collectors are shown at /metrics beside the server's own.
+	Collectors []prometheus.Collector
 	// Extra answers paths outside the API that the server does not know, by exact path.
 	Extra map[string]http.Handler
-	// Checks are parts of /readyz and /livez beside the server's own, by name. They must be quick.
-	Checks map[string]func(context.Context) error
+	// Checks are parts of /healthz, /livez and /readyz beside the server's own, by name; ReadyChecks are
+	// of /readyz alone. They must be quick.
+	Checks, ReadyChecks map[string]func(context.Context) error
+
+	Limits   Limits
+	Fairness *fairness.Controller // nil: InFlight
+	InFlight *fairness.Limit      // nil, too: no limit
+	// Profiling serves /debug/pprof and /debug/flags.
+	Profiling bool
+	// Flags are what /flagz shows. Nil: 404.
+	Flags func() map[string]string
+
 	// NodeTLS is what the server shows to node agents: its client certificate and their CA.
 	NodeTLS *tls.Config
 	// DialNode connects to a node, pod or service address; nil is an ordinary dial.
@@ -64,13 +82,18 @@ type Server struct {
 	authz    authorizer.Authorizer
 	options  Options
 	log      *slog.Logger
+	limits   Limits
 	metrics  *metrics
 	discover discoveryCache
 	nodes    nodeProxy
+	inflight inflight
+	pages    pages
+	scrape   func() http.Handler
 
-	ready   atomic.Bool
-	closing context.Context // ends when the server shuts down: watches and streams stop
-	close   context.CancelFunc
+	ready    atomic.Bool     // everything has been started
+	stopping atomic.Bool     // the process has been asked to end
+	closing  context.Context // ends when the server shuts down: watches and streams stop
+	close    context.CancelFunc
 }
 
 // New returns a server that serves nothing yet.
@@ -79,7 +102,10 @@ func New(o Options) *Server {
 	if s.log == nil {
 		s.log = slog.Default()
 	}
+	s.limits = o.Limits
+	s.limits.complete()
 	s.metrics = newMetrics()
+	s.scrape = sync.OnceValue(s.metricsHandler)
 	s.nodes = newNodeProxy(o)
 	s.closing, s.close = context.WithCancel(context.Background())
 	return s
@@ -89,14 +115,15 @@ func New(o Options) *Server {
 func (s *Server) SetReady(ready bool) { s.ready.Store(ready) }
 
 const (
-	headerTimeout   = 32 * time.Second
-	idleTimeout     = 90 * time.Second
-	shutdownTimeout = 800 * time.Millisecond
-	maxHeader       = 1 << 20
-	maxStreams      = 1000 // concurrent HTTP/2 requests per connection
+	headerTimeout = 32 * time.Second
+	idleTimeout   = 90 * time.Second
+	closeTimeout  = 800 * time.Millisecond // for streams to end, once requests have been answered
+	maxHeader     = 1 << 20
+	maxStreams    = 1000 // concurrent HTTP/2 requests per connection
 )
 
-// Run serves until ctx ends, then lets requests finish for a moment. Watches are ended at once.
+// Run serves until ctx ends. Then /readyz fails; after Limits.ShutdownDelay no more requests are taken,
+// watches end, and requests that are being served are answered before Run returns.
 func (s *Server) Run(ctx context.Context) error {
 	h := &http.Server{
 		Handler:           s,
@@ -104,7 +131,7 @@ func (s *Server) Run(ctx context.Context) error {
 		ReadHeaderTimeout: headerTimeout,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeader,
-		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug), // what clients do wrong
+		ErrorLog:          log.New(s.complaints(), "", 0),
 	}
 	if s.options.TLS != nil {
 		h.TLSConfig = s.options.TLS.Clone()
@@ -117,8 +144,29 @@ func (s *Server) Run(ctx context.Context) error {
 	for _, l := range s.options.Listeners {
 		g.Go(func() error { return serveListener(h, l, s.options.TLS != nil) })
 	}
-	g.Go(func() error { return s.shutDown(ctx, h) })
+	sweeping, stop := context.WithCancel(context.WithoutCancel(ctx))
+	g.Go(func() error {
+		s.inflight.sweep(sweeping, s.limits.Request, func(q *request) { s.metrics.terminated(q, http.StatusGatewayTimeout) })
+		return nil
+	})
+	g.Go(func() error {
+		defer stop()
+		return s.shutDown(ctx, h)
+	})
 	return g.Wait()
+}
+
+// complaints are what net/http says about clients that do something wrong.
+func (s *Server) complaints() io.Writer { return complaints{s} }
+
+type complaints struct{ s *Server }
+
+func (c complaints) Write(text []byte) (int, error) {
+	if bytes.Contains(text, []byte("TLS handshake error from")) {
+		c.s.metrics.handshakes.Inc()
+	}
+	c.s.log.Debug("connection failed", "err", string(bytes.TrimSpace(text)))
+	return len(text), nil
 }
 
 func serveListener(h *http.Server, l net.Listener, secure bool) error {
@@ -134,41 +182,103 @@ func serveListener(h *http.Server, l net.Listener, secure bool) error {
 	return err
 }
 
+// shutDown waits for ctx to end, then ends the server step by step. Who is in a hurry kills the process:
+// what was acknowledged is safe.
 func (s *Server) shutDown(ctx context.Context, h *http.Server) error {
 	<-ctx.Done()
-	s.ready.Store(false)
+	s.stopping.Store(true)
+	time.Sleep(s.limits.ShutdownDelay)
 	s.close()
-	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)
+	late := context.WithoutCancel(ctx)
+	answering, cancel := context.WithTimeout(late, s.limits.Request)
 	defer cancel()
-	if err := h.Shutdown(grace); err != nil {
-		return h.Close() // requests that still run are cut off; clients retry
+	if err := s.inflight.drain(answering); err != nil {
+		s.log.Warn("requests are cut off: they were not answered in time", "limit", s.limits.Request)
+	}
+	closing, cancel := context.WithTimeout(late, closeTimeout)
+	defer cancel()
+	if err := h.Shutdown(closing); err != nil {
+		return h.Close() // streams that did not end; clients retry
 	}
 	return nil
 }
 
 // ServeHTTP implements http.Handler.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	start := time.Now()
-	q := &request{s: s, w: w, r: r, info: parseInfo(r)}
-	defer s.metrics.observe(q, start)
+	q := &request{s: s, w: w, r: r, info: parseInfo(r), start: time.Now()}
+	q.long = isLongRunning(&q.info)
+	q.identify()
+	q.goAway()
+	if !s.inflight.enter(q) {
+		q.refuseLate()
+		return
+	}
+	defer q.done()
 	defer func() {
 		if cause := recover(); cause != nil {
 			if cause == http.ErrAbortHandler {
+				s.metrics.aborted(q)
 				panic(cause)
 			}
 			q.recovered(cause, debug.Stack())
 		}
 	}()
-	q.audit()
-	if err := q.authenticate(); err != nil {
+	cancel, err := q.timeLimit()
+	if cancel != nil {
+		defer cancel()
+	}
+	if err == nil {
+		err = q.identifyUser()
+	}
+	if err != nil {
 		q.fail(err)
 		return
 	}
-	if err := s.authorize(r.Context(), q.attributes()); err != nil {
+	if !q.admit() {
+		return
+	}
+	if err := q.mayProceed(); err != nil {
 		q.fail(err)
 		return
 	}
+	q.routed = true
 	q.route()
+}
+
+// done is the last that is heard of a request.
+func (q *request) done() {
+	now := time.Now()
+	q.release()
+	q.s.inflight.leave(q, now)
+	q.s.metrics.observe(q, now)
+}
+
+func (q *request) identifyUser() error {
+	err := q.authenticate()
+	name := ""
+	if q.user != nil {
+		name = q.user.GetName()
+	}
+	q.s.metrics.identity.authentication(name, err, time.Since(q.start))
+	return err
+}
+
+func (q *request) mayProceed() error {
+	start := time.Now()
+	err := q.s.authorize(q.r.Context(), q.attributes())
+	q.s.metrics.identity.authorization(err, time.Since(start))
+	return err
+}
+
+// refuseLate turns away a request that comes when the server is closing.
+func (q *request) refuseLate() {
+	q.w.Header().Set("Connection", "close")
+	if q.s.limits.ShutdownRetryAfter {
+		q.refuse(http.StatusTooManyRequests, 5, "The apiserver is shutting down, please try again later.")
+		return
+	}
+	q.w.Header().Set("Retry-After", "1")
+	q.fail(apierrors.NewServiceUnavailable("apiserver is shutting down"))
 }
 
 // route finds what the path is about.

@@ -41,7 +41,7 @@ func statusOf(err error) *metav1.Status {
 
 // fail answers with an error.
 func (q *request) fail(err error) {
-	status := statusOf(err)
+	status := statusOf(q.timeoutError(err))
 	if status.Code >= http.StatusInternalServerError {
 		q.s.log.Error("request failed", "method", q.r.Method, "path", q.r.URL.Path, "code", status.Code, "err", err)
 	}

@@ -16,9 +16,6 @@ import (
 )
 
 const (
-	// A watch without a timeout of its own ends after one to two times this, so that clients spread
-	// over servers. Upstream's figure.
-	minWatch = 30 * time.Minute
 	// bookmarkEvery is how often a quiet watch learns the current revision. Upstream's figure.
 	bookmarkEvery = time.Minute
 	// initialEnd marks the bookmark behind the initial events of a watch-list.
@@ -65,8 +62,9 @@ func (q *request) watch() {
 		q.fail(err)
 		return
 	}
-	ctx, cancel := q.longRunning(watchTimeout(o))
+	ctx, cancel := q.longRunning(q.s.limits.watchTimeout(o))
 	defer cancel()
+	defer q.watching()()
 	w := &watcher{q: q, m: m, selection: sel, options: o, out: newEventWriter(q, m)}
 	w.run(ctx, req)
 }
@@ -85,16 +83,20 @@ func (q *request) watchFrom(o *metav1.ListOptions) error {
 	return q.s.pipeline.WaitFor(q.r.Context(), o.ResourceVersion)
 }
 
-func watchTimeout(o *metav1.ListOptions) time.Duration {
+// watchTimeout is what the client asks for. Without that, watches end at different times, so that clients
+// spread over servers.
+func (l *Limits) watchTimeout(o *metav1.ListOptions) time.Duration {
 	if o.TimeoutSeconds != nil && *o.TimeoutSeconds > 0 {
 		return time.Duration(*o.TimeoutSeconds) * time.Second
 	}
-	return minWatch + rand.N(minWatch)
+	return l.MinWatch + rand.N(l.MinWatch)
 }
 
 // longRunning returns a context that ends with the client, the timeout (0: none) and the server.
 func (q *request) longRunning(timeout time.Duration) (context.Context, context.CancelFunc) {
-	q.s.metrics.running.Inc()
+	running := q.s.metrics.longRunning.WithLabelValues(q.seriesKey().target()...)
+	running.Inc()
+	q.s.inflight.prolong(q)
 	ctx, cancel := context.WithCancel(q.r.Context())
 	if timeout > 0 {
 		ctx, cancel = context.WithTimeout(q.r.Context(), timeout)
@@ -103,7 +105,7 @@ func (q *request) longRunning(timeout time.Duration) (context.Context, context.C
 	return ctx, func() {
 		stop()
 		cancel()
-		q.s.metrics.running.Dec()
+		running.Dec()
 	}
 }
 
@@ -120,6 +122,7 @@ func (w *watcher) run(ctx context.Context, req *pipeline.Request) {
 	} else if legacy {
 		revision = w.q.s.pipeline.Revision()
 	}
+	w.q.release() // from here on the watch costs next to nothing
 	w.sent = revision
 	if w.q.s.pipeline.Reach(ctx, revision) != nil {
 		return // the time is up, or the client has left

@@ -1,0 +1,179 @@
+package apiserver
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"sort"
+	"strings"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+)
+
+// A check is one part of the server's health.
+type check struct {
+	name string
+	run  func(context.Context) error
+}
+
+var healthRoots = []string{"healthz", "livez", "readyz"}
+
+func isHealth(path string) bool {
+	root := healthRoot(path)
+	return root != "" && (len(path) == len(root)+1 || path[len(root)+1] == '/')
+}
+
+// healthRoot is which of the three the path is below, "" for none.
+func healthRoot(path string) string {
+	for _, root := range healthRoots {
+		if rest, ok := strings.CutPrefix(path, "/"); ok && strings.HasPrefix(rest, root) {
+			return root
+		}
+	}
+	return ""
+}
+
+func fine(context.Context) error { return nil }
+
+// checks lists the parts of one of the roots, in the order they are reported.
+func (s *Server) checks(root string) []check {
+	out := []check{{"ping", fine}, {"log", fine}}
+	add := func(more map[string]func(context.Context) error) {
+		for name, run := range more {
+			out = append(out, check{name, run})
+		}
+	}
+	add(s.options.Checks)
+	if root == "readyz" {
+		add(s.options.ReadyChecks)
+		out = append(out, check{"informer-sync", s.started})
+	}
+	sort.SliceStable(out[2:], func(i, j int) bool { return out[2+i].name < out[2+j].name })
+	if root == "readyz" {
+		out = append(out, check{"shutdown", s.notStopping})
+	}
+	return out
+}
+
+func (s *Server) started(context.Context) error {
+	if !s.ready.Load() {
+		return errors.New("not everything has been started")
+	}
+	return nil
+}
+
+func (s *Server) notStopping(context.Context) error {
+	if s.stopping.Load() {
+		return errors.New("process is shutting down")
+	}
+	return nil
+}
+
+// health answers /healthz, /livez and /readyz, whole or one part.
+func (q *request) health() {
+	root, part, single := strings.Cut(strings.TrimPrefix(q.info.Path, "/"), "/")
+	checks := q.s.checks(root)
+	if !single || part == "" {
+		q.healthOf(root, checks)
+		return
+	}
+	at := slices.IndexFunc(checks, func(c check) bool { return c.name == part })
+	if at < 0 {
+		q.notFound()
+		return
+	}
+	if err := q.s.runCheck(q.r.Context(), root, checks[at]); err != nil {
+		q.writeText(http.StatusInternalServerError, fmt.Sprintf("internal server error: %v\n", err))
+		return
+	}
+	q.writeText(http.StatusOK, "ok")
+}
+
+// healthOf runs all checks but the excluded ones. What is wrong stays in the log: strangers may ask.
+func (q *request) healthOf(root string, checks []check) {
+	var report strings.Builder
+	excluded, failed := slices.Compact(slices.Sorted(slices.Values(q.query()["exclude"]))), false
+	for _, c := range checks {
+		if at := slices.Index(excluded, c.name); at >= 0 {
+			excluded = slices.Delete(excluded, at, at+1)
+			fmt.Fprintf(&report, "[+]%s excluded: ok\n", c.name)
+			continue
+		}
+		if err := q.s.runCheck(q.r.Context(), root, c); err != nil {
+			failed = true
+			fmt.Fprintf(&report, "[-]%s failed: reason withheld\n", c.name)
+			continue
+		}
+		fmt.Fprintf(&report, "[+]%s ok\n", c.name)
+	}
+	if len(excluded) > 0 {
+		fmt.Fprintf(&report, "warn: some health checks cannot be excluded: no matches for %s\n", quoted(excluded))
+	}
+	_, verbose := q.query()["verbose"]
+	switch {
+	case failed:
+		q.writeText(http.StatusInternalServerError, fmt.Sprintf("%s%s check failed\n", report.String(), root))
+	case verbose:
+		q.writeText(http.StatusOK, fmt.Sprintf("%s%s check passed\n", report.String(), root))
+	default:
+		q.writeText(http.StatusOK, "ok")
+	}
+}
+
+func quoted(names []string) string {
+	out := make([]string, len(names))
+	for i, name := range names {
+		out[i] = fmt.Sprintf("%q", name)
+	}
+	return strings.Join(out, ",")
+}
+
+func (s *Server) runCheck(ctx context.Context, root string, c check) error {
+	err := c.run(ctx)
+	s.metrics.health.observe(root, c.name, err)
+	if err != nil {
+		s.log.Warn("health check failed", "check", c.name, "of", root, "err", err)
+	}
+	return err
+}
+
+func (q *request) writeText(code int, text string) {
+	h := q.w.Header()
+	h.Set("Content-Type", "text/plain; charset=utf-8")
+	h.Set("X-Content-Type-Options", "nosniff")
+	q.writeHeader(code)
+	_, _ = q.w.Write([]byte(text))
+}
+
+// healthMetrics are what /metrics/slis shows.
+type healthMetrics struct {
+	registry *prometheus.Registry
+	now      *prometheus.GaugeVec
+	total    *prometheus.CounterVec
+}
+
+func newHealthMetrics() healthMetrics {
+	m := healthMetrics{
+		registry: prometheus.NewRegistry(),
+		now:      prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "kubernetes_healthcheck", Help: "This metric records the result of a single healthcheck."}, []string{"name", "type"}),
+		total:    prometheus.NewCounterVec(prometheus.CounterOpts{Name: "kubernetes_healthchecks_total", Help: "This metric records the results of all healthcheck."}, []string{"name", "status", "type"}),
+	}
+	m.registry.MustRegister(m.now, m.total)
+	return m
+}
+
+func (m *healthMetrics) observe(root, name string, err error) {
+	value, status := 1.0, "success"
+	if err != nil {
+		value, status = 0, "error"
+	}
+	m.now.WithLabelValues(name, root).Set(value)
+	m.total.WithLabelValues(name, status, root).Inc()
+}
+
+func (m *healthMetrics) handler() http.Handler {
+	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{})
+}

@@ -1,0 +1,95 @@
+package apiserver
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"strings"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+)
+
+// Limits bound what requests may cost. The zero value has upstream's defaults.
+type Limits struct {
+	Request  time.Duration // for a request that is not long-running; 0: one minute
+	MinWatch time.Duration // a watch lasts one to two times this; 0: half an hour
+	// GoAwayChance is the probability that an HTTP/2 client is asked to connect anew, so that clients
+	// spread over several servers.
+	GoAwayChance float64
+	// ShutdownDelay is how long the server goes on serving while /readyz fails already: load balancers
+	// need time to notice.
+	ShutdownDelay time.Duration
+	// ShutdownRetryAfter answers 429 to requests that come after that delay, in place of 503.
+	ShutdownRetryAfter bool
+}
+
+func (l *Limits) complete() {
+	if l.Request <= 0 {
+		l.Request = time.Minute
+	}
+	if l.MinWatch <= 0 {
+		l.MinWatch = 30 * time.Minute
+	}
+}
+
+// isLongRunning says whether a request lasts for as long as its client likes. Upstream's list.
+func isLongRunning(in *info) bool {
+	if !in.IsResource {
+		return strings.HasPrefix(in.Path, "/debug/pprof/")
+	}
+	switch in.Verb {
+	case "watch", "proxy":
+		return true
+	}
+	switch in.Subresource {
+	case "attach", "exec", "proxy", "log", "portforward":
+		return true
+	}
+	return false
+}
+
+// timeLimit makes the request end when its client wants it to, by ?timeout=. The server's own limit needs
+// no timer for each request: see inflight.
+func (q *request) timeLimit() (cancel context.CancelFunc, err error) {
+	if q.long || !strings.Contains(q.r.URL.RawQuery, "timeout=") {
+		return nil, nil
+	}
+	text := q.query().Get("timeout")
+	if text == "" {
+		return nil, nil
+	}
+	d, err := time.ParseDuration(text)
+	if err != nil {
+		return nil, apierrors.NewBadRequest(fmt.Sprintf("invalid timeout specified in the request URL - %s", err))
+	}
+	if d <= 0 || d >= q.s.limits.Request {
+		return nil, nil
+	}
+	q.limit = d
+	ctx, cancel := context.WithDeadline(q.r.Context(), q.start.Add(d))
+	q.r = q.r.WithContext(ctx)
+	return cancel, nil
+}
+
+// timeoutError turns the end of the time into what clients see of it.
+func (q *request) timeoutError(err error) error {
+	var status apierrors.APIStatus
+	switch {
+	case !errors.Is(err, context.DeadlineExceeded) || errors.As(err, &status):
+		return err
+	case q.r.Context().Err() != nil:
+		q.s.metrics.terminated(q, http.StatusGatewayTimeout)
+		return apierrors.NewTimeoutError("request did not complete within the allotted timeout", 0)
+	}
+	return apierrors.NewTimeoutError(fmt.Sprintf("request did not complete within requested timeout - %s", context.DeadlineExceeded), 0)
+}
+
+// goAway asks an HTTP/2 client to connect anew, now and then.
+func (q *request) goAway() {
+	if chance := q.s.limits.GoAwayChance; chance > 0 && q.r.ProtoMajor == 2 && rand.Float64() < chance {
+		q.w.Header().Set("Connection", "close")
+	}
+}
