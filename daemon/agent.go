@@ -23,7 +23,7 @@ import (
 
 // RunAgent runs a node of the options' server until ctx ends. Containers keep running then.
 func RunAgent(ctx context.Context, o AgentOptions) error {
-	tuneMemory()
+	tuneMemory(ctx)
 	if err := o.complete(); err != nil {
 		return err
 	}

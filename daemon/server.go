@@ -64,7 +64,7 @@ type controlPlane struct {
 
 // RunServer runs the control plane and, unless the options say otherwise, a node, until ctx ends.
 func RunServer(ctx context.Context, o ServerOptions) error {
-	tuneMemory()
+	tuneMemory(ctx)
 	if err := o.complete(); err != nil {
 		return err
 	}
