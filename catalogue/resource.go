@@ -102,25 +102,28 @@ type Resource struct {
 	Custom *Custom
 }
 
-// A Custom is the part of a description that comes from a schema given at run time, by version.
+// A Custom is the part of a description that comes from a schema given at run time, for one version.
 type Custom struct {
-	// Prune drops what the schema does not know, and returns the paths of it.
-	Prune map[string]func(obj api.Object) (unknown []string, err error)
-	// Columns and Row are as in Resource.
-	Columns map[string][]metav1.TableColumnDefinition
-	Row     map[string]func(obj api.Object, now time.Time) []any
-	// Schemas are the OpenAPI schemas of the versions that are served.
-	Schemas map[string]Schema
-	// Defaults are applied to what is read, too: a schema may have got them after an object was stored.
-	// Nil where a version's schema has none.
-	Defaults map[string]func(obj api.Object)
-	// Convert makes an object of another version. Objects that were stored in an earlier storage version
-	// stay in it until they are written again.
-	Convert func(in api.Object, to schema.GroupVersionKind) (api.Object, error)
+	// Prune drops what the version's schema does not know, and returns the paths of it.
+	Prune func(obj api.Object) (unknown []string, err error)
+	// Coerce returns an object of the version in the form that the schema has today: what was stored may
+	// have been written under an earlier one. The object it is given stays as it is.
+	Coerce func(obj api.Object) api.Object
+	// Convert makes objects of a version, in order; those that are of it come back themselves. Objects that
+	// were stored in an earlier storage version stay in it until they are written again.
+	Convert func(in []api.Object, to schema.GroupVersionKind) ([]api.Object, error)
+	// Remote says that a webhook converts: its answers are not kept, and many objects are converted at once.
+	Remote bool
+	// Schema is the version's OpenAPI schema.
+	Schema Schema
 	// ID differs whenever the schemas do.
 	ID string
-	// Unserved says that the storage version itself is not served, only those of Also.
+	// Unserved says that the version itself is not served, only those of Also.
 	Unserved bool
+	// Terminating says that the definition is being deleted: no object may come any more.
+	Terminating bool
+	// Deprecated is what clients of the version are warned of; "" for nothing.
+	Deprecated string
 }
 
 // A Schema is an OpenAPI schema, encoded, in the forms of versions 2 and 3 of the specification.
@@ -164,6 +167,9 @@ type Version struct {
 	Default func(obj api.Object)                    // defaulting of this version, before conversion
 	ToHub   func(in api.Object) (api.Object, error) // to the storage version
 	FromHub func(in api.Object) (api.Object, error)
+	// Resource describes the kind as this version has it, where versions differ in more than shape: custom
+	// resources. Like the Resource that this is a version of it is about objects of the storage version.
+	Resource *Resource
 	// Fields translates this version's names of selectable fields to the storage version's, where they differ.
 	Fields map[string]string
 }

@@ -101,7 +101,7 @@ func validateStatefulSet(o *appsv1.StatefulSet) field.ErrorList {
 		f.DNSLabel(specPath.Child("serviceName"), o.Spec.ServiceName)
 	}
 	for i := range o.Spec.VolumeClaimTemplates {
-		f.Add(podspec.ValidateClaim(&o.Spec.VolumeClaimTemplates[i].Spec, specPath.Child("volumeClaimTemplates").Index(i).Child("spec"))...)
+		f.Add(podspec.ValidateClaim(&o.Spec.VolumeClaimTemplates[i].Spec, specPath.Child("volumeClaimTemplates").Index(i).Child("spec"), podspec.ClaimOptions{})...)
 	}
 	statefulSetSpec(f, &o.Spec, nil)
 	return f.List

@@ -12,7 +12,6 @@ import (
 	certificatesv1 "k8s.io/api/certificates/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
-	"k8s.io/apimachinery/pkg/util/diff"
 	utilvalidation "k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
@@ -191,7 +190,7 @@ func update(r, old *request, approve, sign bool) field.ErrorList {
 		case len(is) > len(was):
 			f.Forbidden(conditionsPath, fmt.Sprintf("updates may not add a condition of type %q", t))
 		case !equality.Semantic.DeepEqual(is, was):
-			f.Forbidden(conditionsPath, fmt.Sprintf("updates may not modify a condition of type %q\n%v", t, diff.Diff(was, is)))
+			f.Forbidden(conditionsPath, fmt.Sprintf("updates may not modify a condition of type %q\n%v", t, rule.Diff(was, is)))
 		}
 	}
 	if !bytes.Equal(r.Status.Certificate, old.Status.Certificate) {

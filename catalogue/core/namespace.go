@@ -18,13 +18,9 @@ import (
 // namespaces describes Namespace.
 func namespaces() *catalogue.Resource {
 	return catalogue.Describe[corev1.Namespace, corev1.NamespaceList](catalogue.Kind[*corev1.Namespace]{
-		Resource: api.Namespaces.Resource,
-		ValidateCreate: func(n *corev1.Namespace) field.ErrorList {
-			return namespaceFinalizers(n, field.NewPath("spec", "finalizers"))
-		},
-		ValidateUpdate: func(n, _ *corev1.Namespace) field.ErrorList {
-			return namespaceFinalizers(n, field.NewPath("spec", "finalizers"))
-		},
+		Resource:       api.Namespaces.Resource,
+		ValidateCreate: validateNamespace,
+		ValidateUpdate: func(n, _ *corev1.Namespace) field.ErrorList { return validateNamespace(n) },
 		ValidateStatus: validateNamespaceStatus,
 		PrepareCreate:  prepareNamespace,
 		PrepareUpdate:  func(n, old *corev1.Namespace) { n.Spec.Finalizers = old.Spec.Finalizers },
@@ -47,7 +43,7 @@ func namespaces() *catalogue.Resource {
 			{
 				Name: "finalize", Kind: "Namespace", Verbs: []string{"update"}, New: func() runtime.Object { return new(corev1.Namespace) },
 				Update: catalogue.StatusOf(func(n, old *corev1.Namespace) { n.Status = old.Status }, func(n, _ *corev1.Namespace) field.ErrorList {
-					return namespaceFinalizers(n, field.NewPath("spec", "finalizers"))
+					return namespaceFinalizers(n, func(i int) *field.Path { return finalizersPath.Index(i) })
 				}),
 			},
 		},
@@ -89,14 +85,19 @@ func prepareNamespace(n *corev1.Namespace) {
 	}
 }
 
-func namespaceFinalizers(n *corev1.Namespace, at *field.Path) field.ErrorList {
+var finalizersPath = field.NewPath("spec", "finalizers")
+
+func validateNamespace(n *corev1.Namespace) field.ErrorList {
+	return namespaceFinalizers(n, func(int) *field.Path { return finalizersPath })
+}
+
+// namespaceFinalizers checks the finalizers of the spec; at says where the faults of the i-th one stand.
+func namespaceFinalizers(n *corev1.Namespace, at func(i int) *field.Path) field.ErrorList {
 	f := &rule.Faults{}
-	for _, name := range n.Spec.Finalizers {
-		if odd := validation.ValidateFinalizerName(string(name), at); len(odd) > 0 {
-			f.Add(odd...)
-		} else {
-			f.Add(catalogue.FinalizerName(at, string(name))...)
-		}
+	for i, name := range n.Spec.Finalizers {
+		at := at(i)
+		f.Add(validation.ValidateFinalizerName(string(name), at)...)
+		f.Add(catalogue.FinalizerName(at, string(name))...)
 	}
 	return f.List
 }

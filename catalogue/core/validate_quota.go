@@ -70,7 +70,7 @@ var (
 // scopeFits says that pods of a scope can use the resource: a best-effort one has no cpu to count.
 func scopeFits(scope corev1.ResourceQuotaScope, name corev1.ResourceName) bool {
 	bare := strings.TrimPrefix(strings.TrimPrefix(string(name), "requests."), "limits.")
-	compute := slices.Contains([]string{"cpu", "memory", "ephemeral-storage"}, bare) || strings.HasPrefix(bare, corev1.ResourceHugePagesPrefix)
+	compute := bare == "cpu" || bare == "memory"
 	claims := name == corev1.ResourcePersistentVolumeClaims || name == corev1.ResourceRequestsStorage
 	switch scope {
 	case corev1.ResourceQuotaScopeBestEffort:

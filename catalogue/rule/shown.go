@@ -6,6 +6,8 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+
+	"k8s.io/apimachinery/pkg/util/diff"
 )
 
 // Faults quote the value they are about. Upstream validates types of its own that have no names for JSON, so
@@ -32,6 +34,9 @@ func shown(value any) any {
 // ofAPI says that a type is one of k8s.io/api: those of apimachinery are upstream's own types, too.
 func ofAPI(t reflect.Type) bool { return strings.HasPrefix(t.PkgPath(), "k8s.io/api/") }
 
+// Diff shows what differs between two values of the API, line by line.
+func Diff(a, b any) string { return diff.Diff(internal{a}, internal{b}) }
+
 // internal is a value that marshals as upstream's internal type would: every field, by its Go name.
 type internal struct{ value any }
 
@@ -46,9 +51,9 @@ func writeInternal(b *bytes.Buffer, v reflect.Value) error {
 	switch kind := v.Kind(); {
 	case kind == reflect.Pointer && !v.IsNil():
 		return writeInternal(b, v.Elem())
-	case kind == reflect.Struct && ofAPI(v.Type()):
+	case kind == reflect.Struct && (ofAPI(v.Type()) || v.Type() == reflect.TypeFor[podSecurity]()):
 		b.WriteByte('{')
-		if err := writeFields(b, v, true); err != nil {
+		if err := writeFields(b, v); err != nil {
 			return err
 		}
 		b.WriteByte('}')
@@ -68,23 +73,25 @@ func writeValue(b *bytes.Buffer, value any) error {
 }
 
 // writeFields writes the fields of a structure; those of an embedded one stand beside its own.
-func writeFields(b *bytes.Buffer, v reflect.Value, first bool) error {
-	for i := range v.NumField() {
-		f := v.Type().Field(i)
-		if f.Anonymous && ofAPI(f.Type) {
-			if err := writeFields(b, v.Field(i), first); err != nil {
+func writeFields(b *bytes.Buffer, v reflect.Value) error {
+	comma := ""
+	for _, f := range internalFields(v) {
+		if f.name != "" {
+			b.WriteString(comma + `"` + f.name + `":`)
+			if err := writeInternal(b, f.value); err != nil {
 				return err
 			}
-			first = first && f.Type.NumField() == 0
+			comma = ","
 			continue
 		}
-		if !first {
-			b.WriteByte(',')
-		}
-		first = false
-		b.WriteString(`"` + f.Name + `":`)
-		if err := writeInternal(b, v.Field(i)); err != nil {
+		data, err := json.Marshal(f.value.Interface())
+		if err != nil {
 			return err
+		}
+		if len(data) > len("{}") {
+			b.WriteString(comma)
+			b.Write(data[1 : len(data)-1])
+			comma = ","
 		}
 	}
 	return nil

@@ -1,13 +1,16 @@
 package node
 
 import (
+	"fmt"
 	"maps"
+	"regexp"
 	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	utilvalidation "k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+	netutils "k8s.io/utils/net"
 
 	"clipper/catalogue/core/podspec"
 	"clipper/catalogue/rule"
@@ -20,14 +23,49 @@ func validateCreate(n *corev1.Node) field.ErrorList {
 	f := &rule.Faults{}
 	taints(f, n.Spec.Taints)
 	amounts(f, n)
-	at := field.NewPath("spec", "podCIDRs")
-	for i, cidr := range n.Spec.PodCIDRs {
+	declaredFeatures(f, n.Status.DeclaredFeatures, field.NewPath("status", "declaredFeatures"))
+	podCIDRs(f, n.Spec.PodCIDRs, field.NewPath("spec", "podCIDRs"))
+	return f.List
+}
+
+func podCIDRs(f *rule.Faults, list []string, at *field.Path) {
+	for i, cidr := range list {
 		f.CIDR(at.Index(i), cidr)
 	}
-	if c := n.Spec.PodCIDRs; len(c) > 2 || len(c) == 2 && strings.Contains(c[0], ":") == strings.Contains(c[1], ":") {
-		f.Invalid(at, c, "may specify no more than one CIDR for each IP family")
+	if len(list) < 2 {
+		return
 	}
-	return f.List
+	dual, err := netutils.IsDualStackCIDRStrings(list)
+	if err != nil {
+		f.Add(field.InternalError(at, fmt.Errorf("invalid PodCIDRs. failed to check with dual stack with error:%v", err)))
+	}
+	if !dual || len(list) > 2 {
+		f.Invalid(at, list, "may specify no more than one CIDR for each IP family")
+	}
+}
+
+var featureName = regexp.MustCompile(`^[A-Z][a-zA-Z0-9]*(/[a-zA-Z][a-zA-Z0-9]*)*$`)
+
+// declaredFeatures checks what a node says that it can do: a sorted list without repetitions.
+func declaredFeatures(f *rule.Faults, list []string, at *field.Path) {
+	for i, name := range list {
+		switch {
+		case len(name) > utilvalidation.DNS1123SubdomainMaxLength:
+			f.Invalid(at.Index(i), name, fmt.Sprintf("invalid feature name %q: must be no more than %d characters", name, utilvalidation.DNS1123SubdomainMaxLength))
+		case !featureName.MatchString(name):
+			f.Invalid(at.Index(i), name, fmt.Sprintf("invalid feature name %q: must start with an UpperCamelCase segment, with subsequent segments "+
+				"separated by '/' (e.g., MyFeature or MyFeature/mySubFeature), and contain only alphanumeric characters and slashes", name))
+		}
+		if i+1 == len(list) {
+			break
+		}
+		switch next := list[i+1]; {
+		case name == next:
+			f.Duplicate(at.Index(i+1), next)
+		case name > next:
+			f.Invalid(at.Index(i+1), next, "list must be sorted alphabetically")
+		}
+	}
 }
 
 func validateUpdate(n, old *corev1.Node) field.ErrorList {

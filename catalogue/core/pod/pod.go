@@ -28,14 +28,17 @@ func Resource() *catalogue.Resource {
 		ValidateStatus: validateStatus,
 		Canonicalize:   func(p *corev1.Pod) { podspec.SyncServiceAccount(&p.Spec) }, // admission may have named one
 		PrepareCreate:  prepareCreate,
-		PrepareUpdate:  prepareUpdate,
-		PrepareStatus:  prepareStatus,
-		GracePeriod:    gracePeriod,
-		Columns:        columns,
-		Row:            row,
-		RowConditions:  rowConditions,
-		ShortNames:     []string{"po"},
-		Categories:     []string{"all"},
+
+		KeepCreateState: true, // prepareCreate looks at the class that a creator claims
+
+		PrepareUpdate: prepareUpdate,
+		PrepareStatus: prepareStatus,
+		GracePeriod:   gracePeriod,
+		Columns:       columns,
+		Row:           row,
+		RowConditions: rowConditions,
+		ShortNames:    []string{"po"},
+		Categories:    []string{"all"},
 
 		Spec:       catalogue.PartOf(func(p *corev1.Pod) *spec { return &p.Spec }),
 		Status:     catalogue.PartOf(func(p *corev1.Pod) *status { return &p.Status }),

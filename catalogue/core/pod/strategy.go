@@ -14,7 +14,11 @@ import (
 )
 
 func prepareCreate(p *corev1.Pod) {
-	p.Status = corev1.PodStatus{Phase: corev1.PodPending, QOSClass: QOS(p)}
+	class := p.Status.QOSClass
+	if class == "" {
+		class = QOS(p)
+	}
+	p.Status = corev1.PodStatus{Phase: corev1.PodPending, QOSClass: class}
 	podspec.DropDisabled(&p.Spec, nil)
 	podspec.SyncAppArmor(&p.ObjectMeta, &p.Spec)
 	if len(p.Spec.SchedulingGates) > 0 {
@@ -34,6 +38,7 @@ func prepareUpdate(p, old *corev1.Pod) { podspec.DropDisabled(&p.Spec, &old.Spec
 
 // prepareStatus also keeps what node agents of other versions do not send back.
 func prepareStatus(p, old *corev1.Pod) {
+	dropDisabledStatus(&p.Status, &old.Status)
 	p.DeletionTimestamp = old.DeletionTimestamp
 	p.OwnerReferences = old.OwnerReferences
 	if p.Status.QOSClass == "" {
@@ -53,6 +58,29 @@ func prepareStatus(p, old *corev1.Pod) {
 				c.ObservedGeneration = generations[0]
 			}
 			known[c.Type] = generations[1:]
+		}
+	}
+}
+
+// dropDisabledStatus clears what features report that a v1.36 server has switched off by default.
+func dropDisabledStatus(s, old *corev1.PodStatus) {
+	if len(old.NodeAllocatableResourceClaimStatuses) == 0 {
+		s.NodeAllocatableResourceClaimStatuses = nil
+	}
+	used := false
+	eachMountStatus(old, func(m *corev1.VolumeMountStatus) { used = used || m.VolumeStatus != nil })
+	if used {
+		return
+	}
+	eachMountStatus(s, func(m *corev1.VolumeMountStatus) { m.VolumeStatus = nil })
+}
+
+func eachMountStatus(s *corev1.PodStatus, visit func(*corev1.VolumeMountStatus)) {
+	for _, list := range [][]corev1.ContainerStatus{s.ContainerStatuses, s.InitContainerStatuses, s.EphemeralContainerStatuses} {
+		for i := range list {
+			for j := range list[i].VolumeMounts {
+				visit(&list[i].VolumeMounts[j])
+			}
 		}
 	}
 }
@@ -117,6 +145,7 @@ func prepareEphemeral(p, old *corev1.Pod) {
 	containers := p.Spec.EphemeralContainers
 	restore(p, old)
 	p.Spec.EphemeralContainers = containers
+	podspec.DropDisabled(&p.Spec, &old.Spec)
 	raiseGeneration(p, old)
 }
 
@@ -125,6 +154,7 @@ func prepareEphemeral(p, old *corev1.Pod) {
 func prepareResize(p, old *corev1.Pod) {
 	asked := p.Spec
 	if len(asked.Containers) != len(old.Spec.Containers) || len(asked.InitContainers) != len(old.Spec.InitContainers) {
+		podspec.DropDisabled(&p.Spec, &old.Spec)
 		raiseGeneration(p, old)
 		return
 	}
@@ -132,6 +162,7 @@ func prepareResize(p, old *corev1.Pod) {
 	p.Spec.Resources = asked.Resources
 	p.Spec.Containers = resized(asked.Containers, old.Spec.Containers)
 	p.Spec.InitContainers = resized(asked.InitContainers, old.Spec.InitContainers)
+	podspec.DropDisabled(&p.Spec, &old.Spec)
 	raiseGeneration(p, old)
 }
 

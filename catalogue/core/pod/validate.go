@@ -9,7 +9,6 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
-	"k8s.io/apimachinery/pkg/util/diff"
 	utilvalidation "k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
@@ -48,9 +47,7 @@ const mutable = "`spec.containers[*].image`,`spec.initContainers[*].image`,`spec
 
 func validateUpdate(p, old *corev1.Pod) field.ErrorList {
 	f := &rule.Faults{}
-	if !equality.Semantic.DeepEqual(p.Spec, old.Spec) || !equality.Semantic.DeepEqual(p.Annotations, old.Annotations) {
-		validate(f, p, podspec.OptionsFor(&old.Spec))
-	}
+	validate(f, p, podspec.OptionsFor(&old.Spec))
 	annotationUpdates(f, p, old)
 	if !sameContainers(f, p.Spec.Containers, old.Spec.Containers, specPath.Child("containers")) ||
 		!sameContainers(f, p.Spec.InitContainers, old.Spec.InitContainers, specPath.Child("initContainers")) ||
@@ -64,7 +61,7 @@ func validateUpdate(p, old *corev1.Pod) field.ErrorList {
 	}
 	rest := withMutable(f, p, old)
 	if !equality.Semantic.DeepEqual(*rest, old.Spec) {
-		f.Forbidden(specPath, fmt.Sprintf("pod updates may not change fields other than %s\n%v", mutable, diff.Diff(old.Spec, *rest)))
+		f.Forbidden(specPath, fmt.Sprintf("pod updates may not change fields other than %s\n%v", mutable, rule.Diff(old.Spec, *rest)))
 	}
 	return f.List
 }

@@ -1,11 +1,13 @@
 package pod
 
 import (
-	"net/netip"
+	"fmt"
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+	netutils "k8s.io/utils/net"
 
 	"clipper/catalogue/rule"
 )
@@ -32,14 +34,17 @@ func validateStatus(p, old *corev1.Pod) field.ErrorList {
 	transitions(f, s.EphemeralContainerStatuses, was.EphemeralContainerStatuses, nil, nil, statusPath.Child("ephemeralContainerStatuses"))
 	claimStatuses(f, p)
 	extendedClaim(f, s.ExtendedResourceClaimStatus, &p.Spec, statusPath.Child("extendedResourceClaimStatus"))
-	health(f, s.ContainerStatuses, p.Spec.Containers, statusPath.Child("containerStatuses"))
-	health(f, s.InitContainerStatuses, p.Spec.InitContainers, statusPath.Child("initContainerStatuses"))
-	noHealth(f, s.EphemeralContainerStatuses, statusPath.Child("ephemeralContainerStatuses"))
+	addresses(f, ips(s.PodIPs), ips(was.PodIPs), s.PodIPs, statusPath.Child("podIPs"))
 	if len(s.HostIPs) > 0 && s.HostIP != s.HostIPs[0].IP {
 		f.Invalid(statusPath.Child("hostIPs").Index(0).Child("ip"), s.HostIPs[0].IP, "must be equal to `hostIP`")
 	}
-	addresses(f, ips(s.PodIPs), ips(was.PodIPs), s.PodIPs, statusPath.Child("podIPs"))
 	addresses(f, hostIPs(s.HostIPs), hostIPs(was.HostIPs), s.HostIPs, statusPath.Child("hostIPs"))
+	users(f, s.ContainerStatuses, p.Spec.OS, statusPath.Child("containerStatuses"))
+	users(f, s.InitContainerStatuses, p.Spec.OS, statusPath.Child("initContainerStatuses"))
+	users(f, s.EphemeralContainerStatuses, p.Spec.OS, statusPath.Child("ephemeralContainerStatuses"))
+	health(f, s.ContainerStatuses, p.Spec.Containers, statusPath.Child("containerStatuses"))
+	health(f, s.InitContainerStatuses, p.Spec.InitContainers, statusPath.Child("initContainerStatuses"))
+	noHealth(f, s.EphemeralContainerStatuses, statusPath.Child("ephemeralContainerStatuses"))
 	return f.List
 }
 
@@ -153,15 +158,33 @@ func addresses(f *rule.Faults, is, was []string, value any, at *field.Path) {
 	for i, ip := range is {
 		f.IP(at.Index(i), ip, was...)
 	}
-	if len(is) > 1 && (len(is) > 2 || family(is[0]) == family(is[1])) {
+	if len(is) < 2 {
+		return
+	}
+	dual, err := netutils.IsDualStackIPStrings(is)
+	if err != nil {
+		f.Add(field.InternalError(at, fmt.Errorf("failed to check for dual stack with error:%v", err)))
+	}
+	if !dual || len(is) > 2 {
 		f.Invalid(at, value, "may specify no more than one IP for each IP family")
 	}
 }
 
-func family(ip string) int {
-	addr, err := netip.ParseAddr(ip)
-	if err != nil {
-		return 0
+// users checks as whom node agents say that containers run.
+func users(f *rule.Faults, list []corev1.ContainerStatus, os *corev1.PodOS, at *field.Path) {
+	windows := os != nil && os.Name == corev1.Windows
+	for i, s := range list {
+		at := at.Index(i).Child("user", "linux")
+		switch {
+		case s.User == nil || s.User.Linux == nil:
+		case windows:
+			f.Forbidden(at, "cannot be set for a windows pod")
+		case os == nil || os.Name == corev1.Linux:
+			f.Each(at.Child("uid"), s.User.Linux.UID, validation.IsValidUserID(s.User.Linux.UID))
+			f.Each(at.Child("gid"), s.User.Linux.GID, validation.IsValidGroupID(s.User.Linux.GID))
+			for j, group := range s.User.Linux.SupplementalGroups {
+				f.Each(at.Child("supplementalGroups").Index(j), group, validation.IsValidGroupID(group))
+			}
+		}
 	}
-	return addr.Unmap().BitLen()
 }

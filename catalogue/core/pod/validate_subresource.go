@@ -2,11 +2,11 @@ package pod
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
-	"k8s.io/apimachinery/pkg/util/diff"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"clipper/catalogue/core/podspec"
@@ -31,7 +31,7 @@ func validateEphemeral(p, old *corev1.Pod) field.ErrorList {
 		if i < 0 {
 			f.Forbidden(at, fmt.Sprintf("existing ephemeral containers %q may not be removed\n", was.Name))
 		} else if is := p.Spec.EphemeralContainers[i]; !equality.Semantic.DeepEqual(was, is) {
-			f.Forbidden(at, fmt.Sprintf("existing ephemeral containers %q may not be changed\n%v", was.Name, diff.Diff(was, is)))
+			f.Forbidden(at, fmt.Sprintf("existing ephemeral containers %q may not be changed\n%v", was.Name, rule.Diff(was, is)))
 		}
 	}
 	return f.List
@@ -58,7 +58,12 @@ func validateResize(p, old *corev1.Pod) field.ErrorList {
 		f.Forbidden(specPath, "Pod running on node without support for resize")
 	}
 	rest := p.Spec.DeepCopy()
-	resizeWhole(f, rest, &old.Spec)
+	if bounded(&old.Spec) || bounded(&p.Spec) {
+		resizeWhole(f, rest, &old.Spec)
+	}
+	if len(old.Status.NodeAllocatableResourceClaimStatuses) > 0 {
+		f.Forbidden(specPath, "pods with node allocatable resource claims cannot be resized")
+	}
 	same := sameOrder(f, p.Spec.Containers, old.Spec.Containers, "containers")
 	if !sameOrder(f, p.Spec.InitContainers, old.Spec.InitContainers, "initContainers") || !same {
 		return f.List
@@ -81,14 +86,19 @@ func validateResize(p, old *corev1.Pod) field.ErrorList {
 	return f.List
 }
 
+// bounded says that a pod has requests or limits as a whole.
+func bounded(s *corev1.PodSpec) bool {
+	return s.Resources != nil && len(s.Resources.Requests)+len(s.Resources.Limits) > 0
+}
+
 // resizeWhole does for the resources of the pod as a whole what resizeLists does for its containers.
 func resizeWhole(f *rule.Faults, is, was *corev1.PodSpec) {
 	at := specPath.Child("resources")
 	switch {
-	case was.Resources == nil && is.Resources == nil:
+	case is.Resources == nil && was.Resources != nil:
+		f.Forbidden(at, "pod-level resources cannot be removed")
 		return
 	case is.Resources == nil:
-		f.Forbidden(at, "pod-level resources cannot be removed")
 		return
 	case was.Resources == nil:
 		was = &corev1.PodSpec{Resources: &corev1.ResourceRequirements{}}
@@ -104,7 +114,8 @@ func resizeWhole(f *rule.Faults, is, was *corev1.PodSpec) {
 	if removed(is.Resources.Limits, was.Resources.Limits) {
 		f.Forbidden(at.Child("limits"), "pod-level resource limits cannot be removed")
 	}
-	withoutCompute(is.Resources, was.Resources)
+	is.Resources.Requests = withoutCompute(is.Resources.Requests, was.Resources.Requests)
+	is.Resources.Limits = withoutCompute(is.Resources.Limits, was.Resources.Limits)
 	if !equality.Semantic.DeepEqual(is.Resources, was.Resources) {
 		f.Forbidden(specPath, onlyCompute+" at pod-level")
 	}
@@ -148,8 +159,11 @@ func resizeLists(f *rule.Faults, is, was []corev1.Container, at *field.Path) {
 		if removed(is[i].Resources.Limits, was[i].Resources.Limits) {
 			f.Forbidden(path.Child("limits"), "resource limits cannot be removed")
 		}
-		withoutCompute(&is[i].Resources, &was[i].Resources)
-		is[i].Resources.Claims = nil // so that a container which claims devices counts as changed, as upstream has it
+		// Without its claims a container that has some counts as changed, as upstream has it.
+		is[i].Resources = corev1.ResourceRequirements{
+			Requests: withoutCompute(is[i].Resources.Requests, was[i].Resources.Requests),
+			Limits:   withoutCompute(is[i].Resources.Limits, was[i].Resources.Limits),
+		}
 	}
 }
 
@@ -162,25 +176,18 @@ func removed(is, was corev1.ResourceList) bool {
 	return false
 }
 
-func withoutCompute(is, was *corev1.ResourceRequirements) {
-	reset := func(list *corev1.ResourceList, old corev1.ResourceList) {
-		for _, name := range []corev1.ResourceName{corev1.ResourceCPU, corev1.ResourceMemory} {
-			if q, ok := old[name]; ok {
-				(*list)[name] = q
-			} else {
-				delete(*list, name)
-			}
+// withoutCompute is a list with cpu and memory as they were.
+func withoutCompute(is, was corev1.ResourceList) corev1.ResourceList {
+	if is == nil && was == nil {
+		return nil
+	}
+	out := corev1.ResourceList{}
+	maps.Copy(out, is)
+	for _, name := range []corev1.ResourceName{corev1.ResourceCPU, corev1.ResourceMemory} {
+		delete(out, name)
+		if q, ok := was[name]; ok {
+			out[name] = q
 		}
-		if len(*list) == 0 && len(old) == 0 {
-			*list = old
-		}
 	}
-	if is.Requests == nil {
-		is.Requests = corev1.ResourceList{}
-	}
-	if is.Limits == nil {
-		is.Limits = corev1.ResourceList{}
-	}
-	reset(&is.Requests, was.Requests)
-	reset(&is.Limits, was.Limits)
+	return out
 }

@@ -4,6 +4,7 @@ import (
 	"reflect"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/utils/ptr"
 
 	"clipper/catalogue/rule"
 )
@@ -98,18 +99,14 @@ func DefaultAzureDisk(d *corev1.AzureDiskVolumeSource) {
 	rule.SetIfNil(&d.Kind, corev1.AzureSharedBlobDisk)
 }
 
-// NormalizeSources keeps dataSource and dataSourceRef of a claim equal where both can say the same. A
-// namespace in the reference is dropped with it: that feature is switched off by default.
+// NormalizeSources keeps dataSource and dataSourceRef of a claim equal where both can say the same.
 func NormalizeSources(spec *corev1.PersistentVolumeClaimSpec) {
-	if spec.DataSourceRef != nil && spec.DataSourceRef.Namespace != nil && *spec.DataSourceRef.Namespace != "" {
-		spec.DataSourceRef = nil
-	}
 	switch {
 	case spec.DataSource != nil && spec.DataSourceRef == nil:
 		spec.DataSourceRef = &corev1.TypedObjectReference{
 			APIGroup: spec.DataSource.APIGroup, Kind: spec.DataSource.Kind, Name: spec.DataSource.Name,
 		}
-	case spec.DataSourceRef != nil && spec.DataSource == nil:
+	case spec.DataSourceRef != nil && spec.DataSource == nil && ptr.Deref(spec.DataSourceRef.Namespace, "") == "":
 		spec.DataSource = &corev1.TypedLocalObjectReference{
 			APIGroup: spec.DataSourceRef.APIGroup, Kind: spec.DataSourceRef.Kind, Name: spec.DataSourceRef.Name,
 		}

@@ -10,8 +10,11 @@ func DropDisabled(spec, old *corev1.PodSpec) {
 	}
 	used := inUse(old)
 	eachContainer(spec, func(c *corev1.Container) {
-		if c.Lifecycle != nil && !used.stopSignal {
-			c.Lifecycle.StopSignal = nil
+		if c.Lifecycle == nil || c.Lifecycle.StopSignal == nil || used.stopSignal {
+			return
+		}
+		if c.Lifecycle.StopSignal = nil; *c.Lifecycle == (corev1.Lifecycle{}) {
+			c.Lifecycle = nil
 		}
 	})
 	eachProjection(spec, func(s *corev1.VolumeProjection) {

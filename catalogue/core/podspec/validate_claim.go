@@ -15,13 +15,30 @@ import (
 	"clipper/catalogue/rule"
 )
 
+// ClaimOptions say what the old claim has that a new one may not, so that it may stay.
+type ClaimOptions struct {
+	LaxSelector bool // a label selector that is none
+	LaxGroup    bool // a group of its data source, which was not looked at once
+}
+
+// ClaimOptionsFor says what an update of old may keep.
+func ClaimOptionsFor(old *corev1.PersistentVolumeClaimSpec) ClaimOptions {
+	selector := &rule.Faults{}
+	selector.Selector(nil, old.Selector, false)
+	return ClaimOptions{
+		LaxSelector: len(selector.List) > 0,
+		LaxGroup: old.DataSource != nil && old.DataSource.APIGroup != nil ||
+			old.DataSourceRef != nil && old.DataSourceRef.APIGroup != nil,
+	}
+}
+
 // ValidateClaim checks the spec of a PersistentVolumeClaim, its own or in a template.
-func ValidateClaim(spec *corev1.PersistentVolumeClaimSpec, at *field.Path) field.ErrorList {
+func ValidateClaim(spec *corev1.PersistentVolumeClaimSpec, at *field.Path, o ClaimOptions) field.ErrorList {
 	f := &rule.Faults{}
 	if len(spec.AccessModes) == 0 {
 		f.Required(at.Child("accessModes"), "at least 1 access mode is required")
 	}
-	f.Selector(at.Child("selector"), spec.Selector, false)
+	f.Selector(at.Child("selector"), spec.Selector, o.LaxSelector)
 	AccessModes(f, spec.AccessModes, at.Child("accessModes"))
 	storage := at.Child("resources").Key(string(corev1.ResourceStorage))
 	switch q, ok := spec.Resources.Requests[corev1.ResourceStorage]; {
@@ -40,10 +57,10 @@ func ValidateClaim(spec *corev1.PersistentVolumeClaimSpec, at *field.Path) field
 		rule.OneOf(f, at.Child("volumeMode"), *spec.VolumeMode, corev1.PersistentVolumeBlock, corev1.PersistentVolumeFilesystem)
 	}
 	if s := spec.DataSource; s != nil {
-		dataSource(f, s.APIGroup, s.Kind, s.Name, at.Child("dataSource"))
+		dataSource(f, o, s.APIGroup, s.Kind, s.Name, at.Child("dataSource"))
 	}
 	if s := spec.DataSourceRef; s != nil {
-		dataSource(f, s.APIGroup, s.Kind, s.Name, at.Child("dataSourceRef"))
+		dataSource(f, o, s.APIGroup, s.Kind, s.Name, at.Child("dataSourceRef"))
 		if s.Namespace != nil && *s.Namespace != "" {
 			f.Each(at.Child("dataSourceRef", "namespace"), *s.Namespace, validation.ValidateNamespaceName(*s.Namespace, false))
 			if spec.DataSource != nil {
@@ -69,11 +86,13 @@ func AccessModes(f *rule.Faults, modes []corev1.PersistentVolumeAccessMode, at *
 	}
 }
 
-func dataSource(f *rule.Faults, group *string, kind, name string, at *field.Path) {
+func dataSource(f *rule.Faults, o ClaimOptions, group *string, kind, name string, at *field.Path) {
 	f.Need(at.Child("name"), name)
 	f.Need(at.Child("kind"), kind)
 	if group != nil && *group != "" {
-		f.DNSSubdomain(at.Child("apiGroup"), *group)
+		if !o.LaxGroup {
+			f.DNSSubdomain(at.Child("apiGroup"), *group)
+		}
 	} else if kind != "PersistentVolumeClaim" {
 		f.Invalid(at, kind, "must be 'PersistentVolumeClaim' when referencing the default apiGroup")
 	}

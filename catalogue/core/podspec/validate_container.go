@@ -45,7 +45,7 @@ func (v *validating) initContainers(at *field.Path) {
 		c, path := &v.spec.InitContainers[i], at.Index(i)
 		v.container(c, path)
 		sidecar := c.RestartPolicy != nil && *c.RestartPolicy == corev1.ContainerRestartPolicyAlways
-		v.restartRules(c, path)
+		v.initRestartRules(c, path)
 		if again := names[c.Name]; again {
 			v.Duplicate(path.Child("name"), c.Name)
 		} else if c.Name != "" {
@@ -258,6 +258,16 @@ func (v *validating) restartRules(c *corev1.Container, at *field.Path) {
 		if n := len(r.ExitCodes.Values); n > 255 {
 			v.Add(field.TooMany(path.Child("exitCodes", "values"), n, 255))
 		}
+	}
+}
+
+// initRestartRules looks at the rules of an init container only if it has a policy, too.
+func (v *validating) initRestartRules(c *corev1.Container, at *field.Path) {
+	switch {
+	case c.RestartPolicy != nil:
+		v.restartRules(c, at)
+	case len(c.RestartPolicyRules) > 0:
+		v.Required(at.Child("restartPolicy"), "must specify restartPolicy when restart rules are used")
 	}
 }
 

@@ -15,79 +15,62 @@ import (
 
 // Kinds of volume that drivers outside the server serve today. Their rules stay: the fields do.
 
-type firstKind func(set bool, name string) bool
-
-func (v *validating) diskSource(s *corev1.VolumeSource, name string, at *field.Path, first firstKind) {
-	if first(s.GCEPersistentDisk != nil, "gcePersistentDisk") {
+func (v *validating) diskSource(s *corev1.VolumeSource, kind, name string, at *field.Path) {
+	switch kind {
+	case "gcePersistentDisk":
 		v.Need(at.Child("persistentDisk", "pdName"), s.GCEPersistentDisk.PDName)
 		Partition(v.Faults, s.GCEPersistentDisk.Partition, at.Child("persistentDisk", "partition"))
-	}
-	if first(s.AWSElasticBlockStore != nil, "awsElasticBlockStore") {
+	case "awsElasticBlockStore":
 		v.Need(at.Child("awsElasticBlockStore", "volumeID"), s.AWSElasticBlockStore.VolumeID)
 		Partition(v.Faults, s.AWSElasticBlockStore.Partition, at.Child("awsElasticBlockStore", "partition"))
-	}
-	if first(s.Cinder != nil, "cinder") {
+	case "cinder":
 		v.Need(at.Child("cinder", "volumeID"), s.Cinder.VolumeID)
 		v.secretName(s.Cinder.SecretRef, at.Child("cinder"))
-	}
-	if first(s.FC != nil, "fc") {
+	case "fc":
 		FibreChannel(v.Faults, s.FC, at.Child("fc"))
-	}
-	if first(s.VsphereVolume != nil, "vsphereVolume") {
+	case "vsphereVolume":
 		v.Need(at.Child("vsphereVolume", "volumePath"), s.VsphereVolume.VolumePath)
-	}
-	if first(s.PhotonPersistentDisk != nil, "photonPersistentDisk") {
+	case "photonPersistentDisk":
 		v.Need(at.Child("photonPersistentDisk", "pdID"), s.PhotonPersistentDisk.PdID)
-	}
-	if first(s.AzureDisk != nil, "azureDisk") {
+	case "azureDisk":
 		AzureDisk(v.Faults, s.AzureDisk, at.Child("azureDisk"))
-	}
-	if first(s.ScaleIO != nil, "scaleIO") {
+	case "scaleIO":
 		v.Need(at.Child("scaleIO", "gateway"), s.ScaleIO.Gateway)
 		v.Need(at.Child("scaleIO", "system"), s.ScaleIO.System)
 		v.Need(at.Child("scaleIO", "volumeName"), s.ScaleIO.VolumeName)
-	}
-	if first(s.ISCSI != nil, "iscsi") {
+	case "iscsi":
 		i := s.ISCSI
-		ISCSI(v.Faults, i.TargetPortal, i.IQN, i.Lun, i.InitiatorName, (i.DiscoveryCHAPAuth || i.SessionCHAPAuth) && i.SecretRef == nil, at.Child("iscsi"))
+		v.iscsi(i, at.Child("iscsi"))
 		if i.InitiatorName != nil && len(name+":"+i.TargetPortal) > 64 {
 			v.Invalid(at.Child("iscsi", "name"), name, "Total length of <volume name>:<iscsi.targetPortal> must be under 64 characters if iscsi.initiatorName is specified.")
 		}
 	}
 }
 
-func (v *validating) networkSource(s *corev1.VolumeSource, at *field.Path, first firstKind) {
-	if first(s.NFS != nil, "nfs") {
+func (v *validating) networkSource(s *corev1.VolumeSource, kind string, at *field.Path) {
+	switch kind {
+	case "nfs":
 		NFS(v.Faults, s.NFS, at.Child("nfs"))
-	}
-	if first(s.Glusterfs != nil, "glusterfs") {
+	case "glusterfs":
 		v.Need(at.Child("glusterfs", "endpoints"), s.Glusterfs.EndpointsName)
 		v.Need(at.Child("glusterfs", "path"), s.Glusterfs.Path)
-	}
-	if first(s.Flocker != nil, "flocker") {
+	case "flocker":
 		Flocker(v.Faults, s.Flocker, at.Child("flocker"))
-	}
-	if first(s.RBD != nil, "rbd") {
+	case "rbd":
 		Monitors(v.Faults, s.RBD.CephMonitors, at.Child("rbd"))
 		v.Need(at.Child("rbd", "image"), s.RBD.RBDImage)
-	}
-	if first(s.CephFS != nil, "cephFS") {
+	case "cephfs":
 		Monitors(v.Faults, s.CephFS.Monitors, at.Child("cephfs"))
-	}
-	if first(s.Quobyte != nil, "quobyte") {
+	case "quobyte":
 		Quobyte(v.Faults, s.Quobyte, at.Child("quobyte"))
-	}
-	if first(s.FlexVolume != nil, "flexVolume") {
+	case "flexVolume":
 		FlexVolume(v.Faults, s.FlexVolume.Driver, s.FlexVolume.Options, at.Child("flexVolume"))
-	}
-	if first(s.AzureFile != nil, "azureFile") {
+	case "azureFile":
 		v.Need(at.Child("azureFile", "secretName"), s.AzureFile.SecretName)
 		v.Need(at.Child("azureFile", "shareName"), s.AzureFile.ShareName)
-	}
-	if first(s.PortworxVolume != nil, "portworxVolume") {
+	case "portworxVolume":
 		v.Need(at.Child("portworxVolume", "volumeID"), s.PortworxVolume.VolumeID)
-	}
-	if first(s.StorageOS != nil, "storageos") {
+	case "storageos":
 		StorageOS(v.Faults, s.StorageOS.VolumeName, s.StorageOS.VolumeNamespace, at.Child("storageos"))
 		v.secretName(s.StorageOS.SecretRef, at.Child("storageos"))
 	}
@@ -217,33 +200,43 @@ var iscsiNames = map[string]*regexp.Regexp{
 	"naa": regexp.MustCompile(`^naa.[[:alnum:]]{32}$`),
 }
 
-// ISCSI checks what both forms of the source share.
-func ISCSI(f *rule.Faults, portal, iqn string, lun int32, initiator *string, lacksSecret bool, at *field.Path) {
-	f.Need(at.Child("targetPortal"), portal)
-	if f.Need(at.Child("iqn"), iqn) {
-		iscsiName(f, iqn, at.Child("iqn"))
+func (v *validating) iscsi(s *corev1.ISCSIVolumeSource, at *field.Path) {
+	name := func(name string, at *field.Path) {
+		if fault := ISCSINameFault(name); fault != "" {
+			v.Invalid(at, name, fault)
+		}
 	}
-	if lun < 0 || lun > 255 {
-		f.Invalid(at.Child("lun"), lun, utilvalidation.InclusiveRangeError(0, 255))
+	v.Need(at.Child("targetPortal"), s.TargetPortal)
+	if v.Need(at.Child("iqn"), s.IQN) {
+		name(s.IQN, at.Child("iqn"))
 	}
-	if lacksSecret {
-		f.Required(at.Child("secretRef"), "")
+	ISCSIUnit(v.Faults, s.Lun, at.Child("lun"))
+	if (s.DiscoveryCHAPAuth || s.SessionCHAPAuth) && s.SecretRef == nil {
+		v.Required(at.Child("secretRef"), "")
 	}
-	if initiator != nil {
-		iscsiName(f, *initiator, at.Child("initiatorname"))
+	if s.InitiatorName != nil {
+		name(*s.InitiatorName, at.Child("initiatorname"))
 	}
 }
 
-func iscsiName(f *rule.Faults, name string, at *field.Path) {
+// ISCSIUnit checks the number of a logical unit.
+func ISCSIUnit(f *rule.Faults, lun int32, at *field.Path) {
+	if lun < 0 || lun > 255 {
+		f.Invalid(at, lun, utilvalidation.InclusiveRangeError(0, 255))
+	}
+}
+
+// ISCSINameFault says what is wrong with the name of a target or an initiator; "" if nothing is.
+func ISCSINameFault(name string) string {
 	for prefix, form := range iscsiNames {
 		if strings.HasPrefix(name, prefix) {
 			if !form.MatchString(name) {
-				f.Invalid(at, name, "must be valid format")
+				return "must be valid format"
 			}
-			return
+			return ""
 		}
 	}
-	f.Invalid(at, name, "must be valid format starting with iqn, eui, or naa")
+	return "must be valid format starting with iqn, eui, or naa"
 }
 
 // CSIDriverName checks the name of a storage driver.

@@ -1,6 +1,7 @@
 package podspec
 
 import (
+	"maps"
 	"path"
 	"slices"
 	"strings"
@@ -70,6 +71,10 @@ func (v *validating) propagation(m *corev1.VolumeMount, c *corev1.Container, at 
 
 func (v *validating) devices(c *corev1.Container, at *field.Path) {
 	names, paths := rule.Seen[string]{}, rule.Seen[string]{}
+	mounts := map[string]string{} // of several mounts of a volume the last one counts
+	for _, m := range c.VolumeMounts {
+		mounts[m.Name] = m.MountPath
+	}
 	for i, d := range c.VolumeDevices {
 		p := at.Index(i)
 		v.Need(p.Child("name"), d.Name)
@@ -91,10 +96,10 @@ func (v *validating) devices(c *corev1.Container, at *field.Path) {
 		} else {
 			paths[d.DevicePath] = true
 		}
-		if slices.ContainsFunc(c.VolumeMounts, func(m corev1.VolumeMount) bool { return m.Name == d.Name }) {
+		if _, mounted := mounts[d.Name]; mounted {
 			v.Invalid(p.Child("name"), d.Name, "must not already exist in volumeMounts")
 		}
-		if slices.ContainsFunc(c.VolumeMounts, func(m corev1.VolumeMount) bool { return m.MountPath == d.DevicePath }) {
+		if slices.Contains(slices.Collect(maps.Values(mounts)), d.DevicePath) {
 			v.Invalid(p.Child("devicePath"), d.DevicePath, "must not already exist as a path in volumeMounts")
 		}
 		if d.Name != "" {

@@ -45,62 +45,65 @@ func (v *validating) checkVolumes(at *field.Path) {
 // source checks that a volume is of exactly one kind, and a good one of its kind.
 func (v *validating) source(vol *corev1.Volume, at *field.Path) {
 	s := &vol.VolumeSource
-	kind := KindOf(s, kinds)
-	first := func(set bool, name string) bool {
-		if set && name != kind {
-			if name == "downwardAPI" {
-				name = "downwarAPI" // upstream's slip, which clients see
-			}
-			v.Forbidden(at.Child(name), "may not specify more than 1 volume type")
-			return false
+	has := KindsOf(s, kinds)
+	if len(has) == 0 {
+		v.Required(at, "must specify a volume type")
+		return
+	}
+	v.localSource(s, has[0], vol.Name, at)
+	v.diskSource(s, has[0], vol.Name, at)
+	v.networkSource(s, has[0], at)
+	for _, kind := range has[1:] {
+		v.Forbidden(at.Child(spelled(kind)), "may not specify more than 1 volume type")
+	}
+}
+
+// spelled is how upstream writes the name of a kind that is one too many, slips included.
+func spelled(kind string) string {
+	switch kind {
+	case "downwardAPI":
+		return "downwarAPI"
+	case "cephfs":
+		return "cephFS"
+	}
+	return kind
+}
+
+// localSource checks the kinds that a node agent serves by itself.
+func (v *validating) localSource(s *corev1.VolumeSource, kind, name string, at *field.Path) {
+	switch kind {
+	case "emptyDir":
+		if s.EmptyDir.SizeLimit != nil && s.EmptyDir.SizeLimit.Sign() < 0 {
+			v.Forbidden(at.Child("emptyDir", "sizeLimit"), "SizeLimit field must be a valid resource quantity")
 		}
-		return set
-	}
-	if first(s.EmptyDir != nil, "emptyDir") && s.EmptyDir.SizeLimit != nil && s.EmptyDir.SizeLimit.Sign() < 0 {
-		v.Forbidden(at.Child("emptyDir", "sizeLimit"), "SizeLimit field must be a valid resource quantity")
-	}
-	if first(s.HostPath != nil, "hostPath") {
+	case "hostPath":
 		HostPath(v.Faults, s.HostPath, at.Child("hostPath"))
-	}
-	if first(s.GitRepo != nil, "gitRepo") {
+	case "gitRepo":
 		v.Need(at.Child("gitRepo", "repository"), s.GitRepo.Repository)
 		v.localPath(s.GitRepo.Directory, at.Child("gitRepo", "directory"))
-	}
-	v.diskSource(s, vol.Name, at, first)
-	if first(s.Secret != nil, "secret") {
+	case "secret":
 		v.keyFiles(s.Secret.SecretName, "secretName", s.Secret.DefaultMode, s.Secret.Items, at.Child("secret"))
-	}
-	v.networkSource(s, at, first)
-	if first(s.PersistentVolumeClaim != nil, "persistentVolumeClaim") {
+	case "persistentVolumeClaim":
 		v.Need(at.Child("persistentVolumeClaim", "claimName"), s.PersistentVolumeClaim.ClaimName)
-	}
-	if first(s.DownwardAPI != nil, "downwardAPI") {
+	case "downwardAPI":
 		p := at.Child("downwardAPI")
 		v.Mode(p.Child("defaultMode"), s.DownwardAPI.DefaultMode)
 		for i := range s.DownwardAPI.Items {
 			v.downwardFile(&s.DownwardAPI.Items[i], p)
 		}
-	}
-	if first(s.ConfigMap != nil, "configMap") {
+	case "configMap":
 		v.keyFiles(s.ConfigMap.Name, "name", s.ConfigMap.DefaultMode, s.ConfigMap.Items, at.Child("configMap"))
-	}
-	if first(s.Projected != nil, "projected") {
+	case "projected":
 		v.projected(s.Projected, at.Child("projected"))
-	}
-	if first(s.CSI != nil, "csi") {
+	case "csi":
 		v.csi(s.CSI, at.Child("csi"))
-	}
-	if first(s.Ephemeral != nil, "ephemeral") {
-		v.ephemeral(s.Ephemeral, vol.Name, at)
-	}
-	if first(s.Image != nil, "image") {
+	case "ephemeral":
+		v.ephemeral(s.Ephemeral, name, at)
+	case "image":
 		if v.Pod {
 			v.Need(at.Child("image", "reference"), s.Image.Reference)
 		}
 		v.pullPolicy(s.Image.PullPolicy, at.Child("image", "pullPolicy"))
-	}
-	if kind == "" {
-		v.Required(at, "must specify a volume type")
 	}
 }
 
@@ -109,21 +112,18 @@ var kinds = strings.Fields(`emptyDir hostPath gitRepo gcePersistentDisk awsElast
 	flocker persistentVolumeClaim rbd cinder cephfs quobyte downwardAPI fc flexVolume configMap azureFile vsphereVolume
 	photonPersistentDisk portworxVolume azureDisk storageos projected scaleIO csi ephemeral image`)
 
-// KindOf says which of the kinds comes first that a volume source has, by the names of the fields; "" if none.
-func KindOf[T any](source *T, kinds []string) string {
-	v, best := reflect.ValueOf(source).Elem(), len(kinds)
+// KindsOf says which of the kinds a volume source has, by the names of the fields and in the order of the list.
+func KindsOf[T any](source *T, kinds []string) []string {
+	var has []string
+	v := reflect.ValueOf(source).Elem()
 	for i := range v.NumField() {
 		name, _, _ := strings.Cut(v.Type().Field(i).Tag.Get("json"), ",")
-		if f := v.Field(i); f.Kind() == reflect.Pointer && !f.IsNil() {
-			if at := slices.Index(kinds, name); at >= 0 {
-				best = min(best, at)
-			}
+		if f := v.Field(i); f.Kind() == reflect.Pointer && !f.IsNil() && slices.Contains(kinds, name) {
+			has = append(has, name)
 		}
 	}
-	if best == len(kinds) {
-		return ""
-	}
-	return kinds[best]
+	slices.SortFunc(has, func(a, b string) int { return slices.Index(kinds, a) - slices.Index(kinds, b) })
+	return has
 }
 
 // HostPath checks a hostPath source of a pod or a PersistentVolume.
@@ -261,7 +261,7 @@ func (v *validating) ephemeral(e *corev1.EphemeralVolumeSource, name string, at 
 	}
 	path := at.Child("ephemeral", "volumeClaimTemplate")
 	TemplateMeta(v.Faults, &t.ObjectMeta, path.Child("metadata"))
-	v.Add(ValidateClaim(&t.Spec, path.Child("spec"))...)
+	v.Add(ValidateClaim(&t.Spec, path.Child("spec"), ClaimOptions{})...)
 	if v.meta != nil && v.meta.Name != "" && name != "" {
 		claim := v.meta.Name + "-" + name
 		for _, message := range validation.NameIsDNSSubdomain(claim, false) {

@@ -83,20 +83,31 @@ func claimRow(c *corev1.PersistentVolumeClaim, now time.Time) []any {
 
 func prepareClaim(c *corev1.PersistentVolumeClaim) {
 	c.Status = corev1.PersistentVolumeClaimStatus{Phase: corev1.ClaimPending}
+	dropForeignSource(&c.Spec)
 	dropUnknownSource(&c.Spec)
 	podspec.NormalizeSources(&c.Spec)
 }
 
 func prepareClaimUpdate(c, old *corev1.PersistentVolumeClaim) {
+	if old.Spec.DataSourceRef == nil {
+		dropForeignSource(&c.Spec)
+	}
 	if old.Spec.DataSource == nil && old.Spec.DataSourceRef == nil {
 		dropUnknownSource(&c.Spec)
 	}
 	podspec.NormalizeSources(&c.Spec)
 }
 
+// dropForeignSource ignores a source in another namespace: the feature is switched off by default.
+func dropForeignSource(s *corev1.PersistentVolumeClaimSpec) {
+	if s.DataSourceRef != nil && ptr.Deref(s.DataSourceRef.Namespace, "") != "" {
+		s.DataSourceRef = nil
+	}
+}
+
 // dropUnknownSource ignores what dataSource could never refer to; for such things there is dataSourceRef.
 func dropUnknownSource(s *corev1.PersistentVolumeClaimSpec) {
-	if s.DataSource == nil || s.DataSourceRef != nil && ptr.Deref(s.DataSourceRef.Namespace, "") == "" {
+	if s.DataSource == nil || s.DataSourceRef != nil {
 		return
 	}
 	switch group := ptr.Deref(s.DataSource.APIGroup, ""); {

@@ -7,7 +7,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
-	"k8s.io/apimachinery/pkg/util/diff"
+	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"clipper/catalogue/core/podspec"
@@ -15,13 +15,13 @@ import (
 )
 
 func validateClaim(c *corev1.PersistentVolumeClaim) field.ErrorList {
-	return podspec.ValidateClaim(&c.Spec, specPath)
+	return podspec.ValidateClaim(&c.Spec, specPath, podspec.ClaimOptions{})
 }
 
 // validateClaimUpdate: a claim is what quota was counted for, so only its size may change, and its class
 // of attributes, once it is bound.
 func validateClaimUpdate(c, old *corev1.PersistentVolumeClaim) field.ErrorList {
-	f := &rule.Faults{List: validateClaim(c)}
+	f := &rule.Faults{List: podspec.ValidateClaim(&c.Spec, specPath, podspec.ClaimOptionsFor(&old.Spec))}
 	is, was := c.Spec.DeepCopy(), old.Spec.DeepCopy()
 	podspec.NormalizeSources(was) // it may have been stored before this was done
 	if was.VolumeName == "" {
@@ -47,7 +47,7 @@ func validateClaimUpdate(c, old *corev1.PersistentVolumeClaim) field.ErrorList {
 		is.VolumeAttributesClassName = was.VolumeAttributesClassName
 	}
 	if !equality.Semantic.DeepEqual(is, was) {
-		f.Forbidden(specPath, fmt.Sprintf("spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims\n%v", diff.Diff(*was, *is)))
+		f.Forbidden(specPath, fmt.Sprintf("spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims\n%v", rule.Diff(*was, *is)))
 	}
 	shrink(f, c, old)
 	f.Unchanged(field.NewPath("volumeMode"), c.Spec.VolumeMode, old.Spec.VolumeMode)
@@ -82,14 +82,9 @@ func validateClaimStatus(c, _ *corev1.PersistentVolumeClaim) field.ErrorList {
 	if len(c.Spec.AccessModes) == 0 {
 		f.Required(field.NewPath("Spec", "accessModes"), "")
 	}
-	basic := func(list corev1.ResourceList, at *field.Path) {
-		for _, name := range slices.Sorted(maps.Keys(list)) {
-			if q := list[name]; q.Value() < 0 {
-				f.Invalid(at.Key(string(name)), q.Value(), "must be a valid resource quantity")
-			}
-		}
+	for _, name := range slices.Sorted(maps.Keys(c.Status.Capacity)) {
+		notNegative(f, c.Status.Capacity[name], at.Child("capacity").Key(string(name)))
 	}
-	basic(c.Status.Capacity, at.Child("capacity"))
 	for _, name := range slices.Sorted(maps.Keys(c.Status.AllocatedResourceStatuses)) {
 		claimResource(f, at.Child("allocatedResourceStatuses"), name)
 		if !slices.Contains(resizeStates, c.Status.AllocatedResourceStatuses[name]) {
@@ -97,10 +92,24 @@ func validateClaimStatus(c, _ *corev1.PersistentVolumeClaim) field.ErrorList {
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(c.Status.AllocatedResources)) {
-		claimResource(f, at.Child("allocatedResources"), name)
+		allocated(f, name, c.Status.AllocatedResources[name], at.Child("allocatedResources"))
 	}
-	basic(c.Status.AllocatedResources, at.Child("allocatedResources"))
 	return f.List
+}
+
+func notNegative(f *rule.Faults, q resource.Quantity, at *field.Path) bool {
+	if q.Value() < 0 {
+		f.Invalid(at, q.Value(), "must be a valid resource quantity")
+	}
+	return q.Value() >= 0
+}
+
+func allocated(f *rule.Faults, name corev1.ResourceName, q resource.Quantity, at *field.Path) {
+	before := len(f.List)
+	claimResource(f, at, name)
+	if at := at.Key(string(name)); len(f.List) == before && notNegative(f, q, at) {
+		podspec.Quantity(f, at, corev1.ResourceStorage, q)
+	}
 }
 
 func claimResource(f *rule.Faults, at *field.Path, name corev1.ResourceName) {

@@ -16,116 +16,125 @@ var kinds = strings.Fields(`hostPath gcePersistentDisk awsElasticBlockStore glus
 
 // source checks that a volume is of exactly one kind, and a good one of its kind.
 func source(f *rule.Faults, s *corev1.PersistentVolumeSpec, volume string) {
-	kind := podspec.KindOf(&s.PersistentVolumeSource, kinds)
-	first := func(set bool, name string) bool {
-		if set && name != kind {
-			f.Forbidden(specPath.Child(name), "may not specify more than 1 volume type")
-			return false
-		}
-		return set
-	}
-	if first(s.HostPath != nil, "hostPath") {
-		podspec.HostPath(f, s.HostPath, specPath.Child("hostPath"))
-	}
-	if first(s.NFS != nil, "nfs") {
-		podspec.NFS(f, s.NFS, specPath.Child("nfs"))
-	}
-	if first(s.Local != nil, "local") {
-		if s.NodeAffinity == nil {
-			f.Required(specPath.Child("nodeAffinity"), "Local volume requires node affinity")
-		}
-		if at := specPath.Child("local", "path"); f.Need(at, s.Local.Path) {
-			podspec.NoBacksteps(f, s.Local.Path, at)
-		}
-	}
-	if first(s.CSI != nil, "csi") {
-		csi(f, s.CSI, specPath.Child("csi"))
-	}
-	cloudSource(f, s, first)
-	clusterSource(f, s, volume, first)
-	if kind == "" {
+	has := podspec.KindsOf(&s.PersistentVolumeSource, kinds)
+	if len(has) == 0 {
 		f.Required(specPath, "must specify a volume type")
+		return
+	}
+	commonSource(f, s, has[0])
+	cloudSource(f, s, has[0])
+	clusterSource(f, s, has[0], volume)
+	for _, kind := range has[1:] {
+		if kind == "cephfs" {
+			kind = "cephFS" // as upstream writes it here
+		}
+		f.Forbidden(specPath.Child(kind), "may not specify more than 1 volume type")
 	}
 }
 
-func cloudSource(f *rule.Faults, s *corev1.PersistentVolumeSpec, first func(bool, string) bool) {
-	if first(s.GCEPersistentDisk != nil, "gcePersistentDisk") {
+func commonSource(f *rule.Faults, s *corev1.PersistentVolumeSpec, kind string) {
+	switch kind {
+	case "hostPath":
+		podspec.HostPath(f, s.HostPath, specPath.Child("hostPath"))
+	case "nfs":
+		podspec.NFS(f, s.NFS, specPath.Child("nfs"))
+	case "local":
+		if at := specPath.Child("local", "path"); f.Need(at, s.Local.Path) {
+			podspec.NoBacksteps(f, s.Local.Path, at)
+		}
+		if s.NodeAffinity == nil {
+			f.Required(specPath.Child("nodeAffinity"), "Local volume requires node affinity")
+		}
+	case "csi":
+		csi(f, s.CSI, specPath.Child("csi"))
+	}
+}
+
+func cloudSource(f *rule.Faults, s *corev1.PersistentVolumeSpec, kind string) {
+	switch kind {
+	case "gcePersistentDisk":
 		f.Need(specPath.Child("persistentDisk", "pdName"), s.GCEPersistentDisk.PDName)
 		podspec.Partition(f, s.GCEPersistentDisk.Partition, specPath.Child("persistentDisk", "partition"))
-	}
-	if first(s.AWSElasticBlockStore != nil, "awsElasticBlockStore") {
+	case "awsElasticBlockStore":
 		f.Need(specPath.Child("awsElasticBlockStore", "volumeID"), s.AWSElasticBlockStore.VolumeID)
 		podspec.Partition(f, s.AWSElasticBlockStore.Partition, specPath.Child("awsElasticBlockStore", "partition"))
-	}
-	if first(s.Cinder != nil, "cinder") {
+	case "cinder":
 		f.Need(specPath.Child("cinder", "volumeID"), s.Cinder.VolumeID)
 		secretRef(f, s.Cinder.SecretRef, specPath.Child("cinder", "secretRef"))
-	}
-	if first(s.AzureFile != nil, "azureFile") {
+	case "azureFile":
 		at := specPath.Child("azureFile")
 		f.Need(at.Child("secretName"), s.AzureFile.SecretName)
 		f.Need(at.Child("shareName"), s.AzureFile.ShareName)
 		if ns := s.AzureFile.SecretNamespace; ns != nil {
 			f.Need(at.Child("secretNamespace"), *ns)
 		}
-	}
-	if first(s.AzureDisk != nil, "azureDisk") {
+	case "azureDisk":
 		podspec.AzureDisk(f, s.AzureDisk, specPath.Child("azureDisk"))
-	}
-	if first(s.VsphereVolume != nil, "vsphereVolume") {
+	case "vsphereVolume":
 		f.Need(specPath.Child("vsphereVolume", "volumePath"), s.VsphereVolume.VolumePath)
-	}
-	if first(s.PhotonPersistentDisk != nil, "photonPersistentDisk") {
+	case "photonPersistentDisk":
 		f.Need(specPath.Child("photonPersistentDisk", "pdID"), s.PhotonPersistentDisk.PdID)
-	}
-	if first(s.PortworxVolume != nil, "portworxVolume") {
+	case "portworxVolume":
 		f.Need(specPath.Child("portworxVolume", "volumeID"), s.PortworxVolume.VolumeID)
 	}
 }
 
-func clusterSource(f *rule.Faults, s *corev1.PersistentVolumeSpec, volume string, first func(bool, string) bool) {
-	if first(s.Glusterfs != nil, "glusterfs") {
+func clusterSource(f *rule.Faults, s *corev1.PersistentVolumeSpec, kind, volume string) {
+	switch kind {
+	case "glusterfs":
 		at := specPath.Child("glusterfs")
 		f.Need(at.Child("endpoints"), s.Glusterfs.EndpointsName)
 		f.Need(at.Child("path"), s.Glusterfs.Path)
 		if ns := s.Glusterfs.EndpointsNamespace; ns != nil {
 			f.DNSLabel(at.Child("endpointsNamespace"), *ns)
 		}
-	}
-	if first(s.Flocker != nil, "flocker") {
+	case "flocker":
 		podspec.Flocker(f, s.Flocker, specPath.Child("flocker"))
-	}
-	if first(s.RBD != nil, "rbd") {
+	case "rbd":
 		podspec.Monitors(f, s.RBD.CephMonitors, specPath.Child("rbd"))
 		f.Need(specPath.Child("rbd", "image"), s.RBD.RBDImage)
-	}
-	if first(s.Quobyte != nil, "quobyte") {
+	case "quobyte":
 		podspec.Quobyte(f, s.Quobyte, specPath.Child("quobyte"))
-	}
-	if first(s.CephFS != nil, "cephFS") {
+	case "cephfs":
 		podspec.Monitors(f, s.CephFS.Monitors, specPath.Child("cephfs"))
-	}
-	if first(s.ISCSI != nil, "iscsi") {
-		i, at := s.ISCSI, specPath.Child("iscsi")
-		podspec.ISCSI(f, i.TargetPortal, i.IQN, i.Lun, i.InitiatorName, (i.DiscoveryCHAPAuth || i.SessionCHAPAuth) && i.SecretRef == nil, at)
-		if i.InitiatorName != nil && len(volume+":"+i.TargetPortal) > 64 {
-			f.Invalid(at.Child("targetportal"), i.TargetPortal, "Total length of <volume name>:<iscsi.targetPortal> must be under 64 characters if iscsi.initiatorName is specified.")
-		}
-	}
-	if first(s.FC != nil, "fc") {
+	case "iscsi":
+		iscsi(f, s.ISCSI, volume, specPath.Child("iscsi"))
+	case "fc":
 		podspec.FibreChannel(f, s.FC, specPath.Child("fc"))
-	}
-	if first(s.FlexVolume != nil, "flexVolume") {
+	case "flexVolume":
 		podspec.FlexVolume(f, s.FlexVolume.Driver, s.FlexVolume.Options, specPath.Child("flexVolume"))
-	}
-	if first(s.ScaleIO != nil, "scaleIO") {
+	case "scaleIO":
 		at := specPath.Child("scaleIO")
 		f.Need(at.Child("gateway"), s.ScaleIO.Gateway)
 		f.Need(at.Child("system"), s.ScaleIO.System)
 		f.Need(at.Child("volumeName"), s.ScaleIO.VolumeName)
-	}
-	if first(s.StorageOS != nil, "storageos") {
+	case "storageos":
 		podspec.StorageOS(f, s.StorageOS.VolumeName, s.StorageOS.VolumeNamespace, specPath.Child("storageos"))
+	}
+}
+
+// iscsi differs from the source of a pod's volume in details of its messages.
+func iscsi(f *rule.Faults, s *corev1.ISCSIPersistentVolumeSource, volume string, at *field.Path) {
+	f.Need(at.Child("targetPortal"), s.TargetPortal)
+	if s.InitiatorName != nil && len(volume+":"+s.TargetPortal) > 64 {
+		f.Invalid(at.Child("targetportal"), s.TargetPortal, "Total length of <volume name>:<iscsi.targetPortal> must be under 64 characters if iscsi.initiatorName is specified.")
+	}
+	name := func(name string, at *field.Path) {
+		if podspec.ISCSINameFault(name) != "" {
+			f.Invalid(at, name, "must be valid format")
+		}
+	}
+	if f.Need(at.Child("iqn"), s.IQN) {
+		name(s.IQN, at.Child("iqn"))
+	}
+	podspec.ISCSIUnit(f, s.Lun, at.Child("lun"))
+	if s.SecretRef != nil {
+		f.Need(at.Child("secretRef", "name"), s.SecretRef.Name)
+	} else if s.DiscoveryCHAPAuth || s.SessionCHAPAuth {
+		f.Required(at.Child("secretRef"), "")
+	}
+	if s.InitiatorName != nil {
+		name(*s.InitiatorName, at.Child("initiatorname"))
 	}
 }
 
