@@ -43,13 +43,16 @@ func encodingKey(f format, k *served.Kind) string {
 		key = "p/" + k.GVK.Version
 	}
 	if k.Custom != nil {
-		key += k.Custom.ID // defaults of the schema are part of it
+		key += k.Custom.ID // the schema's fields and defaults are part of it
 	}
 	return key
 }
 
 // encoded returns an item as one object with its kind, in protobuf or JSON. The bytes are shared.
 func encoded(k *served.Kind, item *store.Item, f format) ([]byte, error) {
+	if k.Custom != nil && k.Custom.Remote {
+		return encodeAs(k, item.Object, f) // the webhook may answer otherwise the next time
+	}
 	return item.Encoded(encodingKey(f, k), func() ([]byte, error) {
 		return encodeAs(k, item.Object, f)
 	})

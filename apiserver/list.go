@@ -128,14 +128,14 @@ func (q *request) writeJSONList(m media, items []*store.Item, meta metav1.ListMe
 		q.fail(err)
 		return
 	}
-	parts := make([][]byte, len(items))
+	parts, err := q.encodeItems(items)
+	if err != nil {
+		q.fail(err)
+		return
+	}
 	size := 0
-	for i, item := range items {
-		if parts[i], err = encoded(q.kind, item, formatJSON); err != nil {
-			q.fail(err)
-			return
-		}
-		size += len(parts[i]) + 1
+	for _, part := range parts {
+		size += len(part) + 1
 	}
 	body := make([]byte, 0, size+len(metaJSON)+200)
 	if q.kind.Custom != nil { // upstream keeps these as maps, so their keys are in order
@@ -172,6 +172,33 @@ func (q *request) writeJSONList(m media, items []*store.Item, meta metav1.ListMe
 	q.writeBody(http.StatusOK, m, body)
 }
 
+// encodeItems encodes a list's items in JSON. What a webhook converts goes to it in one piece.
+func (q *request) encodeItems(items []*store.Item) ([][]byte, error) {
+	parts := make([][]byte, len(items))
+	var err error
+	if c := q.kind.Custom; c == nil || !c.Remote {
+		for i, item := range items {
+			if parts[i], err = encoded(q.kind, item, formatJSON); err != nil {
+				return nil, err
+			}
+		}
+		return parts, nil
+	}
+	objects := make([]api.Object, len(items))
+	for i, item := range items {
+		objects[i] = item.Object
+	}
+	if objects, err = q.kind.FromHubAll(objects); err != nil {
+		return nil, err
+	}
+	for i, o := range objects {
+		if parts[i], err = encodeObject(wireKind(q.kind.GVK), o, formatJSON); err != nil {
+			return nil, err
+		}
+	}
+	return parts, nil
+}
+
 // customListMeta is the metadata of a list of custom resources: an empty continue is there, too.
 func customListMeta(meta metav1.ListMeta) []byte {
 	out := strconv.AppendQuote([]byte(`{"continue":`), meta.Continue)
@@ -184,6 +211,12 @@ func customListMeta(meta metav1.ListMeta) []byte {
 
 // transform turns an object into what m asks for.
 func (q *request) transform(m media, objs []api.Object, meta metav1.ListMeta, list, headers bool) (any, error) {
+	if q.kind.Custom != nil {
+		var err error
+		if objs, err = q.kind.FromHubAll(objs); err != nil {
+			return nil, err
+		}
+	}
 	if m.target.kind == "Table" {
 		return q.table(m, objs, meta, headers)
 	}

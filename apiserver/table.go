@@ -68,17 +68,13 @@ func (q *request) table(m media, objs []api.Object, meta metav1.ListMeta, header
 
 // columns are those of the request's kind or of its scale.
 func (q *request) columns() ([]metav1.TableColumnDefinition, func(api.Object, time.Time) []any) {
-	columns, row := q.kind.Columns, q.kind.Row
-	switch c := q.kind.Custom; {
+	switch {
 	case q.info.Subresource == "scale":
 		return scaleColumns, scaleRow
-	case c != nil:
-		columns, row = c.Columns[q.kind.GVK.Version], c.Row[q.kind.GVK.Version]
-	}
-	if columns == nil || row == nil {
+	case q.kind.Columns == nil || q.kind.Row == nil:
 		return defaultColumns, defaultRow
 	}
-	return columns, row
+	return q.kind.Columns, q.kind.Row
 }
 
 var scaleColumns = []metav1.TableColumnDefinition{

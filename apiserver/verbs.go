@@ -35,6 +35,9 @@ func (q *request) serveResource() {
 	if q.kind.Deprecated != "" {
 		q.warn(q.kind.Deprecated)
 	}
+	if c := q.kind.Custom; c != nil && c.Deprecated != "" {
+		q.warn(c.Deprecated)
+	}
 	if q.info.Subresource != "" {
 		q.serveSubresource()
 		return

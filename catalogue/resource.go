@@ -170,6 +170,10 @@ type Version struct {
 	// Resource describes the kind as this version has it, where versions differ in more than shape: custom
 	// resources. Like the Resource that this is a version of it is about objects of the storage version.
 	Resource *Resource
+	// ValidateCreate and ValidateUpdate stand in for the resource's where this version has other rules; they
+	// get objects of the storage version. Nil for nearly all versions.
+	ValidateCreate func(obj api.Object) field.ErrorList
+	ValidateUpdate func(obj, old api.Object) field.ErrorList
 	// Fields translates this version's names of selectable fields to the storage version's, where they differ.
 	Fields map[string]string
 }

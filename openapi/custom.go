@@ -6,6 +6,8 @@ import (
 	"maps"
 	"strings"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
 	"clipper/catalogue"
 )
 
@@ -17,17 +19,28 @@ func addCustom(resources []*catalogue.Resource, models map[string]string, all sc
 		if r.Custom == nil {
 			continue
 		}
-		for version, s := range r.Custom.Schemas {
-			list := strings.TrimSuffix(s.Model, "."+r.Kind) + "." + r.ListKind
-			key := r.Group + "/" + version + "/"
-			models[key+r.Kind], models[key+r.ListKind] = s.Model, list
-			all[s.Model] = json.RawMessage(pick(s))
-			all[list] = json.RawMessage(fmt.Sprintf(`{"description":"%[1]s is a list of %[2]s","type":"object","required":["items"],"properties":{`+
-				`"apiVersion":{"type":"string"},"kind":{"type":"string"},`+
-				`"items":{"description":"List of %[3]s. More info: https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md","type":"array","items":{"$ref":"%[4]s%[5]s"}},`+
-				`"metadata":{"$ref":"%[4]s%[6]sListMeta"}},"x-kubernetes-group-version-kind":[{"group":"%[7]s","kind":"%[1]s","version":"%[8]s"}]}`,
-				r.ListKind, r.Kind, r.Name, refs, s.Model, metaModel, r.Group, version))
+		if !r.Custom.Unserved {
+			addVersion(r, r.Version, models, all, refs, pick)
+		}
+		for _, v := range r.Also {
+			addVersion(v.Resource, v.Version, models, all, refs, pick)
 		}
 	}
 	return models
 }
+
+func addVersion(r *catalogue.Resource, version string, models map[string]string, all schemas, refs string, pick func(catalogue.Schema) []byte) {
+	s := r.Custom.Schema
+	list := strings.TrimSuffix(s.Model, "."+r.Kind) + "." + r.ListKind
+	key := r.Group + "/" + version + "/"
+	models[key+r.Kind], models[key+r.ListKind] = s.Model, list
+	all[s.Model] = json.RawMessage(pick(s))
+	all[list] = json.RawMessage(fmt.Sprintf(`{"description":"%[1]s is a list of %[2]s","type":"object","required":["items"],"properties":{`+
+		`"apiVersion":{"description":"%[9]s","type":"string"},"kind":{"description":"%[10]s","type":"string"},`+
+		`"items":{"description":"List of %[3]s. More info: https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md","type":"array","items":{"$ref":"%[4]s%[5]s"}},`+
+		`"metadata":{"$ref":"%[4]s%[6]sListMeta"}},"x-kubernetes-group-version-kind":[{"group":"%[7]s","kind":"%[1]s","version":"%[8]s"}]}`,
+		r.ListKind, r.Kind, r.Name, refs, s.Model, metaModel, r.Group, version, typeDocs["apiVersion"], typeDocs["kind"]))
+}
+
+// typeDocs describe what every kind says of itself.
+var typeDocs = metav1.TypeMeta{}.SwaggerDoc()

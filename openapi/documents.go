@@ -191,19 +191,22 @@ func toProto(media string, data []byte) ([]byte, error) {
 func (d *Documents) groupVersions() map[string][]*catalogue.Resource {
 	out := map[string][]*catalogue.Resource{}
 	for _, r := range d.resources() {
-		add := func(group, version string) {
+		add := func(r *catalogue.Resource, group, version string) {
 			gv := strings.TrimPrefix(basePath(group, version), "/")
 			out[gv] = append(out[gv], r)
 		}
 		if r.Custom == nil || !r.Custom.Unserved {
-			add(r.Group, r.Version)
+			add(r, r.Group, r.Version)
 		}
 		for _, v := range r.Also {
-			group := r.Group
+			group, as := r.Group, r
 			if v.Group != "" {
 				group = v.Group
 			}
-			add(group, v.Version)
+			if v.Resource != nil {
+				as = v.Resource
+			}
+			add(as, group, v.Version)
 		}
 	}
 	return out
@@ -235,8 +238,8 @@ func (d *Documents) v3Index() ([]byte, error) {
 		sum.Write(packedV3)
 		for _, r := range resources {
 			fmt.Fprintf(sum, "%v %v %v\n", r.Resource, r.Verbs, len(r.Subresources))
-			if _, version := parseGroupVersion(gv); r.Custom != nil {
-				sum.Write(r.Custom.Schemas[version].V3)
+			if r.Custom != nil {
+				sum.Write(r.Custom.Schema.V3)
 			}
 		}
 		paths[gv] = entry{fmt.Sprintf("/openapi/v3/%s?hash=%X", gv, sum.Sum(nil))}

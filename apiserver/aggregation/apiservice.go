@@ -10,7 +10,6 @@ import (
 	"k8s.io/apimachinery/pkg/api/validation/path"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/util/managedfields"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	"k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/kube-aggregator/pkg/apis/apiregistration"
@@ -60,8 +59,7 @@ func Definition() *catalogue.Resource {
 			table.String("Available", "Whether this service is available."),
 			table.Age,
 		},
-		Row:   row,
-		Types: managedfields.NewDeducedTypeConverter(),
+		Row: row,
 	}
 }
 

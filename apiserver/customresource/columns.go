@@ -3,6 +3,7 @@ package customresource
 import (
 	"bytes"
 	"fmt"
+	"reflect"
 	"time"
 
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
@@ -64,7 +65,7 @@ func (c cell) of(o map[string]any, now time.Time) any {
 	value := found[0][0].Interface()
 	if c.kind == "string" {
 		var text bytes.Buffer
-		if err := c.path.PrintResults(&text, found[0]); err != nil {
+		if err := c.path.PrintResults(&text, []reflect.Value{reflect.ValueOf(value)}); err != nil {
 			return nil
 		}
 		return text.String()

@@ -34,8 +34,9 @@ type Config struct {
 // A Controller accepts definitions, serves their kinds, and empties those that are being deleted.
 type Controller struct {
 	Config
-	known map[types.UID]described
-	nudge chan struct{}
+	converters *converters
+	known      map[types.UID]described
+	nudge      chan struct{}
 }
 
 // described keeps the description of a definition that has not changed.
@@ -48,7 +49,7 @@ type described struct {
 
 // New returns a controller that does nothing yet.
 func New(c Config) *Controller {
-	return &Controller{Config: c, known: map[types.UID]described{}, nudge: make(chan struct{}, 1)}
+	return &Controller{Config: c, converters: newConverters(c.Client), known: map[types.UID]described{}, nudge: make(chan struct{}, 1)}
 }
 
 // Run keeps the table in step until ctx ends. The first look is taken before anything is waited for.
@@ -129,15 +130,12 @@ func (c *Controller) Sync(ctx context.Context) (again bool, err error) {
 // accept brings a definition's status up to date.
 func (c *Controller) accept(ctx context.Context, d *apiextensionsv1.CustomResourceDefinition, all []*apiextensionsv1.CustomResourceDefinition) (*apiextensionsv1.CustomResourceDefinition, error) {
 	now := metav1.Now().Rfc3339Copy()
-	status := names(d, all, now)
-	if d.DeletionTimestamp != nil {
-		status = terminating(d, now)
-	}
-	if equality.Semantic.DeepEqual(*status, d.Status) {
+	wanted := status(d, all, now)
+	if equality.Semantic.DeepEqual(*wanted, d.Status) {
 		return d, nil
 	}
 	next := d.DeepCopy()
-	next.Status = *status
+	next.Status = *wanted
 	updated, err := Definitions.UpdateStatus(ctx, c.Client, next)
 	switch {
 	case apierrors.IsNotFound(err), apierrors.IsConflict(err):
@@ -158,7 +156,7 @@ func (c *Controller) serve(definitions []*apiextensionsv1.CustomResourceDefiniti
 		}
 		k, ok := c.known[d.UID]
 		if !ok || k.generation != d.Generation || k.deleting != (d.DeletionTimestamp != nil) || !equality.Semantic.DeepEqual(k.status, d.Status.AcceptedNames) {
-			r, err := describe(d, c.Client)
+			r, err := describe(d, c.converters)
 			if err != nil {
 				slog.Error("custom resource cannot be served", "definition", d.Name, "err", err)
 				continue
@@ -209,11 +207,14 @@ func (c *Controller) empty(ctx context.Context, d *apiextensionsv1.CustomResourc
 			return false, nil
 		}
 	}
-	_, err = Definitions.Mutate(ctx, c.Client, "", d.Name, "", func(d *apiextensionsv1.CustomResourceDefinition) (bool, error) {
-		before := len(d.Finalizers)
-		d.Finalizers = slices.DeleteFunc(d.Finalizers, func(f string) bool { return f == finalizer })
-		return len(d.Finalizers) != before, nil
-	})
+	final := emptied
+	if !isEstablished(d) {
+		final = neverServed
+	}
+	next := d.DeepCopy()
+	setCondition(&next.Status, final, metav1.Now().Rfc3339Copy())
+	next.Finalizers = slices.DeleteFunc(next.Finalizers, func(f string) bool { return f == finalizer })
+	_, err = Definitions.UpdateStatus(ctx, c.Client, next)
 	if apierrors.IsNotFound(err) {
 		err = nil
 	}

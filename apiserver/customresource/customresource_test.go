@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -233,6 +234,105 @@ func TestDefinitionLifecycle(t *testing.T) {
 	})
 }
 
+// TestVersions: each version has its own schema, subresources and selectable fields; a deprecated one says so.
+func TestVersions(t *testing.T) {
+	f := setUp(t)
+	ctx := context.Background()
+	crds := f.crds.ApiextensionsV1().CustomResourceDefinitions()
+	d, err := crds.Get(ctx, "crontabs.stable.example.com", metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	one := 1.0
+	d.Spec.Versions[1].Deprecated = true
+	d.Spec.Versions[1].Schema.OpenAPIV3Schema = &apiextensionsv1.JSONSchemaProps{Type: "object", Properties: map[string]apiextensionsv1.JSONSchemaProps{
+		"spec": {Type: "object", Properties: map[string]apiextensionsv1.JSONSchemaProps{"replicas": {Type: "integer", Maximum: &one}, "cronSpec": {Type: "string"}}},
+	}}
+	if _, err := crds.Update(ctx, d, metav1.UpdateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.v1.Create(ctx, cronTab("a", `{"cronSpec":"* *","color":"red","replicas":2}`), metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	f.until("v2 does not show what its schema lacks", func() bool {
+		got, err := f.v2.Get(ctx, "a", metav1.GetOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, color, _ := unstructured.NestedString(got.Object, "spec", "color")
+		return !color
+	})
+	other := cronTab("b", `{"cronSpec":"no spaces needed","replicas":2}`)
+	other.SetAPIVersion("stable.example.com/v2")
+	_, err = f.v2.Create(ctx, other, metav1.CreateOptions{})
+	if !apierrors.IsInvalid(err) || !strings.Contains(err.Error(), "spec.replicas in body should be less than or equal to 1") {
+		t.Errorf("v2's own maximum: %v", err)
+	}
+	if err := unstructured.SetNestedField(other.Object, "x", "spec", "cronSpec"); err != nil {
+		t.Fatal(err)
+	}
+	if err := unstructured.SetNestedField(other.Object, int64(1), "spec", "replicas"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err = f.v2.Create(ctx, other, metav1.CreateOptions{}); err != nil {
+		t.Errorf("v1's pattern is not v2's: %v", err)
+	}
+	if _, err := f.v2.Get(ctx, "a", metav1.GetOptions{}, "status"); !apierrors.IsNotFound(err) {
+		t.Errorf("v2 has no status subresource: %v", err)
+	}
+	_, err = f.v2.List(ctx, metav1.ListOptions{FieldSelector: "spec.color=red"})
+	if !apierrors.IsBadRequest(err) || !strings.Contains(err.Error(), "field label not supported: spec.color") {
+		t.Errorf("v2 is not selected by color: %v", err)
+	}
+	r, err := http.NewRequest(http.MethodGet, f.s.URL+"/apis/stable.example.com/v2/crontabs", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Header.Set("Authorization", "Bearer "+servertest.AdminToken)
+	res, err := f.s.HTTPClient().Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	if got, want := res.Header.Get("Warning"), `299 - "stable.example.com/v2 CronTab is deprecated"`; got != want {
+		t.Errorf("warning %q, want %q", got, want)
+	}
+}
+
+// TestRatcheting: what was wrong before may stay as it is, by schema and by rule.
+func TestRatcheting(t *testing.T) {
+	f := setUp(t)
+	ctx := context.Background()
+	if _, err := f.v1.Create(ctx, cronTab("a", `{"cronSpec":"* *","replicas":9}`), metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	crds := f.crds.ApiextensionsV1().CustomResourceDefinitions()
+	d, err := crds.Get(ctx, "crontabs.stable.example.com", metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	spec := d.Spec.Versions[0].Schema.OpenAPIV3Schema.Properties["spec"]
+	cron, replicas := spec.Properties["cronSpec"], spec.Properties["replicas"]
+	cron.Pattern = "^never$"
+	replicas.XValidations = apiextensionsv1.ValidationRules{{Rule: "self < 5", Message: "at most four"}}
+	spec.Properties["cronSpec"], spec.Properties["replicas"] = cron, replicas
+	d.Spec.Versions[0].Schema.OpenAPIV3Schema.Properties["spec"] = spec
+	if _, err := crds.Update(ctx, d, metav1.UpdateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	f.until("the new schema holds", func() bool {
+		_, err := f.v1.Create(ctx, cronTab("b", `{"cronSpec":"* *"}`), metav1.CreateOptions{DryRun: []string{"All"}})
+		return apierrors.IsInvalid(err)
+	})
+	if _, err := f.v1.Patch(ctx, "a", types.MergePatchType, []byte(`{"spec":{"color":"red"}}`), metav1.PatchOptions{}); err != nil {
+		t.Errorf("an unrelated change: %v", err)
+	}
+	_, err = f.v1.Patch(ctx, "a", types.MergePatchType, []byte(`{"spec":{"replicas":8}}`), metav1.PatchOptions{})
+	if !apierrors.IsInvalid(err) || !strings.Contains(err.Error(), "spec.replicas: Invalid value: 8: at most four") {
+		t.Errorf("a changed value that is still wrong: %v", err)
+	}
+}
+
 func TestBadDefinition(t *testing.T) {
 	f := setUp(t)
 	bad := &apiextensionsv1.CustomResourceDefinition{}
@@ -247,22 +347,23 @@ func TestBadDefinition(t *testing.T) {
 
 // TestConversionWebhook: a webhook renames a field between versions.
 func TestConversionWebhook(t *testing.T) {
+	var calls atomic.Int32
 	hook := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		var review apiextensionsv1.ConversionReview
 		if err := json.NewDecoder(r.Body).Decode(&review); err != nil {
 			t.Error(err)
 		}
-		text := string(review.Request.Objects[0].Raw)
 		_, version, _ := strings.Cut(review.Request.DesiredAPIVersion, "/")
 		from, to := "cronSpec", "when"
 		if version == "v1" {
 			from, to = to, from
 		}
-		text = strings.NewReplacer(`"`+from+`"`, `"`+to+`"`, "stable.example.com/v1", "stable.example.com/"+version, "stable.example.com/v2", "stable.example.com/"+version).Replace(text)
-		review.Response = &apiextensionsv1.ConversionResponse{
-			UID: review.Request.UID, Result: metav1.Status{Status: "Success"},
-			ConvertedObjects: []runtime.RawExtension{{Raw: []byte(text)}},
+		replacer := strings.NewReplacer(`"`+from+`"`, `"`+to+`"`, "stable.example.com/v1", "stable.example.com/"+version, "stable.example.com/v2", "stable.example.com/"+version)
+		review.Response = &apiextensionsv1.ConversionResponse{UID: review.Request.UID, Result: metav1.Status{Status: "Success"}}
+		for _, o := range review.Request.Objects {
+			review.Response.ConvertedObjects = append(review.Response.ConvertedObjects, runtime.RawExtension{Raw: []byte(replacer.Replace(string(o.Raw)))})
 		}
+		calls.Add(1)
 		if err := json.NewEncoder(w).Encode(review); err != nil {
 			t.Error(err)
 		}
@@ -278,6 +379,7 @@ func TestConversionWebhook(t *testing.T) {
 	ca := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: hook.Certificate().Raw})
 	when := map[string]apiextensionsv1.JSONSchemaProps{"when": {Type: "string"}}
 	d.Spec.Versions[1].SelectableFields = []apiextensionsv1.SelectableField{{JSONPath: ".spec.when"}}
+	d.Spec.Versions[1].Schema.OpenAPIV3Schema.XPreserveUnknownFields = nil
 	d.Spec.Versions[1].Schema.OpenAPIV3Schema.Properties = map[string]apiextensionsv1.JSONSchemaProps{"spec": {Type: "object", Properties: when}}
 	d.Spec.Conversion = &apiextensionsv1.CustomResourceConversion{Strategy: apiextensionsv1.WebhookConverter, Webhook: &apiextensionsv1.WebhookConversion{
 		ClientConfig: &apiextensionsv1.WebhookClientConfig{URL: &hook.URL, CABundle: ca}, ConversionReviewVersions: []string{"v1"},
@@ -308,7 +410,8 @@ func TestConversionWebhook(t *testing.T) {
 	if list, err := f.v2.List(ctx, metav1.ListOptions{FieldSelector: "spec.when=1 1"}); err != nil || len(list.Items) != 1 || list.Items[0].GetName() != "b" {
 		t.Errorf("by a field of v2: %v %v", err, list)
 	}
-	if list, err := f.v2.List(ctx, metav1.ListOptions{}); err != nil || len(list.Items) != 2 || list.Items[1].GetAPIVersion() != "stable.example.com/v2" {
+	before := calls.Load()
+	if list, err := f.v2.List(ctx, metav1.ListOptions{}); err != nil || calls.Load() != before+1 || len(list.Items) != 2 || list.Items[1].GetAPIVersion() != "stable.example.com/v2" {
 		t.Errorf("list: %v %v", err, list)
 	}
 }

@@ -7,18 +7,21 @@ package customresource
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"time"
 
 	"k8s.io/apiextensions-apiserver/pkg/apis/apiextensions"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	"k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/validation"
+	schemavalidation "k8s.io/apiextensions-apiserver/pkg/apiserver/validation"
 	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/util/managedfields"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+	"k8s.io/apiserver/pkg/cel/environment"
 	"k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/kube-openapi/pkg/validation/spec"
 
 	"clipper/api"
 	"clipper/catalogue"
@@ -52,6 +55,7 @@ func Definition() *catalogue.Resource {
 		PrepareUpdate:            prepareUpdate,
 		ValidateCreate:           validateCreate,
 		ValidateUpdate:           validateUpdate,
+		Warnings:                 warnings,
 		AllowUnconditionalUpdate: false,
 		Status:                   &catalogue.Status{Prepare: prepareStatus, Validate: validateStatus},
 		Columns: []metav1.TableColumnDefinition{
@@ -61,8 +65,6 @@ func Definition() *catalogue.Resource {
 		Row: func(o api.Object, _ time.Time) []any {
 			return []any{o.GetName(), o.GetCreationTimestamp().Time.UTC().Format(time.RFC3339)}
 		},
-		// Upstream's schema has no associative list but the conditions', which only we write.
-		Types: managedfields.NewDeducedTypeConverter(),
 	}
 }
 
@@ -95,11 +97,49 @@ func noteStored(d *apiextensionsv1.CustomResourceDefinition) {
 	}
 }
 
-func prepareStatus(o, old api.Object) {
-	d, was := crd(o), crd(old).DeepCopy()
-	was.Status = d.Status
-	was.ManagedFields, was.ResourceVersion = d.ManagedFields, d.ResourceVersion
-	*d = *was
+// prepareStatus lets no change of the spec through. Metadata may change, as upstream: the controller that
+// cleans up takes its finalizer away together with the last condition.
+func prepareStatus(o, old api.Object) { crd(o).Spec = crd(old).Spec }
+
+// warnings names formats that nothing checks, where they were not there before.
+func warnings(o, old api.Object) []string {
+	known := map[string]bool{}
+	if old != nil {
+		for _, f := range unknownFormats(old) {
+			known[f] = true
+		}
+	}
+	var out []string
+	for _, f := range unknownFormats(o) {
+		if !known[f] {
+			out = append(out, fmt.Sprintf("unrecognized format %q", f))
+		}
+	}
+	return out
+}
+
+func unknownFormats(o api.Object) []string {
+	d, err := internal(o)
+	if err != nil {
+		return nil
+	}
+	var out []string
+	look := func(s *apiextensions.JSONSchemaProps) bool {
+		if s.Format != "" {
+			schema := &spec.Schema{SchemaProps: spec.SchemaProps{Format: s.Format, Type: []string{s.Type}}}
+			out = append(out, schemavalidation.GetUnrecognizedFormats(schema, environment.DefaultCompatibilityVersion())...)
+		}
+		return false // look at the rest, too
+	}
+	if d.Spec.Validation != nil && d.Spec.Validation.OpenAPIV3Schema != nil {
+		validation.SchemaHas(d.Spec.Validation.OpenAPIV3Schema, look)
+	}
+	for _, v := range d.Spec.Versions {
+		if v.Schema != nil && v.Schema.OpenAPIV3Schema != nil {
+			validation.SchemaHas(v.Schema.OpenAPIV3Schema, look)
+		}
+	}
+	return out
 }
 
 // internal converts a definition to the form that upstream's validation reads.

@@ -3,115 +3,159 @@ package customresource
 import (
 	"fmt"
 	"maps"
+	"slices"
 	"strings"
-	"time"
 
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
-	structuralschema "k8s.io/apiextensions-apiserver/pkg/apiserver/schema"
 	"k8s.io/apimachinery/pkg/api/equality"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/managedfields"
+	kubeversion "k8s.io/apimachinery/pkg/version"
 
 	"clipper/api"
 	"clipper/catalogue"
 )
 
-// describe turns a definition into the description of its kind. client finds the service of its webhook.
-func describe(d *apiextensionsv1.CustomResourceDefinition, client api.Client) (*catalogue.Resource, error) {
-	versions := map[string]*version{}
-	var storage *version
-	for i := range d.Spec.Versions {
-		v, err := compile(d, &d.Spec.Versions[i])
+// The verbs of custom resources, in upstream's order. Nothing new may come once the definition is going.
+var (
+	verbs            = []string{"delete", "deletecollection", "get", "list", "patch", "create", "update", "watch"}
+	terminatingVerbs = []string{"delete", "deletecollection", "get", "list", "watch"}
+)
+
+// A definition is a CustomResourceDefinition, compiled. Objects are stored in one version; every other is
+// described as what it makes of those.
+type definition struct {
+	*apiextensionsv1.CustomResourceDefinition
+	versions []*version
+	storage  *version
+	convert  convert
+	types    managedfields.TypeConverter
+}
+
+// describe turns a definition into the description of its kind.
+func describe(crd *apiextensionsv1.CustomResourceDefinition, converters *converters) (*catalogue.Resource, error) {
+	d := &definition{CustomResourceDefinition: crd}
+	for i := range crd.Spec.Versions {
+		v, err := compile(d, &crd.Spec.Versions[i])
 		if err != nil {
-			return nil, fmt.Errorf("definition %s, version %s: %w", d.Name, d.Spec.Versions[i].Name, err)
+			return nil, fmt.Errorf("definition %s, version %s: %w", crd.Name, crd.Spec.Versions[i].Name, err)
 		}
-		versions[v.name] = v
+		d.versions = append(d.versions, v)
 		if v.spec.Storage {
-			storage = v
+			d.storage = v
 		}
 	}
-	if storage == nil {
-		return nil, fmt.Errorf("definition %s: no version is the storage version", d.Name)
+	if d.storage == nil {
+		return nil, fmt.Errorf("definition %s: no version is the storage version", crd.Name)
 	}
-	names := d.Status.AcceptedNames
+	var err error
+	if d.convert, err = converters.of(crd); err != nil {
+		return nil, fmt.Errorf("definition %s: conversion webhook: %w", crd.Name, err)
+	}
+	if d.types, err = typeConverter(d); err != nil {
+		return nil, fmt.Errorf("definition %s: %w", crd.Name, err)
+	}
+	r, err := d.storage.resource()
+	if err != nil {
+		return nil, err
+	}
+	for _, v := range d.versions {
+		if v == d.storage || !v.spec.Served {
+			continue
+		}
+		also, err := v.also()
+		if err != nil {
+			return nil, err
+		}
+		r.Also = append(r.Also, also)
+	}
+	return r, nil
+}
+
+// also describes a version that objects are not stored in.
+func (v *version) also() (catalogue.Version, error) {
+	r, err := v.resource()
+	return catalogue.Version{
+		Version:  v.name,
+		New:      v.empty,
+		NewList:  v.emptyList,
+		Default:  v.defaults,
+		ToHub:    func(in api.Object) (api.Object, error) { return v.of.convert.one(in, v.of.storage.gvk) },
+		FromHub:  func(in api.Object) (api.Object, error) { return v.of.convert.one(in, v.gvk) },
+		Resource: r,
+	}, err
+}
+
+// resource describes the kind as v has it. What it says of objects is about those of the storage version.
+func (v *version) resource() (*catalogue.Resource, error) {
+	d, names := v.of, v.of.Status.AcceptedNames
 	r := &catalogue.Resource{
 		Resource: api.Resource{
-			Group: d.Spec.Group, Version: storage.name, Name: names.Plural, Kind: names.Kind,
+			Group: d.Spec.Group, Version: d.storage.name, Name: names.Plural, Kind: names.Kind,
 			Namespaced: d.Spec.Scope == apiextensionsv1.NamespaceScoped,
 		},
 		Singular:                 names.Singular,
 		ListKind:                 names.ListKind,
 		ShortNames:               names.ShortNames,
 		Categories:               names.Categories,
+		Verbs:                    verbs,
 		Prefix:                   d.Spec.Group + "/" + names.Plural,
-		New:                      storage.empty,
-		NewList:                  storage.emptyList,
-		Default:                  storage.defaults,
-		ValidateCreate:           storage.validateCreate,
-		ValidateUpdate:           storage.validateUpdate,
+		New:                      d.storage.empty,
+		NewList:                  d.storage.emptyList,
+		Default:                  d.storage.defaults,
+		ValidateCreate:           v.validateCreate,
+		ValidateUpdate:           v.validateUpdate,
 		AllowUnconditionalUpdate: false,
-		PrepareCreate:            func(o api.Object) { prepareObject(o, storage.hasStatus()) },
-		PrepareUpdate:            func(o, old api.Object) { prepareObjectUpdate(o, old, storage.hasStatus()) },
-		Scale:                    storage.scale(),
-		Fields:                   fields(versions),
+		PrepareCreate:            func(o api.Object) { prepareObject(o, v.hasStatus()) },
+		PrepareUpdate:            func(o, old api.Object) { prepareObjectUpdate(o, old, v.hasStatus()) },
+		Warnings:                 finalizerWarnings,
+		Scale:                    v.scale(),
+		Fields:                   v.fields(),
+		Types:                    d.types,
 	}
-	if storage.hasStatus() {
-		r.Status = &catalogue.Status{Prepare: prepareObjectStatus, Validate: storage.validateUpdate}
+	if d.DeletionTimestamp != nil {
+		r.Verbs = terminatingVerbs
 	}
-	if d.DeletionTimestamp != nil { // objects may go, but none may come any more
-		r.Verbs = []string{"delete", "deletecollection", "get", "list", "patch", "update", "watch"}
+	if v.hasStatus() {
+		r.Status = &catalogue.Status{Prepare: prepareObjectStatus, Validate: v.validateStatus}
 	}
-	convert, err := converter(d, client)
-	if err != nil {
-		return nil, err
+	r.Columns, r.Row = v.table()
+	schema, err := v.schema()
+	r.Custom = &catalogue.Custom{
+		Prune:       v.prune,
+		Coerce:      v.coerce,
+		Convert:     d.convert.all,
+		Remote:      d.convert.remote,
+		Schema:      schema,
+		ID:          fmt.Sprintf("/%s/%d", d.UID, d.Generation),
+		Unserved:    !v.spec.Served,
+		Terminating: d.DeletionTimestamp != nil,
+		Deprecated:  v.deprecation(),
 	}
-	return r, finish(r, d, versions, storage, convert)
+	return r, err
 }
 
-// finish adds what each version has of its own.
-func finish(r *catalogue.Resource, d *apiextensionsv1.CustomResourceDefinition, versions map[string]*version, storage *version, convert convert) error {
-	c := &catalogue.Custom{
-		Prune:    map[string]func(api.Object) ([]string, error){},
-		Columns:  map[string][]metav1.TableColumnDefinition{},
-		Row:      map[string]func(api.Object, time.Time) []any{},
-		Schemas:  map[string]catalogue.Schema{},
-		Defaults: map[string]func(api.Object){},
-		Convert:  convert,
-		ID:       fmt.Sprintf("/%s/%d", d.UID, d.Generation),
-		Unserved: !storage.spec.Served,
+// deprecation is what users of a deprecated version are told; "" for the others.
+func (v *version) deprecation() string {
+	if !v.spec.Deprecated {
+		return ""
 	}
-	r.Custom = c
-	for i := range d.Spec.Versions {
-		v := versions[d.Spec.Versions[i].Name]
-		c.Prune[v.name] = v.prune
-		if !v.spec.Served {
-			continue
-		}
-		c.Columns[v.name], c.Row[v.name] = v.table()
-		if hasDefaults(v.structural) {
-			c.Defaults[v.name] = v.defaults
-		}
-		s, err := v.schema()
-		if err != nil {
-			return err
-		}
-		c.Schemas[v.name] = s
-		if v == storage {
-			continue
-		}
-		r.Also = append(r.Also, catalogue.Version{
-			Version: v.name,
-			New:     v.empty,
-			NewList: v.emptyList,
-			Default: v.defaults,
-			ToHub:   func(in api.Object) (api.Object, error) { return convert(in, storage.gvk) },
-			FromHub: func(in api.Object) (api.Object, error) { return convert(in, v.gvk) },
-		})
+	if v.spec.DeprecationWarning != nil {
+		return *v.spec.DeprecationWarning
 	}
-	types, err := typeConverter(d, versions)
-	r.Types = types
-	return err
+	spec := &v.of.Spec
+	text := fmt.Sprintf("%s/%s %s is deprecated", spec.Group, v.name, spec.Names.Kind)
+	var better []string
+	for _, o := range spec.Versions {
+		if o.Served && !o.Deprecated && kubeversion.CompareKubeAwareVersionStrings(v.name, o.Name) < 0 {
+			better = append(better, o.Name)
+		}
+	}
+	if len(better) > 0 {
+		text += fmt.Sprintf("; use %s/%s %s", spec.Group, slices.MaxFunc(better, kubeversion.CompareKubeAwareVersionStrings), spec.Names.Kind)
+	}
+	return text
 }
 
 func content(o api.Object) map[string]any { return o.(*unstructured.Unstructured).Object }
@@ -160,72 +204,21 @@ func prepareObjectStatus(o, old api.Object) {
 	u.SetResourceVersion(revision)
 }
 
-// scale describes the scale subresource; nil if there is none.
-func (v *version) scale() *catalogue.Scale {
-	if v.spec.Subresources == nil || v.spec.Subresources.Scale == nil {
-		return nil
-	}
-	s := v.spec.Subresources.Scale
-	number := func(o api.Object, path string) int32 {
-		n, _, err := unstructured.NestedInt64(content(o), segments(path)...)
-		if err != nil {
-			return 0 // the schema allows something else than a number there
-		}
-		return int32(n)
-	}
-	return &catalogue.Scale{
-		Replicas: func(o api.Object) (spec, status int32) {
-			return number(o, s.SpecReplicasPath), number(o, s.StatusReplicasPath)
-		},
-		SetReplicas: func(o api.Object, n int32) {
-			_ = unstructured.SetNestedField(content(o), int64(n), segments(s.SpecReplicasPath)...) // fails where the schema has no object there
-		},
-		Selector: func(o api.Object) string {
-			if s.LabelSelectorPath == nil {
-				return ""
-			}
-			text, _, _ := unstructured.NestedString(content(o), segments(*s.LabelSelectorPath)...)
-			return text
-		},
-	}
-}
-
 // segments splits a simple path such as .spec.replicas; validation has seen to it that it is one.
 func segments(path string) []string { return strings.Split(strings.TrimPrefix(path, "."), ".") }
 
-// fields are what objects can be selected by, in any version: without a webhook all have one shape.
-func fields(versions map[string]*version) map[string]func(api.Object) string {
+// fields are what v's objects can be selected by.
+func (v *version) fields() map[string]func(api.Object) string {
 	out := map[string]func(api.Object) string{}
-	for _, v := range versions {
-		for _, f := range v.spec.SelectableFields {
-			path := segments(f.JSONPath)
-			out[strings.Join(path, ".")] = func(o api.Object) string {
-				value, found, err := unstructured.NestedFieldNoCopy(content(o), path...)
-				if err != nil || !found {
-					return ""
-				}
-				return fmt.Sprint(value)
+	for _, f := range v.spec.SelectableFields {
+		path := segments(f.JSONPath)
+		out[strings.Join(path, ".")] = func(o api.Object) string {
+			value, found, err := unstructured.NestedFieldNoCopy(content(o), path...)
+			if err != nil || !found {
+				return ""
 			}
+			return fmt.Sprint(value)
 		}
 	}
 	return out
-}
-
-// hasDefaults says whether any field of s has a default.
-func hasDefaults(s *structuralschema.Structural) bool {
-	if s == nil {
-		return false
-	}
-	if s.Default.Object != nil || hasDefaults(s.Items) {
-		return true
-	}
-	if s.AdditionalProperties != nil && hasDefaults(s.AdditionalProperties.Structural) {
-		return true
-	}
-	for _, p := range s.Properties {
-		if hasDefaults(&p) {
-			return true
-		}
-	}
-	return false
 }

@@ -6,7 +6,6 @@ import (
 	"slices"
 	"strings"
 
-	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	structuralschema "k8s.io/apiextensions-apiserver/pkg/apiserver/schema"
 	openapiv2 "k8s.io/apiextensions-apiserver/pkg/controller/openapi/v2"
 	"k8s.io/apimachinery/pkg/util/managedfields"
@@ -145,9 +144,9 @@ func (v *version) nameKind(s *spec.Schema) {
 }
 
 // typeConverter knows how server-side apply merges each version.
-func typeConverter(d *apiextensionsv1.CustomResourceDefinition, versions map[string]*version) (managedfields.TypeConverter, error) {
+func typeConverter(d *definition) (managedfields.TypeConverter, error) {
 	models := map[string]*spec.Schema{metaModel + "ObjectMeta": metadataSchema()}
-	for _, v := range versions {
+	for _, v := range d.versions {
 		s := rootSchema(v.structural)
 		v.complete(s, dialectV2.metadata())
 		models[v.model()] = s

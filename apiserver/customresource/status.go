@@ -3,7 +3,6 @@ package customresource
 import (
 	"fmt"
 	"slices"
-	"strings"
 
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -26,7 +25,7 @@ func names(d *apiextensionsv1.CustomResourceDefinition, all []*apiextensionsv1.C
 	claim(wanted.Plural, &got.Plural, taken, "PluralConflict")
 	claim(wanted.Singular, &got.Singular, taken, "SingularConflict")
 	if conflicts := shortNameConflicts(wanted.ShortNames, got.ShortNames, taken); len(conflicts) > 0 {
-		reason, text = "ShortNamesConflict", strings.Join(conflicts, ", ")
+		reason, text = "ShortNamesConflict", aggregate(conflicts)
 	} else {
 		got.ShortNames = slices.Clone(wanted.ShortNames)
 	}
@@ -40,12 +39,15 @@ func names(d *apiextensionsv1.CustomResourceDefinition, all []*apiextensionsv1.C
 	established := apiextensionsv1.CustomResourceDefinitionCondition{
 		Type: apiextensionsv1.Established, Status: apiextensionsv1.ConditionTrue, Reason: "InitialNamesAccepted", Message: "the initial names have been accepted",
 	}
+	if hasBadCA(d) {
+		established.Status, established.Reason, established.Message = apiextensionsv1.ConditionFalse, "InvalidCABundle", "The conversion webhook CABundle is invalid"
+	}
 	if reason != "" {
 		accepted.Status, accepted.Reason, accepted.Message = apiextensionsv1.ConditionFalse, reason, text
 		established.Status, established.Reason, established.Message = apiextensionsv1.ConditionFalse, "NotAccepted", "not all names are accepted"
 	}
 	setCondition(status, accepted, now)
-	if reason == "" || !isEstablished(d) { // what was served once stays served
+	if !isEstablished(d) { // what was served once stays served
 		setCondition(status, established, now)
 	}
 	return status
@@ -75,37 +77,4 @@ func shortNameConflicts(wanted, have []string, taken map[string]bool) []string {
 		}
 	}
 	return out
-}
-
-func isEstablished(d *apiextensionsv1.CustomResourceDefinition) bool {
-	return slices.ContainsFunc(d.Status.Conditions, func(c apiextensionsv1.CustomResourceDefinitionCondition) bool {
-		return c.Type == apiextensionsv1.Established && c.Status == apiextensionsv1.ConditionTrue
-	})
-}
-
-// setCondition replaces the condition of the same type; its time moves with its status.
-func setCondition(s *apiextensionsv1.CustomResourceDefinitionStatus, c apiextensionsv1.CustomResourceDefinitionCondition, now metav1.Time) {
-	c.LastTransitionTime = now
-	for i := range s.Conditions {
-		have := &s.Conditions[i]
-		if have.Type != c.Type {
-			continue
-		}
-		if have.Status == c.Status {
-			c.LastTransitionTime = have.LastTransitionTime
-		}
-		*have = c
-		return
-	}
-	s.Conditions = append(s.Conditions, c)
-}
-
-// terminating is d's status while its objects are being deleted.
-func terminating(d *apiextensionsv1.CustomResourceDefinition, now metav1.Time) *apiextensionsv1.CustomResourceDefinitionStatus {
-	status := d.Status.DeepCopy()
-	setCondition(status, apiextensionsv1.CustomResourceDefinitionCondition{
-		Type: apiextensionsv1.Terminating, Status: apiextensionsv1.ConditionTrue,
-		Reason: "InstanceDeletionInProgress", Message: "CustomResource deletion is in progress",
-	}, now)
-	return status
 }

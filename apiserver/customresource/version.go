@@ -1,22 +1,17 @@
 package customresource
 
 import (
-	"context"
-	"fmt"
-
 	"k8s.io/apiextensions-apiserver/pkg/apis/apiextensions"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	structuralschema "k8s.io/apiextensions-apiserver/pkg/apiserver/schema"
 	"k8s.io/apiextensions-apiserver/pkg/apiserver/schema/cel"
 	"k8s.io/apiextensions-apiserver/pkg/apiserver/schema/defaulting"
-	"k8s.io/apiextensions-apiserver/pkg/apiserver/schema/listtype"
 	"k8s.io/apiextensions-apiserver/pkg/apiserver/schema/objectmeta"
 	"k8s.io/apiextensions-apiserver/pkg/apiserver/schema/pruning"
 	"k8s.io/apiextensions-apiserver/pkg/apiserver/validation"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	"k8s.io/apimachinery/pkg/util/validation/field"
 	celconfig "k8s.io/apiserver/pkg/apis/cel"
 
 	"clipper/api"
@@ -24,6 +19,7 @@ import (
 
 // A version is one version of a definition, ready for use.
 type version struct {
+	of         *definition
 	name       string
 	gvk        schema.GroupVersionKind
 	listKind   string
@@ -31,11 +27,13 @@ type version struct {
 	preserve   bool // unknown fields are kept everywhere: definitions that come from v1beta1
 	structural *structuralschema.Structural
 	schemas    validation.SchemaValidator
-	rules      *cel.Validator // nil if the schema has none
+	status     validation.SchemaValidator // of the status alone; nil if the schema has none
+	rules      *cel.Validator             // nil if the schema has none
 }
 
-func compile(d *apiextensionsv1.CustomResourceDefinition, spec *apiextensionsv1.CustomResourceDefinitionVersion) (*version, error) {
+func compile(d *definition, spec *apiextensionsv1.CustomResourceDefinitionVersion) (*version, error) {
 	v := &version{
+		of:       d,
 		name:     spec.Name,
 		gvk:      schema.GroupVersionKind{Group: d.Spec.Group, Version: spec.Name, Kind: d.Status.AcceptedNames.Kind},
 		listKind: d.Status.AcceptedNames.ListKind,
@@ -54,6 +52,11 @@ func compile(d *apiextensionsv1.CustomResourceDefinition, spec *apiextensionsv1.
 	}
 	if v.schemas, _, err = validation.NewSchemaValidator(props); err != nil {
 		return nil, err
+	}
+	if status, ok := props.Properties["status"]; ok {
+		if v.status, _, err = validation.NewSchemaValidator(&status); err != nil {
+			return nil, err
+		}
 	}
 	v.rules = cel.NewValidator(v.structural, true, celconfig.PerCallLimit)
 	return v, nil
@@ -80,6 +83,36 @@ func (v *version) defaults(o api.Object) {
 	defaulting.PruneNonNullableNullsWithoutDefaults(content(o), v.structural)
 }
 
+// seen shows objects of the storage version as those of v. The result is read-only.
+func (v *version) seen(objects ...api.Object) ([]map[string]any, error) {
+	converted, err := v.of.convert.all(objects, v.gvk)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]map[string]any, len(converted))
+	for i, o := range converted {
+		out[i] = content(o)
+	}
+	return out, nil
+}
+
+// coerce brings an object of v that was stored, or converted, into the form that v's schema has today: an
+// earlier schema may have had other fields, and other defaults.
+func (v *version) coerce(o api.Object) api.Object {
+	out := o.DeepCopyObject().(*unstructured.Unstructured)
+	if !v.preserve {
+		meta := out.Object["metadata"]
+		pruning.Prune(out.Object, v.structural, true)
+		defaulting.PruneNonNullableNullsWithoutDefaults(out.Object, v.structural)
+		out.SetGroupVersionKind(v.gvk) // pruning treats the root's own fields like any others
+		if meta != nil {
+			out.Object["metadata"] = meta
+		}
+	}
+	v.defaults(out)
+	return out
+}
+
 // prune drops unknown fields and brings metadata, also that of embedded objects, into its known form.
 func (v *version) prune(o api.Object) (unknown []string, err error) {
 	u := o.(*unstructured.Unstructured)
@@ -96,7 +129,7 @@ func (v *version) prune(o api.Object) (unknown []string, err error) {
 		return nil, fault
 	}
 	unknown = append(unknown, paths...)
-	u.SetGroupVersionKind(v.gvk) // pruning treats the root's own fields like any others
+	u.SetGroupVersionKind(v.gvk)
 	if found {
 		if err := objectmeta.SetObjectMeta(u.Object, meta); err != nil {
 			return nil, err
@@ -104,64 +137,3 @@ func (v *version) prune(o api.Object) (unknown []string, err error) {
 	}
 	return unknown, nil
 }
-
-func (v *version) validateCreate(o api.Object) field.ErrorList {
-	faults := validation.ValidateCustomResource(nil, content(o), v.schemas)
-	faults = append(faults, v.validateScale(content(o))...)
-	faults = append(faults, objectmeta.Validate(nil, content(o), v.structural, false)...)
-	faults = append(faults, listtype.ValidateListSetsAndMaps(nil, v.structural, content(o))...)
-	return v.checkRules(faults, content(o), nil)
-}
-
-func (v *version) validateUpdate(o, old api.Object) field.ErrorList {
-	next, was := content(o), content(old)
-	faults := validation.ValidateCustomResourceUpdate(nil, next, was, v.schemas)
-	faults = append(faults, v.validateScale(next)...)
-	faults = append(faults, objectmeta.Validate(nil, next, v.structural, false)...)
-	if len(listtype.ValidateListSetsAndMaps(nil, v.structural, was)) == 0 {
-		faults = append(faults, listtype.ValidateListSetsAndMaps(nil, v.structural, next)...)
-	}
-	return v.checkRules(faults, next, was)
-}
-
-// checkRules evaluates the schema's CEL rules, unless the object's shape is wrong already.
-func (v *version) checkRules(faults field.ErrorList, next, was map[string]any) field.ErrorList {
-	if v.rules == nil {
-		return faults
-	}
-	for _, f := range faults {
-		switch f.Type {
-		case field.ErrorTypeNotSupported, field.ErrorTypeRequired, field.ErrorTypeTooLong, field.ErrorTypeTooMany, field.ErrorTypeTypeInvalid:
-			return append(faults, field.Invalid(nil, nil, "some validation rules were not checked because the object was invalid; correct the existing errors to complete validation"))
-		}
-	}
-	var old any
-	if was != nil {
-		old = was
-	}
-	more, _ := v.rules.Validate(context.Background(), nil, v.structural, next, old, celconfig.RuntimeCELCostBudget)
-	return append(faults, more...)
-}
-
-// validateScale checks what the scale subresource reads.
-func (v *version) validateScale(o map[string]any) field.ErrorList {
-	if v.spec.Subresources == nil || v.spec.Subresources.Scale == nil {
-		return nil
-	}
-	var faults field.ErrorList
-	for _, path := range []string{v.spec.Subresources.Scale.SpecReplicasPath, v.spec.Subresources.Scale.StatusReplicasPath} {
-		n, _, err := unstructured.NestedInt64(o, segments(path)...)
-		at := field.NewPath(path[1:])
-		switch {
-		case err != nil:
-			faults = append(faults, field.Invalid(at, n, err.Error()))
-		case n < 0:
-			faults = append(faults, field.Invalid(at, n, "should be a non-negative integer"))
-		case n > maxReplicas:
-			faults = append(faults, field.Invalid(at, n, fmt.Sprintf("should be less than or equal to %v", maxReplicas)))
-		}
-	}
-	return faults
-}
-
-const maxReplicas = 1<<31 - 1

@@ -54,10 +54,10 @@ func (k *Kind) EmptyList() runtime.Object {
 
 // Prune drops what a custom resource's schema does not know, and returns the paths of it.
 func (k *Kind) Prune(obj api.Object) (unknown []string, err error) {
-	if k.Custom == nil || k.Custom.Prune[k.GVK.Version] == nil {
+	if k.Custom == nil {
 		return nil, nil
 	}
-	return k.Custom.Prune[k.GVK.Version](obj)
+	return k.Custom.Prune(obj)
 }
 
 // ToHub defaults a freshly decoded object of the served version and converts it to the storage version.
@@ -81,7 +81,11 @@ func (k *Kind) ToHub(obj api.Object) (api.Object, error) {
 // FromHub converts a stored object to the served version. Where nothing is to be done it comes back itself.
 func (k *Kind) FromHub(obj api.Object) (api.Object, error) {
 	if k.Custom != nil {
-		return k.fromStored(obj)
+		out, err := k.FromHubAll([]api.Object{obj})
+		if err != nil {
+			return nil, err
+		}
+		return out[0], nil
 	}
 	if k.Version != nil {
 		return k.Version.FromHub(obj)
@@ -89,15 +93,26 @@ func (k *Kind) FromHub(obj api.Object) (api.Object, error) {
 	return obj, nil
 }
 
-// fromStored converts a custom resource, which may have been stored in any version.
-func (k *Kind) fromStored(obj api.Object) (api.Object, error) {
-	obj, err := k.Custom.Convert(obj, k.GVK)
-	if err != nil || k.Custom.Defaults[k.GVK.Version] == nil {
-		return obj, err
+// FromHubAll converts stored objects, in order. Custom resources may have been stored in any version.
+func (k *Kind) FromHubAll(objects []api.Object) ([]api.Object, error) {
+	out := make([]api.Object, len(objects))
+	if k.Custom != nil {
+		converted, err := k.Custom.Convert(objects, k.GVK)
+		if err != nil {
+			return nil, err
+		}
+		for i, o := range converted {
+			out[i] = k.Custom.Coerce(o)
+		}
+		return out, nil
 	}
-	obj = obj.DeepCopyObject().(api.Object)
-	k.Custom.Defaults[k.GVK.Version](obj)
-	return obj, nil
+	for i, o := range objects {
+		var err error
+		if out[i], err = k.FromHub(o); err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
 }
 
 // A Group is an API group with its versions, preferred first.
@@ -152,6 +167,9 @@ func (t *Table) add(r *catalogue.Resource, v *catalogue.Version) error {
 			group = v.Group
 		}
 	}
+	if v != nil && v.Resource != nil {
+		r = v.Resource
+	}
 	k := &Kind{
 		Resource: r,
 		Version:  v,
@@ -164,7 +182,11 @@ func (t *Table) add(r *catalogue.Resource, v *catalogue.Version) error {
 	if k.Verbs == nil {
 		k.Verbs = allVerbs
 	}
-	for _, verb := range k.Verbs {
+	allowed := k.Verbs
+	if r.Custom != nil {
+		allowed = allVerbs // also of those that discovery does not list while the definition is going
+	}
+	for _, verb := range allowed {
 		k.verbs[verb] = true
 	}
 	for i := range r.Subresources {

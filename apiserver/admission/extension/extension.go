@@ -138,13 +138,13 @@ func (o Objects) convertCustom(src *unstructured.Unstructured, to schema.GroupVe
 	if k == nil || k.Custom == nil {
 		return src, nil // what is asked of a stream
 	}
-	converted, err := k.Custom.Convert(src, to)
+	converted, err := k.Custom.Convert([]api.Object{src}, to)
 	if err != nil {
 		return nil, err
 	}
-	converted = converted.DeepCopyObject().(api.Object)
-	_, err = k.Prune(converted)
-	return converted, err
+	out := converted[0].DeepCopyObject().(api.Object)
+	_, err = k.Prune(out)
+	return out, err
 }
 
 // ConvertToVersion implements runtime.ObjectConvertor; it also turns an untyped object of a built-in kind
