@@ -32,6 +32,9 @@ func (p *Pipeline) Create(ctx context.Context, req *Request, obj api.Object, o *
 	if act != nil {
 		return w.act(ctx, act, obj, o)
 	}
+	if c := req.Resource.Custom; c != nil && c.Terminating {
+		return nil, apierrors.NewForbidden(req.Resource.GroupResource(), obj.GetName(), errTerminating)
+	}
 	w.dedupOwners(obj, duplicateOwners)
 	w.updateFields(nil, obj)
 	if err := w.mutate(ctx, admission.Create, obj, nil); err != nil {
@@ -48,6 +51,9 @@ func (p *Pipeline) Create(ctx context.Context, req *Request, obj api.Object, o *
 
 // errRevisionOnCreate is no API error upstream either: the answer is a bare 500.
 var errRevisionOnCreate = errors.New("resourceVersion should not be set on objects to be created")
+
+// errTerminating is why a kind that is about to vanish takes no new objects.
+var errTerminating = errors.New("create not allowed while custom resource definition is terminating")
 
 // errNameTaken asks for another attempt with another generated name.
 var errNameTaken = errors.New("generated name is taken")
