@@ -25,6 +25,7 @@ goes on where it stopped, and containers that were running have not noticed.`,
 	}
 	f := cmd.Flags()
 	nodeFlags(cmd, &o.Node)
+	operationFlags(cmd, &o.Operation)
 	f.StringVar(&o.Listen, "listen", o.Listen, "address and port of the API; not used with --listen-fd")
 	f.IntVar(&o.ListenFD, "listen-fd", o.ListenFD, "serve the API also on this inherited listening socket")
 	f.StringSliceVar(&o.SANs, "tls-san", nil, "further names and addresses for the API's certificate")

@@ -37,6 +37,7 @@ type NodeOptions struct {
 // ServerOptions say how a server runs.
 type ServerOptions struct {
 	Node         NodeOptions
+	Operation    OperationOptions
 	Listen       string // host:port of the API
 	ListenFD     int    // an inherited listening socket, served as well; 0 for none
 	SANs         []string
@@ -61,7 +62,7 @@ func defaultNode() NodeOptions {
 
 // DefaultServerOptions returns what a server does without flags.
 func DefaultServerOptions() ServerOptions {
-	return ServerOptions{Node: defaultNode(), Listen: ":6443", PodCIDR: "10.42.0.0/16", ServiceCIDR: "10.43.0.0/16"}
+	return ServerOptions{Node: defaultNode(), Operation: defaultOperation(), Listen: ":6443", PodCIDR: "10.42.0.0/16", ServiceCIDR: "10.43.0.0/16"}
 }
 
 // DefaultAgentOptions returns what an agent does without flags.
@@ -103,7 +104,7 @@ func (o *NodeOptions) complete() error {
 }
 
 func (o *ServerOptions) complete() error {
-	faults := []error{o.Node.complete()}
+	faults := []error{o.Node.complete(), o.Operation.complete()}
 	if _, _, err := net.SplitHostPort(o.Listen); err != nil {
 		faults = append(faults, fmt.Errorf("--listen %q: not of the form host:port, such as 0.0.0.0:6443", o.Listen))
 	}

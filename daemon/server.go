@@ -28,6 +28,7 @@ import (
 	"clipper/apiserver/authz"
 	"clipper/apiserver/bootstrap"
 	"clipper/apiserver/customresource"
+	"clipper/apiserver/fairness"
 	"clipper/apiserver/inprocess"
 	"clipper/apiserver/pipeline"
 	"clipper/apiserver/reviews"
@@ -54,6 +55,7 @@ type controlPlane struct {
 	allocator  *allocate.Allocator
 	authorizer *authz.Authorizer
 	api        *apiserver.Server
+	fairness   *fairness.Controller // nil: off
 	customs    *customresource.Controller
 	registrar  *aggregation.Registrar
 	extensions *aggregation.Controller
@@ -220,12 +222,11 @@ func (cp *controlPlane) assemble() error {
 		cp.pipeline.Forget()
 		cp.registrar.Changed()
 	}})
-	cp.api = apiserver.New(apiserver.Options{
+	options := apiserver.Options{
 		Pipeline:   cp.pipeline,
 		Authn:      authenticator,
 		Authz:      cp.authorizer,
 		Extra:      openID,
-		Checks:     cp.checks(),
 		TLS:        &tls.Config{Certificates: []tls.Certificate{cp.pki.Serving}, ClientAuth: tls.RequestClientCert, MinVersion: tls.VersionTLS12},
 		Listeners:  cp.listeners,
 		Version:    version.Get(),
@@ -234,7 +235,9 @@ func (cp *controlPlane) assemble() error {
 		Address:    cp.advertise.String(),
 		NodeTLS:    &tls.Config{Certificates: []tls.Certificate{cp.pki.KubeletClient}, RootCAs: cp.pki.ClientCAs(), MinVersion: tls.VersionTLS12},
 		Log:        slog.Default(),
-	})
+	}
+	cp.operate(&options)
+	cp.api = apiserver.New(options)
 	return nil
 }
 
@@ -254,6 +257,7 @@ func (cp *controlPlane) run(ctx context.Context, group *errgroup.Group) {
 		slog.Warn("custom resources are not served yet", "err", err)
 	}
 	group.Go(func() error { return cp.api.Run(ctx) })
+	cp.runOperation(ctx, group)
 	group.Go(func() error { return cp.encryption.Run(ctx) })
 	group.Go(func() error { return cp.customs.Run(ctx) })
 	group.Go(func() error { return cp.registrar.Run(ctx) })

@@ -32,7 +32,7 @@ type Config struct {
 	Client api.Client // as the API server
 	Seats  int        // of the whole server: requests that are served at the same time
 	// Objects returns how many objects a resource has and how large one is on average.
-	Objects func(group, resource string) (count, size int)
+	Objects func(group, version, resource string) (count, size int)
 	Log     *slog.Logger // nil: slog.Default
 }
 

@@ -24,7 +24,7 @@ import (
 
 // configured returns a controller with upstream's default objects and these.
 func configured(seats int, more ...any) *Controller {
-	c := New(Config{Seats: seats, Objects: func(string, string) (int, int) { return 0, 0 }})
+	c := New(Config{Seats: seats, Objects: func(string, string, string) (int, int) { return 0, 0 }})
 	schemas := append(bootstrap.SuggestedFlowSchemas[:len(bootstrap.SuggestedFlowSchemas):len(bootstrap.SuggestedFlowSchemas)], bootstrap.MandatoryFlowSchemas...)
 	levels := append(bootstrap.SuggestedPriorityLevelConfigurations[:len(bootstrap.SuggestedPriorityLevelConfigurations):len(bootstrap.SuggestedPriorityLevelConfigurations)], bootstrap.MandatoryPriorityLevelConfigurations...)
 	for _, o := range more {
@@ -139,7 +139,7 @@ func TestRetryGrowsAndShrinks(t *testing.T) {
 
 func TestWork(t *testing.T) {
 	const pods, size = 500, 2000
-	c := New(Config{Seats: 600, Objects: func(_, name string) (int, int) {
+	c := New(Config{Seats: 600, Objects: func(_, _, name string) (int, int) {
 		if name == "pods" {
 			return pods, size
 		}

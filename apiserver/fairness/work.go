@@ -55,7 +55,7 @@ func sendsInitialEvents(r *Request) bool {
 
 // listSeats is by the memory that a list takes. Lists are always answered from memory here.
 func (c *Controller) listSeats(r *Request, most int) int {
-	count, size := c.config.Objects(r.Group, r.Resource)
+	count, size := c.config.Objects(r.Group, r.Version, r.Resource)
 	if count > 0 && size <= 0 {
 		size = unknownSize
 	}

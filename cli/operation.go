@@ -1,0 +1,30 @@
+package cli
+
+import (
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"clipper/daemon"
+)
+
+// operationFlags adds the flags by which a server is operated. They have the names that kube-apiserver
+// gives them.
+func operationFlags(cmd *cobra.Command, o *daemon.OperationOptions) {
+	f := cmd.Flags()
+	f.DurationVar(&o.Limits.Request, "request-timeout", time.Minute, "longest time for a request that is no watch or stream")
+	f.DurationVar(&o.Limits.MinWatch, "min-request-timeout", 30*time.Minute, "watches end after one to two times this")
+	f.BoolVar(&o.Fairness, "enable-priority-and-fairness", o.Fairness, "share the server by priority level and flow")
+	f.IntVar(&o.MaxReads, "max-requests-inflight", o.MaxReads, "reads that are served at the same time; with priority and fairness, part of the seats to share")
+	f.IntVar(&o.MaxWrites, "max-mutating-requests-inflight", o.MaxWrites, "writes that are served at the same time; with priority and fairness, part of the seats to share")
+	f.Float64Var(&o.Limits.GoAwayChance, "goaway-chance", 0, "probability that an HTTP/2 client is asked to connect anew: spreads clients over servers; at most 0.02")
+	f.DurationVar(&o.Limits.ShutdownDelay, "shutdown-delay-duration", 0, "how long to go on serving after /readyz has begun to fail")
+	f.BoolVar(&o.Limits.ShutdownRetryAfter, "shutdown-send-retry-after", false, "answer requests that come during shutdown with 429 and Retry-After in place of 503")
+	f.BoolVar(&o.Profiling, "profiling", o.Profiling, "serve /debug/pprof and /debug/flags")
+	o.Flags = func() map[string]string {
+		shown := map[string]string{}
+		f.VisitAll(func(flag *pflag.Flag) { shown[flag.Name] = flag.Value.String() })
+		return shown
+	}
+}

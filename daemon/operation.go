@@ -1,0 +1,93 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+
+	"golang.org/x/sync/errgroup"
+
+	"clipper/apiserver"
+	"clipper/apiserver/fairness"
+	"clipper/apiserver/pipeline"
+)
+
+// OperationOptions say how a server protects itself, and what it tells of its work.
+type OperationOptions struct {
+	Limits    apiserver.Limits
+	MaxReads  int  // served at the same time; with fairness, the sum of both is the number of seats
+	MaxWrites int  // served at the same time
+	Fairness  bool // share seats by priority level and flow
+	Profiling bool
+
+	// Flags are shown at /flagz.
+	Flags func() map[string]string
+}
+
+// Upstream's figures.
+const (
+	defaultMaxReads  = 400
+	defaultMaxWrites = 200
+)
+
+func defaultOperation() OperationOptions {
+	return OperationOptions{MaxReads: defaultMaxReads, MaxWrites: defaultMaxWrites, Fairness: true, Profiling: true}
+}
+
+func (o *OperationOptions) complete() error {
+	var faults []error
+	if o.MaxReads < 0 || o.MaxWrites < 0 {
+		faults = append(faults, fmt.Errorf("--max-requests-inflight %d, --max-mutating-requests-inflight %d: neither may be negative", o.MaxReads, o.MaxWrites))
+	}
+	if o.Fairness && o.MaxReads+o.MaxWrites <= 0 {
+		faults = append(faults, errors.New("--max-requests-inflight and --max-mutating-requests-inflight are 0: --enable-priority-and-fairness needs seats to share"))
+	}
+	if c := o.Limits.GoAwayChance; c < 0 || c > 0.02 {
+		faults = append(faults, fmt.Errorf("--goaway-chance %v: not from 0 to 0.02", c))
+	}
+	if o.Limits.ShutdownDelay < 0 || o.Limits.Request < 0 || o.Limits.MinWatch < 0 {
+		faults = append(faults, errors.New("--shutdown-delay-duration, --request-timeout and --min-request-timeout must not be negative"))
+	}
+	return errors.Join(faults...)
+}
+
+// operate adds to the API server's options what keeps it in order.
+func (cp *controlPlane) operate(o *apiserver.Options) {
+	operation := cp.options.Operation
+	o.Limits, o.Profiling, o.Flags = operation.Limits, operation.Profiling, operation.Flags
+	o.Checks = map[string]func(context.Context) error{"etcd": cp.store.Healthy}
+	maps.Copy(o.Checks, cp.checks())
+	o.ReadyChecks = map[string]func(context.Context) error{"etcd-readiness": cp.store.Healthy}
+	if !operation.Fairness {
+		o.InFlight = &fairness.Limit{Reads: int64(operation.MaxReads), Writes: int64(operation.MaxWrites)}
+		return
+	}
+	cp.fairness = fairness.New(fairness.Config{
+		Client:  cp.client,
+		Seats:   operation.MaxReads + operation.MaxWrites,
+		Objects: objects(cp.pipeline),
+	})
+	o.Fairness = cp.fairness
+	o.Collectors = append(o.Collectors, cp.fairness)
+	o.ReadyChecks["poststarthook/priority-and-fairness-config-consumer"] = cp.fairness.Ready
+}
+
+// objects tells how many objects of a resource there are, and how large they are on average.
+func objects(p *pipeline.Pipeline) func(group, version, resource string) (count, size int) {
+	return func(group, version, resource string) (count, size int) {
+		kind := p.Table().Lookup(group, version, resource)
+		if kind == nil || kind.Prefix == "" {
+			return 0, 0
+		}
+		snap := p.Snapshot(&pipeline.Request{Resource: kind.Resource})
+		return snap.Len(""), snap.MeanSize()
+	}
+}
+
+// runOperation starts what operate has made.
+func (cp *controlPlane) runOperation(ctx context.Context, group *errgroup.Group) {
+	if cp.fairness != nil {
+		group.Go(func() error { return cp.fairness.Run(ctx) })
+	}
+}
