@@ -11,6 +11,7 @@ import (
 	"clipper/api"
 	"clipper/apiserver/admission"
 	"clipper/store"
+	"clipper/store/log"
 )
 
 // nameAttempts is how many generated names are tried before the client is told to.
@@ -129,10 +130,11 @@ func (w *write) commitCreate(ctx context.Context, obj api.Object) (*store.Item, 
 		item, err := w.p.store.Commit(ctx, store.Write{Key: key, Object: obj})
 		return item, storeError(err)
 	}
-	if item, found := w.p.store.Get(key); found {
-		return nil, &store.ConflictError{Current: item}
+	item, found, err := w.p.store.Latest(ctx, key)
+	if err == nil && found {
+		err = &store.ConflictError{Current: item}
 	}
-	return nil, nil
+	return nil, storeError(err)
 }
 
 func alreadyExists(req *Request, name string, current *store.Item) error {
@@ -161,9 +163,12 @@ func (w *write) act(ctx context.Context, fn Creater, body api.Object, o *metav1.
 // storeError turns what the store answers into API errors, all but conflicts: those are the caller's to judge.
 func storeError(err error) error {
 	var conflict *store.ConflictError
+	var fault *log.FaultError
 	switch {
 	case err == nil, errors.As(err, &conflict):
 		return err
+	case errors.As(err, &fault):
+		return fault // a bare 500 with etcd's own words, as upstream's
 	case errors.Is(err, context.DeadlineExceeded):
 		return apierrors.NewTimeoutError("Timeout: request did not complete within the allotted timeout", 0)
 	case errors.Is(err, store.ErrReadOnly), errors.Is(err, store.ErrClosed):

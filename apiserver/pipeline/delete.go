@@ -62,7 +62,10 @@ func (p *Pipeline) Delete(ctx context.Context, req *Request, o *metav1.DeleteOpt
 	if faults := validation.ValidateDeleteOptions(o); len(faults) > 0 {
 		return nil, apierrors.NewInvalid(schema.GroupKind{Group: metav1.GroupName, Kind: "DeleteOptions"}, "", faults)
 	}
-	current, _ := p.store.Get(req.key())
+	current, _, err := p.store.Latest(ctx, req.key())
+	if err != nil {
+		return nil, storeError(err)
+	}
 	for {
 		if current == nil {
 			return nil, req.notFound()

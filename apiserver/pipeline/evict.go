@@ -111,6 +111,9 @@ func (p *Pipeline) markEvicted(ctx context.Context, req *Request, uid any) error
 
 // spendBudget takes one disruption from the budget that covers pod, if there is one.
 func (p *Pipeline) spendBudget(ctx context.Context, req *Request, pod *corev1.Pod, dryRun bool) error {
+	if err := p.store.Fresh(ctx); err != nil {
+		return storeError(err)
+	}
 	for {
 		budgets := p.budgets(pod)
 		switch {
