@@ -18,8 +18,8 @@ import (
 	kjson "sigs.k8s.io/json"
 	"sigs.k8s.io/yaml"
 
+	"clipper/api/envelope"
 	"clipper/apiserver/pipeline"
-	"clipper/apiserver/wire"
 )
 
 // maxBody bounds a request's body. Upstream's figure.
@@ -89,7 +89,7 @@ func (q *request) decode(f format, body []byte, into runtime.Object, want schema
 }
 
 func decodeProtobuf(body []byte, into runtime.Object, want schema.GroupVersionKind) error {
-	opened, err := wire.Open(body)
+	opened, err := envelope.Open(body)
 	if err != nil {
 		return unrecognized(body, want, err)
 	}

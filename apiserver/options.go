@@ -17,7 +17,7 @@ import (
 	kjson "sigs.k8s.io/json"
 	"sigs.k8s.io/yaml"
 
-	"clipper/apiserver/wire"
+	"clipper/api/envelope"
 )
 
 // options reads one kind of options from the query: bad syntax is a 400, bad values are a 422.
@@ -118,7 +118,7 @@ func (q *request) decodeDeleteOptions(body []byte, o *metav1.DeleteOptions) erro
 }
 
 func openDeleteOptions(body []byte, o *metav1.DeleteOptions) error {
-	opened, err := wire.Open(body)
+	opened, err := envelope.Open(body)
 	if err != nil {
 		return err
 	}

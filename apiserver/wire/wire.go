@@ -6,45 +6,30 @@ package wire
 import (
 	"encoding/binary"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"strconv"
 
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"clipper/api/envelope"
 )
 
-// Magic opens every protobuf body.
-var Magic = []byte{'k', '8', 's', 0}
-
-// envelopeTail ends an envelope: upstream always writes its two empty fields, encoding and type.
-var envelopeTail = []byte{0x1a, 0x00, 0x22, 0x00}
-
 // A Message is a Go type with a protobuf form.
-type Message interface {
-	Size() int
-	Marshal() ([]byte, error)
-	MarshalToSizedBuffer([]byte) (int, error)
-}
+type Message = envelope.Message
 
 // A Kind is what precedes the content of an object of one kind, in each format.
 type Kind struct {
 	GVK      schema.GroupVersionKind
 	jsonHead []byte // {"kind":"Pod","apiVersion":"v1",
-	meta     []byte // magic and the envelope's first field, kind and version
+	head     envelope.Head
 }
 
 // NewKind prepares the heads of gvk.
 func NewKind(gvk schema.GroupVersionKind) *Kind {
 	version := gvk.GroupVersion().String()
 	head := `{"kind":` + strconv.Quote(gvk.Kind) + `,"apiVersion":` + strconv.Quote(version) + `,`
-	inner := appendBytes(nil, 0x0a, []byte(version))
-	inner = appendBytes(inner, 0x12, []byte(gvk.Kind))
-	return &Kind{
-		GVK:      gvk,
-		jsonHead: []byte(head),
-		meta:     appendBytes(append([]byte(nil), Magic...), 0x0a, inner),
-	}
+	return &Kind{GVK: gvk, jsonHead: []byte(head), head: envelope.NewHead(gvk)}
 }
 
 func appendBytes(dst []byte, tag byte, b []byte) []byte {
@@ -86,57 +71,18 @@ func (k *Kind) BareJSON(full []byte) (open byte, rest []byte) {
 
 // Protobuf returns obj in its envelope.
 func (k *Kind) Protobuf(obj runtime.Object) ([]byte, error) {
-	m, ok := obj.(Message)
+	m, ok := obj.(envelope.Message)
 	if !ok {
 		return nil, fmt.Errorf("%T has no protobuf form", obj)
 	}
-	size := m.Size()
-	head := len(k.meta) + 1 + uvarintLen(size)
-	out := make([]byte, head+size+len(envelopeTail))
-	copy(out, k.meta)
-	out[len(k.meta)] = 0x12
-	binary.PutUvarint(out[len(k.meta)+1:], uint64(size))
-	if _, err := m.MarshalToSizedBuffer(out[head : head+size]); err != nil {
-		return nil, err
-	}
-	copy(out[head+size:], envelopeTail)
-	return out, nil
+	return k.head.Marshal(m)
 }
 
 // Envelope returns what surrounds a protobuf body of the given size.
-func (k *Kind) Envelope(size int) (head, tail []byte) {
-	head = append([]byte(nil), k.meta...)
-	head = append(head, 0x12)
-	return binary.AppendUvarint(head, uint64(size)), envelopeTail
-}
+func (k *Kind) Envelope(size int) (head, tail []byte) { return k.head.Around(size) }
 
 // BareProtobuf cuts the envelope off what Protobuf returned.
-func (k *Kind) BareProtobuf(full []byte) []byte {
-	rest := full[len(k.meta)+1:]
-	size, n := binary.Uvarint(rest)
-	return rest[n : n+int(size)]
-}
-
-// Opened is an envelope taken apart.
-type Opened struct {
-	APIVersion, Kind string
-	Raw              []byte
-}
-
-// Open takes a protobuf body apart.
-func Open(data []byte) (Opened, error) {
-	if len(data) == 0 {
-		return Opened{}, errors.New("empty data")
-	}
-	if len(data) < len(Magic) || string(data[:len(Magic)]) != string(Magic) {
-		return Opened{}, fmt.Errorf("provided data does not appear to be a protobuf message, expected prefix %v", Magic)
-	}
-	var u runtime.Unknown
-	if err := u.Unmarshal(data[len(Magic):]); err != nil {
-		return Opened{}, err
-	}
-	return Opened{APIVersion: u.APIVersion, Kind: u.Kind, Raw: u.Raw}, nil
-}
+func (k *Kind) BareProtobuf(full []byte) []byte { return k.head.Message(full) }
 
 // JSONEvent appends a watch event to dst: one line.
 func JSONEvent(dst []byte, eventType string, object []byte) []byte {

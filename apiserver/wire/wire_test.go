@@ -57,14 +57,3 @@ func TestEqualsUpstream(t *testing.T) {
 		t.Errorf("event frame:\n got %q\nwant %q", frame, inner)
 	}
 }
-
-func FuzzOpen(f *testing.F) {
-	good, _ := cmKind.Protobuf(sample())
-	f.Add(good)
-	f.Add([]byte("k8s\x00"))
-	f.Fuzz(func(t *testing.T, data []byte) {
-		if o, err := Open(data); err == nil {
-			_ = new(corev1.ConfigMap).Unmarshal(o.Raw)
-		}
-	})
-}

@@ -7,6 +7,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"reflect"
+	"sync"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -14,51 +16,67 @@ import (
 	kjson "sigs.k8s.io/json"
 
 	"clipper/api"
+	"clipper/api/envelope"
 	"clipper/store"
 )
-
-var magic = []byte("k8s\x00")
 
 // New returns the codec for the kinds of scheme. Decoded objects of Go types carry no apiVersion and kind,
 // like all stored ones: the type says it.
 func New(scheme *runtime.Scheme) store.Codec {
-	c := codec{scheme}
+	c := &codec{scheme: scheme}
 	return store.Codec{
 		Encode: func(_ store.Key, obj api.Object) ([]byte, error) { return c.encode(obj) },
 		Decode: func(_ store.Key, data []byte) (api.Object, error) { return c.decode(data) },
 	}
 }
 
-type codec struct{ scheme *runtime.Scheme }
+type codec struct {
+	scheme *runtime.Scheme
+	heads  sync.Map // reflect.Type → envelope.Head
+}
 
 // A message is what the types of k8s.io/api implement.
 type message interface {
-	Marshal() ([]byte, error)
+	envelope.Message
 	Unmarshal([]byte) error
 }
 
-func (c codec) encode(obj api.Object) ([]byte, error) {
+func (c *codec) encode(obj api.Object) ([]byte, error) {
 	if u, ok := obj.(*unstructured.Unstructured); ok {
 		return u.MarshalJSON()
+	}
+	if m, ok := obj.(message); ok {
+		head, err := c.head(obj)
+		if err != nil {
+			return nil, err
+		}
+		return head.Marshal(m)
 	}
 	gvk, err := c.kindOf(obj)
 	if err != nil {
 		return nil, err
 	}
-	m, ok := obj.(message)
-	if !ok {
-		return encodeJSON(obj, gvk)
+	return encodeJSON(obj, gvk)
+}
+
+// head returns the envelope's head for obj. Few objects say themselves what they are.
+func (c *codec) head(obj api.Object) (envelope.Head, error) {
+	t := reflect.TypeOf(obj)
+	unnamed := obj.GetObjectKind().GroupVersionKind().Kind == ""
+	if unnamed {
+		if h, ok := c.heads.Load(t); ok {
+			return h.(envelope.Head), nil
+		}
 	}
-	raw, err := m.Marshal()
+	gvk, err := c.kindOf(obj)
 	if err != nil {
 		return nil, err
 	}
-	u := runtime.Unknown{Raw: raw}
-	u.APIVersion, u.Kind = gvk.ToAPIVersionAndKind()
-	out := make([]byte, len(magic)+u.Size())
-	copy(out, magic)
-	n, err := u.MarshalTo(out[len(magic):])
-	return out[:len(magic)+n], err
+	h := envelope.NewHead(gvk)
+	if unnamed {
+		c.heads.Store(t, h)
+	}
+	return h, nil
 }
 
 func encodeJSON(obj api.Object, gvk schema.GroupVersionKind) ([]byte, error) {
@@ -69,7 +87,7 @@ func encodeJSON(obj api.Object, gvk schema.GroupVersionKind) ([]byte, error) {
 	return json.Marshal(obj)
 }
 
-func (c codec) kindOf(obj api.Object) (schema.GroupVersionKind, error) {
+func (c *codec) kindOf(obj api.Object) (schema.GroupVersionKind, error) {
 	if gvk := obj.GetObjectKind().GroupVersionKind(); gvk.Kind != "" {
 		return gvk, nil
 	}
@@ -80,9 +98,9 @@ func (c codec) kindOf(obj api.Object) (schema.GroupVersionKind, error) {
 	return kinds[0], nil
 }
 
-func (c codec) decode(data []byte) (api.Object, error) {
-	if raw, ok := bytes.CutPrefix(data, magic); ok {
-		return c.decodeProtobuf(raw)
+func (c *codec) decode(data []byte) (api.Object, error) {
+	if bytes.HasPrefix(data, envelope.Magic) {
+		return c.decodeProtobuf(data)
 	}
 	var meta runtime.TypeMeta
 	if err := json.Unmarshal(data, &meta); err != nil {
@@ -107,12 +125,12 @@ func (c codec) decode(data []byte) (api.Object, error) {
 	return obj, nil
 }
 
-func (c codec) decodeProtobuf(data []byte) (api.Object, error) {
-	var u runtime.Unknown
-	if err := u.Unmarshal(data); err != nil {
+func (c *codec) decodeProtobuf(data []byte) (api.Object, error) {
+	opened, err := envelope.Open(data)
+	if err != nil {
 		return nil, fmt.Errorf("decode envelope: %w", err)
 	}
-	gvk := schema.FromAPIVersionAndKind(u.APIVersion, u.Kind)
+	gvk := schema.FromAPIVersionAndKind(opened.APIVersion, opened.Kind)
 	obj, err := c.new(gvk)
 	if err != nil {
 		return nil, err
@@ -121,13 +139,13 @@ func (c codec) decodeProtobuf(data []byte) (api.Object, error) {
 	if !ok {
 		return nil, fmt.Errorf("%s has no protobuf form", gvk)
 	}
-	if err := m.Unmarshal(u.Raw); err != nil {
+	if err := m.Unmarshal(opened.Raw); err != nil {
 		return nil, fmt.Errorf("decode %s: %w", gvk, err)
 	}
 	return obj, nil
 }
 
-func (c codec) new(gvk schema.GroupVersionKind) (api.Object, error) {
+func (c *codec) new(gvk schema.GroupVersionKind) (api.Object, error) {
 	o, err := c.scheme.New(gvk)
 	if err != nil {
 		return nil, err
