@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/api/validation/path"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/validation/field"
@@ -51,6 +52,7 @@ type Kind[T api.Object] struct {
 	CreateOnUpdate  bool // PUT of an absent object creates it
 	NeedsRevision   bool // PUT without resourceVersion is refused; for nearly all kinds it overwrites
 	KeepCreateState bool // a creator may set the status: nothing is cleared
+	LaxMeta         bool // names may be anything that fits into a path, and finalizers need no domain
 }
 
 // A Part is one field of T, usually its spec or its status.
@@ -104,8 +106,8 @@ func Describe[O, L any, T interface {
 		Default:                  one(k.Default),
 		PrepareCreate:            k.prepareCreate(),
 		PrepareUpdate:            k.prepareUpdate(),
-		ValidateCreate:           oneErrors(k.ValidateCreate),
-		ValidateUpdate:           twoErrors(k.ValidateUpdate),
+		ValidateCreate:           OneErrors(k.ValidateCreate),
+		ValidateUpdate:           TwoErrors(k.ValidateUpdate),
 		ValidateName:             k.ValidateName,
 		Canonicalize:             one(k.Canonicalize),
 		AllowCreateOnUpdate:      k.CreateOnUpdate,
@@ -120,7 +122,15 @@ func Describe[O, L any, T interface {
 		r.Prefix = k.Name
 	}
 	if k.Status != nil {
-		r.Status = &Status{Prepare: k.prepareStatus(), Validate: twoErrors(k.ValidateStatus)}
+		r.Status = &Status{Prepare: k.prepareStatus(), Validate: TwoErrors(k.ValidateStatus)}
+	}
+	if k.LaxMeta {
+		r.ValidateName = path.ValidatePathSegmentName
+		r.ValidateCreate = func(obj api.Object) field.ErrorList { return k.ValidateCreate(obj.(T)) }
+		r.ValidateUpdate = func(obj, old api.Object) field.ErrorList { return k.ValidateUpdate(obj.(T), old.(T)) }
+		if k.Status != nil {
+			r.Status.Validate = func(obj, old api.Object) field.ErrorList { return k.ValidateStatus(obj.(T), old.(T)) }
+		}
 	}
 	if k.Warnings != nil {
 		r.Warnings = func(obj, old api.Object) []string {
@@ -197,14 +207,16 @@ func one[T api.Object](fn func(T)) func(api.Object) {
 	return func(obj api.Object) { fn(obj.(T)) }
 }
 
-func oneErrors[T api.Object](fn func(T) field.ErrorList) func(api.Object) field.ErrorList {
+// OneErrors adapts the validation of new objects of a built-in kind; nil checks what all of them must keep.
+func OneErrors[T api.Object](fn func(T) field.ErrorList) func(api.Object) field.ErrorList {
 	if fn == nil {
 		return finalizerNames
 	}
 	return func(obj api.Object) field.ErrorList { return append(finalizerNames(obj), fn(obj.(T))...) }
 }
 
-func twoErrors[T api.Object](fn func(obj, old T) field.ErrorList) func(obj, old api.Object) field.ErrorList {
+// TwoErrors is OneErrors for updates.
+func TwoErrors[T api.Object](fn func(obj, old T) field.ErrorList) func(obj, old api.Object) field.ErrorList {
 	if fn == nil {
 		return func(obj, _ api.Object) field.ErrorList { return finalizerNames(obj) }
 	}
@@ -247,7 +259,7 @@ func StatusOf[T api.Object](prepare func(obj, old T), validate func(obj, old T) 
 				prepare(obj.(T), old.(T))
 			}
 		},
-		Validate: twoErrors(validate),
+		Validate: TwoErrors(validate),
 	}
 }
 

@@ -150,8 +150,12 @@ func (req *Request) validateName(name string, prefix bool) []string {
 // validation with its name rule first, and the common rule only where that one passed.
 func (req *Request) validateCreate(obj api.Object) error {
 	faults := apivalidation.ValidateObjectMetaAccessor(obj, req.Resource.Namespaced, req.validateName, field.NewPath("metadata"))
-	if req.Resource.ValidateCreate != nil {
-		faults = append(faults, req.Resource.ValidateCreate(obj)...)
+	own := req.Resource.ValidateCreate
+	if req.Kind != nil && req.Kind.Version != nil && req.Kind.Version.ValidateCreate != nil {
+		own = req.Kind.Version.ValidateCreate
+	}
+	if own != nil {
+		faults = append(faults, own(obj)...)
 	}
 	if len(faults) == 0 {
 		faults = apivalidation.ValidateObjectMetaAccessor(obj, req.Resource.Namespaced, path.ValidatePathSegmentName, field.NewPath("metadata"))

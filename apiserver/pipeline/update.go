@@ -44,6 +44,8 @@ type rules struct {
 func (req *Request) rules() (rules, bool) {
 	r := req.Resource
 	switch {
+	case req.Subresource == "" && req.Kind != nil && req.Kind.Version != nil && req.Kind.Version.ValidateUpdate != nil:
+		return rules{prepare: r.PrepareUpdate, validate: req.Kind.Version.ValidateUpdate, warn: true}, true
 	case req.Subresource == "":
 		return rules{prepare: r.PrepareUpdate, validate: r.ValidateUpdate, warn: true}, true
 	case req.Subresource == "status" && r.Status != nil:
@@ -102,7 +104,10 @@ func (p *Pipeline) Update(ctx context.Context, req *Request, obj api.Object, o *
 
 // update runs u until it is committed, refused, or found to change nothing.
 func (w *write) update(ctx context.Context, u update) (*Result, error) {
-	current, _ := w.p.store.Get(w.req.key())
+	current, _, err := w.p.store.Latest(ctx, w.req.key())
+	if err != nil {
+		return nil, storeError(err)
+	}
 	for {
 		if err := ctx.Err(); err != nil {
 			return nil, storeError(err)

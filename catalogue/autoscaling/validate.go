@@ -47,6 +47,9 @@ func validate(h *autoscalingv2.HorizontalPodAutoscaler, laxTarget, laxMetrics bo
 	for i := range s.Metrics {
 		metricSpec(f, &s.Metrics[i], laxMetrics, specPath.Child("metrics").Index(i))
 	}
+	if s.MinReplicas != nil && *s.MinReplicas == 0 && !slices.ContainsFunc(s.Metrics, fromOutside) {
+		f.Forbidden(specPath.Child("metrics"), "must specify at least one Object or External metric to support scaling to zero replicas")
+	}
 	if s.Behavior != nil {
 		scalingRules(f, s.Behavior.ScaleUp, specPath.Child("behavior", "scaleUp"))
 		scalingRules(f, s.Behavior.ScaleDown, specPath.Child("behavior", "scaleDown"))
@@ -117,10 +120,17 @@ func metricSpec(f *rule.Faults, m *autoscalingv2.MetricSpec, laxTarget bool, at 
 		if s.of == m.Type && !s.set {
 			f.Required(at.Child(s.name), "must populate information for the given metric source")
 		}
+	}
+	for _, s := range sources {
 		if s.of != m.Type && s.set && count != 1 {
 			f.Forbidden(at.Child(s.name), "must populate the given metric source only")
 		}
 	}
+}
+
+// fromOutside says that a metric can be had without any pod that runs.
+func fromOutside(m autoscalingv2.MetricSpec) bool {
+	return m.Type == autoscalingv2.ObjectMetricSourceType || m.Type == autoscalingv2.ExternalMetricSourceType
 }
 
 func objectMetric(f *rule.Faults, m *autoscalingv2.ObjectMetricSource, lax bool, at *field.Path) {

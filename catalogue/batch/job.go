@@ -59,7 +59,7 @@ func defaultJob(j *batchv1.Job) {
 	}
 	rule.SetIfNil(&s.BackoffLimit, 6)
 	if len(j.Labels) == 0 && s.Template.Labels != nil {
-		j.Labels = maps.Clone(s.Template.Labels)
+		j.Labels = s.Template.Labels // the same map, on purpose: what prepareJob adds shows in both
 	}
 	if s.PodFailurePolicy != nil {
 		rule.SetIfNil(&s.PodReplacementPolicy, batchv1.Failed)

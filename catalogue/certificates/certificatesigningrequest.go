@@ -5,6 +5,7 @@ import (
 	"time"
 
 	certificatesv1 "k8s.io/api/certificates/v1"
+	certificatesv1beta1 "k8s.io/api/certificates/v1beta1" // whose descriptions upstream still shows
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/duration"
 
@@ -48,10 +49,10 @@ func certificateSigningRequests() *catalogue.Resource {
 var csrColumns = []table.Column{
 	table.Name,
 	table.Age,
-	table.String("SignerName", table.Doc(certificatesv1.CertificateSigningRequestSpec{}, "signerName")),
-	table.String("Requestor", table.Doc(certificatesv1.CertificateSigningRequestSpec{}, "request")),
-	table.String("RequestedDuration", table.Doc(certificatesv1.CertificateSigningRequestSpec{}, "expirationSeconds")),
-	table.String("Condition", table.Doc(certificatesv1.CertificateSigningRequestStatus{}, "conditions")),
+	table.String("SignerName", table.Doc(certificatesv1beta1.CertificateSigningRequestSpec{}, "signerName")),
+	table.String("Requestor", table.Doc(certificatesv1beta1.CertificateSigningRequestSpec{}, "request")),
+	table.String("RequestedDuration", table.Doc(certificatesv1beta1.CertificateSigningRequestSpec{}, "expirationSeconds")),
+	table.String("Condition", table.Doc(certificatesv1beta1.CertificateSigningRequestStatus{}, "conditions")),
 }
 
 func csrRow(r *certificatesv1.CertificateSigningRequest, now time.Time) []any {

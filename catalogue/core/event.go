@@ -1,18 +1,15 @@
 package core
 
 import (
-	"fmt"
 	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"clipper/api"
 	"clipper/catalogue"
 	eventsv1 "clipper/catalogue/events"
-	"clipper/catalogue/rule"
 	"clipper/catalogue/table"
 )
 
@@ -20,8 +17,9 @@ import (
 func events() *catalogue.Resource {
 	return catalogue.Describe[corev1.Event, corev1.EventList](catalogue.Kind[*corev1.Event]{
 		Resource:       api.CoreEvents.Resource,
-		ValidateCreate: validateEvent,
-		ValidateUpdate: func(e, _ *corev1.Event) field.ErrorList { return validateEvent(e) },
+		ValidateCreate: func(e *corev1.Event) field.ErrorList { return eventsv1.ValidateAny(e, "reportingComponent") },
+		ValidateUpdate: func(e, _ *corev1.Event) field.ErrorList { return eventsv1.ValidateAny(e, "reportingComponent") },
+		LaxMeta:        true,
 		Also:           []catalogue.Version{eventsv1.Version()},
 		Columns:        eventColumns,
 		Row:            eventRow,
@@ -74,7 +72,10 @@ func eventRow(e *corev1.Event, now time.Time) []any {
 	if e.LastTimestamp.IsZero() {
 		last = first
 	}
-	count := max(e.Count, 1)
+	count := e.Count
+	if count == 0 {
+		count = 1 // of those who do not count
+	}
 	if e.Series != nil {
 		last, count = table.SinceMicro(e.Series.LastObservedTime, now), e.Series.Count
 	}
@@ -88,39 +89,5 @@ func eventRow(e *corev1.Event, now time.Time) []any {
 	}
 	return []any{
 		last, e.Type, e.Reason, target, e.InvolvedObject.FieldPath, source, strings.TrimSpace(e.Message), first, int64(count), e.Name,
-	}
-}
-
-// validateEvent checks an event of either shape; only the newer one, with an event time, has strict rules.
-func validateEvent(e *corev1.Event) field.ErrorList {
-	f := &rule.Faults{}
-	about := field.NewPath("involvedObject", "namespace")
-	ns := e.InvolvedObject.Namespace
-	if e.EventTime.IsZero() {
-		if ns != e.Namespace && (ns != "" || e.Namespace != metav1.NamespaceDefault) {
-			f.Invalid(about, ns, "does not match event.namespace")
-		}
-	} else {
-		if ns == "" && e.Namespace != metav1.NamespaceDefault && e.Namespace != metav1.NamespaceSystem {
-			f.Invalid(about, ns, "does not match event.namespace")
-		}
-		if f.Need(field.NewPath("reportingController"), e.ReportingController) {
-			f.QualifiedName(field.NewPath("reportingController"), e.ReportingController)
-		}
-		bounded(f, "reportingInstance", e.ReportingInstance, 128)
-		bounded(f, "action", e.Action, 128)
-		bounded(f, "reason", e.Reason, 128)
-		if len(e.Message) > 1024 {
-			f.Invalid(field.NewPath("message"), "", "can have at most 1024 characters")
-		}
-	}
-	f.DNSSubdomain(field.NewPath("namespace"), e.Namespace)
-	return f.List
-}
-
-func bounded(f *rule.Faults, name, value string, limit int) {
-	f.Need(field.NewPath(name), value)
-	if len(value) > limit {
-		f.Invalid(field.NewPath(name), "", fmt.Sprintf("can have at most %d characters", limit))
 	}
 }

@@ -20,6 +20,10 @@ func Version() catalogue.Version {
 		NewList: func() runtime.Object { return new(eventsv1.EventList) },
 		ToHub:   func(in api.Object) (api.Object, error) { return toCore(in.(*eventsv1.Event)), nil },
 		FromHub: func(in api.Object) (api.Object, error) { return fromCore(in.(*corev1.Event)), nil },
+
+		ValidateCreate: catalogue.OneErrors(validateCreate),
+		ValidateUpdate: catalogue.TwoErrors(validateUpdate),
+
 		Fields: map[string]string{
 			"reportingController":       "reportingComponent",
 			"regarding.kind":            "involvedObject.kind",

@@ -33,11 +33,10 @@ func ipAddresses() *catalogue.Resource {
 
 var ipAddressColumns = []table.Column{
 	table.Name,
-	table.String("ParentRef", table.Doc(networkingv1.IPAddressSpec{}, "parentRef")),
-	table.Age,
+	table.String("ParentRef", table.Doc(networkingv1.IPAddressSpec{}, "parentRef")), // no age, as upstream shows none
 }
 
-func ipAddressRow(a *networkingv1.IPAddress, now time.Time) []any {
+func ipAddressRow(a *networkingv1.IPAddress, _ time.Time) []any {
 	parent := table.None
 	if ref := a.Spec.ParentRef; ref != nil {
 		parent = strings.ToLower(schema.GroupResource{Group: ref.Group, Resource: ref.Resource}.String())
@@ -46,5 +45,5 @@ func ipAddressRow(a *networkingv1.IPAddress, now time.Time) []any {
 		}
 		parent += "/" + ref.Name
 	}
-	return []any{a.Name, parent, table.Since(a.CreationTimestamp, now)}
+	return []any{a.Name, parent}
 }

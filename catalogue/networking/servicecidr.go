@@ -5,6 +5,7 @@ import (
 	"time"
 
 	networkingv1 "k8s.io/api/networking/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"clipper/api"
 	"clipper/catalogue"
@@ -17,10 +18,13 @@ func serviceCIDRs() *catalogue.Resource {
 		Resource:       api.Resource{Group: "networking.k8s.io", Version: "v1", Name: "servicecidrs", Kind: "ServiceCIDR"},
 		ValidateCreate: validateServiceCIDR,
 		ValidateUpdate: validateServiceCIDRUpdate,
-		Columns:        serviceCIDRColumns,
-		Row:            serviceCIDRRow,
-		Spec:           catalogue.PartOf(func(o *networkingv1.ServiceCIDR) *networkingv1.ServiceCIDRSpec { return &o.Spec }),
-		Status:         catalogue.PartOf(func(o *networkingv1.ServiceCIDR) *networkingv1.ServiceCIDRStatus { return &o.Status }),
+		PrepareStatus: func(c, old *networkingv1.ServiceCIDR) {
+			metav1.ResetObjectMetaForStatus(&c.ObjectMeta, &old.ObjectMeta)
+		},
+		Columns: serviceCIDRColumns,
+		Row:     serviceCIDRRow,
+		Spec:    catalogue.PartOf(func(o *networkingv1.ServiceCIDR) *networkingv1.ServiceCIDRSpec { return &o.Spec }),
+		Status:  catalogue.PartOf(func(o *networkingv1.ServiceCIDR) *networkingv1.ServiceCIDRStatus { return &o.Status }),
 	})
 }
 

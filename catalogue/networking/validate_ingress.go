@@ -203,13 +203,14 @@ func validateIngressClass(c *networkingv1.IngressClass) field.ErrorList {
 		f.Required(at.Child("scope"), "")
 		return f.List
 	}
-	rule.OneOf(f, at.Child("scope"), *p.Scope, networkingv1.IngressClassParametersReferenceScopeCluster, networkingv1.IngressClassParametersReferenceScopeNamespace)
-	switch namespaced := *p.Scope == networkingv1.IngressClassParametersReferenceScopeNamespace; {
-	case namespaced && (p.Namespace == nil || *p.Namespace == ""):
+	const cluster, namespaced = networkingv1.IngressClassParametersReferenceScopeCluster, networkingv1.IngressClassParametersReferenceScopeNamespace
+	rule.OneOf(f, at.Child("scope"), *p.Scope, cluster, namespaced)
+	switch {
+	case *p.Scope == namespaced && p.Namespace == nil:
 		f.Required(at.Child("namespace"), "`parameters.scope` is set to 'Namespace'")
-	case namespaced:
+	case *p.Scope == namespaced:
 		f.Each(at.Child("namespace"), *p.Namespace, apivalidation.ValidateNamespaceName(*p.Namespace, false))
-	case p.Namespace != nil:
+	case *p.Scope == cluster && p.Namespace != nil:
 		f.Forbidden(at.Child("namespace"), "`parameters.scope` is set to 'Cluster'")
 	}
 	return f.List

@@ -47,7 +47,9 @@ func validateNetworkPolicy(p, old *networkingv1.NetworkPolicy) field.ErrorList {
 		return v.List
 	}
 	for i, t := range s.PolicyTypes {
-		rule.Choice(v.Faults, types.Index(i), t, networkingv1.PolicyTypeIngress, networkingv1.PolicyTypeEgress)
+		if known := []networkingv1.PolicyType{networkingv1.PolicyTypeIngress, networkingv1.PolicyTypeEgress}; !slices.Contains(known, t) {
+			v.Add(field.NotSupported(types.Index(i), t, known))
+		}
 	}
 	return v.List
 }

@@ -27,6 +27,7 @@ func podDisruptionBudgets() *catalogue.Resource {
 		Row:            budgetRow,
 		ShortNames:     []string{"pdb"},
 		NeedsRevision:  true,
+		LaxMeta:        true,
 		Spec:           catalogue.PartOf(func(o *policyv1.PodDisruptionBudget) *policyv1.PodDisruptionBudgetSpec { return &o.Spec }),
 		Status:         catalogue.PartOf(func(o *policyv1.PodDisruptionBudget) *policyv1.PodDisruptionBudgetStatus { return &o.Status }),
 		Generation:     catalogue.PartOf(func(o *policyv1.PodDisruptionBudget) *policyv1.PodDisruptionBudgetSpec { return &o.Spec }),

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	rbacv1 "k8s.io/api/rbac/v1"
+	rbacv1beta1 "k8s.io/api/rbac/v1beta1" // whose descriptions upstream still shows
 	"k8s.io/apimachinery/pkg/api/validation/path"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
@@ -45,7 +46,7 @@ func defaultBinding(ref *rbacv1.RoleRef, subjects []rbacv1.Subject) {
 
 var clusterRoleBindingColumns = slices.Concat([]table.Column{
 	table.Name,
-	table.String("Role", table.Doc(rbacv1.ClusterRoleBinding{}, "roleRef")),
+	table.String("Role", table.Doc(rbacv1beta1.ClusterRoleBinding{}, "roleRef")),
 	table.Age,
 }, table.Wide(
 	table.String("Users", "Users in the clusterRoleBinding"),

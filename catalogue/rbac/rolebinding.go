@@ -5,6 +5,7 @@ import (
 	"time"
 
 	rbacv1 "k8s.io/api/rbac/v1"
+	rbacv1beta1 "k8s.io/api/rbac/v1beta1" // whose descriptions upstream still shows
 	"k8s.io/apimachinery/pkg/api/validation/path"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
@@ -33,7 +34,7 @@ func defaultRoleBinding(b *rbacv1.RoleBinding) { defaultBinding(&b.RoleRef, b.Su
 
 var roleBindingColumns = slices.Concat([]table.Column{
 	table.Name,
-	table.String("Role", table.Doc(rbacv1.RoleBinding{}, "roleRef")),
+	table.String("Role", table.Doc(rbacv1beta1.RoleBinding{}, "roleRef")),
 	table.Age,
 }, table.Wide(
 	table.String("Users", "Users in the roleBinding"),

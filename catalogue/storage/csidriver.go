@@ -28,6 +28,7 @@ func csiDrivers() *catalogue.Resource {
 				d.Generation = old.Generation + 1
 			}
 		},
+		Warnings:      csiDriverWarnings,
 		Columns:       csiDriverColumns,
 		Row:           csiDriverRow,
 		Default:       defaultCSIDriver,
@@ -46,6 +47,16 @@ func defaultCSIDriver(d *storagev1.CSIDriver) {
 	}
 	rule.SetIfNil(&s.RequiresRepublish, false)
 	rule.SetIfNil(&s.SELinuxMount, false)
+}
+
+func csiDriverWarnings(d, old *storagev1.CSIDriver) []string {
+	s := &d.Spec
+	if len(s.TokenRequests) == 0 || s.ServiceAccountTokenInSecrets != nil ||
+		old != nil && equality.Semantic.DeepEqual(s.TokenRequests, old.Spec.TokenRequests) {
+		return nil
+	}
+	return []string{"spec.serviceAccountTokenInSecrets is unset; if supported by this CSI driver, set to true to prevent possible " +
+		"logging of tokens in volume attributes"}
 }
 
 var csiDriverColumns = []table.Column{

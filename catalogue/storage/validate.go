@@ -149,8 +149,8 @@ func validateAttachment(a *storagev1.VolumeAttachment) field.ErrorList {
 		f.Forbidden(source, one)
 	case name != nil && *name == "":
 		f.Required(source.Child("persistentVolumeName"), "must specify non empty persistentVolumeName")
-	case name == nil && inline.CSI == nil:
-		f.Required(source.Child("inlineVolumeSpec", "csi"), "has to be specified in the context of inline volumes")
+	case name == nil:
+		inlineVolume(f, inline, source.Child("inlineVolumeSpec"))
 	}
 	if name := s.Source.PersistentVolumeName; name != nil && *name != "" {
 		f.DNSSubdomain(source.Child("persistentVolumeName"), *name)
@@ -158,6 +158,23 @@ func validateAttachment(a *storagev1.VolumeAttachment) field.ErrorList {
 	f.DNSSubdomain(at.Child("nodeName"), s.NodeName)
 	attachmentStatus(f, &a.Status)
 	return f.List
+}
+
+func inlineVolume(f *rule.Faults, s *corev1.PersistentVolumeSpec, at *field.Path) {
+	const context = " in the context of inline volumes"
+	if s.ClaimRef != nil {
+		f.Forbidden(at.Child("claimRef"), "may not be specified"+context)
+	}
+	if len(s.Capacity) != 0 {
+		f.Forbidden(at.Child("capacity"), "may not be specified"+context)
+	}
+	if s.CSI == nil {
+		f.Required(at.Child("csi"), "has to be specified"+context)
+	}
+	if len(s.AccessModes) == 0 {
+		f.Required(at.Child("accessModes"), "")
+	}
+	podspec.AccessModes(f, s.AccessModes, at.Child("accessModes"))
 }
 
 func attachmentStatus(f *rule.Faults, s *storagev1.VolumeAttachmentStatus) {
