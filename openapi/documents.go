@@ -3,7 +3,7 @@ package openapi
 import (
 	"bytes"
 	"compress/gzip"
-	"crypto/sha256"
+	"crypto/sha512"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -11,6 +11,7 @@ import (
 	"sort"
 	"strings"
 	"sync"
+	"time"
 
 	openapiv2 "github.com/google/gnostic-models/openapiv2"
 	openapiv3 "github.com/google/gnostic-models/openapiv3"
@@ -77,16 +78,31 @@ func (d *Documents) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case path == "/openapi/v3":
 		d.serve(w, r, path, mediaJSON, true, d.v3Index)
 	case strings.HasPrefix(path, "/openapi/v3/"):
-		gv := strings.TrimPrefix(path, "/openapi/v3/")
-		if !d.has(gv) {
-			http.NotFound(w, r)
-			return
-		}
-		media, ok := negotiate(r, mediaProtoV3)
-		d.serve(w, r, path, media, ok, func() ([]byte, error) { return d.v3(gv) })
+		d.serveV3(w, r, strings.TrimPrefix(path, "/openapi/v3/"))
 	default:
 		http.NotFound(w, r)
 	}
+}
+
+// serveV3 answers with the document of one group and version. An address with another document's hash leads
+// to the present one; with the right hash it may be kept for good.
+func (d *Documents) serveV3(w http.ResponseWriter, r *http.Request, gv string) {
+	resources, ok := d.groupVersions()[gv]
+	if !ok {
+		http.NotFound(w, r)
+		return
+	}
+	hash := hashOf(resources)
+	if asked := r.URL.Query().Get("hash"); asked != "" {
+		if asked != hash {
+			http.Redirect(w, r, addressV3(gv, hash), http.StatusMovedPermanently)
+			return
+		}
+		w.Header().Set("Cache-Control", "public, immutable")
+		w.Header().Set("Expires", time.Now().AddDate(1, 0, 0).UTC().Format(http.TimeFormat))
+	}
+	media, ok := negotiate(r, mediaProtoV3)
+	d.serve(w, r, "/openapi/v3/"+gv, media, ok, func() ([]byte, error) { return d.v3(gv) })
 }
 
 // negotiate returns the media type to answer with: JSON, or proto where the client prefers it.
@@ -126,9 +142,6 @@ func (d *Documents) serve(w http.ResponseWriter, r *http.Request, path, media st
 	h.Set("Content-Type", media)
 	h.Set("Etag", doc.etag)
 	h.Set("Vary", "Accept, Accept-Encoding")
-	if hash := r.URL.Query().Get("hash"); hash != "" {
-		h.Set("Cache-Control", "public, immutable")
-	}
 	if r.Header.Get("If-None-Match") == doc.etag {
 		w.WriteHeader(http.StatusNotModified)
 		return
@@ -167,7 +180,7 @@ func (doc *document) make(media string, make func() ([]byte, error)) {
 	z := gzip.NewWriter(&packed)
 	z.Write(data) // into memory: cannot fail
 	z.Close()
-	doc.packed, doc.etag = packed.Bytes(), fmt.Sprintf("%q", fmt.Sprintf("%X", sha256.Sum256(data)))
+	doc.packed, doc.etag = packed.Bytes(), fmt.Sprintf("%q", fmt.Sprintf("%X", sha512.Sum512(data)))
 }
 
 // toProto converts a document from JSON to the protobuf form that media names.
@@ -221,11 +234,6 @@ func parseGroupVersion(gv string) (group, version string) {
 	return "", strings.TrimPrefix(gv, "api/")
 }
 
-func (d *Documents) has(gv string) bool {
-	_, ok := d.groupVersions()[gv]
-	return ok
-}
-
 // v3Index renders /openapi/v3: where the document of each group and version is. The hash in the address
 // lets clients keep a document for good; it covers all that the documents are made from.
 func (d *Documents) v3Index() ([]byte, error) {
@@ -234,15 +242,7 @@ func (d *Documents) v3Index() ([]byte, error) {
 	}
 	paths := map[string]entry{}
 	for gv, resources := range d.groupVersions() {
-		sum := sha256.New()
-		sum.Write(packedV3)
-		for _, r := range resources {
-			fmt.Fprintf(sum, "%v %v %v\n", r.Resource, r.Verbs, len(r.Subresources))
-			if r.Custom != nil {
-				sum.Write(r.Custom.Schema.V3)
-			}
-		}
-		paths[gv] = entry{fmt.Sprintf("/openapi/v3/%s?hash=%X", gv, sum.Sum(nil))}
+		paths[gv] = entry{addressV3(gv, hashOf(resources))}
 	}
 	for _, e := range d.extensions() {
 		if delete(paths, e.Path); e.V3 != "" {
@@ -251,6 +251,21 @@ func (d *Documents) v3Index() ([]byte, error) {
 	}
 	return json.Marshal(map[string]any{"paths": paths})
 }
+
+// hashOf covers all that a group version's document is made from.
+func hashOf(resources []*catalogue.Resource) string {
+	sum := sha512.New()
+	sum.Write(packedV3)
+	for _, r := range resources {
+		fmt.Fprintf(sum, "%v %v %v %v %v\n", r.Resource, r.Verbs, len(r.Subresources), r.Status != nil, r.Scale != nil)
+		if r.Custom != nil {
+			sum.Write(r.Custom.Schema.V3)
+		}
+	}
+	return fmt.Sprintf("%X", sum.Sum(nil))
+}
+
+func addressV3(gv, hash string) string { return "/openapi/v3/" + gv + "?hash=" + hash }
 
 // v3 renders the document of one group and version.
 func (d *Documents) v3(gv string) ([]byte, error) {

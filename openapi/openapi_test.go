@@ -118,6 +118,9 @@ func TestHTTP(t *testing.T) {
 			t.Errorf("%s accepting %q: %d, want %d", tt.path, tt.accept, w.Code, tt.code)
 		}
 	}
+	if w := get(t, "/openapi/v3/api/v1?hash=OLD", ""); w.Code != 301 || !strings.HasPrefix(w.Header().Get("Location"), "/openapi/v3/api/v1?hash=") || strings.HasSuffix(w.Header().Get("Location"), "OLD") {
+		t.Errorf("an old hash: %d %v", w.Code, w.Header())
+	}
 	d := New(testResources)
 	first := httptest.NewRecorder()
 	d.ServeHTTP(first, httptest.NewRequest("GET", "/openapi/v3/api/v1", nil))
