@@ -15,6 +15,7 @@ import (
 	nodev1 "k8s.io/api/node/v1"
 	policyv1 "k8s.io/api/policy/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
+	resourcev1 "k8s.io/api/resource/v1"
 	schedulingv1 "k8s.io/api/scheduling/v1"
 	storagev1 "k8s.io/api/storage/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -67,6 +68,7 @@ var (
 	MutatingAdmissionPolicyBindings   = kind[*admissionregistrationv1.MutatingAdmissionPolicyBinding]("admissionregistration.k8s.io", "v1", "mutatingadmissionpolicybindings", "MutatingAdmissionPolicyBinding", false)
 	FlowSchemas                       = kind[*flowcontrolv1.FlowSchema]("flowcontrol.apiserver.k8s.io", "v1", "flowschemas", "FlowSchema", false)
 	PriorityLevelConfigurations       = kind[*flowcontrolv1.PriorityLevelConfiguration]("flowcontrol.apiserver.k8s.io", "v1", "prioritylevelconfigurations", "PriorityLevelConfiguration", false)
+	ResourceSlices                    = kind[*resourcev1.ResourceSlice]("resource.k8s.io", "v1", "resourceslices", "ResourceSlice", false)
 	VolumeAttachments                 = kind[*storagev1.VolumeAttachment]("storage.k8s.io", "v1", "volumeattachments", "VolumeAttachment", false)
 )
 

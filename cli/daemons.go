@@ -32,6 +32,7 @@ goes on where it stopped, and containers that were running have not noticed.`,
 	f.BoolVar(&o.DisableAgent, "disable-agent", false, "run the control plane alone, without a node")
 	f.StringVar(&o.PodCIDR, "pod-cidr", o.PodCIDR, "addresses for pods; each node gets a /24 of it")
 	f.StringVar(&o.ServiceCIDR, "service-cidr", o.ServiceCIDR, "addresses for services")
+	identityFlags(cmd, &o.Identity)
 	f.StringVar(&o.EncryptionConfig, "encryption-provider-config", "", "EncryptionConfiguration; default: one with a key of its own, for secrets, is made in the data directory")
 	return cmd
 }

@@ -44,6 +44,7 @@ type ServerOptions struct {
 	DisableAgent bool
 	PodCIDR      string
 	ServiceCIDR  string
+	Identity     IdentityOptions
 	// EncryptionConfig is the file of an EncryptionConfiguration; "" for one of the server's own.
 	EncryptionConfig string
 }
@@ -62,7 +63,7 @@ func defaultNode() NodeOptions {
 
 // DefaultServerOptions returns what a server does without flags.
 func DefaultServerOptions() ServerOptions {
-	return ServerOptions{Node: defaultNode(), Operation: defaultOperation(), Listen: ":6443", PodCIDR: "10.42.0.0/16", ServiceCIDR: "10.43.0.0/16"}
+	return ServerOptions{Node: defaultNode(), Identity: defaultIdentity(), Operation: defaultOperation(), Listen: ":6443", PodCIDR: "10.42.0.0/16", ServiceCIDR: "10.43.0.0/16"}
 }
 
 // DefaultAgentOptions returns what an agent does without flags.

@@ -13,7 +13,6 @@ import (
 	"clipper/api/record"
 	"clipper/apiserver/admission/all"
 	"clipper/apiserver/allocate"
-	"clipper/apiserver/authn"
 	"clipper/apiserver/reviews"
 	"clipper/catalogue"
 	"clipper/controllers"
@@ -34,14 +33,14 @@ import (
 )
 
 // guard puts admission and the reviews into the pipeline.
-func (cp *controlPlane) guard(authenticator *authn.Authenticator) error {
+func (cp *controlPlane) guard() error {
 	cp.allocator = allocate.New(cp.client, allocate.Config{ClusterIPs: []netip.Prefix{netip.MustParsePrefix(cp.options.ServiceCIDR)}})
 	chain, err := all.New(cp.client, cp.authorizer, cp.allocator)
 	if err != nil {
 		return err
 	}
 	cp.pipeline.Admit(chain)
-	for resource, creater := range reviews.Creaters(reviews.Config{Client: cp.client, Authorizer: cp.authorizer, Tokens: authenticator, Signer: cp.signer}) {
+	for resource, creater := range reviews.Creaters(reviews.Config{Client: cp.client, Authorizer: cp.authorizer, Tokens: cp.authenticator, Signer: cp.signer, Limits: cp.options.Identity.TokenLimits}) {
 		cp.pipeline.Handle(resource, creater)
 	}
 	return nil

@@ -23,9 +23,6 @@ import (
 	"clipper/apiserver"
 	"clipper/apiserver/aggregation"
 	"clipper/apiserver/allocate"
-	"clipper/apiserver/authn"
-	"clipper/apiserver/authn/satoken"
-	"clipper/apiserver/authz"
 	"clipper/apiserver/bootstrap"
 	"clipper/apiserver/customresource"
 	"clipper/apiserver/fairness"
@@ -51,9 +48,7 @@ type controlPlane struct {
 	store      *store.Store
 	pipeline   *pipeline.Pipeline
 	client     *inprocess.Client // as the API server itself
-	signer     *satoken.Signer
 	allocator  *allocate.Allocator
-	authorizer *authz.Authorizer
 	api        *apiserver.Server
 	fairness   *fairness.Controller // nil: off
 	customs    *customresource.Controller
@@ -62,6 +57,8 @@ type controlPlane struct {
 	listeners  []net.Listener
 	advertise  netip.AddrPort
 	serviceIP  netip.Addr // of default/kubernetes: the first of the service range
+
+	identity
 }
 
 // RunServer runs the control plane and, unless the options say otherwise, a node, until ctx ends.
@@ -117,7 +114,7 @@ func newControlPlane(ctx context.Context, o ServerOptions) (_ *controlPlane, err
 	if err := cp.openStore(ctx); err != nil {
 		return nil, err
 	}
-	if err := cp.assemble(); err != nil {
+	if err := cp.assemble(ctx); err != nil {
 		return nil, err
 	}
 	err = bootstrap.Run(ctx, cp.client, bootstrap.Config{
@@ -185,7 +182,7 @@ func (cp *controlPlane) openStore(ctx context.Context) error {
 }
 
 // assemble builds the way of a request, from the store outwards.
-func (cp *controlPlane) assemble() error {
+func (cp *controlPlane) assemble(ctx context.Context) error {
 	builtin := append(slices.Clip(all.Resources()), customresource.Definition(), aggregation.Definition())
 	table, err := served.NewTable(builtin)
 	if err != nil {
@@ -195,20 +192,13 @@ func (cp *controlPlane) assemble() error {
 	cp.pipeline = pipeline.New(pipeline.Config{Store: cp.store, Served: live, TypeConverter: openapi.TypeConverter()})
 	cp.client = inprocess.New(cp.pipeline, live, cp.store,
 		&user.DefaultInfo{Name: user.APIServerUser, Groups: []string{user.SystemPrivilegedGroup}}, "clipper")
-	cp.signer, err = satoken.NewSigner(cp.pki.ServiceAccountKey, "https://kubernetes.default.svc."+cp.options.Node.Domain)
-	if err != nil {
+	if err := cp.identify(ctx); err != nil {
 		return err
 	}
-	cp.authorizer = authz.New(cp.client)
-	authenticator := authn.New(authn.Config{
-		ClientCAs: cp.pki.ClientCAs(),
-		Tokens:    satoken.NewChecker(cp.signer, cp.client, time.Now),
-		Client:    cp.client,
-	})
-	if err := cp.guard(authenticator); err != nil {
+	if err := cp.guard(); err != nil {
 		return err
 	}
-	openID, err := reviews.OIDC(cp.signer, "https://"+cp.advertise.String())
+	openID, err := reviews.OIDC(cp.signer, cp.jwksURI())
 	if err != nil {
 		return err
 	}
@@ -224,7 +214,7 @@ func (cp *controlPlane) assemble() error {
 	}})
 	options := apiserver.Options{
 		Pipeline:   cp.pipeline,
-		Authn:      authenticator,
+		Authn:      cp.authenticator,
 		Authz:      cp.authorizer,
 		Extra:      openID,
 		TLS:        &tls.Config{Certificates: []tls.Certificate{cp.pki.Serving}, ClientAuth: tls.RequestClientCert, MinVersion: tls.VersionTLS12},
@@ -259,6 +249,8 @@ func (cp *controlPlane) run(ctx context.Context, group *errgroup.Group) {
 	group.Go(func() error { return cp.api.Run(ctx) })
 	cp.runOperation(ctx, group)
 	group.Go(func() error { return cp.encryption.Run(ctx) })
+	group.Go(func() error { return cp.oidc.Run(ctx) })
+	group.Go(func() error { return cp.authorizer.Run(ctx) })
 	group.Go(func() error { return cp.customs.Run(ctx) })
 	group.Go(func() error { return cp.registrar.Run(ctx) })
 	group.Go(func() error { return cp.extensions.Run(ctx) })

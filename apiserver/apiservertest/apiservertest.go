@@ -99,7 +99,7 @@ func (s *Server) run(t testing.TB, ctx context.Context, group *errgroup.Group, l
 	live := served.NewLive(table)
 	p := pipeline.New(pipeline.Config{Store: st, Served: live})
 	s.Client = inprocess.New(p, live, st, &user.DefaultInfo{Name: user.APIServerUser, Groups: []string{user.SystemPrivilegedGroup}}, "test")
-	if s.Signer, err = satoken.NewSigner(s.Keys.ServiceAccountKey, ""); err != nil {
+	if s.Signer, err = satoken.NewSigner(satoken.Options{Key: s.Keys.ServiceAccountKey}); err != nil {
 		t.Fatal(err)
 	}
 	az := authz.New(s.Client)

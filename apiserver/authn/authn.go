@@ -1,20 +1,20 @@
-// Package authn finds out who sends a request: by TLS client certificate, service-account token,
-// bootstrap token or static token. A request that shows no credential is system:anonymous, and what that
-// user may do is for package authz to say; one that shows a bad or expired credential is refused.
+// Package authn finds out who sends a request: by the headers of a trusted front proxy, TLS client certificate or bearer
+// token, which may be static, of a service account, for bootstrapping, of an OpenID provider, or known to a webhook. A
+// request that shows no credential is system:anonymous, where that is allowed, and what that user may do is for package
+// authz to say; one that shows a bad or expired credential is refused.
 package authn
 
 import (
-	"crypto/sha256"
+	"context"
 	"crypto/x509"
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"net/http"
 	"slices"
-	"strings"
 	"time"
-	"unicode/utf8"
 
+	utilerrors "k8s.io/apimachinery/pkg/util/errors"
+	"k8s.io/apiserver/pkg/apis/apiserver"
 	"k8s.io/apiserver/pkg/authentication/authenticator"
 	"k8s.io/apiserver/pkg/authentication/user"
 
@@ -24,20 +24,27 @@ import (
 
 // Config says which credentials a server accepts.
 type Config struct {
-	ClientCAs *x509.CertPool       // of client certificates; nil accepts none
-	Tokens    *satoken.Checker     // nil: no service-account tokens
-	Client    api.Client           // for bootstrap tokens; nil: none
-	Static    map[string]user.Info // bearer tokens by value
-	Audiences []string             // of the API server; tokens that name none are for these
-	Now       func() time.Time     // nil: the clock
+	Proxy     *FrontProxy           // nil: headers say nothing about who is asking
+	ClientCAs *x509.CertPool        // of client certificates; nil accepts none
+	Static    StaticTokens          // bearer tokens by value
+	Tokens    *satoken.Checker      // nil: no service-account tokens
+	Client    api.Client            // for bootstrap tokens; nil: none
+	More      []authenticator.Token // asked in order about tokens that nobody above knows
+	// Anonymous says who may go without credentials. Nil: everybody.
+	Anonymous *apiserver.AnonymousAuthConfig
+	Audiences []string         // of the API server; tokens that name none are for these
+	Now       func() time.Time // nil: the clock
 }
 
-// An Authenticator implements k8s.io/apiserver's authenticator.Request. It always answers ok or an error.
+// An Authenticator implements k8s.io/apiserver's authenticator.Request.
 type Authenticator struct {
+	proxy     *FrontProxy
 	certs     *certificates
+	static    StaticTokens
 	tokens    *satoken.Checker
 	bootstrap *bootstrapTokens
-	static    map[[sha256.Size]byte]user.Info // by digest: the look-up tells nothing about the value by its time
+	more      []authenticator.Token
+	anonymous apiserver.AnonymousAuthConfig
 	audiences []string
 }
 
@@ -46,142 +53,139 @@ func New(cfg Config) *Authenticator {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	a := &Authenticator{tokens: cfg.Tokens, static: map[[sha256.Size]byte]user.Info{}, audiences: cfg.Audiences}
+	a := &Authenticator{proxy: cfg.Proxy, static: cfg.Static, tokens: cfg.Tokens, more: cfg.More, audiences: cfg.Audiences}
+	a.anonymous.Enabled = true
+	if cfg.Anonymous != nil {
+		a.anonymous = *cfg.Anonymous
+	}
 	if cfg.ClientCAs != nil {
 		a.certs = &certificates{roots: cfg.ClientCAs, now: cfg.Now}
 	}
 	if cfg.Client != nil {
 		a.bootstrap = &bootstrapTokens{secrets: api.Secrets.View(cfg.Client), now: cfg.Now}
 	}
-	for token, info := range cfg.Static {
-		a.static[sha256.Sum256([]byte(token))] = withGroup(info, user.AllAuthenticated)
-	}
 	return a
 }
 
-// errUnauthorized is what a bad bearer token comes to; details never reach the client.
+// Audiences returns the names of the API server.
+func (a *Authenticator) Audiences() []string { return a.audiences }
+
+// errUnauthorized is what a bad bearer token comes to; only those who review the token see the text.
 var errUnauthorized = errors.New("invalid bearer token")
 
 var anonymous = &authenticator.Response{
 	User: &user.DefaultInfo{Name: user.Anonymous, Groups: []string{user.AllUnauthenticated}},
 }
 
-// AuthenticateRequest says who sent req. Errors mean 401 Unauthorized.
+// AuthenticateRequest says who sent req. An error, and ok false, mean 401 Unauthorized.
 func (a *Authenticator) AuthenticateRequest(req *http.Request) (*authenticator.Response, bool, error) {
-	var certErr error
+	resp, ok, err := a.identify(req)
+	if ok {
+		a.clearHeaders(req.Header) // nothing behind this point needs a credential, nor should believe a claim
+	}
+	return resp, ok, err
+}
+
+func (a *Authenticator) identify(req *http.Request) (resp *authenticator.Response, ok bool, err error) {
+	var faults []error
+	if a.proxy != nil {
+		resp, ok, err = a.proxy.user(req)
+		if ok {
+			return authenticated(resp), true, nil
+		}
+		faults = append(faults, err)
+	}
 	if a.certs != nil && req.TLS != nil && len(req.TLS.PeerCertificates) > 0 {
 		info, err := a.certs.user(req.TLS.PeerCertificates)
-		if err == nil {
+		if err == nil && info != nil {
 			return &authenticator.Response{User: info}, true, nil
 		}
-		certErr = err // a good token beside a bad certificate still counts, as upstream
+		faults = append(faults, err) // a good token beside a bad certificate still counts
 	}
-	token, shown := bearerToken(req)
-	if !shown {
-		if certErr != nil {
-			return nil, false, certErr
+	if token, shown := bearerToken(req); shown {
+		info, auds, err := a.Token(req.Context(), token, nil)
+		if err == nil {
+			return &authenticator.Response{User: info, Audiences: auds}, true, nil
 		}
-		return anonymous, true, nil
+		faults = append(faults, err)
 	}
-	info, auds, err := a.Token(token, nil)
-	if err != nil {
-		return nil, false, errors.Join(certErr, err)
+	if err := utilerrors.NewAggregate(faults); err != nil {
+		return nil, false, err
 	}
-	// The credential must not travel on to handlers and proxied back ends.
-	req.Header.Del("Authorization")
-	return &authenticator.Response{User: info, Audiences: auds}, true, nil
+	if !a.mayBeAnonymous(req.URL.Path) {
+		return nil, false, nil
+	}
+	return anonymous, true, nil
+}
+
+// authenticated adds the group of everybody who is not anonymous.
+func authenticated(resp *authenticator.Response) *authenticator.Response {
+	u := resp.User
+	if u.GetName() == user.Anonymous || slices.Contains(u.GetGroups(), user.AllUnauthenticated) {
+		return resp
+	}
+	return &authenticator.Response{Audiences: resp.Audiences, User: withGroup(u, user.AllAuthenticated)}
+}
+
+func (a *Authenticator) mayBeAnonymous(path string) bool {
+	if !a.anonymous.Enabled || len(a.anonymous.Conditions) == 0 {
+		return a.anonymous.Enabled
+	}
+	return slices.ContainsFunc(a.anonymous.Conditions, func(c apiserver.AnonymousAuthCondition) bool { return c.Path == path })
 }
 
 // Token says whom a bearer token stands for, and for which of the wanted audiences (nil: the API
 // server's) it is. It is also what TokenReview asks.
-func (a *Authenticator) Token(token string, audiences []string) (user.Info, []string, error) {
-	if info, ok := a.static[sha256.Sum256([]byte(token))]; ok {
-		auds, err := a.ownAudiences(audiences)
-		return info, auds, err
+func (a *Authenticator) Token(ctx context.Context, token string, audiences []string) (user.Info, []string, error) {
+	if info, ok := a.static.user(token); ok {
+		return a.agnostic(info, audiences)
 	}
 	var faults []error
 	if a.tokens != nil {
-		info, auds, ok, err := a.tokens.Check(token, audiences)
+		info, auds, ok, err := a.tokens.Check(ctx, token, audiences)
 		if ok {
 			return withGroup(info, user.AllAuthenticated), auds, nil
 		}
 		faults = append(faults, err)
 	}
 	if a.bootstrap != nil {
-		info, ok, err := a.bootstrap.user(token)
-		if ok {
-			auds, err := a.ownAudiences(audiences)
-			return withGroup(info, user.AllAuthenticated), auds, err
+		if info, ok := a.bootstrap.user(token); ok {
+			return a.agnostic(info, audiences)
 		}
-		faults = append(faults, err)
 	}
-	if err := errors.Join(faults...); err != nil {
+	if len(a.more) > 0 {
+		if audiences == nil {
+			audiences = a.audiences
+		}
+		ctx = authenticator.WithAudiences(ctx, audiences)
+		for _, more := range a.more {
+			resp, ok, err := more.AuthenticateToken(ctx, token)
+			if ok && err == nil {
+				if authenticator.Audiences(resp.Audiences).Intersect(audiences) == nil {
+					return nil, nil, fmt.Errorf("unable to match the audience: %v , accepted: %v", resp.Audiences, audiences)
+				}
+				return authenticated(resp).User, resp.Audiences, nil
+			}
+			faults = append(faults, err)
+		}
+	}
+	if err := utilerrors.NewAggregate(faults); err != nil {
 		return nil, nil, err
 	}
 	return nil, nil, errUnauthorized
 }
 
-// ownAudiences returns those of the wanted audiences that the API server is. Tokens without an audience are
-// for the API server alone.
-func (a *Authenticator) ownAudiences(wanted []string) (auds []string, err error) {
+// agnostic answers for a token without an audience: it is for the API server alone.
+func (a *Authenticator) agnostic(info user.Info, wanted []string) (user.Info, []string, error) {
+	info = withGroup(info, user.AllAuthenticated)
 	if wanted == nil {
-		return nil, nil
+		return info, a.audiences, nil
 	}
-	for _, w := range wanted {
-		if slices.Contains(a.audiences, w) {
-			auds = append(auds, w)
-		}
+	auds := authenticator.Audiences(wanted).Intersect(a.audiences)
+	if len(auds) == 0 {
+		return nil, nil, errUnauthorized
 	}
-	if auds == nil {
-		return nil, fmt.Errorf("token is not for the audiences %q", wanted)
-	}
-	return auds, nil
-}
-
-const (
-	websocketProtocols   = "Sec-WebSocket-Protocol"
-	websocketTokenPrefix = "base64url.bearer.authorization.k8s.io."
-)
-
-// bearerToken returns the bearer token of req, from its Authorization header or, for browsers' WebSockets
-// that cannot set one, from the offered subprotocols, which it then removes.
-func bearerToken(req *http.Request) (token string, shown bool) {
-	scheme, token, _ := strings.Cut(strings.TrimSpace(req.Header.Get("Authorization")), " ")
-	if strings.EqualFold(scheme, "bearer") {
-		token = strings.TrimSpace(token)
-		if token != "" {
-			return token, true
-		}
-	}
-	if !strings.EqualFold(req.Header.Get("Upgrade"), "websocket") {
-		return "", false
-	}
-	return websocketToken(req.Header)
-}
-
-func websocketToken(h http.Header) (token string, shown bool) {
-	var kept []string
-	for _, line := range h.Values(websocketProtocols) {
-		for proto := range strings.SplitSeq(line, ",") {
-			proto = strings.TrimSpace(proto)
-			encoded, ok := strings.CutPrefix(proto, websocketTokenPrefix)
-			if !ok || shown {
-				kept = append(kept, proto)
-				continue
-			}
-			raw, err := base64.RawURLEncoding.DecodeString(encoded)
-			if err != nil || !utf8.Valid(raw) {
-				return "", false
-			}
-			token, shown = string(raw), true
-		}
-	}
-	// The token alone is no protocol that a server could answer with: upstream asks for one more.
-	if !shown || len(kept) == 0 {
-		return "", false
-	}
-	h.Set(websocketProtocols, strings.Join(kept, ","))
-	return token, true
+	return info, auds, nil
 }
 
 // withGroup returns info with group added. Info is shared: it is never changed.

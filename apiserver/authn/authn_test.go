@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"encoding/base64"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 	"testing"
@@ -55,11 +56,13 @@ func TestAuthenticate(t *testing.T) {
 	c.Add(api.ServiceAccounts.Resource, &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "robot", UID: "1"}})
 	now := time.Now()
 	saToken := signToken(t, keys.ServiceAccountKey, now)
-	signer, err := satoken.NewSigner(keys.ServiceAccountKey, "")
+	signer, err := satoken.NewSigner(satoken.Options{Key: keys.ServiceAccountKey})
 	if err != nil {
 		t.Fatal(err)
 	}
 
+	static := StaticTokens{}
+	static.Add("letmein", &user.DefaultInfo{Name: "root", Groups: []string{"g"}})
 	for _, tt := range []struct {
 		name   string
 		cert   *tls.Certificate
@@ -95,9 +98,9 @@ func TestAuthenticate(t *testing.T) {
 				return tt.at
 			}
 			a := New(Config{ClientCAs: keys.ClientCAs(), Tokens: satoken.NewChecker(signer, c, clock), Client: c,
-				Static: map[string]user.Info{"letmein": &user.DefaultInfo{Name: "root", Groups: []string{"g"}}}, Now: clock})
+				Static: static, Now: clock})
 			for range 2 { // the second time from the caches
-				req := &http.Request{Header: tt.header.Clone()}
+				req := &http.Request{Header: tt.header.Clone(), URL: &url.URL{Path: "/api"}}
 				if tt.cert != nil {
 					req.TLS = &tls.ConnectionState{PeerCertificates: []*x509.Certificate{tt.cert.Leaf}}
 				}
@@ -164,7 +167,7 @@ func bearer(token string) http.Header { return http.Header{"Authorization": {"Be
 
 func signToken(t *testing.T, key *ecdsa.PrivateKey, now time.Time) string {
 	t.Helper()
-	s, err := satoken.NewSigner(key, "")
+	s, err := satoken.NewSigner(satoken.Options{Key: key})
 	if err != nil {
 		t.Fatal(err)
 	}

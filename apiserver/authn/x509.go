@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"k8s.io/apimachinery/pkg/apis/asn1"
 	"k8s.io/apiserver/pkg/authentication/user"
 )
 
@@ -31,7 +32,7 @@ type verifiedCert struct {
 	notBefore, notAfter time.Time // of the whole chain
 }
 
-// user verifies a chain as the peer sent it, leaf first.
+// user verifies a chain as the peer sent it, leaf first. The user is nil if the certificate names none.
 func (c *certificates) user(chain []*x509.Certificate) (user.Info, error) {
 	leaf, now := chain[0], c.now()
 	c.mu.RLock()
@@ -66,10 +67,10 @@ func (c *certificates) verify(chain []*x509.Certificate, now time.Time) (verifie
 	if err != nil {
 		return verifiedCert{}, fmt.Errorf("verifying certificate %s failed: %w", identify(leaf), err)
 	}
-	if leaf.Subject.CommonName == "" {
-		return verifiedCert{}, errors.New("client certificate has no common name: nobody to act for")
+	v := verifiedCert{notBefore: leaf.NotBefore, notAfter: leaf.NotAfter}
+	if v.info, err = certUser(leaf); err != nil {
+		return verifiedCert{}, err
 	}
-	v := verifiedCert{notBefore: leaf.NotBefore, notAfter: leaf.NotAfter, info: certUser(leaf)}
 	for _, cert := range chains[0] {
 		if cert.NotBefore.After(v.notBefore) {
 			v.notBefore = cert.NotBefore
@@ -81,14 +82,46 @@ func (c *certificates) verify(chain []*x509.Certificate, now time.Time) (verifie
 	return v, nil
 }
 
-func certUser(leaf *x509.Certificate) user.Info {
+// certUser returns whom a certificate names: nobody, without an error, if it has no common name.
+func certUser(leaf *x509.Certificate) (user.Info, error) {
+	if leaf.Subject.CommonName == "" {
+		return nil, nil
+	}
+	uid, err := certUID(leaf)
+	if err != nil {
+		return nil, err
+	}
 	sum := sha256.Sum256(leaf.Raw)
 	return withGroup(&user.DefaultInfo{
 		Name:   leaf.Subject.CommonName,
+		UID:    uid,
 		Groups: leaf.Subject.Organization,
 		Extra:  map[string][]string{user.CredentialIDKey: {"X509SHA256=" + hex.EncodeToString(sum[:])}},
-	}, user.AllAuthenticated)
+	}, user.AllAuthenticated), nil
 }
+
+// certUID returns the user's UID, which has an attribute of its own in the subject; "" for none.
+func certUID(leaf *x509.Certificate) (uid string, err error) {
+	found := false
+	for _, name := range leaf.Subject.Names {
+		if !name.Type.Equal(uidAttribute) {
+			continue
+		}
+		s, ok := name.Value.(string)
+		switch {
+		case !ok:
+			return "", errors.New("unable to parse UID into a string")
+		case s == "":
+			return "", errors.New("UID cannot be an empty string")
+		case found:
+			return "", fmt.Errorf("expected 1 UID, but found multiple: %v", []string{uid, s})
+		}
+		uid, found = s, true
+	}
+	return uid, nil
+}
+
+var uidAttribute = asn1.X509UID()
 
 func identify(c *x509.Certificate) string {
 	return fmt.Sprintf("SN=%d, SKID=%X, AKID=%X", c.SerialNumber, c.SubjectKeyId, c.AuthorityKeyId)

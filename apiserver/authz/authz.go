@@ -1,30 +1,45 @@
-// Package authz decides what an authenticated user may do: members of system:masters everything, a node
-// what its own pods need, everybody else what roles and bindings (RBAC) grant. It reads roles, bindings
-// and pods through live views, so that a write of any of them counts from the next request on.
+// Package authz decides what an authenticated user may do: members of system:masters everything, and everybody what the
+// authorizers allow that are configured, each asked in turn: as a rule Node, for what a node's own pods need, and RBAC,
+// for what roles and bindings grant; webhooks and the two that always give the same answer, if wanted. Roles, bindings
+// and pods are read through live views, so that a write of any of them counts from the next request on.
 package authz
 
 import (
 	"context"
-	"errors"
 	"slices"
+	"sync/atomic"
 
 	rbacv1 "k8s.io/api/rbac/v1"
+	utilerrors "k8s.io/apimachinery/pkg/util/errors"
+	"k8s.io/apiserver/pkg/apis/apiserver"
 	"k8s.io/apiserver/pkg/authentication/user"
 	"k8s.io/apiserver/pkg/authorization/authorizer"
 
 	"clipper/api"
 )
 
-// An Authorizer asks the privileged group, then the node rules, then RBAC. The first that allows wins;
-// none of them can veto. It implements k8s.io/apiserver's Authorizer and RuleResolver.
+// An Authorizer asks the privileged group, then its members in order. The first that allows or denies decides. It
+// implements k8s.io/apiserver's Authorizer and RuleResolver.
 type Authorizer struct {
-	node *Node
-	rbac *RBAC
+	options Options
+	node    *Node
+	rbac    *RBAC
+	members atomic.Pointer[[]member]
+	text    []byte // of the configuration file as it was last tried
+	config  *apiserver.AuthorizationConfiguration
 }
 
-// New returns the authorizer of a server whose objects c reads.
+// A member is one authorizer of the chain.
+type member interface {
+	authorizer.Authorizer
+	authorizer.RuleResolver
+}
+
+// New returns the authorizer of a server whose objects c reads: Node and RBAC.
 func New(c api.Client) *Authorizer {
-	return &Authorizer{node: NewNode(c), rbac: NewRBAC(c)}
+	a := &Authorizer{node: NewNode(c), rbac: NewRBAC(c)}
+	a.members.Store(&[]member{a.node, a.rbac})
+	return a
 }
 
 // Authorize decides on a request. NoOpinion, in the end, means no.
@@ -32,43 +47,37 @@ func (a *Authorizer) Authorize(ctx context.Context, attrs authorizer.Attributes)
 	if u := attrs.GetUser(); u != nil && slices.Contains(u.GetGroups(), user.SystemPrivilegedGroup) {
 		return authorizer.DecisionAllow, "", nil
 	}
-	d, nodeReason, nodeErr := a.node.Authorize(ctx, attrs)
-	if d == authorizer.DecisionAllow {
-		return d, nodeReason, nodeErr
+	var faults []error
+	reasons := ""
+	for _, m := range *a.members.Load() {
+		d, reason, err := m.Authorize(ctx, attrs)
+		if d != authorizer.DecisionNoOpinion {
+			return d, reason, err
+		}
+		if err != nil {
+			faults = append(faults, err)
+		}
+		switch {
+		case reasons == "":
+			reasons = reason
+		case reason != "":
+			reasons += "\n" + reason
+		}
 	}
-	d, reason, err := a.rbac.Authorize(ctx, attrs)
-	if d == authorizer.DecisionAllow {
-		return d, reason, err
-	}
-	switch {
-	case nodeReason == "":
-	case reason == "":
-		reason = nodeReason
-	default:
-		reason = nodeReason + "\n" + reason
-	}
-	return authorizer.DecisionNoOpinion, reason, errors.Join(nodeErr, err)
+	return authorizer.DecisionNoOpinion, reasons, utilerrors.NewAggregate(faults)
 }
 
 // RulesFor lists what u may do in a namespace; incomplete says that there is more than can be listed.
-func (a *Authorizer) RulesFor(_ context.Context, u user.Info, namespace string) (resources []authorizer.ResourceRuleInfo, urls []authorizer.NonResourceRuleInfo, incomplete bool, err error) {
+func (a *Authorizer) RulesFor(ctx context.Context, u user.Info, namespace string) (resources []authorizer.ResourceRuleInfo, urls []authorizer.NonResourceRuleInfo, incomplete bool, err error) {
 	var faults []error
-	if _, isNode := nodeIdentity(u); isNode {
-		incomplete = true
-		faults = append(faults, errors.New("node authorizer does not support user rule resolution"))
-	}
-	rules, err := a.rbac.Rules(u, namespace)
-	faults = append(faults, err)
-	for i := range rules {
-		if r := &rules[i]; len(r.Resources) > 0 {
-			resources = append(resources, &authorizer.DefaultResourceRuleInfo{
-				Verbs: r.Verbs, APIGroups: r.APIGroups, Resources: r.Resources, ResourceNames: r.ResourceNames})
-		}
-		if r := &rules[i]; len(r.NonResourceURLs) > 0 {
-			urls = append(urls, &authorizer.DefaultNonResourceRuleInfo{Verbs: r.Verbs, NonResourceURLs: r.NonResourceURLs})
+	for _, m := range *a.members.Load() {
+		r, n, some, err := m.RulesFor(ctx, u, namespace)
+		resources, urls, incomplete = append(resources, r...), append(urls, n...), incomplete || some
+		if err != nil {
+			faults = append(faults, err)
 		}
 	}
-	return resources, urls, incomplete, errors.Join(faults...)
+	return resources, urls, incomplete, utilerrors.NewAggregate(faults)
 }
 
 // Rules returns the policy rules that RBAC gives u in a namespace ("" for cluster-wide ones only).

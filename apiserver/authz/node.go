@@ -2,12 +2,14 @@ package authz
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
+	resourcev1 "k8s.io/api/resource/v1"
 	storagev1 "k8s.io/api/storage/v1"
 	"k8s.io/apimachinery/pkg/selection"
 	"k8s.io/apiserver/pkg/authentication/user"
@@ -29,6 +31,7 @@ type Node struct {
 	claims      api.TypedView[*corev1.PersistentVolumeClaim]
 	volumes     api.TypedView[*corev1.PersistentVolume]
 	attachments api.TypedView[*storagev1.VolumeAttachment]
+	slices      api.TypedView[*resourcev1.ResourceSlice]
 }
 
 // NewNode returns a node authorizer over what c sees.
@@ -38,6 +41,7 @@ func NewNode(c api.Client) *Node {
 		claims:      api.PersistentVolumeClaims.View(c),
 		volumes:     api.PersistentVolumes.View(c),
 		attachments: api.VolumeAttachments.View(c),
+		slices:      api.ResourceSlices.View(c),
 	}
 }
 
@@ -62,10 +66,10 @@ var nodeRules = []rbacv1.PolicyRule{
 	{Verbs: []string{"create"}, APIGroups: []string{"authorization.k8s.io"}, Resources: []string{"subjectaccessreviews", "localsubjectaccessreviews"}},
 	{Verbs: []string{"get", "list", "watch"}, APIGroups: []string{""}, Resources: []string{"services"}},
 	{Verbs: []string{"create", "update", "patch"}, APIGroups: []string{"", "events.k8s.io"}, Resources: []string{"events"}},
+	{Verbs: []string{"get"}, APIGroups: []string{""}, Resources: []string{"endpoints"}},
 	{Verbs: []string{"create", "get", "list", "watch"}, APIGroups: []string{"certificates.k8s.io"}, Resources: []string{"certificatesigningrequests"}},
 	{Verbs: []string{"get", "list", "watch"}, APIGroups: []string{"storage.k8s.io"}, Resources: []string{"csidrivers"}},
 	{Verbs: []string{"get", "list", "watch"}, APIGroups: []string{"node.k8s.io"}, Resources: []string{"runtimeclasses"}},
-	{Verbs: []string{"get", "list", "watch"}, APIGroups: []string{"certificates.k8s.io"}, Resources: []string{"clustertrustbundles"}},
 }
 
 func no(format string, args ...any) (authorizer.Decision, string, error) {
@@ -105,7 +109,7 @@ func (n *Node) Authorize(_ context.Context, a authorizer.Attributes) (authorizer
 			case "resourceclaims":
 				return n.get(node, a, n.podsClaim)
 			case "resourceslices":
-				return resourceSlice(node, a)
+				return n.resourceSlice(node, a)
 			}
 		}
 	}
@@ -115,6 +119,14 @@ func (n *Node) Authorize(_ context.Context, a authorizer.Attributes) (authorizer
 		}
 	}
 	return no("")
+}
+
+// RulesFor tells nodes that what they may do cannot be listed.
+func (n *Node) RulesFor(_ context.Context, u user.Info, _ string) ([]authorizer.ResourceRuleInfo, []authorizer.NonResourceRuleInfo, bool, error) {
+	if _, isNode := nodeIdentity(u); isNode {
+		return nil, nil, true, errors.New("node authorizer does not support user rule resolution")
+	}
+	return nil, nil, false, nil
 }
 
 // core decides on the resources of the core group that are divided between nodes; ok is false for others.
@@ -169,7 +181,7 @@ func (n *Node) get(node string, a authorizer.Attributes, has relation) (authoriz
 
 func (n *Node) readNamespaced(node string, a authorizer.Attributes, has relation) (authorizer.Decision, string, error) {
 	switch {
-	case !a.IsReadOnly():
+	case a.GetVerb() != "get" && a.GetVerb() != "list" && a.GetVerb() != "watch":
 		return no("can only read resources of this type")
 	case a.GetSubresource() != "":
 		return no("cannot read subresource")
@@ -188,7 +200,7 @@ func (n *Node) claimStatus(node string, a authorizer.Attributes) (authorizer.Dec
 
 func (n *Node) serviceAccount(node string, a authorizer.Attributes) (authorizer.Decision, string, error) {
 	if a.GetVerb() == "get" && a.GetSubresource() == "" {
-		return related(node, a, n.usesServiceAccount) // for credential providers of images
+		return n.readNamespaced(node, a, n.usesServiceAccount) // for credential providers of images
 	}
 	if a.GetVerb() != "create" || a.GetName() == "" {
 		return no("can only create tokens for individual service accounts")
@@ -230,14 +242,22 @@ func csiNode(node string, a authorizer.Attributes) (authorizer.Decision, string,
 	return yes()
 }
 
-func resourceSlice(node string, a authorizer.Attributes) (authorizer.Decision, string, error) {
-	switch {
-	case a.GetSubresource() != "":
+func (n *Node) resourceSlice(node string, a authorizer.Attributes) (authorizer.Decision, string, error) {
+	if a.GetSubresource() != "" {
 		return no("cannot authorize ResourceSlice subresources")
-	case a.GetVerb() == "create" || selects(a, "nodeName", node):
-		return yes()
 	}
-	return no("can only list/watch/deletecollection resourceslices with nodeName field selector")
+	switch a.GetVerb() {
+	case "create": // admission looks at what it is of
+		return yes()
+	case "get", "update", "patch", "delete":
+		return related(node, a, n.ownsSlice)
+	case "watch", "list", "deletecollection":
+		if selects(a, resourcev1.ResourceSliceSelectorNodeName, node) {
+			return yes()
+		}
+		return no("can only list/watch/deletecollection resourceslices with nodeName field selector")
+	}
+	return no("only the following verbs are allowed for a ResourceSlice: get, watch, list, create, update, patch, delete, deletecollection")
 }
 
 func ownNode(node string, a authorizer.Attributes) (authorizer.Decision, string, error) {

@@ -127,6 +127,22 @@ func (r *RBAC) Rules(u user.Info, namespace string) (rules []rbacv1.PolicyRule, 
 	return rules, utilerrors.NewAggregate(faults)
 }
 
+// RulesFor lists what Rules returns, divided by what it is about.
+func (r *RBAC) RulesFor(_ context.Context, u user.Info, namespace string) (resources []authorizer.ResourceRuleInfo, urls []authorizer.NonResourceRuleInfo, incomplete bool, err error) {
+	rules, err := r.Rules(u, namespace)
+	for i := range rules {
+		rule := &rules[i]
+		if len(rule.Resources) > 0 {
+			resources = append(resources, &authorizer.DefaultResourceRuleInfo{
+				Verbs: rule.Verbs, APIGroups: rule.APIGroups, Resources: rule.Resources, ResourceNames: rule.ResourceNames})
+		}
+		if len(rule.NonResourceURLs) > 0 {
+			urls = append(urls, &authorizer.DefaultNonResourceRuleInfo{Verbs: rule.Verbs, NonResourceURLs: rule.NonResourceURLs})
+		}
+	}
+	return resources, urls, false, err
+}
+
 // of yields the grants of u: cluster-wide ones, then those of the namespace, if there is one.
 func (g *grants) of(u user.Info, namespace string) func(yield func(*grant) bool) {
 	return func(yield func(*grant) bool) {

@@ -61,6 +61,11 @@ func (n *Node) ownsAttachment(node, _, name string) bool {
 	return ok && va.Spec.NodeName == node
 }
 
+func (n *Node) ownsSlice(node, _, name string) bool {
+	s, ok := n.slices.Get("", name)
+	return ok && s.Spec.NodeName != nil && *s.Spec.NodeName == node
+}
+
 func (n *Node) podsClaim(node, namespace, name string) bool {
 	return n.anyPod(node, namespace, func(p *corev1.Pod) bool {
 		for _, rc := range p.Spec.ResourceClaims {
@@ -73,7 +78,8 @@ func (n *Node) podsClaim(node, namespace, name string) bool {
 				return true
 			}
 		}
-		return false
+		ext := p.Status.ExtendedResourceClaimStatus
+		return ext != nil && ext.ResourceClaimName == name
 	})
 }
 

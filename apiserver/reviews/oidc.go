@@ -2,6 +2,7 @@ package reviews
 
 import (
 	"fmt"
+	"log/slog"
 	"net/http"
 
 	"clipper/apiserver/authn/satoken"
@@ -13,16 +14,17 @@ const (
 	JWKSPath      = "/openid/v1/jwks"
 )
 
-// OIDC returns the handlers of DiscoveryPath and JWKSPath. server is the URL under which clients reach
-// this API server. Who may read them is for the authorizer to say before they are called.
-func OIDC(s *satoken.Signer, server string) (map[string]http.Handler, error) {
+// OIDC returns the handlers of DiscoveryPath and JWKSPath. jwksURI is where clients find the latter. Who may read them is
+// for the authorizer to say before they are called. An issuer that OpenID does not allow to be discovered has none.
+func OIDC(s *satoken.Signer, jwksURI string) (map[string]http.Handler, error) {
+	discovery, err := s.Discovery(jwksURI)
+	if err != nil {
+		slog.Info("tokens of service accounts cannot be checked by OpenID discovery", "issuer", s.Issuer(), "err", err)
+		return map[string]http.Handler{}, nil
+	}
 	jwks, err := s.JWKS()
 	if err != nil {
 		return nil, fmt.Errorf("openid: encode the key set: %w", err)
-	}
-	discovery, err := s.Discovery(server + JWKSPath)
-	if err != nil {
-		return nil, fmt.Errorf("openid: encode the provider configuration: %w", err)
 	}
 	return map[string]http.Handler{
 		DiscoveryPath: document("application/json", discovery),

@@ -19,6 +19,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/selection"
+	utilerrors "k8s.io/apimachinery/pkg/util/errors"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	"k8s.io/apiserver/pkg/authentication/user"
 	"k8s.io/apiserver/pkg/authorization/authorizer"
@@ -36,7 +37,9 @@ type Authorizer interface {
 
 // A TokenAuthenticator says whom a token stands for, and for which of the wanted audiences it is.
 type TokenAuthenticator interface {
-	Token(token string, audiences []string) (user.Info, []string, error)
+	Token(ctx context.Context, token string, audiences []string) (user.Info, []string, error)
+	// Audiences are the names of the API server.
+	Audiences() []string
 }
 
 // Config is what the reviews ask.
@@ -45,6 +48,7 @@ type Config struct {
 	Authorizer Authorizer
 	Tokens     TokenAuthenticator
 	Signer     *satoken.Signer
+	Limits     TokenLimits
 	Now        func() time.Time // nil: the clock
 }
 
@@ -278,7 +282,11 @@ func userInfo(u user.Info) authenticationv1.UserInfo {
 	return out
 }
 
-func (r *reviewer) token(_ context.Context, req *pipeline.Request, body api.Object, _ metav1.CreateOptions) (runtime.Object, error) {
+// errBadToken is what upstream's servers say first of every token that is not their own: one of theirs is for loops
+// within the process, and is tried before all others.
+var errBadToken = errors.New("invalid bearer token")
+
+func (r *reviewer) token(ctx context.Context, req *pipeline.Request, body api.Object, _ metav1.CreateOptions) (runtime.Object, error) {
 	review := body.(*authenticationv1.TokenReview)
 	if req.Namespace != "" {
 		return nil, apierrors.NewBadRequest("namespace is not allowed on this type: " + req.Namespace)
@@ -288,15 +296,12 @@ func (r *reviewer) token(_ context.Context, req *pipeline.Request, body api.Obje
 	}
 	audiences := review.Spec.Audiences
 	if len(audiences) == 0 {
-		audiences = []string{r.Signer.Issuer()}
+		audiences = r.Tokens.Audiences()
 	}
 	review.Status = authenticationv1.TokenReviewStatus{}
-	u, auds, err := r.Tokens.Token(review.Spec.Token, audiences)
-	if err == nil && len(auds) == 0 {
-		err = errors.New("token is for none of the audiences")
-	}
+	u, auds, err := r.Tokens.Token(ctx, review.Spec.Token, audiences)
 	if err != nil {
-		review.Status.Error = "[" + err.Error() + "]"
+		review.Status.Error = utilerrors.NewAggregate([]error{errBadToken, err}).Error()
 		return review, nil
 	}
 	review.Status = authenticationv1.TokenReviewStatus{Authenticated: true, User: userInfo(u), Audiences: auds}

@@ -9,12 +9,15 @@ import (
 	"testing"
 	"time"
 
+	"github.com/go-jose/go-jose/v4"
+	"github.com/go-jose/go-jose/v4/jwt"
 	authenticationv1 "k8s.io/api/authentication/v1"
 	authorizationv1 "k8s.io/api/authorization/v1"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apiserver/pkg/authentication/user"
 
 	"clipper/api"
@@ -43,13 +46,15 @@ func setUp(t *testing.T) (Config, *apitest.Client) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	signer, err := satoken.NewSigner(key, "")
+	signer, err := satoken.NewSigner(satoken.Options{Key: key})
 	if err != nil {
 		t.Fatal(err)
 	}
 	clock := func() time.Time { return now }
+	static := authn.StaticTokens{}
+	static.Add("static", &user.DefaultInfo{Name: "root"})
 	tokens := authn.New(authn.Config{Tokens: satoken.NewChecker(signer, c, clock), Client: c, Now: clock, Audiences: []string{signer.Issuer()},
-		Static: map[string]user.Info{"static": &user.DefaultInfo{Name: "root"}}})
+		Static: static})
 	return Config{Client: c, Authorizer: authz.New(c), Tokens: tokens, Signer: signer, Now: clock}, c
 }
 
@@ -135,7 +140,9 @@ func TestTokenRequestAndReview(t *testing.T) {
 		{"other account's pod", req, spec(3600, &authenticationv1.BoundObjectReference{Kind: "Pod", APIVersion: "v1", Name: "other"}),
 			`cannot bind token for serviceaccount "robot" to pod running with different serviceaccount name.`},
 		{"pod made again", req, spec(3600, &authenticationv1.BoundObjectReference{Kind: "Pod", APIVersion: "v1", Name: "web", UID: "old"}), "does not match the UID in record"},
-		{"odd kind", req, spec(3600, &authenticationv1.BoundObjectReference{Kind: "ConfigMap", APIVersion: "v1"}), "cannot bind token to object of type v1/ConfigMap"},
+		{"other name in the body", req, named(&authenticationv1.TokenRequest{}, "ann", ""), `metadata.name: Invalid value: "ann": must match the service account name if specified`},
+		{"account made again", req, named(&authenticationv1.TokenRequest{}, "robot", "old"), "the UID in the token request (old) does not match the UID of the service account (sa)"},
+		{"odd kind", req, spec(3600, &authenticationv1.BoundObjectReference{Kind: "ConfigMap", APIVersion: "v1"}), "cannot bind token to object of type /v1, Kind=ConfigMap"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			out, err := ask(t, cfg, "serviceaccounts/token", tt.req, tt.body)
@@ -181,14 +188,64 @@ func TestTokenRequestAndReview(t *testing.T) {
 	if review("vault").Authenticated {
 		t.Error("the pod is gone and its token still counts")
 	}
+	if got, want := review("vault").Error, "[invalid bearer token, service account token has been invalidated]"; got != want {
+		t.Errorf("error %q, want %q", got, want)
+	}
+	out.Status.Token = "stranger"
+	if got, want := review().Error, "invalid bearer token"; got != want {
+		t.Errorf("error %q, want %q", got, want)
+	}
 	if _, err := ask(t, cfg, "tokenreviews", pipeline.Request{}, &authenticationv1.TokenReview{}); err == nil {
 		t.Error("a review of no token")
 	}
 }
 
+func named(tr *authenticationv1.TokenRequest, name string, uid types.UID) *authenticationv1.TokenRequest {
+	tr.Name, tr.UID = name, uid
+	return tr
+}
+
+func TestTokenLimits(t *testing.T) {
+	cfg, _ := setUp(t)
+	req := pipeline.Request{User: &user.DefaultInfo{Name: "ann"}, Namespace: "ns", Name: "robot"}
+	pod := &authenticationv1.BoundObjectReference{Kind: "Pod", APIVersion: "v1", Name: "web", UID: "pod"}
+	for _, tt := range []struct {
+		name    string
+		limits  TokenLimits
+		seconds int64
+		auds    []string
+		shown   int64         // in the answer
+		life    time.Duration // of the token
+	}{
+		{"as asked", TokenLimits{}, 7200, nil, 7200, 2 * time.Hour},
+		{"extended", TokenLimits{}, 3607, nil, 3607, 365 * 24 * time.Hour},
+		{"not extended", TokenLimits{NoExtend: true}, 3607, nil, 3607, 3607 * time.Second},
+		{"not for others", TokenLimits{}, 3607, []string{"vault"}, 3607, 3607 * time.Second},
+		{"shortened", TokenLimits{Longest: time.Hour}, 7200, nil, 3600, time.Hour},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			cfg := cfg
+			cfg.Limits = tt.limits
+			out, err := ask(t, cfg, "serviceaccounts/token", req, &authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{
+				ExpirationSeconds: &tt.seconds, BoundObjectRef: pod, Audiences: tt.auds}})
+			if err != nil || *out.Spec.ExpirationSeconds != tt.shown {
+				t.Fatalf("%+v, %v", out, err)
+			}
+			parsed, err := jwt.ParseSigned(out.Status.Token, []jose.SignatureAlgorithm{jose.ES256})
+			if err != nil {
+				t.Fatal(err)
+			}
+			var claims jwt.Claims
+			if err := parsed.UnsafeClaimsWithoutVerification(&claims); err != nil || claims.Expiry.Time().Sub(now) != tt.life {
+				t.Errorf("lasts %v, want %v (%v)", claims.Expiry.Time().Sub(now), tt.life, err)
+			}
+		})
+	}
+}
+
 func TestOIDC(t *testing.T) {
 	cfg, _ := setUp(t)
-	h, err := OIDC(cfg.Signer, "https://192.0.2.1:6443")
+	h, err := OIDC(cfg.Signer, "https://192.0.2.1:6443/openid/v1/jwks")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,35 +1,35 @@
 package satoken
 
 import (
-	"crypto/subtle"
+	"context"
 	"errors"
 	"fmt"
 	"slices"
 	"time"
 
+	"github.com/go-jose/go-jose/v4/jwt"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apiserver/pkg/audit"
 	"k8s.io/apiserver/pkg/authentication/serviceaccount"
 	"k8s.io/apiserver/pkg/authentication/user"
 
 	"clipper/api"
 )
 
-// deletionLeeway is how long a token outlives the deletion of what it is bound to, so that a pod can
-// still say goodbye. Upstream's figure.
-const deletionLeeway = 60 * time.Second
+// leeway is how far clocks may be apart, and how long a token outlives the deletion of what it is bound to, so that a
+// pod can still say goodbye. Upstream's figure.
+const leeway = jwt.DefaultLeeway
 
-// Faults of a token that is ours. The server answers 401 to all of them.
-var (
-	errExpired     = errors.New("service account token has expired")
-	errNotYet      = errors.New("service account token is not valid yet")
-	errInvalidated = errors.New("service account token has been invalidated")
-)
+// errInvalidated is what becomes of a token whose object is gone. The server answers 401; who reviews the token sees
+// the text.
+var errInvalidated = errors.New("service account token has been invalidated")
 
 // A Checker decides who the bearer of a token is.
 type Checker struct {
 	signer          *Signer
-	audiences       []string // of the API server
+	client          api.Client // to note when a legacy token was used
 	serviceAccounts api.TypedView[*corev1.ServiceAccount]
 	pods            api.TypedView[*corev1.Pod]
 	secrets         api.TypedView[*corev1.Secret]
@@ -38,12 +38,11 @@ type Checker struct {
 	verified        tokenCache
 }
 
-// NewChecker returns a Checker of s' tokens that asks c's views for bound objects. The API server's own
-// audience is the issuer.
+// NewChecker returns a Checker of s' tokens that asks c's views for bound objects.
 func NewChecker(s *Signer, c api.Client, now func() time.Time) *Checker {
 	return &Checker{
 		signer:          s,
-		audiences:       []string{s.issuer},
+		client:          c,
 		serviceAccounts: api.ServiceAccounts.View(c),
 		pods:            api.Pods.View(c),
 		secrets:         api.Secrets.View(c),
@@ -54,7 +53,7 @@ func NewChecker(s *Signer, c api.Client, now func() time.Time) *Checker {
 
 // Check returns the user that token stands for, and those of the wanted audiences (nil: the API server's)
 // that it is for. ok is false without an error if the token is none of ours.
-func (c *Checker) Check(token string, audiences []string) (info user.Info, auds []string, ok bool, err error) {
+func (c *Checker) Check(ctx context.Context, token string, audiences []string) (info user.Info, auds []string, ok bool, err error) {
 	cl, hit := c.verified.get(token)
 	if !hit {
 		if cl, err = c.signer.verify(token); errors.Is(err, errNotOurs) {
@@ -65,50 +64,59 @@ func (c *Checker) Check(token string, audiences []string) (info user.Info, auds 
 		c.verified.put(token, cl)
 	}
 	if audiences == nil {
-		audiences = c.audiences
+		audiences = c.signer.audiences
+	}
+	is := []string(cl.Audience)
+	if len(is) == 0 { // unbound tokens carry none; they are for the API server only
+		audit.AddAuditAnnotation(ctx, "authentication.k8s.io/legacy-token", cl.Subject)
+		is = c.signer.audiences
+	}
+	if auds = intersect(is, audiences); auds == nil {
+		return nil, nil, false, fmt.Errorf("token audiences %q is invalid for the target audiences %q", is, audiences)
 	}
 	if cl.Issuer == LegacyIssuer {
-		// Unbound tokens carry no audience; they are for the API server only.
-		if auds = intersect(audiences, c.audiences); auds == nil {
-			return nil, nil, false, errors.New("token audiences do not match")
-		}
-		info, err = c.checkLegacy(cl, token)
-		return info, auds, err == nil, err
+		info, err = c.checkLegacy(ctx, cl, token)
+	} else {
+		info, err = c.checkBound(ctx, cl)
 	}
-	if auds = intersect(audiences, cl.Audience); auds == nil {
-		return nil, nil, false, fmt.Errorf("token audiences %q is invalid for the target audiences %q", cl.Audience, audiences)
-	}
-	info, err = c.checkBound(cl)
 	return info, auds, err == nil, err
 }
 
-func (c *Checker) checkBound(cl *claims) (user.Info, error) {
-	now := c.now()
-	if now.After(cl.Expiry.Time()) {
-		return nil, errExpired
+// inTime says whether now is within the times of a token.
+func inTime(cl *claims, now time.Time) error {
+	switch {
+	case cl.NotBefore != nil && now.Add(leeway).Before(cl.NotBefore.Time()):
+		return errors.New("service account token is not valid yet")
+	case now.Add(-leeway).After(cl.Expiry.Time()):
+		return errors.New("service account token has expired")
+	case cl.IssuedAt != nil && now.Add(leeway).Before(cl.IssuedAt.Time()):
+		return errors.New("service account token is issued in the future")
 	}
-	if cl.NotBefore != nil && now.Add(time.Minute).Before(cl.NotBefore.Time()) {
-		return nil, errNotYet
-	}
-	k := cl.Kubernetes
-	dead := now.Add(-deletionLeeway) // what was deleted before this binds no more
-	sa, found := c.serviceAccounts.Get(k.Namespace, k.ServiceAccount.Name)
-	if err := stillThere(sa, found, k.ServiceAccount, dead); err != nil {
+	return nil
+}
+
+func (c *Checker) checkBound(ctx context.Context, cl *claims) (user.Info, error) {
+	now, k := c.now(), cl.Kubernetes
+	if err := inTime(cl, now); err != nil {
 		return nil, err
 	}
-	out := serviceaccount.ServiceAccountInfo{Namespace: k.Namespace, Name: sa.Name, UID: string(sa.UID)}
+	dead := now.Add(-leeway) // what was deleted before this binds no more
+	if err := c.accountThere(k, dead); err != nil {
+		return nil, err
+	}
+	out := serviceaccount.ServiceAccountInfo{Namespace: k.Namespace, Name: k.ServiceAccount.Name, UID: string(k.ServiceAccount.UID)}
 	if cl.ID != "" {
 		out.CredentialID = "JTI=" + cl.ID
 	}
 	if k.Secret != nil {
 		secret, found := c.secrets.Get(k.Namespace, k.Secret.Name)
-		if err := stillThere(secret, found, *k.Secret, dead); err != nil {
+		if err := stillThere("secret", secret, found, *k.Secret, dead); err != nil {
 			return nil, err
 		}
 	}
 	if k.Pod != nil {
 		pod, found := c.pods.Get(k.Namespace, k.Pod.Name)
-		if err := stillThere(pod, found, *k.Pod, dead); err != nil {
+		if err := stillThere("pod", pod, found, *k.Pod, dead); err != nil {
 			return nil, err
 		}
 		out.PodName, out.PodUID = k.Pod.Name, string(k.Pod.UID)
@@ -116,19 +124,40 @@ func (c *Checker) checkBound(cl *claims) (user.Info, error) {
 	if k.Node != nil {
 		if k.Pod == nil { // beside a pod the node is only information
 			node, found := c.nodes.Get("", k.Node.Name)
-			if err := stillThere(node, found, *k.Node, dead); err != nil {
+			if err := stillThere("node", node, found, *k.Node, dead); err != nil {
 				return nil, err
 			}
 		}
 		out.NodeName, out.NodeUID = k.Node.Name, string(k.Node.UID)
 	}
+	if k.WarnAfter != nil && now.After(k.WarnAfter.Time()) {
+		audit.AddAuditAnnotation(ctx, "authentication.k8s.io/stale-token",
+			fmt.Sprintf("subject: %s, seconds after warning threshold: %d", cl.Subject, now.Unix()-k.WarnAfter.Time().Unix()))
+	}
 	return out.UserInfo(), nil
 }
 
+// accountThere says whether the service account of a bound token is still the one that it was made for.
+func (c *Checker) accountThere(k *private, dead time.Time) error {
+	sa, found := c.serviceAccounts.Get(k.Namespace, k.ServiceAccount.Name)
+	switch {
+	case !found:
+		return apierrors.NewNotFound(api.ServiceAccounts.GroupResource(), k.ServiceAccount.Name)
+	case sa.UID != k.ServiceAccount.UID:
+		return fmt.Errorf("service account UID (%s) does not match claim (%s)", sa.UID, k.ServiceAccount.UID)
+	case sa.DeletionTimestamp != nil && sa.DeletionTimestamp.Time.Before(dead):
+		return fmt.Errorf("service account %s/%s has been deleted", k.Namespace, k.ServiceAccount.Name)
+	}
+	return nil
+}
+
 // stillThere says whether obj is the very object of ref and was not deleted before dead.
-func stillThere(obj metav1.Object, found bool, ref Ref, dead time.Time) error {
-	if !found || obj.GetUID() != ref.UID {
+func stillThere(kind string, obj metav1.Object, found bool, ref Ref, dead time.Time) error {
+	switch {
+	case !found:
 		return errInvalidated
+	case obj.GetUID() != ref.UID:
+		return fmt.Errorf("%s UID (%s) does not match service account %s ref claim (%s)", kind, obj.GetUID(), kind, ref.UID)
 	}
 	if t := obj.GetDeletionTimestamp(); t != nil && t.Time.Before(dead) {
 		return errInvalidated
@@ -136,23 +165,7 @@ func stillThere(obj metav1.Object, found bool, ref Ref, dead time.Time) error {
 	return nil
 }
 
-func (c *Checker) checkLegacy(cl *claims, token string) (user.Info, error) {
-	if cl.Subject != serviceaccount.MakeUsername(cl.LegacyNamespace, cl.LegacyName) {
-		return nil, errors.New("sub claim does not name the service account")
-	}
-	secret, found := c.secrets.Get(cl.LegacyNamespace, cl.LegacySecretName)
-	if !found || secret.DeletionTimestamp != nil ||
-		subtle.ConstantTimeCompare(secret.Data[corev1.ServiceAccountTokenKey], []byte(token)) != 1 {
-		return nil, errInvalidated
-	}
-	sa, found := c.serviceAccounts.Get(cl.LegacyNamespace, cl.LegacyName)
-	if !found || sa.DeletionTimestamp != nil || sa.UID != cl.LegacyUID {
-		return nil, errInvalidated
-	}
-	return serviceaccount.UserInfo(sa.Namespace, sa.Name, string(sa.UID)), nil
-}
-
-// WithoutAudience reports whether audiences leaves out the issuer: such a token is not for the API server.
-func (s *Signer) WithoutAudience(audiences []string) bool {
-	return len(audiences) > 0 && !slices.Contains(audiences, s.issuer)
+// Within reports whether audiences are some of the API server's own: others' tokens are left as they are asked for.
+func (s *Signer) Within(audiences []string) bool {
+	return !slices.ContainsFunc(audiences, func(a string) bool { return !slices.Contains(s.audiences, a) })
 }

@@ -4,11 +4,7 @@
 package satoken
 
 import (
-	"crypto/ecdsa"
-	"crypto/sha256"
-	"crypto/x509"
-	"encoding/base64"
-	"encoding/json"
+	"crypto"
 	"errors"
 	"fmt"
 	"slices"
@@ -19,6 +15,7 @@ import (
 	"github.com/google/uuid"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
+	utilerrors "k8s.io/apimachinery/pkg/util/errors"
 	"k8s.io/apiserver/pkg/authentication/serviceaccount"
 )
 
@@ -55,42 +52,65 @@ type claims struct {
 	LegacyUID        types.UID `json:"kubernetes.io/serviceaccount/service-account.uid,omitempty"`
 }
 
-// A Signer makes tokens and verifies their signatures.
-type Signer struct {
-	issuer string
-	keyID  string
-	pub    *ecdsa.PublicKey
-	jose   jose.Signer
+// Options say which names and keys the tokens of a cluster have.
+type Options struct {
+	Key       crypto.Signer      // signs: an RSA or ECDSA key
+	Verify    []crypto.PublicKey // of tokens that are accepted beside those of Key: the keys before and after a rotation
+	Issuers   []string           // that are accepted; the first is that of new tokens. None: DefaultIssuer
+	Audiences []string           // of the API server; none: Issuers
 }
 
-// NewSigner returns a Signer for key. An empty issuer means DefaultIssuer.
-func NewSigner(key *ecdsa.PrivateKey, issuer string) (*Signer, error) {
-	if issuer == "" {
-		issuer = DefaultIssuer
+// A Signer makes tokens and verifies their signatures.
+type Signer struct {
+	issuers   []string
+	audiences []string
+	keys      []publicKey // that verify, the signing one first
+	jose      jose.Signer
+}
+
+// NewSigner returns a Signer.
+func NewSigner(o Options) (*Signer, error) {
+	s := &Signer{issuers: o.Issuers, audiences: o.Audiences}
+	if len(s.issuers) == 0 {
+		s.issuers = []string{DefaultIssuer}
 	}
-	der, err := x509.MarshalPKIXPublicKey(key.Public())
-	if err != nil {
-		return nil, fmt.Errorf("service-account tokens: encode public key: %w", err)
+	if len(s.audiences) == 0 {
+		s.audiences = s.issuers
 	}
-	sum := sha256.Sum256(der)
-	keyID := base64.RawURLEncoding.EncodeToString(sum[:])
-	js, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.ES256,
-		Key: jose.JSONWebKey{Key: key, KeyID: keyID, Algorithm: string(jose.ES256)}}, nil)
+	for _, key := range append([]crypto.PublicKey{o.Key.Public()}, o.Verify...) {
+		k, err := newPublicKey(key)
+		if err != nil {
+			return nil, fmt.Errorf("service-account tokens: %w", err)
+		}
+		if !slices.ContainsFunc(s.keys, func(have publicKey) bool { return have.id == k.id }) {
+			s.keys = append(s.keys, k)
+		}
+	}
+	own := s.keys[0]
+	var err error
+	s.jose, err = jose.NewSigner(jose.SigningKey{Algorithm: own.alg,
+		Key: jose.JSONWebKey{Key: o.Key, KeyID: own.id, Algorithm: string(own.alg)}}, nil)
 	if err != nil {
 		return nil, fmt.Errorf("service-account tokens: prepare signer: %w", err)
 	}
-	return &Signer{issuer: issuer, keyID: keyID, pub: &key.PublicKey, jose: js}, nil
+	return s, nil
 }
 
-// Issuer returns what the tokens name as their issuer.
-func (s *Signer) Issuer() string { return s.issuer }
+// Issuer returns what new tokens name as their issuer.
+func (s *Signer) Issuer() string { return s.issuers[0] }
+
+// Issuers returns every issuer whose tokens are accepted.
+func (s *Signer) Issuers() []string { return s.issuers }
+
+// Audiences returns the names of the API server: what tokens are for that say nothing else.
+func (s *Signer) Audiences() []string { return s.audiences }
 
 // A Binding says what a new token is for and bound to. At most one of Pod, Secret and Node binds it; with
 // a Pod, Node is recorded as well.
 type Binding struct {
 	ServiceAccount    *corev1.ServiceAccount
 	Pod, Secret, Node *Ref
-	Audiences         []string // empty: the issuer itself
+	Audiences         []string // empty: the API server's
 	Life              time.Duration
 	WarnAfter         time.Duration // 0: no warning
 }
@@ -99,12 +119,12 @@ type Binding struct {
 func (s *Signer) Sign(b Binding, now time.Time) (token string, expires time.Time, id string, err error) {
 	sa := b.ServiceAccount
 	if len(b.Audiences) == 0 {
-		b.Audiences = []string{s.issuer}
+		b.Audiences = s.audiences
 	}
 	expires = now.Add(b.Life)
 	c := claims{
 		Claims: jwt.Claims{
-			Issuer:    s.issuer,
+			Issuer:    s.Issuer(),
 			Subject:   serviceaccount.MakeUsername(sa.Namespace, sa.Name),
 			Audience:  b.Audiences,
 			Expiry:    jwt.NewNumericDate(expires),
@@ -151,7 +171,7 @@ func (s *Signer) verify(token string) (*claims, error) {
 	if len(token) > maxTokenLength {
 		return nil, errors.New("token is too long")
 	}
-	parsed, err := jwt.ParseSigned(token, []jose.SignatureAlgorithm{jose.ES256})
+	parsed, err := jwt.ParseSigned(token, algorithms)
 	if err != nil {
 		return nil, errNotOurs
 	}
@@ -159,34 +179,41 @@ func (s *Signer) verify(token string) (*claims, error) {
 	if err := parsed.UnsafeClaimsWithoutVerification(&peek); err != nil {
 		return nil, errNotOurs
 	}
-	if peek.Issuer != s.issuer && peek.Issuer != LegacyIssuer {
+	if !slices.Contains(s.issuers, peek.Issuer) && peek.Issuer != LegacyIssuer {
 		return nil, errNotOurs
 	}
-	var c claims
-	if err := parsed.Claims(s.pub, &c); err != nil {
-		return nil, fmt.Errorf("token signature is not ours: %w", err)
+	c, err := s.signed(parsed)
+	if err != nil {
+		return nil, err
 	}
-	if c.Issuer == s.issuer && (c.Kubernetes == nil || c.Expiry == nil) {
+	if c.Issuer != LegacyIssuer && (c.Kubernetes == nil || c.Expiry == nil) {
 		return nil, errors.New("token has no kubernetes.io claim or no expiry")
 	}
-	return &c, nil
+	return c, nil
 }
 
-// JWKS returns the JSON web key set with which others check tokens.
-func (s *Signer) JWKS() ([]byte, error) {
-	return json.Marshal(jose.JSONWebKeySet{Keys: []jose.JSONWebKey{
-		{Key: s.pub, KeyID: s.keyID, Algorithm: string(jose.ES256), Use: "sig"}}})
-}
-
-// Discovery returns the OpenID provider configuration. jwksURI is where JWKS is served.
-func (s *Signer) Discovery(jwksURI string) ([]byte, error) {
-	return json.Marshal(map[string]any{
-		"issuer":                                s.issuer,
-		"jwks_uri":                              jwksURI,
-		"response_types_supported":              []string{"id_token"},
-		"subject_types_supported":               []string{"public"},
-		"id_token_signing_alg_values_supported": []string{string(jose.ES256)},
-	})
+// signed returns the claims if one of the keys signed them: the one that the token names or, if it names none, any.
+func (s *Signer) signed(token *jwt.JSONWebToken) (*claims, error) {
+	id := ""
+	if len(token.Headers) > 0 {
+		id = token.Headers[0].KeyID
+	}
+	var faults []error
+	for _, k := range s.keys {
+		if id != "" && id != k.id {
+			continue
+		}
+		c := &claims{}
+		if err := token.Claims(k.key, c); err != nil {
+			faults = append(faults, err)
+			continue
+		}
+		return c, nil
+	}
+	if faults == nil {
+		return nil, errors.New("invalid signature, no keys found")
+	}
+	return nil, utilerrors.NewAggregate(faults)
 }
 
 // intersect returns the audiences that both lists have, in the order of want.

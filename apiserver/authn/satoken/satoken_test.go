@@ -1,9 +1,12 @@
 package satoken
 
 import (
+	"context"
+	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/rsa"
 	"encoding/json"
 	"strings"
 	"testing"
@@ -25,7 +28,7 @@ func newSigner(t testing.TB) *Signer {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := NewSigner(key, "")
+	s, err := NewSigner(Options{Key: key})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -58,16 +61,17 @@ func TestBoundToken(t *testing.T) {
 		err       string // "" for a valid token
 	}{
 		{name: "valid", binding: Binding{Pod: pod}},
-		{name: "at its last second", binding: Binding{Pod: pod}, after: time.Hour},
-		{name: "expired", binding: Binding{Pod: pod}, after: time.Hour + time.Second, err: "expired"},
-		{name: "pod replaced", binding: Binding{Pod: &Ref{Name: "web", UID: "pod-0"}}, err: "invalidated"},
-		{name: "pod gone", binding: Binding{Pod: &Ref{Name: "gone", UID: "pod-1"}}, err: "invalidated"},
+		{name: "at its last second", binding: Binding{Pod: pod}, after: time.Hour + time.Minute},
+		{name: "expired", binding: Binding{Pod: pod}, after: time.Hour + time.Minute + time.Second, err: "service account token has expired"},
+		{name: "of the future", binding: Binding{Pod: pod}, after: -61 * time.Second, err: "not valid yet"},
+		{name: "pod replaced", binding: Binding{Pod: &Ref{Name: "web", UID: "pod-0"}}, err: "does not match"},
+		{name: "pod gone", binding: Binding{Pod: &Ref{Name: "gone", UID: "pod-1"}}, err: "service account token has been invalidated"},
 		{name: "pod just deleted", binding: Binding{Pod: pod}, change: deleted(59 * time.Second)},
-		{name: "pod deleted a while ago", binding: Binding{Pod: pod}, change: deleted(61 * time.Second), err: "invalidated"},
+		{name: "pod deleted a while ago", binding: Binding{Pod: pod}, change: deleted(61 * time.Second), err: "has been invalidated"},
 		{name: "node", binding: Binding{Node: &Ref{Name: "n1", UID: "node-1"}}},
-		{name: "node replaced", binding: Binding{Node: &Ref{Name: "n1", UID: "node-0"}}, err: "invalidated"},
+		{name: "node replaced", binding: Binding{Node: &Ref{Name: "n1", UID: "node-0"}}, err: "does not match"},
 		{name: "pod's node is only information", binding: Binding{Pod: pod, Node: &Ref{Name: "n9", UID: "x"}}},
-		{name: "secret gone", binding: Binding{Secret: &Ref{Name: "s", UID: "u"}}, err: "invalidated"},
+		{name: "secret gone", binding: Binding{Secret: &Ref{Name: "s", UID: "u"}}, err: "has been invalidated"},
 		{name: "other audience", binding: Binding{Audiences: []string{"vault"}}, err: "audiences"},
 		{name: "asked audience", binding: Binding{Audiences: []string{"vault"}}, audiences: []string{"vault", "x"}},
 	} {
@@ -84,7 +88,7 @@ func TestBoundToken(t *testing.T) {
 			}
 			check := NewChecker(s, c, func() time.Time { return start.Add(tt.after) })
 			for range 2 { // the second time from the cache
-				info, auds, ok, err := check.Check(token, tt.audiences)
+				info, auds, ok, err := check.Check(context.Background(), token, tt.audiences)
 				if tt.err != "" {
 					if err == nil || !strings.Contains(err.Error(), tt.err) {
 						t.Fatalf("got %v %v, want an error with %q", ok, err, tt.err)
@@ -113,7 +117,7 @@ func TestForgeries(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, _, ok, err := check.Check(forged, nil); ok || err == nil {
+	if _, _, ok, err := check.Check(context.Background(), forged, nil); ok || err == nil {
 		t.Error("a token of another key was accepted")
 	}
 	// A legacy token only counts while its secret holds it.
@@ -121,16 +125,16 @@ func TestForgeries(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, _, ok, _ := check.Check(legacy, nil); ok {
+	if _, _, ok, _ := check.Check(context.Background(), legacy, nil); ok {
 		t.Error("a legacy token without its secret was accepted")
 	}
 	c.Add(api.Secrets.Resource, &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "robot-token"},
 		Data: map[string][]byte{"token": []byte(legacy)}})
-	if _, _, ok, err := check.Check(legacy, nil); !ok || err != nil {
+	if _, _, ok, err := check.Check(context.Background(), legacy, nil); !ok || err != nil {
 		t.Errorf("a legacy token with its secret was refused: %v", err)
 	}
 	for _, foreign := range []string{"", "abc", "abcdef.0123456789abcdef", "a.b.c"} {
-		if _, _, ok, err := check.Check(foreign, nil); ok || err != nil {
+		if _, _, ok, err := check.Check(context.Background(), foreign, nil); ok || err != nil {
 			t.Errorf("%q: ok %v, error %v; another authenticator might know it", foreign, ok, err)
 		}
 	}
@@ -176,7 +180,7 @@ func FuzzCheck(f *testing.F) {
 	f.Add("..")
 	check := NewChecker(s, c, func() time.Time { return start })
 	f.Fuzz(func(t *testing.T, in string) {
-		info, _, ok, _ := check.Check(in, nil)
+		info, _, ok, _ := check.Check(context.Background(), in, nil)
 		if ok && info.GetName() != "system:serviceaccount:ns:robot" {
 			t.Errorf("%q became %v", in, info)
 		}
@@ -193,8 +197,101 @@ func BenchmarkCheck(b *testing.B) {
 	check := NewChecker(s, c, func() time.Time { return start })
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, _, ok, err := check.Check(token, nil); !ok || err != nil {
+		if _, _, ok, err := check.Check(context.Background(), token, nil); !ok || err != nil {
 			b.Fatal(err)
 		}
+	}
+}
+
+// TestRotation changes the signing key: tokens of the old one count for as long as its public half is named.
+func TestRotation(t *testing.T) {
+	c, sa := world()
+	first, err := ecdsa.GenerateKey(elliptic.P384(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	second, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		t.Fatal(err)
+	}
+	signer := func(o Options) *Signer {
+		s, err := NewSigner(o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s
+	}
+	before := signer(Options{Key: first, Issuers: []string{"https://old"}})
+	after := signer(Options{Key: second, Verify: []crypto.PublicKey{first.Public()}, Issuers: []string{"https://new", "https://old"}})
+	final := signer(Options{Key: second, Issuers: []string{"https://new", "https://old"}})
+	old, _, _, err := before.Sign(Binding{ServiceAccount: sa, Life: time.Hour}, start)
+	if err != nil {
+		t.Fatal(err)
+	}
+	fresh, _, _, err := after.Sign(Binding{ServiceAccount: sa, Life: time.Hour}, start)
+	if err != nil {
+		t.Fatal(err)
+	}
+	clock := func() time.Time { return start }
+	for _, tt := range []struct {
+		name   string
+		signer *Signer
+		token  string
+		err    string
+	}{
+		{"old, before", before, old, ""}, {"old, after", after, old, ""}, {"new, after", after, fresh, ""},
+		{"old, without its key", final, old, "invalid signature, no keys found"},
+	} {
+		_, _, ok, err := NewChecker(tt.signer, c, clock).Check(context.Background(), tt.token, nil)
+		if ok != (tt.err == "") || err != nil && err.Error() != tt.err {
+			t.Errorf("%s: %v %v", tt.name, ok, err)
+		}
+	}
+	if _, _, ok, err := NewChecker(before, c, clock).Check(context.Background(), fresh, nil); ok || err != nil {
+		t.Errorf("a token of an issuer that is not ours: %v %v", ok, err)
+	}
+	doc, err := after.Discovery("https://x/jwks")
+	if want := `{"issuer":"https://new","jwks_uri":"https://x/jwks","response_types_supported":["id_token"],"subject_types_supported":["public"],"id_token_signing_alg_values_supported":["ES384","RS256"]}`; err != nil || string(doc) != want {
+		t.Errorf("discovery %s, %v", doc, err)
+	}
+}
+
+func TestLegacyUseIsNoted(t *testing.T) {
+	c, sa := world()
+	s := newSigner(t)
+	token, err := s.SignLegacy(sa, "robot-token")
+	if err != nil {
+		t.Fatal(err)
+	}
+	secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "robot-token"}, Data: map[string][]byte{"token": []byte(token)}}
+	c.Add(api.Secrets.Resource, secret)
+	now := start
+	check := NewChecker(s, c, func() time.Time { return now })
+	use := func() error {
+		_, _, _, err := check.Check(context.Background(), token, nil)
+		return err
+	}
+	label := func() string {
+		got, err := api.Secrets.Get(t.Context(), c, "ns", "robot-token")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return got.Labels[LastUsedLabel]
+	}
+	if err := use(); err != nil || label() != "2026-01-02" {
+		t.Errorf("%v, label %q", err, label())
+	}
+	now = start.AddDate(0, 0, 1)
+	if err := use(); err != nil || label() != "2026-01-03" {
+		t.Errorf("the next day: %v, label %q", err, label())
+	}
+	got, _ := api.Secrets.Get(t.Context(), c, "ns", "robot-token")
+	got = got.DeepCopy()
+	got.Labels[InvalidSinceLabel] = "2026-01-03"
+	if _, err := api.Secrets.Update(t.Context(), c, got); err != nil {
+		t.Fatal(err)
+	}
+	if err := use(); err == nil || !strings.Contains(err.Error(), "has been marked invalid") {
+		t.Errorf("marked invalid: %v", err)
 	}
 }

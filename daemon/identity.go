@@ -1,0 +1,183 @@
+package daemon
+
+import (
+	"context"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"slices"
+	"time"
+
+	"k8s.io/apiserver/pkg/apis/apiserver"
+	"k8s.io/apiserver/pkg/authentication/authenticator"
+
+	"clipper/apiserver/authn"
+	"clipper/apiserver/authn/oidc"
+	"clipper/apiserver/authn/satoken"
+	"clipper/apiserver/authz"
+	"clipper/apiserver/reviews"
+	"clipper/pki"
+)
+
+// IdentityOptions say who may use the API and how they show who they are. The names are those of kube-apiserver's flags.
+type IdentityOptions struct {
+	ClientCAFile         string // further authorities of client certificates
+	TokenFile            string
+	AuthenticationConfig string
+	OIDC                 oidc.Flags
+	TokenWebhook         authn.WebhookConfig // without a file: none
+	Anonymous            *bool               // nil: as AuthenticationConfig says, or yes
+	APIAudiences         []string            // none: the issuers
+
+	Proxy       authn.ProxyConfig // who is believed beside the cluster's own proxy; CAs comes from ProxyCAFile
+	ProxyCAFile string
+
+	Issuers        []string // of service-account tokens; none: one named after the cluster's domain
+	SigningKeyFile string   // "": the cluster's own
+	KeyFiles       []string // public keys that verify as well
+	JWKSURI        string   // "": at this server
+	TokenLimits    reviews.TokenLimits
+
+	Authorization authz.Options
+}
+
+func defaultIdentity() IdentityOptions {
+	return IdentityOptions{
+		TokenWebhook: authn.WebhookConfig{Version: "v1beta1", CacheTTL: 2 * time.Minute},
+		Proxy: authn.ProxyConfig{UserHeaders: []string{"X-Remote-User"}, UIDHeaders: []string{"X-Remote-Uid"},
+			GroupHeaders: []string{"X-Remote-Group"}, ExtraPrefixes: []string{"X-Remote-Extra-"}},
+		Authorization: authz.Options{Webhook: authz.WebhookOptions{Version: "v1beta1", AuthorizedTTL: 5 * time.Minute, UnauthorizedTTL: 30 * time.Second}},
+	}
+}
+
+// identity is what finds out who is asking, and what decides whether they may.
+type identity struct {
+	signer        *satoken.Signer
+	oidc          *oidc.Authenticator
+	authenticator *authn.Authenticator
+	authorizer    *authz.Authorizer
+}
+
+// identify makes what finds out who is asking, and what decides whether they may.
+func (cp *controlPlane) identify(ctx context.Context) error {
+	o := &cp.options.Identity
+	var err error
+	if cp.signer, err = cp.newSigner(); err != nil {
+		return err
+	}
+	if cp.authorizer, err = authz.Configured(cp.client, o.Authorization); err != nil {
+		return err
+	}
+	if cp.oidc, err = oidc.New(ctx, oidc.Options{File: o.AuthenticationConfig, Flags: o.OIDC, Issuers: cp.signer.Issuers(), Audiences: cp.signer.Audiences()}); err != nil {
+		return err
+	}
+	config := authn.Config{
+		Client:    cp.client,
+		Tokens:    satoken.NewChecker(cp.signer, cp.client, time.Now),
+		More:      []authenticator.Token{cp.oidc},
+		Audiences: cp.signer.Audiences(),
+	}
+	if config.Anonymous, err = cp.anonymous(); err != nil {
+		return err
+	}
+	if config.ClientCAs, err = withFile(cp.pki.ClientCAs(), "--client-ca-file", o.ClientCAFile); err != nil {
+		return err
+	}
+	if config.Proxy, err = cp.frontProxy(); err != nil {
+		return err
+	}
+	if o.TokenFile != "" {
+		if config.Static, err = authn.LoadStaticTokens(o.TokenFile); err != nil {
+			return err
+		}
+	}
+	if o.TokenWebhook.File != "" {
+		hook, err := authn.NewWebhook(o.TokenWebhook, cp.signer.Audiences())
+		if err != nil {
+			return err
+		}
+		config.More = append(config.More, hook)
+	}
+	cp.authenticator = authn.New(config)
+	return nil
+}
+
+// newSigner returns what signs service-account tokens. The cluster's own key verifies whatever else does: nothing that
+// was given out before a change of keys shall be lost by forgetting a flag.
+func (cp *controlPlane) newSigner() (*satoken.Signer, error) {
+	o := &cp.options.Identity
+	s := satoken.Options{Key: cp.pki.ServiceAccountKey, Issuers: o.Issuers, Audiences: o.APIAudiences}
+	if len(s.Issuers) == 0 {
+		s.Issuers = []string{"https://kubernetes.default.svc." + cp.options.Node.Domain}
+	}
+	var err error
+	if s.Verify, err = satoken.LoadPublicKeys(o.KeyFiles); err != nil {
+		return nil, fmt.Errorf("--service-account-key-file: %w", err)
+	}
+	if o.SigningKeyFile != "" {
+		if s.Key, err = satoken.LoadSigningKey(o.SigningKeyFile); err != nil {
+			return nil, fmt.Errorf("--service-account-signing-key-file: %w", err)
+		}
+		s.Verify = append(s.Verify, cp.pki.ServiceAccountKey.Public())
+	}
+	return satoken.NewSigner(s)
+}
+
+// anonymous says who may go without credentials. Where everything is allowed, strangers are not let in.
+func (cp *controlPlane) anonymous() (*apiserver.AnonymousAuthConfig, error) {
+	o, file := &cp.options.Identity, cp.oidc.Anonymous()
+	switch {
+	case file != nil && o.Anonymous != nil:
+		return nil, errors.New("--anonymous-auth flag cannot be set when anonymous field is configured in authentication configuration file")
+	case file != nil:
+		return file, nil
+	}
+	config := &apiserver.AnonymousAuthConfig{Enabled: o.Anonymous == nil || *o.Anonymous}
+	if config.Enabled && slices.Contains(o.Authorization.Modes, authz.ModeAlwaysAllow) {
+		slog.Warn("anonymous requests are refused, as authorization mode AlwaysAllow would let them do everything")
+		config.Enabled = false
+	}
+	return config, nil
+}
+
+// frontProxy believes the cluster's own proxy and those of the options.
+func (cp *controlPlane) frontProxy() (*authn.FrontProxy, error) {
+	c := cp.options.Identity.Proxy
+	var err error
+	if c.CAs, err = withFile(cp.pki.FrontProxyCA.Pool(), "--requestheader-client-ca-file", cp.options.Identity.ProxyCAFile); err != nil {
+		return nil, err
+	}
+	c.AllowedNames = cp.proxyNames()
+	return authn.NewFrontProxy(c), nil
+}
+
+// proxyNames are the common names of proxies that are believed.
+func (cp *controlPlane) proxyNames() []string {
+	return append([]string{pki.FrontProxyUser}, cp.options.Identity.Proxy.AllowedNames...)
+}
+
+// withFile adds the certificates of a file, if one is given, to a pool.
+func withFile(pool *x509.CertPool, flag, file string) (*x509.CertPool, error) {
+	if file == "" {
+		return pool, nil
+	}
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", flag, err)
+	}
+	pool = pool.Clone()
+	if !pool.AppendCertsFromPEM(text) {
+		return nil, fmt.Errorf("%s %s: no PEM certificate in it", flag, file)
+	}
+	return pool, nil
+}
+
+// jwksURI is where others find the keys of service-account tokens.
+func (cp *controlPlane) jwksURI() string {
+	if uri := cp.options.Identity.JWKSURI; uri != "" {
+		return uri
+	}
+	return "https://" + cp.advertise.String() + reviews.JWKSPath
+}
