@@ -33,7 +33,9 @@ func isConnect(group, resource, name string) bool {
 	return false
 }
 
-func (q *request) isConnect() bool { return isConnect(q.info.Group, q.info.Resource, q.info.Subresource) }
+func (q *request) isConnect() bool {
+	return isConnect(q.info.Group, q.info.Resource, q.info.Subresource)
+}
 
 // connect opens a stream: a pod's log, a command in it, a port, or HTTP to a pod, service or node.
 func (q *request) connect() {

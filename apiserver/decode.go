@@ -151,6 +151,9 @@ func (q *request) decodeText(f format, body []byte, into runtime.Object, want sc
 // kindOf returns the kind that the text gives itself. into has it, unless decoding failed on the way.
 func kindOf(text []byte, into runtime.Object, failed error, want schema.GroupVersionKind) (schema.GroupVersionKind, error) {
 	if failed == nil {
+		if t, ok := into.GetObjectKind().(*metav1.TypeMeta); ok { // as it was written: what is no version must be seen
+			return kindWithDefaults(t.APIVersion, t.Kind, want)
+		}
 		version, kind := into.GetObjectKind().GroupVersionKind().ToAPIVersionAndKind()
 		return kindWithDefaults(version, kind, want)
 	}

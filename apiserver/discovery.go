@@ -13,6 +13,12 @@ import (
 
 // discovery answers the paths above the resources.
 func (q *request) discovery() {
+	if q.builtin() {
+		if err := q.unacceptable(); err != nil {
+			q.fail(err)
+			return
+		}
+	}
 	t := q.s.pipeline.Table()
 	path := strings.TrimSuffix(q.info.Path, "/")
 	in := &q.info

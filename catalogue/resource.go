@@ -145,6 +145,8 @@ type Scale struct {
 	Replicas    func(obj api.Object) (spec, status int32)
 	SetReplicas func(obj api.Object, n int32)
 	Selector    func(obj api.Object) string // in string form, for status.selector
+	// Path leads to the replicas in the object; nil: spec, replicas. Their owner owns the scale's.
+	Path []any
 }
 
 // A Subresource is an entry of discovery such as pods/eviction.

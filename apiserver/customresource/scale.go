@@ -50,7 +50,17 @@ func (v *version) scale() *catalogue.Scale {
 			text, _, _ := unstructured.NestedString(seen[0], segments(*s.LabelSelectorPath)...)
 			return text
 		},
+		Path: steps(s.SpecReplicasPath),
 	}
+}
+
+// steps is a path as managedFields have it.
+func steps(path string) []any {
+	var out []any
+	for _, name := range segments(path) {
+		out = append(out, name)
+	}
+	return out
 }
 
 // setReplicas changes an object of the storage version through the eyes of v. It leaves the object as it is

@@ -24,7 +24,7 @@ func (p *Pipeline) bindPod(ctx context.Context, req *Request, body api.Object, o
 		return nil, apierrors.NewBadRequest("name in URL does not match name in Binding object")
 	}
 	if faults := validateBinding(binding); len(faults) > 0 {
-		return nil, apierrors.NewInvalid(corev1.SchemeGroupVersion.WithKind("Binding").GroupKind(), binding.Name, faults)
+		return nil, faults.ToAggregate() // upstream forgets to make an API error of it: a bare 500
 	}
 	of := *req
 	of.Admitted = true // as a binding

@@ -61,7 +61,7 @@ func parseContinue(s string, namespaced bool) (continueToken, error) {
 	}
 	switch {
 	case wire.APIVersion != continueVersion:
-		return continueToken{}, fmt.Errorf("continue key is not valid: server does not recognize this encoded version %q", wire.APIVersion)
+		return continueToken{}, fmt.Errorf("continue key is not valid: server does not recognize this encoded version %v", wire.APIVersion)
 	case wire.ResourceVersion == 0:
 		return continueToken{}, errors.New("continue key is not valid: incorrect encoded start resourceVersion (version meta.k8s.io/v1)")
 	case wire.StartKey == "":

@@ -23,10 +23,12 @@ func (p *Pipeline) Create(ctx context.Context, req *Request, obj api.Object, o *
 	w.options = o
 	defer func() { w.end(err) }()
 	act := p.creater(req)
-	if act == nil && req.Resource.Prefix == "" {
+	if act == nil && (req.Resource.Prefix == "" || req.Subresource != "") {
 		return nil, apierrors.NewMethodNotSupported(req.groupResource(), "create")
 	}
-	wipeSystemFields(obj)
+	if req.Subresource != "binding" { // whose uid and revision are preconditions
+		wipeSystemFields(obj)
+	}
 	if err := req.matchNamespace(obj); err != nil {
 		return nil, err
 	}

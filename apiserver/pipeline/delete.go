@@ -44,6 +44,18 @@ var returnsDeleted = map[schema.GroupResource]bool{
 	{Group: "apiextensions.k8s.io", Resource: "customresourcedefinitions"}: true,
 }
 
+// orphaningJobs is said to those who delete a job and have not thought of its pods.
+const orphaningJobs = "child pods are preserved by default when jobs are deleted; set propagationPolicy=Background to remove them or set propagationPolicy=Orphan to suppress this warning"
+
+// warnOfOrphans warns where dependents stay behind unasked. Upstream does it for jobs only.
+func (w *write) warnOfOrphans(o *metav1.DeleteOptions) {
+	if w.req.Resource.GroupResource() == jobs && o.PropagationPolicy == nil && o.OrphanDependents == nil {
+		w.warn(orphaningJobs)
+	}
+}
+
+var jobs = schema.GroupResource{Group: "batch", Resource: "jobs"}
+
 // A deletion is what one look at an object decides about deleting it.
 type deletion struct {
 	next    api.Object // the object with its new metadata; nil if nothing changes
@@ -62,6 +74,7 @@ func (p *Pipeline) Delete(ctx context.Context, req *Request, o *metav1.DeleteOpt
 	if faults := validation.ValidateDeleteOptions(o); len(faults) > 0 {
 		return nil, apierrors.NewInvalid(schema.GroupKind{Group: metav1.GroupName, Kind: "DeleteOptions"}, "", faults)
 	}
+	w.warnOfOrphans(o)
 	current, _, err := p.store.Latest(ctx, req.key())
 	if err != nil {
 		return nil, storeError(err)

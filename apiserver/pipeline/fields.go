@@ -10,7 +10,6 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/managedfields"
-	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
 
 	"clipper/api"
 	"clipper/apiserver/pipeline/ownership"
@@ -84,44 +83,6 @@ func (p *Pipeline) manager(k *served.Kind, subresource string) (*ownership.Manag
 	}
 	m, _ := p.managers.LoadOrStore(key, p.owners.Of(fm, k.New(), k.Resource.GVK(), k.GVK, subresource))
 	return m.(*ownership.Manager), nil
-}
-
-// resetPaths lists what a write to the subresource cannot change, so that nobody comes to own it.
-func resetPaths(k *served.Kind, subresource string) [][]any {
-	switch {
-	case subresource == "" && k.Status != nil:
-		return [][]any{{"status"}}
-	case subresource == "status" && k.Prefix == "pods":
-		return [][]any{{"spec"}, {"metadata", "deletionTimestamp"}, {"metadata", "ownerReferences"}}
-	case subresource == "status" && k.Prefix == "deployments":
-		return [][]any{{"spec"}, {"metadata", "labels"}}
-	case subresource == "status":
-		return [][]any{{"spec"}}
-	}
-	return nil
-}
-
-func resetFields(k *served.Kind, subresource string) map[fieldpath.APIVersion]fieldpath.Filter {
-	paths := resetPaths(k, subresource)
-	if len(paths) == 0 {
-		return nil
-	}
-	set := fieldpath.NewSet()
-	for _, p := range paths {
-		set.Insert(fieldpath.MakePathOrDie(p...))
-	}
-	filter := fieldpath.NewExcludeSetFilter(set)
-	out := map[fieldpath.APIVersion]fieldpath.Filter{
-		fieldpath.APIVersion(k.Resource.GVK().GroupVersion().String()): filter,
-	}
-	for _, v := range k.Also {
-		gv := schema.GroupVersion{Group: k.Group, Version: v.Version}
-		if v.Group != "" {
-			gv.Group = v.Group
-		}
-		out[fieldpath.APIVersion(gv.String())] = filter
-	}
-	return out
 }
 
 // A converter lets the field manager make, default and convert objects of one resource.

@@ -167,9 +167,10 @@ func (req *Request) validateCreate(obj api.Object) error {
 func (req *Request) validateUpdate(obj, old api.Object, own func(obj, old api.Object) field.ErrorList) error {
 	meta := field.NewPath("metadata")
 	faults := apivalidation.ValidateObjectMetaAccessor(obj, req.Resource.Namespaced, path.ValidatePathSegmentName, meta)
-	faults = append(faults, apivalidation.ValidateObjectMetaAccessorUpdate(obj, old, meta)...)
-	if own != nil {
-		faults = append(faults, own(obj, old)...)
+	changed := apivalidation.ValidateObjectMetaAccessorUpdate(obj, old, meta)
+	faults = append(faults, changed...)
+	if own != nil { // upstream's validation of each kind looks at the metadata once more, and clients see both
+		faults = append(append(faults, changed...), own(obj, old)...)
 	}
 	return req.invalid(obj, faults)
 }

@@ -33,6 +33,7 @@ type Pipeline struct {
 	creaters  map[schema.GroupResource]Creater
 	owners    *ownership.Managers
 	managers  sync.Map // managerKey → *ownership.Manager
+	scales    scales
 }
 
 var _ Door = (*Pipeline)(nil)
@@ -48,6 +49,7 @@ func New(c Config) *Pipeline {
 		p.types = managedfields.NewDeducedTypeConverter()
 	}
 	p.owners = ownership.NewManagers(p.types)
+	p.scales.types = p.types
 	p.creaters = map[schema.GroupResource]Creater{
 		{Resource: "pods/binding"}:  p.bindPod,
 		{Resource: "bindings"}:      p.bindFromBody,

@@ -6,16 +6,19 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 
 	jsonpatch "gopkg.in/evanphx/json-patch.v4"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	serializer "k8s.io/apimachinery/pkg/runtime/serializer/json"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/mergepatch"
 	"k8s.io/apimachinery/pkg/util/strategicpatch"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+	"k8s.io/client-go/kubernetes/scheme"
 	kjson "sigs.k8s.io/json"
 
 	"clipper/api"
@@ -23,8 +26,14 @@ import (
 	"clipper/apiserver/served"
 )
 
-// maxPatchOperations bounds a JSON patch. Upstream's figure.
-const maxPatchOperations = 10000
+// maxPatchOperations bounds a JSON patch, and maxCopied what its copies may add up to: each could double the object
+// otherwise. Upstream's figures.
+const (
+	maxPatchOperations = 10000
+	maxCopied          = 3 << 20
+)
+
+func init() { jsonpatch.AccumulatedCopySizeLimit = maxCopied } // the library has it as a variable
 
 // A patch is one patch request with all that applying it needs. It may be applied several times.
 type patch struct {
@@ -88,18 +97,24 @@ func (pa *patch) apply(old api.Object) (api.Object, error) {
 	}
 	served = ownership.WithKind(served, pa.kind.GVK)
 	into := pa.kind.Empty()
+	var unknown []error
+	var shown func() string
 	switch pa.patchType {
 	case types.JSONPatchType, types.MergePatchType:
-		err = pa.applyJSON(served, into)
+		unknown, shown, err = pa.applyJSON(served, into)
 	case types.StrategicMergePatchType:
-		err = pa.applyStrategic(served, into)
+		unknown, shown, err = pa.applyStrategic(served, into)
 	default:
 		err = fmt.Errorf("%v: unimplemented patch type", pa.patchType)
 	}
 	if err != nil {
 		return nil, err
 	}
-	if err := pa.prune(into); err != nil {
+	pruned, err := pa.prune(into)
+	if err != nil {
+		return nil, err
+	}
+	if err := pa.unknownFields(append(unknown, pruned...), shown); err != nil {
 		return nil, err
 	}
 	next, err := pa.kind.ToHub(into)
@@ -110,61 +125,80 @@ func (pa *patch) apply(old api.Object) (api.Object, error) {
 	return next, nil
 }
 
-// prune drops what a custom resource's schema does not know, and reports it as unknown fields.
-func (pa *patch) prune(into api.Object) error {
+// prune drops what a custom resource's schema does not know.
+func (pa *patch) prune(into api.Object) (unknown []error, err error) {
 	paths, err := pa.kind.Prune(into)
 	if err != nil {
-		return apierrors.NewBadRequest(err.Error())
+		return nil, apierrors.NewBadRequest(err.Error())
 	}
-	if !pa.strict() {
-		return nil
-	}
-	var unknown []error
 	for _, path := range paths {
 		unknown = append(unknown, fmt.Errorf("unknown field %q", path))
 	}
-	return pa.unknownFields(unknown, func() string { return string(pa.data) })
+	return unknown, nil
 }
 
-// applyJSON applies a JSON patch or a JSON merge patch to the object's JSON form.
-func (pa *patch) applyJSON(old, into api.Object) error {
+// applyJSON applies a JSON patch or a JSON merge patch to the object's JSON form. It returns unknown and
+// duplicate fields, if they matter, and how upstream shows the result when it complains of them.
+func (pa *patch) applyJSON(old, into api.Object) (unknown []error, shown func() string, err error) {
 	before, err := json.Marshal(old)
 	if err != nil {
-		return apierrors.NewInternalError(err)
+		return nil, nil, apierrors.NewInternalError(err)
 	}
 	var after []byte
-	var unknown []error
 	if pa.patchType == types.JSONPatchType {
 		after, unknown, err = pa.jsonPatch(before)
 	} else {
 		after, unknown, err = pa.mergePatch(before)
 	}
 	if err != nil {
-		return err
+		return nil, nil, err
+	}
+	shown = func() string { return string(after) }
+	kind := old.GetObjectKind().GroupVersionKind()
+	if err := checkPatchedKind(after, kind); err != nil {
+		return nil, nil, invalidPatch(shown(), err)
 	}
 	if !pa.strict() {
 		if err := kjson.UnmarshalCaseSensitivePreserveInts(after, into); err != nil {
-			return invalidPatch(string(after), err)
+			return nil, nil, invalidPatch(shown(), err)
 		}
-		return nil
+		return nil, shown, nil
 	}
 	more, err := kjson.UnmarshalStrict(after, into)
 	if err != nil {
-		return invalidPatch(string(after), err)
+		return nil, nil, invalidPatch(shown(), err)
 	}
-	return pa.unknownFields(append(unknown, more...), func() string { return string(after) })
+	return append(unknown, more...), shown, nil
+}
+
+// checkPatchedKind refuses a patch that makes something else of the object.
+func checkPatchedKind(text []byte, want schema.GroupVersionKind) error {
+	have, err := serializer.DefaultMetaFactory.Interpret(text)
+	switch {
+	case err != nil:
+		return err
+	case have.Kind == "" || have.Version == "" || *have == want:
+		return nil
+	case have.GroupKind() != want.GroupKind() || !scheme.Scheme.Recognizes(*have): // another version is converted
+		return runtime.NewNotRegisteredErrForKind("clipper", *have)
+	}
+	return nil
+}
+
+// A jsonPatchOp is one operation of a JSON patch, read only to find fields that it should not have.
+type jsonPatchOp struct {
+	Op    string `json:"op"`
+	Path  string `json:"path"`
+	From  string `json:"from"`
+	Value any    `json:"value"`
 }
 
 func (pa *patch) jsonPatch(before []byte) (after []byte, unknown []error, err error) {
 	if pa.strict() {
-		var operations []struct {
-			Op    string `json:"op"`
-			Path  string `json:"path"`
-			From  string `json:"from"`
-			Value any    `json:"value"`
-		}
+		var operations []jsonPatchOp
 		if unknown, err = kjson.UnmarshalStrict(pa.data, &operations); err != nil {
-			return nil, nil, apierrors.NewBadRequest(fmt.Sprintf("error decoding patch: %v", err))
+			text := strings.ReplaceAll(err.Error(), "pipeline.jsonPatchOp", "handlers.jsonPatchOp") // where upstream has it
+			return nil, nil, apierrors.NewBadRequest("error decoding patch: " + text)
 		}
 		for i, e := range unknown {
 			unknown[i] = fmt.Errorf("json patch %v", e)
@@ -199,39 +233,38 @@ func (pa *patch) mergePatch(before []byte) (after []byte, unknown []error, err e
 }
 
 // applyStrategic applies a strategic merge patch, which knows from the Go type how lists are merged.
-func (pa *patch) applyStrategic(old, into api.Object) error {
+func (pa *patch) applyStrategic(old, into api.Object) (unknown []error, shown func() string, err error) {
 	if _, ok := into.(runtime.Unstructured); ok {
-		return apierrors.NewGenericServerResponse(http.StatusUnsupportedMediaType, "patch", pa.w.req.groupResource(), pa.w.req.Name,
+		return nil, nil, apierrors.NewGenericServerResponse(http.StatusUnsupportedMediaType, "patch", pa.w.req.groupResource(), pa.w.req.Name,
 			"strategic merge patch is not supported for custom resources", 0, false)
 	}
 	before, err := runtime.DefaultUnstructuredConverter.ToUnstructured(old)
 	if err != nil {
-		return apierrors.NewInternalError(err)
+		return nil, nil, apierrors.NewInternalError(err)
 	}
 	change := map[string]any{}
-	var unknown []error
 	if pa.strict() {
 		unknown, err = kjson.UnmarshalStrict(pa.data, &change)
 	} else {
 		err = kjson.UnmarshalCaseSensitivePreserveInts(pa.data, &change)
 	}
 	if err != nil {
-		return apierrors.NewBadRequest(err.Error())
+		return nil, nil, apierrors.NewBadRequest(err.Error())
 	}
-	shown := func() string { return fmt.Sprintf("%+v", change) }
+	shown = func() string { return fmt.Sprintf("%+v", change) }
 	after, err := strategicpatch.StrategicMergeMapPatch(before, change, pa.kind.Empty())
 	if err != nil {
-		return strategicError(err)
+		return nil, nil, strategicError(err)
 	}
 	err = runtime.DefaultUnstructuredConverter.FromUnstructuredWithValidation(after, into, pa.strict())
 	if err == nil {
-		return pa.unknownFields(unknown, shown)
+		return unknown, shown, nil
 	}
 	more, ok := runtime.AsStrictDecodingError(err)
 	if !ok {
-		return invalidPatch(shown(), err)
+		return nil, nil, invalidPatch(shown(), err)
 	}
-	return pa.unknownFields(append(unknown, more.Errors()...), shown)
+	return append(unknown, more.Errors()...), shown, nil
 }
 
 func strategicError(err error) error {
@@ -251,7 +284,7 @@ func (pa *patch) strict() bool { return pa.validation != metav1.FieldValidationI
 // unknownFields reports unknown or duplicate fields as the client asked: refused, or warned about.
 func (pa *patch) unknownFields(errs []error, patched func() string) error {
 	switch {
-	case len(errs) == 0:
+	case len(errs) == 0 || !pa.strict():
 		return nil
 	case pa.validation == metav1.FieldValidationStrict:
 		return invalidPatch(patched(), runtime.NewStrictDecodingError(errs))

@@ -9,6 +9,7 @@ import (
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"clipper/store"
 )
@@ -66,7 +67,8 @@ func parseRevision(resourceVersion string) (int64, error) {
 	}
 	revision, err := strconv.ParseUint(resourceVersion, 10, 63)
 	if err != nil {
-		return 0, apierrors.NewBadRequest(fmt.Sprintf("invalid resource version: %v", err))
+		fault := field.Invalid(field.NewPath("resourceVersion"), resourceVersion, err.Error())
+		return 0, apierrors.NewBadRequest(fmt.Sprintf("invalid resource version: %v", fault))
 	}
 	return int64(revision), nil
 }
@@ -105,6 +107,9 @@ func (p *Pipeline) listOn(ctx context.Context, req *Request, o *metav1.ListOptio
 	token, err := parseContinue(o.Continue, req.Resource.Namespaced && req.Namespace == "")
 	if err != nil {
 		return nil, apierrors.NewBadRequest(fmt.Sprintf("invalid continue token: %v", err))
+	}
+	if o.ResourceVersion != "" && o.ResourceVersion != "0" {
+		return nil, apierrors.NewBadRequest("specifying resource version is not allowed when using continue")
 	}
 	after := store.Key{Resource: prefix, Namespace: token.namespace, Name: token.name}
 	if after.Namespace == "" {

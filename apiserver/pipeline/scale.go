@@ -2,8 +2,6 @@ package pipeline
 
 import (
 	"context"
-	"encoding/json"
-	"fmt"
 
 	autoscalingv1 "k8s.io/api/autoscaling/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -11,7 +9,6 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/validation/field"
-	"k8s.io/apimachinery/pkg/util/yaml"
 
 	"clipper/api"
 	"clipper/apiserver/admission"
@@ -50,13 +47,18 @@ func (p *Pipeline) updateScale(ctx context.Context, req *Request, obj api.Object
 	if err := req.matchName(scale); err != nil {
 		return nil, err
 	}
-	return p.changeScale(ctx, req, o, scale.UID, func(*autoscalingv1.Scale) (*autoscalingv1.Scale, error) {
-		return scale, nil
+	return p.changeScale(ctx, req, o, scale.UID, func(old *autoscalingv1.Scale, w *write) (*autoscalingv1.Scale, error) {
+		next := scale.DeepCopy()
+		w.updateScaleFields(old, next)
+		return next, nil
 	})
 }
 
+// A scaleChange makes the wanted scale from the present one, which it may keep. Its managedFields are the scale's.
+type scaleChange func(old *autoscalingv1.Scale, w *write) (*autoscalingv1.Scale, error)
+
 // changeScale runs fn on the present scale and commits what comes out to the parent.
-func (p *Pipeline) changeScale(ctx context.Context, req *Request, o *metav1.UpdateOptions, uid types.UID, fn func(*autoscalingv1.Scale) (*autoscalingv1.Scale, error)) (res *Result, err error) {
+func (p *Pipeline) changeScale(ctx context.Context, req *Request, o *metav1.UpdateOptions, uid types.UID, fn scaleChange) (res *Result, err error) {
 	w := p.begin(req, o.DryRun, o.FieldManager)
 	w.options = o
 	defer func() { w.end(err) }()
@@ -65,25 +67,7 @@ func (p *Pipeline) changeScale(ctx context.Context, req *Request, o *metav1.Upda
 	res, err = w.update(ctx, update{
 		uid:   uid,
 		rules: rules{prepare: r.PrepareUpdate, validate: r.ValidateUpdate, shown: shown},
-		next: func(ctx context.Context, old api.Object) (api.Object, error) {
-			scale, err := fn(ScaleOf(r, old))
-			if err != nil {
-				return nil, err
-			}
-			if err := w.mutate(ctx, admission.Update, scale, shown(old)); err != nil {
-				return nil, err
-			}
-			if scale.Spec.Replicas < 0 {
-				return nil, apierrors.NewInvalid(schema.GroupKind{Group: "autoscaling", Kind: "Scale"}, scale.Name, field.ErrorList{
-					field.Invalid(field.NewPath("spec", "replicas"), scale.Spec.Replicas, "must be greater than or equal to 0").WithOrigin("minimum"),
-				})
-			}
-			next := old.DeepCopyObject().(api.Object)
-			next.SetResourceVersion(scale.ResourceVersion)
-			r.Scale.SetReplicas(next, scale.Spec.Replicas)
-			w.updateFields(old, next)
-			return next, nil
-		},
+		next:  func(ctx context.Context, old api.Object) (api.Object, error) { return w.scaled(ctx, old, fn) },
 	})
 	if err != nil {
 		return nil, err
@@ -91,41 +75,71 @@ func (p *Pipeline) changeScale(ctx context.Context, req *Request, o *metav1.Upda
 	return &Result{Object: ScaleOf(r, res.Object.(api.Object)), Created: res.Created}, nil
 }
 
-// patchScale applies a patch to the Scale. An apply becomes one of the parent's replicas alone.
+// scaled returns old with the replicas, and their owners, of the scale that fn makes of its own.
+func (w *write) scaled(ctx context.Context, old api.Object, fn scaleChange) (api.Object, error) {
+	r := w.req.Resource
+	owners := w.p.scaleOwnership(w.req, old)
+	scale, err := scaleWithOwners(r, old, owners)
+	if err != nil {
+		return nil, err
+	}
+	if scale, err = fn(scale, w); err != nil {
+		return nil, err
+	}
+	if err := w.mutate(ctx, admission.Update, scale, ScaleOf(r, old)); err != nil {
+		return nil, err
+	}
+	if scale.Spec.Replicas < 0 {
+		return nil, apierrors.NewInvalid(schema.GroupKind{Group: "autoscaling", Kind: "Scale"}, scale.Name, field.ErrorList{
+			field.Invalid(field.NewPath("spec", "replicas"), scale.Spec.Replicas, "must be greater than or equal to 0").WithOrigin("minimum"),
+		})
+	}
+	entries, err := owners.ToParent(scale.ManagedFields)
+	if err != nil {
+		return nil, apierrors.NewInternalError(err)
+	}
+	next := old.DeepCopyObject().(api.Object)
+	next.SetResourceVersion(scale.ResourceVersion)
+	r.Scale.SetReplicas(next, scale.Spec.Replicas)
+	next.SetManagedFields(entries)
+	return next, nil
+}
+
+// patchScale applies a patch to the Scale.
 func (p *Pipeline) patchScale(ctx context.Context, req *Request, pt types.PatchType, data []byte, o *metav1.PatchOptions) (*Result, error) {
 	if req.Resource.Scale == nil {
 		return nil, apierrors.NewMethodNotSupported(req.groupResource(), "patch")
 	}
-	update := &metav1.UpdateOptions{DryRun: o.DryRun, FieldManager: o.FieldManager}
-	if pt == types.ApplyPatchType {
-		return p.applyScale(ctx, req, data, update)
+	pa := &patch{patchType: pt, data: data, validation: o.FieldValidation, force: o.Force != nil && *o.Force}
+	if pt == types.StrategicMergePatchType { // a Scale has no lists: both kinds of merge do the same
+		pa.patchType = types.MergePatchType
 	}
-	w := p.begin(req, o.DryRun, o.FieldManager)
-	pa := &patch{w: w, patchType: pt, data: data, validation: o.FieldValidation}
-	return p.changeScale(ctx, req, update, "", func(old *autoscalingv1.Scale) (*autoscalingv1.Scale, error) {
-		old.SetGroupVersionKind(autoscalingv1.SchemeGroupVersion.WithKind("Scale"))
-		if pt == types.StrategicMergePatchType { // a Scale has no lists: both kinds of merge do the same
-			pa.patchType = types.MergePatchType
+	update := &metav1.UpdateOptions{DryRun: o.DryRun, FieldManager: o.FieldManager}
+	return p.changeScale(ctx, req, update, "", func(old *autoscalingv1.Scale, w *write) (*autoscalingv1.Scale, error) {
+		pa.w = w
+		next, err := pa.patchedScale(old)
+		if err != nil {
+			return nil, err
 		}
-		next := &autoscalingv1.Scale{}
-		return next, pa.applyJSON(old, next)
+		if err := req.matchNamespace(next); err != nil {
+			return nil, err
+		}
+		return next, req.matchName(next)
 	})
 }
 
-func (p *Pipeline) applyScale(ctx context.Context, req *Request, data []byte, o *metav1.UpdateOptions) (*Result, error) {
-	var wanted autoscalingv1.Scale
-	text, err := yaml.ToJSON(data)
-	if err == nil {
-		err = json.Unmarshal(text, &wanted)
+func (pa *patch) patchedScale(old *autoscalingv1.Scale) (*autoscalingv1.Scale, error) {
+	if pa.patchType == types.ApplyPatchType {
+		return pa.applyScale(old)
 	}
+	next := &autoscalingv1.Scale{}
+	unknown, shown, err := pa.applyJSON(old, next)
 	if err != nil {
-		return nil, apierrors.NewBadRequest(fmt.Sprintf("error decoding YAML: %v", err))
+		return nil, err
 	}
-	return p.changeScale(ctx, req, o, wanted.UID, func(old *autoscalingv1.Scale) (*autoscalingv1.Scale, error) {
-		old.Spec.Replicas = wanted.Spec.Replicas
-		if wanted.ResourceVersion != "" {
-			old.ResourceVersion = wanted.ResourceVersion
-		}
-		return old, nil
-	})
+	if err := pa.unknownFields(unknown, shown); err != nil {
+		return nil, err
+	}
+	pa.w.updateScaleFields(old, next)
+	return next, nil
 }

@@ -55,8 +55,12 @@ func ParseSelection(req *Request, o *metav1.ListOptions) (Selection, error) {
 
 func (s *Selection) parseFields(req *Request, sel fields.Selector) error {
 	for _, r := range sel.Requirements() {
-		if k := req.Kind; k != nil && k.Version != nil && k.Version.Fields[r.Field] != "" {
-			r.Field = k.Version.Fields[r.Field]
+		if k := req.Kind; k != nil && k.Version != nil {
+			name, ok := storedField(k.Version.Fields, r.Field)
+			if !ok {
+				return unsupportedField(req, r.Field)
+			}
+			r.Field = name
 		}
 		switch {
 		case r.Field == "metadata.name":
@@ -74,6 +78,19 @@ func (s *Selection) parseFields(req *Request, sel fields.Selector) error {
 		s.fields = append(s.fields, r)
 	}
 	return nil
+}
+
+// storedField translates a field's name into the storage version's; false if only that one has it.
+func storedField(names map[string]string, name string) (string, bool) {
+	if stored := names[name]; stored != "" {
+		return stored, true
+	}
+	for _, stored := range names {
+		if stored == name {
+			return "", false
+		}
+	}
+	return name, true
 }
 
 // Everything says whether all objects match.

@@ -127,11 +127,11 @@ func (w *write) tryUpdate(ctx context.Context, u update, current *store.Item) (*
 	if current != nil {
 		old = current.Object
 	}
-	if err := w.req.checkUID(u.uid, old); err != nil {
-		return nil, err
-	}
 	if old == nil && !u.allowCreate {
 		return nil, w.req.notFound()
+	}
+	if err := w.req.checkUID(u.uid, old); err != nil {
+		return nil, err
 	}
 	next, err := u.next(ctx, old)
 	if err != nil {
@@ -195,7 +195,7 @@ func (w *write) checkRevision(next, old api.Object) error {
 		return nil
 	}
 	if _, err := strconv.ParseUint(version, 10, 64); err != nil {
-		return apierrors.NewInternalError(err)
+		return err // upstream's is a bare 500, too
 	}
 	return w.req.conflict(errors.New(optimisticLock))
 }

@@ -2,7 +2,6 @@ package apps
 
 import (
 	"slices"
-	"strconv"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -41,9 +40,6 @@ func replicaSets() *catalogue.Resource {
 			func(o *appsv1.ReplicaSet) int32 { return o.Status.Replicas },
 			func(o *appsv1.ReplicaSet) string { return catalogue.SelectorText(o.Spec.Selector) },
 		),
-		Fields: map[string]func(*appsv1.ReplicaSet) string{
-			"status.replicas": func(o *appsv1.ReplicaSet) string { return strconv.Itoa(int(o.Status.Replicas)) },
-		},
 	})
 }
 

@@ -36,7 +36,6 @@ func namespaces() *catalogue.Resource {
 		Status: catalogue.PartOf(func(n *corev1.Namespace) *corev1.NamespaceStatus { return &n.Status }),
 
 		Fields: map[string]func(*corev1.Namespace) string{
-			"name":         func(n *corev1.Namespace) string { return n.Name }, // upstream's slip, kept by all since
 			"status.phase": func(n *corev1.Namespace) string { return string(n.Status.Phase) },
 		},
 		Subresources: []catalogue.Subresource{

@@ -68,6 +68,7 @@ var fields = map[string]func(*corev1.Pod) string{
 		}
 		return ""
 	},
+	"status.podIPs": func(*corev1.Pod) string { return "" }, // upstream knows the name and nothing of its value
 }
 
 var (

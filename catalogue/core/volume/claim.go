@@ -34,10 +34,6 @@ func Claims() *catalogue.Resource {
 		Status: catalogue.PartOf(func(c *corev1.PersistentVolumeClaim) *corev1.PersistentVolumeClaimStatus {
 			return &c.Status
 		}),
-
-		Fields: map[string]func(*corev1.PersistentVolumeClaim) string{
-			"name": func(c *corev1.PersistentVolumeClaim) string { return c.Name }, // upstream's slip, kept by all since
-		},
 	})
 }
 

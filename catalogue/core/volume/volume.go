@@ -31,10 +31,6 @@ func Volumes() *catalogue.Resource {
 
 		Spec:   catalogue.PartOf(func(v *corev1.PersistentVolume) *corev1.PersistentVolumeSpec { return &v.Spec }),
 		Status: catalogue.PartOf(func(v *corev1.PersistentVolume) *corev1.PersistentVolumeStatus { return &v.Status }),
-
-		Fields: map[string]func(*corev1.PersistentVolume) string{
-			"name": func(v *corev1.PersistentVolume) string { return v.Name }, // upstream's slip, kept by all since
-		},
 	})
 }
 
