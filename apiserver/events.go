@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/net/websocket"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 
@@ -28,6 +29,7 @@ type eventWriter struct {
 	headers bool   // a table's columns have been sent
 	count   prometheus.Counter
 	sizes   prometheus.Observer
+	socket  *websocket.Conn // events go here if it is there
 }
 
 // bufferEvents is how much is gathered before it goes to the connection.
@@ -43,6 +45,9 @@ func newEventWriter(q *request, m media) *eventWriter {
 
 // open starts the answer: the client learns at once that the watch stands.
 func (o *eventWriter) open() {
+	if o.socket != nil {
+		return
+	}
 	contentType := o.m.format.String()
 	if o.m.format == formatProtobuf {
 		contentType += ";stream=watch"
@@ -127,6 +132,11 @@ func (o *eventWriter) frame(eventType string, body []byte) error {
 	} else {
 		o.buf = wire.JSONEvent(o.buf, eventType, body)
 	}
+	if o.socket != nil {
+		err := o.message(o.buf)
+		o.buf = o.buf[:0]
+		return err
+	}
 	if len(o.buf) >= bufferEvents {
 		return o.send()
 	}
@@ -151,6 +161,9 @@ func (o *eventWriter) send() error {
 
 // flush hands everything to the client. A client that is gone is noticed by the request's context.
 func (o *eventWriter) flush() {
+	if o.socket != nil {
+		return
+	}
 	if o.send() == nil && o.flusher != nil {
 		o.q.writing.Store(time.Now().UnixNano())
 		o.flusher.Flush()

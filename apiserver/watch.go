@@ -10,6 +10,7 @@ import (
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/streaming/pkg/httpstream/wsstream"
 
 	"clipper/apiserver/pipeline"
 	"clipper/store"
@@ -66,6 +67,10 @@ func (q *request) watch() {
 	defer cancel()
 	defer q.watching()()
 	w := &watcher{q: q, m: m, selection: sel, options: o, out: newEventWriter(q, m)}
+	if wsstream.IsWebSocketRequest(q.r) {
+		w.overSocket(ctx, req)
+		return
+	}
 	w.run(ctx, req)
 }
 

@@ -2,11 +2,16 @@ package apiserver_test
 
 import (
 	"context"
+	"crypto/tls"
+	"errors"
 	"fmt"
+	"io"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
+	"golang.org/x/net/websocket"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -156,5 +161,37 @@ func TestConcurrentPatches(t *testing.T) {
 	stale.ResourceVersion = "1"
 	if _, err := c.Update(ctx, stale, metav1.UpdateOptions{}); !apierrors.IsConflict(err) {
 		t.Errorf("stale: %v", err)
+	}
+}
+
+// TestWatchOverWebSocket: a browser gets a message for each event, as text or binary.
+func TestWatchOverWebSocket(t *testing.T) {
+	s := start(t, servertest.Options{})
+	cs, _ := clients(t, s)
+	must(cs.CoreV1().ConfigMaps("default").Create(context.Background(), configMap("a"), metav1.CreateOptions{}))(t)
+	for accept, want := range map[string]string{
+		jsonT:  `{"type":"ADDED","object":{"kind":"ConfigMap","apiVersion":"v1","metadata":{"name":"a"`,
+		protoT: "\n\x05ADDED",
+	} {
+		config, err := websocket.NewConfig(strings.Replace(s.URL, "https", "wss", 1)+cms+"?watch=1&timeoutSeconds=1", "http://localhost")
+		if err != nil {
+			t.Fatal(err)
+		}
+		config.TlsConfig = &tls.Config{InsecureSkipVerify: true}
+		config.Header.Set("Authorization", "Bearer "+servertest.AdminToken)
+		config.Header.Set("Accept", accept)
+		socket, err := websocket.DialConfig(config)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var first string
+		if err := websocket.Message.Receive(socket, &first); err != nil || !strings.HasPrefix(first, want) {
+			t.Errorf("%s: %q (%v)", accept, first, err)
+		}
+		var none string
+		if err := websocket.Message.Receive(socket, &none); !errors.Is(err, io.EOF) {
+			t.Errorf("%s: at the end %q (%v)", accept, none, err)
+		}
+		socket.Close()
 	}
 }
