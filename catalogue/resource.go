@@ -114,8 +114,8 @@ type Custom struct {
 	Convert func(in []api.Object, to schema.GroupVersionKind) ([]api.Object, error)
 	// Remote says that a webhook converts: its answers are not kept, and many objects are converted at once.
 	Remote bool
-	// Schema is the version's OpenAPI schema.
-	Schema Schema
+	// Schema returns the version's OpenAPI schema.
+	Schema func() (Schema, error)
 	// ID differs whenever the schemas do.
 	ID string
 	// Unserved says that the version itself is not served, only those of Also.

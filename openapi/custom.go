@@ -3,6 +3,7 @@ package openapi
 import (
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"maps"
 	"strings"
 
@@ -30,7 +31,11 @@ func addCustom(resources []*catalogue.Resource, models map[string]string, all sc
 }
 
 func addVersion(r *catalogue.Resource, version string, models map[string]string, all schemas, refs string, pick func(catalogue.Schema) []byte) {
-	s := r.Custom.Schema
+	s, err := r.Custom.Schema()
+	if err != nil {
+		slog.Warn("schema of a custom resource left out", "resource", r.GroupResource(), "version", version, "err", err)
+		return
+	}
 	list := strings.TrimSuffix(s.Model, "."+r.Kind) + "." + r.ListKind
 	key := r.Group + "/" + version + "/"
 	models[key+r.Kind], models[key+r.ListKind] = s.Model, list

@@ -259,7 +259,7 @@ func hashOf(resources []*catalogue.Resource) string {
 	for _, r := range resources {
 		fmt.Fprintf(sum, "%v %v %v %v %v\n", r.Resource, r.Verbs, len(r.Subresources), r.Status != nil, r.Scale != nil)
 		if r.Custom != nil {
-			sum.Write(r.Custom.Schema.V3)
+			fmt.Fprintln(sum, r.Custom.ID)
 		}
 	}
 	return fmt.Sprintf("%X", sum.Sum(nil))

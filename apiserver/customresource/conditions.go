@@ -16,10 +16,13 @@ import (
 // status is what d's status ought to be, given the other definitions. It changes nothing.
 func status(d *apiextensionsv1.CustomResourceDefinition, all []*apiextensionsv1.CustomResourceDefinition, now metav1.Time) *apiextensionsv1.CustomResourceDefinitionStatus {
 	next := names(d, all, now)
-	if c, ok := nonStructural(d); ok {
-		setCondition(next, c, now)
-	} else {
-		next.Conditions = withoutCondition(next.Conditions, apiextensionsv1.NonStructuralSchema)
+	had := apihelpers.FindCRDCondition(d, apiextensionsv1.NonStructuralSchema) != nil
+	if had || d.Spec.PreserveUnknownFields || !isEstablished(d) { // later updates cannot make a schema worse
+		if c, ok := nonStructural(d); ok {
+			setCondition(next, c, now)
+		} else {
+			next.Conditions = withoutCondition(next.Conditions, apiextensionsv1.NonStructuralSchema)
+		}
 	}
 	if c, ok := approval(d); ok {
 		setCondition(next, c, now)

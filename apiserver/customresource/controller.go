@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"k8s.io/apiextensions-apiserver/pkg/apihelpers"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -36,6 +37,7 @@ type Controller struct {
 	Config
 	converters *converters
 	known      map[types.UID]described
+	settled    map[types.UID]string // the revision at which nothing about a definition was left to do
 	nudge      chan struct{}
 }
 
@@ -49,7 +51,7 @@ type described struct {
 
 // New returns a controller that does nothing yet.
 func New(c Config) *Controller {
-	return &Controller{Config: c, converters: newConverters(c.Client), known: map[types.UID]described{}, nudge: make(chan struct{}, 1)}
+	return &Controller{Config: c, converters: newConverters(c.Client), known: map[types.UID]described{}, settled: map[types.UID]string{}, nudge: make(chan struct{}, 1)}
 }
 
 // Run keeps the table in step until ctx ends. The first look is taken before anything is waited for.
@@ -102,14 +104,19 @@ func (c *Controller) Sync(ctx context.Context) (again bool, err error) {
 		return true, err
 	}
 	var kept []*apiextensionsv1.CustomResourceDefinition
+	settled := c.settled
+	c.settled = map[types.UID]string{}
 	all := Definitions.View(c.Client).List("")
 	for i, d := range all {
-		next, err := c.accept(ctx, d, all)
-		if err != nil {
-			return true, err
+		if settled[d.UID] != d.ResourceVersion {
+			if all[i], err = c.accept(ctx, d, all); err != nil {
+				return true, err
+			}
 		}
-		all[i] = next
-		kept = append(kept, next)
+		if d = all[i]; d.DeletionTimestamp == nil && apihelpers.IsCRDConditionTrue(d, apiextensionsv1.NamesAccepted) && isEstablished(d) {
+			c.settled[d.UID] = d.ResourceVersion // no other definition can change it any more
+		}
+		kept = append(kept, d)
 	}
 	if err := c.serve(kept); err != nil {
 		return true, err

@@ -5,12 +5,12 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync"
 
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/util/managedfields"
 	kubeversion "k8s.io/apimachinery/pkg/version"
 
 	"clipper/api"
@@ -23,24 +23,21 @@ var (
 	terminatingVerbs = []string{"delete", "deletecollection", "get", "list", "watch"}
 )
 
-// A definition is a CustomResourceDefinition, compiled. Objects are stored in one version; every other is
+// A definition is a CustomResourceDefinition with its versions. Objects are stored in one version; every other is
 // described as what it makes of those.
 type definition struct {
 	*apiextensionsv1.CustomResourceDefinition
 	versions []*version
 	storage  *version
 	convert  convert
-	types    managedfields.TypeConverter
+	types    mergeTypes
 }
 
 // describe turns a definition into the description of its kind.
 func describe(crd *apiextensionsv1.CustomResourceDefinition, converters *converters) (*catalogue.Resource, error) {
 	d := &definition{CustomResourceDefinition: crd}
 	for i := range crd.Spec.Versions {
-		v, err := compile(d, &crd.Spec.Versions[i])
-		if err != nil {
-			return nil, fmt.Errorf("definition %s, version %s: %w", crd.Name, crd.Spec.Versions[i].Name, err)
-		}
+		v := newVersion(d, &crd.Spec.Versions[i])
 		d.versions = append(d.versions, v)
 		if v.spec.Storage {
 			d.storage = v
@@ -53,29 +50,18 @@ func describe(crd *apiextensionsv1.CustomResourceDefinition, converters *convert
 	if d.convert, err = converters.of(crd); err != nil {
 		return nil, fmt.Errorf("definition %s: conversion webhook: %w", crd.Name, err)
 	}
-	if d.types, err = typeConverter(d); err != nil {
-		return nil, fmt.Errorf("definition %s: %w", crd.Name, err)
-	}
-	r, err := d.storage.resource()
-	if err != nil {
-		return nil, err
-	}
+	d.types = newMergeTypes(d)
+	r := d.storage.resource()
 	for _, v := range d.versions {
-		if v == d.storage || !v.spec.Served {
-			continue
+		if v != d.storage && v.spec.Served {
+			r.Also = append(r.Also, v.also())
 		}
-		also, err := v.also()
-		if err != nil {
-			return nil, err
-		}
-		r.Also = append(r.Also, also)
 	}
 	return r, nil
 }
 
 // also describes a version that objects are not stored in.
-func (v *version) also() (catalogue.Version, error) {
-	r, err := v.resource()
+func (v *version) also() catalogue.Version {
 	return catalogue.Version{
 		Version:  v.name,
 		New:      v.empty,
@@ -83,12 +69,12 @@ func (v *version) also() (catalogue.Version, error) {
 		Default:  v.defaults,
 		ToHub:    func(in api.Object) (api.Object, error) { return v.of.convert.one(in, v.of.storage.gvk) },
 		FromHub:  func(in api.Object) (api.Object, error) { return v.of.convert.one(in, v.gvk) },
-		Resource: r,
-	}, err
+		Resource: v.resource(),
+	}
 }
 
 // resource describes the kind as v has it. What it says of objects is about those of the storage version.
-func (v *version) resource() (*catalogue.Resource, error) {
+func (v *version) resource() *catalogue.Resource {
 	d, names := v.of, v.of.Status.AcceptedNames
 	r := &catalogue.Resource{
 		Resource: api.Resource{
@@ -121,19 +107,18 @@ func (v *version) resource() (*catalogue.Resource, error) {
 		r.Status = &catalogue.Status{Prepare: prepareObjectStatus, Validate: v.validateStatus}
 	}
 	r.Columns, r.Row = v.table()
-	schema, err := v.schema()
 	r.Custom = &catalogue.Custom{
 		Prune:       v.prune,
 		Coerce:      v.coerce,
 		Convert:     d.convert.all,
 		Remote:      d.convert.remote,
-		Schema:      schema,
+		Schema:      sync.OnceValues(v.schema),
 		ID:          fmt.Sprintf("/%s/%d", d.UID, d.Generation),
 		Unserved:    !v.spec.Served,
 		Terminating: d.DeletionTimestamp != nil,
 		Deprecated:  v.deprecation(),
 	}
-	return r, err
+	return r
 }
 
 // deprecation is what users of a deprecated version are told; "" for the others.

@@ -5,11 +5,14 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 
 	structuralschema "k8s.io/apiextensions-apiserver/pkg/apiserver/schema"
 	openapiv2 "k8s.io/apiextensions-apiserver/pkg/controller/openapi/v2"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/managedfields"
 	"k8s.io/kube-openapi/pkg/validation/spec"
+	"sigs.k8s.io/structured-merge-diff/v6/typed"
 
 	"clipper/catalogue"
 )
@@ -45,12 +48,14 @@ func (d dialect) metadata() spec.Schema {
 
 // schema encodes a version's schema for the OpenAPI documents.
 func (v *version) schema() (catalogue.Schema, error) {
-	out := catalogue.Schema{Model: v.model()}
-	var err error
-	if out.V3, err = v.encodeSchema(v.structural.Unfold(), dialectV3); err != nil {
+	out, err := catalogue.Schema{Model: v.model()}, v.shape().err
+	if err != nil {
 		return out, err
 	}
-	out.V2, err = v.encodeSchema(v.structural.Unfold(), dialectV2)
+	if out.V3, err = v.encodeSchema(v.shape().structural.Unfold(), dialectV3); err != nil {
+		return out, err
+	}
+	out.V2, err = v.encodeSchema(v.shape().structural.Unfold(), dialectV2)
 	return out, err
 }
 
@@ -143,15 +148,40 @@ func (v *version) nameKind(s *spec.Schema) {
 	})
 }
 
-// typeConverter knows how server-side apply merges each version.
-func typeConverter(d *definition) (managedfields.TypeConverter, error) {
-	models := map[string]*spec.Schema{metaModel + "ObjectMeta": metadataSchema()}
-	for _, v := range d.versions {
-		s := rootSchema(v.structural)
-		v.complete(s, dialectV2.metadata())
-		models[v.model()] = s
+// mergeTypes knows how server-side apply merges each version of a definition; made when it is first needed.
+type mergeTypes func() (managedfields.TypeConverter, error)
+
+func newMergeTypes(d *definition) mergeTypes {
+	return sync.OnceValues(func() (managedfields.TypeConverter, error) {
+		models := map[string]*spec.Schema{metaModel + "ObjectMeta": metadataSchema()}
+		for _, v := range d.versions {
+			if err := v.shape().err; err != nil {
+				return nil, err
+			}
+			s := rootSchema(v.shape().structural)
+			v.complete(s, dialectV2.metadata())
+			models[v.model()] = s
+		}
+		return managedfields.NewTypeConverter(models, d.Spec.PreserveUnknownFields)
+	})
+}
+
+// ObjectToTyped implements managedfields.TypeConverter.
+func (t mergeTypes) ObjectToTyped(o runtime.Object, options ...typed.ValidationOptions) (*typed.TypedValue, error) {
+	c, err := t()
+	if err != nil {
+		return nil, err
 	}
-	return managedfields.NewTypeConverter(models, d.Spec.PreserveUnknownFields)
+	return c.ObjectToTyped(o, options...)
+}
+
+// TypedToObject implements managedfields.TypeConverter.
+func (t mergeTypes) TypedToObject(v *typed.TypedValue) (runtime.Object, error) {
+	c, err := t()
+	if err != nil {
+		return nil, err
+	}
+	return c.TypedToObject(v)
 }
 
 // metadataSchema is ObjectMeta as far as merging is concerned.

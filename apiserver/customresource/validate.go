@@ -28,10 +28,10 @@ func (v *version) validateCreate(o api.Object) field.ErrorList {
 		return field.ErrorList{field.InternalError(nil, err)}
 	}
 	next := seen[0]
-	faults := validation.ValidateCustomResource(nil, next, v.schemas)
+	faults := validation.ValidateCustomResource(nil, next, v.shape().schemas)
 	faults = append(faults, v.validateScale(next)...)
-	faults = append(faults, objectmeta.Validate(nil, next, v.structural, false)...)
-	faults = append(faults, listtype.ValidateListSetsAndMaps(nil, v.structural, next)...)
+	faults = append(faults, objectmeta.Validate(nil, next, v.shape().structural, false)...)
+	faults = append(faults, listtype.ValidateListSetsAndMaps(nil, v.shape().structural, next)...)
 	return v.checkRules(faults, next, nil)
 }
 
@@ -42,10 +42,10 @@ func (v *version) validateUpdate(o, old api.Object) field.ErrorList {
 		return field.ErrorList{field.InternalError(nil, err)}
 	}
 	next, was := seen[0], seen[1]
-	same := common.NewCorrelatedObject(next, was, &model.Structural{Structural: v.structural})
-	faults := validation.ValidateCustomResourceUpdate(nil, next, was, v.schemas, validation.WithRatcheting(same))
+	same := common.NewCorrelatedObject(next, was, &model.Structural{Structural: v.shape().structural})
+	faults := validation.ValidateCustomResourceUpdate(nil, next, was, v.shape().schemas, validation.WithRatcheting(same))
 	faults = append(faults, v.validateScale(next)...)
-	faults = append(faults, objectmeta.Validate(nil, next, v.structural, false)...)
+	faults = append(faults, objectmeta.Validate(nil, next, v.shape().structural, false)...)
 	faults = append(faults, v.newListFaults(next, was)...)
 	return v.checkRules(faults, next, was, cel.WithRatcheting(same))
 }
@@ -57,10 +57,10 @@ func (v *version) validateStatus(o, old api.Object) field.ErrorList {
 		return field.ErrorList{field.InternalError(nil, err)}
 	}
 	next, was := seen[0], seen[1]
-	same := common.NewCorrelatedObject(next, was, &model.Structural{Structural: v.structural})
+	same := common.NewCorrelatedObject(next, was, &model.Structural{Structural: v.shape().structural})
 	var faults field.ErrorList
 	if status, ok := next["status"]; ok {
-		faults = validation.ValidateCustomResourceUpdate(field.NewPath("status"), status, was["status"], v.status, validation.WithRatcheting(same.Key("status")))
+		faults = validation.ValidateCustomResourceUpdate(field.NewPath("status"), status, was["status"], v.shape().status, validation.WithRatcheting(same.Key("status")))
 	}
 	faults = append(faults, v.validateScaleStatus(next)...)
 	faults = append(faults, v.newListFaults(next, was)...)
@@ -69,15 +69,16 @@ func (v *version) validateStatus(o, old api.Object) field.ErrorList {
 
 // newListFaults are entries that occur twice where the schema allows each once, unless there were some before.
 func (v *version) newListFaults(next, was map[string]any) field.ErrorList {
-	if len(listtype.ValidateListSetsAndMaps(nil, v.structural, was)) > 0 {
+	if len(listtype.ValidateListSetsAndMaps(nil, v.shape().structural, was)) > 0 {
 		return nil
 	}
-	return listtype.ValidateListSetsAndMaps(nil, v.structural, next)
+	return listtype.ValidateListSetsAndMaps(nil, v.shape().structural, next)
 }
 
 // checkRules evaluates the schema's CEL rules, unless the object's shape is wrong already.
 func (v *version) checkRules(faults field.ErrorList, next, was map[string]any, options ...cel.Option) field.ErrorList {
-	if v.rules == nil {
+	rules := v.rules()
+	if rules == nil {
 		return faults
 	}
 	if slices.ContainsFunc(faults, hidesRules) {
@@ -87,7 +88,7 @@ func (v *version) checkRules(faults field.ErrorList, next, was map[string]any, o
 	if was != nil {
 		old = was
 	}
-	more, _ := v.rules.Validate(context.Background(), nil, v.structural, next, old, celconfig.RuntimeCELCostBudget, options...)
+	more, _ := rules.Validate(context.Background(), nil, v.shape().structural, next, old, celconfig.RuntimeCELCostBudget, options...)
 	return append(faults, more...)
 }
 

@@ -1,6 +1,9 @@
 package customresource
 
 import (
+	"fmt"
+	"sync"
+
 	"k8s.io/apiextensions-apiserver/pkg/apis/apiextensions"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	structuralschema "k8s.io/apiextensions-apiserver/pkg/apiserver/schema"
@@ -17,21 +20,28 @@ import (
 	"clipper/api"
 )
 
-// A version is one version of a definition, ready for use.
+// A version is one version of a definition. Its schema is compiled when it is first needed: a cluster has
+// hundreds of definitions, and few of them see an object every day.
 type version struct {
-	of         *definition
-	name       string
-	gvk        schema.GroupVersionKind
-	listKind   string
-	spec       *apiextensionsv1.CustomResourceDefinitionVersion
-	preserve   bool // unknown fields are kept everywhere: definitions that come from v1beta1
+	of       *definition
+	name     string
+	gvk      schema.GroupVersionKind
+	listKind string
+	spec     *apiextensionsv1.CustomResourceDefinitionVersion
+	preserve bool                  // unknown fields are kept everywhere: definitions that come from v1beta1
+	shape    func() *shape         // compiled once
+	rules    func() *cel.Validator // nil if the schema has none; compiled once
+}
+
+// A shape is a schema, ready for use.
+type shape struct {
 	structural *structuralschema.Structural
 	schemas    validation.SchemaValidator
 	status     validation.SchemaValidator // of the status alone; nil if the schema has none
-	rules      *cel.Validator             // nil if the schema has none
+	err        error                      // why there is no shape: validation has let nothing in that has none
 }
 
-func compile(d *definition, spec *apiextensionsv1.CustomResourceDefinitionVersion) (*version, error) {
+func newVersion(d *definition, spec *apiextensionsv1.CustomResourceDefinitionVersion) *version {
 	v := &version{
 		of:       d,
 		name:     spec.Name,
@@ -40,26 +50,36 @@ func compile(d *definition, spec *apiextensionsv1.CustomResourceDefinitionVersio
 		spec:     spec,
 		preserve: d.Spec.PreserveUnknownFields,
 	}
-	props := &apiextensions.JSONSchemaProps{}
+	v.shape = sync.OnceValue(func() *shape {
+		s := compile(spec)
+		if s.err != nil {
+			s.err = fmt.Errorf("definition %s, version %s: %w", d.Name, spec.Name, s.err)
+		}
+		return s
+	})
+	v.rules = sync.OnceValue(func() *cel.Validator {
+		return cel.NewValidator(v.shape().structural, true, celconfig.PerCallLimit)
+	})
+	return v
+}
+
+func compile(spec *apiextensionsv1.CustomResourceDefinitionVersion) *shape {
+	s, props := &shape{}, &apiextensions.JSONSchemaProps{}
 	if spec.Schema != nil && spec.Schema.OpenAPIV3Schema != nil {
-		if err := apiextensionsv1.Convert_v1_JSONSchemaProps_To_apiextensions_JSONSchemaProps(spec.Schema.OpenAPIV3Schema, props, nil); err != nil {
-			return nil, err
+		if s.err = apiextensionsv1.Convert_v1_JSONSchemaProps_To_apiextensions_JSONSchemaProps(spec.Schema.OpenAPIV3Schema, props, nil); s.err != nil {
+			return s
 		}
 	}
-	var err error
-	if v.structural, err = structuralschema.NewStructural(props); err != nil {
-		return nil, err
+	if s.structural, s.err = structuralschema.NewStructural(props); s.err != nil {
+		return s
 	}
-	if v.schemas, _, err = validation.NewSchemaValidator(props); err != nil {
-		return nil, err
+	if s.schemas, _, s.err = validation.NewSchemaValidator(props); s.err != nil {
+		return s
 	}
 	if status, ok := props.Properties["status"]; ok {
-		if v.status, _, err = validation.NewSchemaValidator(&status); err != nil {
-			return nil, err
-		}
+		s.status, _, s.err = validation.NewSchemaValidator(&status)
 	}
-	v.rules = cel.NewValidator(v.structural, true, celconfig.PerCallLimit)
-	return v, nil
+	return s
 }
 
 func (v *version) hasStatus() bool {
@@ -79,12 +99,15 @@ func (v *version) emptyList() runtime.Object {
 }
 
 func (v *version) defaults(o api.Object) {
-	defaulting.Default(content(o), v.structural)
-	defaulting.PruneNonNullableNullsWithoutDefaults(content(o), v.structural)
+	defaulting.Default(content(o), v.shape().structural)
+	defaulting.PruneNonNullableNullsWithoutDefaults(content(o), v.shape().structural)
 }
 
 // seen shows objects of the storage version as those of v. The result is read-only.
 func (v *version) seen(objects ...api.Object) ([]map[string]any, error) {
+	if err := v.shape().err; err != nil {
+		return nil, err
+	}
 	converted, err := v.of.convert.all(objects, v.gvk)
 	if err != nil {
 		return nil, err
@@ -99,11 +122,14 @@ func (v *version) seen(objects ...api.Object) ([]map[string]any, error) {
 // coerce brings an object of v that was stored, or converted, into the form that v's schema has today: an
 // earlier schema may have had other fields, and other defaults.
 func (v *version) coerce(o api.Object) api.Object {
+	if v.shape().err != nil {
+		return o
+	}
 	out := o.DeepCopyObject().(*unstructured.Unstructured)
 	if !v.preserve {
 		meta := out.Object["metadata"]
-		pruning.Prune(out.Object, v.structural, true)
-		defaulting.PruneNonNullableNullsWithoutDefaults(out.Object, v.structural)
+		pruning.Prune(out.Object, v.shape().structural, true)
+		defaulting.PruneNonNullableNullsWithoutDefaults(out.Object, v.shape().structural)
 		out.SetGroupVersionKind(v.gvk) // pruning treats the root's own fields like any others
 		if meta != nil {
 			out.Object["metadata"] = meta
@@ -115,16 +141,19 @@ func (v *version) coerce(o api.Object) api.Object {
 
 // prune drops unknown fields and brings metadata, also that of embedded objects, into its known form.
 func (v *version) prune(o api.Object) (unknown []string, err error) {
+	if err := v.shape().err; err != nil {
+		return nil, err
+	}
 	u := o.(*unstructured.Unstructured)
 	meta, found, unknown, err := objectmeta.GetObjectMetaWithOptions(u.Object, objectmeta.ObjectMetaOptions{ReturnUnknownFieldPaths: true})
 	if err != nil {
 		return nil, err
 	}
 	if !v.preserve {
-		unknown = append(unknown, pruning.PruneWithOptions(u.Object, v.structural, true, structuralschema.UnknownFieldPathOptions{TrackUnknownFieldPaths: true})...)
-		defaulting.PruneNonNullableNullsWithoutDefaults(u.Object, v.structural)
+		unknown = append(unknown, pruning.PruneWithOptions(u.Object, v.shape().structural, true, structuralschema.UnknownFieldPathOptions{TrackUnknownFieldPaths: true})...)
+		defaulting.PruneNonNullableNullsWithoutDefaults(u.Object, v.shape().structural)
 	}
-	fault, paths := objectmeta.CoerceWithOptions(nil, u.Object, v.structural, false, objectmeta.CoerceOptions{ReturnUnknownFieldPaths: true})
+	fault, paths := objectmeta.CoerceWithOptions(nil, u.Object, v.shape().structural, false, objectmeta.CoerceOptions{ReturnUnknownFieldPaths: true})
 	if fault != nil {
 		return nil, fault
 	}
