@@ -33,24 +33,30 @@ func (q *request) authenticate() error {
 		// One request per connection for strangers: HTTP/2 is too easy to abuse.
 		q.w.Header().Set("Connection", "close")
 	}
-	return q.impersonate()
+	return nil
 }
 
 func unauthorized() error { return apierrors.NewUnauthorized("Unauthorized") }
 
 // authorize asks whether a request may go on.
 func (s *Server) authorize(ctx context.Context, a authorizer.Attributes) error {
+	_, err := s.decide(ctx, a)
+	return err
+}
+
+// decide is authorize with the reason for what was decided.
+func (s *Server) decide(ctx context.Context, a authorizer.Attributes) (reason string, err error) {
 	if s.authz == nil {
-		return forbidden(a, "no authorizer")
+		return "", forbidden(a, "no authorizer")
 	}
 	decision, reason, err := s.authz.Authorize(ctx, a)
 	switch {
 	case decision == authorizer.DecisionAllow: // even where some authorizer had an error
-		return nil
+		return reason, nil
 	case err != nil:
-		return apierrors.NewInternalError(err)
+		return reason, apierrors.NewInternalError(err)
 	}
-	return forbidden(a, reason)
+	return reason, forbidden(a, reason)
 }
 
 // selectorAttributes tells the authorizer which objects a read is limited to.

@@ -36,12 +36,14 @@ func (q *request) readBody() ([]byte, error) {
 	} else if n >= 0 {
 		body := make([]byte, n)
 		_, err := io.ReadFull(q.r.Body, body)
+		q.bodyRead(body)
 		return body, bodyError(err)
 	}
 	body, err := io.ReadAll(io.LimitReader(q.r.Body, maxBody+1))
 	if err == nil && len(body) > maxBody {
 		err = tooLargeBody()
 	}
+	q.bodyRead(body)
 	return body, bodyError(err)
 }
 

@@ -9,6 +9,7 @@ import (
 	"sync"
 
 	"github.com/klauspost/compress/gzip"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/yaml"
@@ -112,6 +113,9 @@ func (q *request) writeObject(code int, m media, obj runtime.Object, gvk schema.
 	if _, ok := obj.(wire.Message); !ok && m.format == formatProtobuf {
 		m.format = formatJSON
 	}
+	if status, ok := obj.(*metav1.Status); ok {
+		q.answeredWith(status)
+	}
 	obj.GetObjectKind().SetGroupVersionKind(schema.GroupVersionKind{})
 	body, err := encodeObject(wireKind(gvk), obj, m.format)
 	if err != nil {
@@ -206,15 +210,16 @@ func (q *request) begin(code int, contentType string, size int) io.WriteCloser {
 		q.writeHeader(code)
 		gz := gzipPool.Get().(*gzip.Writer)
 		gz.Reset(q.w)
-		return pooledGzip{gz}
+		return q.recording(pooledGzip{gz}, contentType)
 	}
 	h["Content-Length"] = []string{strconv.Itoa(size)}
 	q.writeHeader(code)
-	return plainWriter{q.w}
+	return q.recording(plainWriter{q.w}, contentType)
 }
 
 func (q *request) writeHeader(code int) {
 	q.code, q.wrote = code, true
+	q.answering(code, q.long)
 	q.w.WriteHeader(code)
 }
 

@@ -11,6 +11,7 @@ import (
 	"unicode/utf8"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/validation"
+	"k8s.io/apiserver/pkg/audit"
 	"k8s.io/apiserver/pkg/authentication/user"
 	"k8s.io/apiserver/pkg/authorization/authorizer"
 
@@ -39,6 +40,7 @@ type request struct {
 	cut        bool
 	writing    atomic.Int64 // nanoseconds since 1970 when a write began that is not over
 
+	record   *audit.AuditContext // nil: nothing is recorded
 	auditID  string
 	code     int // answered with; 0: not yet
 	size     int // of the answer's body

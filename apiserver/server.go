@@ -31,6 +31,7 @@ import (
 	"k8s.io/apiserver/pkg/authorization/authorizer"
 
 	"clipper/apiserver/aggregation"
+	"clipper/apiserver/audit"
 	"clipper/apiserver/fairness"
 	"clipper/apiserver/pipeline"
 )
@@ -60,6 +61,7 @@ type Options struct {
 	Checks, ReadyChecks map[string]func(context.Context) error
 
 	Limits   Limits
+	Audit    *audit.Auditor       // nil: nothing is recorded
 	Fairness *fairness.Controller // nil: InFlight
 	InFlight *fairness.Limit      // nil, too: no limit
 	// Profiling serves /debug/pprof and /debug/flags.
@@ -122,9 +124,17 @@ const (
 	maxStreams    = 1000 // concurrent HTTP/2 requests per connection
 )
 
-// Run serves until ctx ends. Then /readyz fails; after Limits.ShutdownDelay no more requests are taken,
-// watches end, and requests that are being served are answered before Run returns.
+// Run serves until ctx ends, and records what it does.
 func (s *Server) Run(ctx context.Context) error {
+	if s.options.Audit == nil {
+		return s.serve(ctx)
+	}
+	return s.options.Audit.While(func() error { return s.serve(ctx) })
+}
+
+// serve serves until ctx ends. Then /readyz fails; after Limits.ShutdownDelay no more requests are taken,
+// watches end, and requests that are being served are answered before it returns.
+func (s *Server) serve(ctx context.Context) error {
 	h := &http.Server{
 		Handler:           s,
 		TLSConfig:         s.options.TLS,
@@ -249,24 +259,35 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func (q *request) done() {
 	now := time.Now()
 	q.release()
+	q.endAudit(now)
 	q.s.inflight.leave(q, now)
 	q.s.metrics.observe(q, now)
 }
 
+// identifyUser finds out who asks, and in whose name.
 func (q *request) identifyUser() error {
 	err := q.authenticate()
-	name := ""
-	if q.user != nil {
-		name = q.user.GetName()
+	if err != nil {
+		q.s.metrics.identity.authentication("", err, time.Since(q.start))
+		q.refused()
+		return err
 	}
-	q.s.metrics.identity.authentication(name, err, time.Since(q.start))
+	q.s.metrics.identity.authentication(q.user.GetName(), nil, time.Since(q.start))
+	if err := q.received(); err != nil {
+		return err
+	}
+	self := q.user
+	if err = q.impersonate(); err == nil && q.user != self && q.record != nil {
+		q.record.LogImpersonatedUser(q.user, "")
+	}
 	return err
 }
 
 func (q *request) mayProceed() error {
 	start := time.Now()
-	err := q.s.authorize(q.r.Context(), q.attributes())
+	reason, err := q.s.decide(q.r.Context(), q.attributes())
 	q.s.metrics.identity.authorization(err, time.Since(start))
+	q.decided(reason, err)
 	return err
 }
 

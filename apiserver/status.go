@@ -112,6 +112,7 @@ func forbiddenText(a authorizer.Attributes) string {
 
 // recovered answers a request whose handler panicked.
 func (q *request) recovered(cause any, stack []byte) {
+	q.panicked(cause)
 	q.s.log.Error("request handler panicked", "method", q.r.Method, "path", q.r.URL.Path, "panic", fmt.Sprint(cause), "stack", string(stack))
 	if q.wrote {
 		panic(http.ErrAbortHandler) // half an answer must not look like a whole one
