@@ -2,17 +2,15 @@ package apiserver
 
 import (
 	"context"
-	"fmt"
-	"net/http"
-	"net/url"
 	"strings"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/labels"
-	"k8s.io/apiserver/pkg/authentication/serviceaccount"
 	"k8s.io/apiserver/pkg/authentication/user"
 	"k8s.io/apiserver/pkg/authorization/authorizer"
+
+	"clipper/apiserver/impersonation"
 )
 
 // authenticate finds out who asks; the answer is a 401 if nobody can tell.
@@ -89,89 +87,17 @@ func (q *request) selectorAttributes(a *authorizer.AttributesRecord) {
 
 // impersonate lets a user with the right to do so act as another.
 func (q *request) impersonate() error {
-	h := q.r.Header
-	name, groups := h.Get("Impersonate-User"), h.Values("Impersonate-Group")
-	uid := h.Get("Impersonate-Uid")
-	extra := impersonatedExtra(h)
-	if name == "" && len(groups) == 0 && uid == "" && len(extra) == 0 {
-		return nil
+	wanted, err := impersonation.Wanted(q.r.Header)
+	if err != nil || wanted == nil {
+		return err
 	}
-	if name == "" {
-		return apierrors.NewInternalError(fmt.Errorf("requested %d impersonations without impersonating a user", len(groups)+len(extra)))
+	if q.s.authz == nil {
+		return forbidden(q.attributes(), "no authorizer")
 	}
-	wanted := &user.DefaultInfo{Name: name, UID: uid, Groups: groups, Extra: extra}
-	for _, a := range q.impersonations(wanted) {
-		a.User, a.Verb, a.ResourceRequest = q.user, "impersonate", true
-		if err := q.s.authorize(q.r.Context(), a); err != nil {
-			return err
-		}
+	u, constraint, err := q.s.judge.As(q.r.Context(), wanted, q.attributes())
+	if err != nil {
+		return err
 	}
-	completeGroups(wanted)
-	for key := range h {
-		if strings.HasPrefix(key, "Impersonate-") {
-			h.Del(key)
-		}
-	}
-	q.user = wanted
+	q.user, q.constraint = u, constraint
 	return nil
-}
-
-// impersonations lists what must be allowed before anyone may act as u.
-func (q *request) impersonations(u *user.DefaultInfo) []*authorizer.AttributesRecord {
-	var out []*authorizer.AttributesRecord
-	if namespace, name, err := serviceaccount.SplitUsername(u.Name); err == nil {
-		out = append(out, &authorizer.AttributesRecord{APIVersion: "v1", Namespace: namespace, Resource: "serviceaccounts", Name: name})
-	} else {
-		out = append(out, &authorizer.AttributesRecord{APIVersion: "v1", Resource: "users", Name: u.Name})
-	}
-	for _, g := range u.Groups {
-		out = append(out, &authorizer.AttributesRecord{APIVersion: "v1", Resource: "groups", Name: g})
-	}
-	for key, values := range u.Extra {
-		for _, value := range values {
-			out = append(out, &authorizer.AttributesRecord{APIGroup: "authentication.k8s.io", APIVersion: "v1", Resource: "userextras", Subresource: key, Name: value})
-		}
-	}
-	if u.UID != "" {
-		out = append(out, &authorizer.AttributesRecord{APIGroup: "authentication.k8s.io", APIVersion: "v1", Resource: "uids", Name: u.UID})
-	}
-	return out
-}
-
-// completeGroups adds the groups that an authenticated user of that name would be in.
-func completeGroups(u *user.DefaultInfo) {
-	if namespace, _, err := serviceaccount.SplitUsername(u.Name); err == nil && len(u.Groups) == 0 {
-		u.Groups = serviceaccount.MakeGroupNames(namespace)
-	}
-	if u.Name == user.Anonymous {
-		if len(u.Groups) == 0 {
-			u.Groups = []string{user.AllUnauthenticated}
-		}
-		return
-	}
-	for _, g := range u.Groups {
-		if g == user.AllAuthenticated || g == user.AllUnauthenticated {
-			return
-		}
-	}
-	u.Groups = append(u.Groups, user.AllAuthenticated)
-}
-
-func impersonatedExtra(h http.Header) map[string][]string {
-	const prefix = "Impersonate-Extra-"
-	var out map[string][]string
-	for key, values := range h {
-		if len(key) <= len(prefix) || !strings.EqualFold(key[:len(prefix)], prefix) {
-			continue
-		}
-		name := strings.ToLower(key[len(prefix):])
-		if plain, err := url.PathUnescape(name); err == nil {
-			name = plain
-		}
-		if out == nil {
-			out = map[string][]string{}
-		}
-		out[name] = append(out[name], values...)
-	}
-	return out
 }

@@ -22,12 +22,13 @@ import (
 
 // A request is one HTTP request on its way through the server.
 type request struct {
-	s    *Server
-	w    http.ResponseWriter
-	r    *http.Request
-	info info
-	user user.Info
-	kind *served.Kind // nil for paths outside the API
+	s          *Server
+	w          http.ResponseWriter
+	r          *http.Request
+	info       info
+	user       user.Info
+	constraint string       // the verb that let one user be another; "" for the old way, and for most requests
+	kind       *served.Kind // nil for paths outside the API
 
 	start time.Time
 	limit time.Duration // that the client asked for; 0: none

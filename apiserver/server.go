@@ -33,6 +33,7 @@ import (
 	"clipper/apiserver/aggregation"
 	"clipper/apiserver/audit"
 	"clipper/apiserver/fairness"
+	"clipper/apiserver/impersonation"
 	"clipper/apiserver/pipeline"
 )
 
@@ -82,6 +83,7 @@ type Server struct {
 	pipeline *pipeline.Pipeline
 	authn    authenticator.Request
 	authz    authorizer.Authorizer
+	judge    *impersonation.Judge
 	options  Options
 	log      *slog.Logger
 	limits   Limits
@@ -106,6 +108,7 @@ func New(o Options) *Server {
 	}
 	s.limits = o.Limits
 	s.limits.complete()
+	s.judge = impersonation.NewJudge(o.Authz, forbidden)
 	s.metrics = newMetrics()
 	s.scrape = sync.OnceValue(s.metricsHandler)
 	s.nodes = newNodeProxy(o)

@@ -425,7 +425,7 @@ func TestImpersonation(t *testing.T) {
 	cfg := s.As("denied-joe")
 	cfg.Impersonate.UserName = "admin"
 	if _, err := kubernetes.NewForConfigOrDie(cfg).CoreV1().Nodes().List(context.Background(), metav1.ListOptions{}); !apierrors.IsForbidden(err) ||
-		!strings.Contains(err.Error(), `User "denied-joe" cannot impersonate resource "users" in API group "" at the cluster scope`) {
+		!strings.Contains(err.Error(), `User "denied-joe" cannot impersonate-on:user-info:list resource "nodes" in API group "" at the cluster scope`) {
 		t.Errorf("impersonation: %v", err)
 	}
 	cfg = s.As("joe")
