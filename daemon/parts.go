@@ -40,6 +40,7 @@ func (cp *controlPlane) guard() error {
 		return err
 	}
 	cp.pipeline.Admit(chain)
+	cp.collectors = append(cp.collectors, chain.Collector())
 	for resource, creater := range reviews.Creaters(reviews.Config{Client: cp.client, Authorizer: cp.authorizer, Tokens: cp.authenticator, Signer: cp.signer, Limits: cp.options.Identity.TokenLimits}) {
 		cp.pipeline.Handle(resource, creater)
 	}

@@ -14,6 +14,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 	"k8s.io/apiserver/pkg/authentication/user"
 	"k8s.io/client-go/kubernetes/scheme"
@@ -49,6 +50,7 @@ type controlPlane struct {
 	pipeline   *pipeline.Pipeline
 	client     *inprocess.Client // as the API server itself
 	allocator  *allocate.Allocator
+	collectors []prometheus.Collector // what parts of the server count
 	api        *apiserver.Server
 	fairness   *fairness.Controller // nil: off
 	customs    *customresource.Controller
@@ -223,6 +225,7 @@ func (cp *controlPlane) assemble(ctx context.Context) error {
 		OpenAPI:    documents,
 		Extensions: cp.extensions.Directory,
 		Address:    cp.advertise.String(),
+		Collectors: cp.collectors,
 		NodeTLS:    &tls.Config{Certificates: []tls.Certificate{cp.pki.KubeletClient}, RootCAs: cp.pki.ClientCAs(), MinVersion: tls.VersionTLS12},
 		Log:        slog.Default(),
 	}
