@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/equality"
-	"k8s.io/apimachinery/pkg/api/validation/path"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/validation/field"
@@ -52,7 +51,7 @@ type Kind[T api.Object] struct {
 	CreateOnUpdate  bool // PUT of an absent object creates it
 	NeedsRevision   bool // PUT without resourceVersion is refused; for nearly all kinds it overwrites
 	KeepCreateState bool // a creator may set the status: nothing is cleared
-	LaxMeta         bool // names may be anything that fits into a path, and finalizers need no domain
+	AnyFinalizers   bool // finalizers need no domain
 }
 
 // A Part is one field of T, usually its spec or its status.
@@ -106,8 +105,8 @@ func Describe[O, L any, T interface {
 		Default:                  one(k.Default),
 		PrepareCreate:            k.prepareCreate(),
 		PrepareUpdate:            k.prepareUpdate(),
-		ValidateCreate:           OneErrors(k.ValidateCreate),
-		ValidateUpdate:           TwoErrors(k.ValidateUpdate),
+		ValidateCreate:           k.oneErrors(k.ValidateCreate),
+		ValidateUpdate:           k.twoErrors(k.ValidateUpdate),
 		ValidateName:             k.ValidateName,
 		Canonicalize:             one(k.Canonicalize),
 		AllowCreateOnUpdate:      k.CreateOnUpdate,
@@ -122,14 +121,9 @@ func Describe[O, L any, T interface {
 		r.Prefix = k.Name
 	}
 	if k.Status != nil {
-		r.Status = &Status{Prepare: k.prepareStatus(), Validate: TwoErrors(k.ValidateStatus)}
-	}
-	if k.LaxMeta {
-		r.ValidateName = path.ValidatePathSegmentName
-		r.ValidateCreate = func(obj api.Object) field.ErrorList { return k.ValidateCreate(obj.(T)) }
-		r.ValidateUpdate = func(obj, old api.Object) field.ErrorList { return k.ValidateUpdate(obj.(T), old.(T)) }
-		if k.Status != nil {
-			r.Status.Validate = func(obj, old api.Object) field.ErrorList { return k.ValidateStatus(obj.(T), old.(T)) }
+		r.Status = &Status{Prepare: k.prepareStatus()}
+		if k.ValidateStatus != nil {
+			r.Status.Validate = k.twoErrors(k.ValidateStatus)
 		}
 	}
 	if k.Warnings != nil {
@@ -205,6 +199,20 @@ func one[T api.Object](fn func(T)) func(api.Object) {
 		return nil
 	}
 	return func(obj api.Object) { fn(obj.(T)) }
+}
+
+func (k Kind[T]) oneErrors(fn func(T) field.ErrorList) func(api.Object) field.ErrorList {
+	if k.AnyFinalizers && fn != nil {
+		return func(obj api.Object) field.ErrorList { return fn(obj.(T)) }
+	}
+	return OneErrors(fn)
+}
+
+func (k Kind[T]) twoErrors(fn func(obj, old T) field.ErrorList) func(obj, old api.Object) field.ErrorList {
+	if k.AnyFinalizers && fn != nil {
+		return func(obj, old api.Object) field.ErrorList { return fn(obj.(T), old.(T)) }
+	}
+	return TwoErrors(fn)
 }
 
 // OneErrors adapts the validation of new objects of a built-in kind; nil checks what all of them must keep.

@@ -53,7 +53,10 @@ func defaultDaemonSet(d *appsv1.DaemonSet) {
 	if s.UpdateStrategy.Type == appsv1.RollingUpdateDaemonSetStrategyType {
 		rule.SetIfNil(&s.UpdateStrategy.RollingUpdate, appsv1.RollingUpdateDaemonSet{})
 		rule.SetIfNil(&s.UpdateStrategy.RollingUpdate.MaxUnavailable, intstr.FromInt32(1))
-		rule.SetIfNil(&s.UpdateStrategy.RollingUpdate.MaxSurge, intstr.FromInt32(0))
+	}
+	if r := s.UpdateStrategy.RollingUpdate; r != nil {
+		rule.SetIfNil(&r.MaxUnavailable, intstr.FromInt32(0))
+		rule.SetIfNil(&r.MaxSurge, intstr.FromInt32(0))
 	}
 	rule.SetIfNil(&s.RevisionHistoryLimit, 10)
 	podspec.DefaultTemplate(&s.Template)

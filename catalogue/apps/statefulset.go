@@ -58,7 +58,7 @@ func defaultStatefulSet(o *appsv1.StatefulSet) {
 		s.UpdateStrategy.Type = appsv1.RollingUpdateStatefulSetStrategyType
 		rule.SetIfNil(&s.UpdateStrategy.RollingUpdate, appsv1.RollingUpdateStatefulSetStrategy{})
 	}
-	if r := s.UpdateStrategy.RollingUpdate; r != nil && s.UpdateStrategy.Type == appsv1.RollingUpdateStatefulSetStrategyType {
+	if r := s.UpdateStrategy.RollingUpdate; r != nil {
 		rule.SetIfNil(&r.Partition, 0)
 	}
 	rule.SetIfNil(&s.PersistentVolumeClaimRetentionPolicy, appsv1.StatefulSetPersistentVolumeClaimRetentionPolicy{})
@@ -97,12 +97,6 @@ func statefulSetRow(s *appsv1.StatefulSet, now time.Time) []any {
 
 func validateStatefulSet(o *appsv1.StatefulSet) field.ErrorList {
 	f := &rule.Faults{}
-	if o.Spec.ServiceName != "" {
-		f.DNSLabel(specPath.Child("serviceName"), o.Spec.ServiceName)
-	}
-	for i := range o.Spec.VolumeClaimTemplates {
-		f.Add(podspec.ValidateClaim(&o.Spec.VolumeClaimTemplates[i].Spec, specPath.Child("volumeClaimTemplates").Index(i).Child("spec"), podspec.ClaimOptions{})...)
-	}
 	statefulSetSpec(f, &o.Spec, nil)
 	return f.List
 }
@@ -124,6 +118,8 @@ func validateStatefulSetUpdate(o, old *appsv1.StatefulSet) field.ErrorList {
 	return f.List
 }
 
+// statefulSetSpec checks a spec; old is the template before an update, nil on create. What an update may not
+// change anyway is looked at on create only.
 func statefulSetSpec(f *rule.Faults, s *appsv1.StatefulSetSpec, old *corev1.PodTemplateSpec) {
 	if p := s.PodManagementPolicy; f.Need(specPath.Child("podManagementPolicy"), string(p)) && p != appsv1.OrderedReadyPodManagement && p != appsv1.ParallelPodManagement {
 		f.Invalid(specPath.Child("podManagementPolicy"), p, "must be 'OrderedReady' or 'Parallel'")
@@ -134,10 +130,18 @@ func statefulSetSpec(f *rule.Faults, s *appsv1.StatefulSetSpec, old *corev1.PodT
 		retention(f, p.WhenDeleted, at.Child("whenDeleted"))
 		retention(f, p.WhenScaled, at.Child("whenScaled"))
 	}
+	for i := range s.VolumeClaimTemplates {
+		if at := specPath.Child("volumeClaimTemplates").Index(i).Child("spec"); old == nil {
+			f.Add(podspec.ValidateClaim(&s.VolumeClaimTemplates[i].Spec, at, podspec.ClaimOptions{})...)
+		}
+	}
 	f.AtLeastZeroIfSet(specPath.Child("replicas"), s.Replicas)
 	f.AtLeastZero(specPath.Child("minReadySeconds"), int64(s.MinReadySeconds))
 	if s.Ordinals != nil {
 		f.AtLeastZero(specPath.Child("ordinals.start"), int64(s.Ordinals.Start))
+	}
+	if old == nil && s.ServiceName != "" {
+		f.DNSLabel(specPath.Child("serviceName"), s.ServiceName)
 	}
 	if selected(f, s.Selector, &s.Template, "statefulset", "") {
 		template(f, asRun(s), old)

@@ -145,12 +145,18 @@ func jobState(j *batchv1.Job) string {
 }
 
 func jobIs(j *batchv1.Job, condition batchv1.JobConditionType) bool {
-	for _, c := range j.Status.Conditions {
-		if c.Type == condition {
-			return c.Status == corev1.ConditionTrue
-		}
-	}
-	return false
+	return hasCondition(j, condition, corev1.ConditionTrue)
+}
+
+// jobIsNot says that a condition is there and false.
+func jobIsNot(j *batchv1.Job, condition batchv1.JobConditionType) bool {
+	return hasCondition(j, condition, corev1.ConditionFalse)
+}
+
+func hasCondition(j *batchv1.Job, condition batchv1.JobConditionType, status corev1.ConditionStatus) bool {
+	return slices.ContainsFunc(j.Status.Conditions, func(c batchv1.JobCondition) bool {
+		return c.Type == condition && c.Status == status
+	})
 }
 
 // Labels that tie pods to their job, in the form of today and in the one before.

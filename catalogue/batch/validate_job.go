@@ -11,6 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 	utilvalidation "k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+	"k8s.io/utils/ptr"
 
 	"clipper/catalogue/core/podspec"
 	"clipper/catalogue/rule"
@@ -224,17 +225,23 @@ func completionsUpdate(f *rule.Faults, s, was *batchv1.JobSpec) {
 // templateUpdate: until it has run, a suspended job may be told anew where to run and with how much.
 func templateUpdate(f *rule.Faults, j, old *batchv1.Job) {
 	is, was := &j.Spec.Template, &old.Spec.Template
-	suspended := old.Spec.Suspend != nil && *old.Spec.Suspend
-	if suspended && idle(old) {
-		was = withScheduling(was, is)
-		for i := range min(len(is.Spec.Containers), len(was.Spec.Containers)) {
-			was.Spec.Containers[i].Resources = is.Spec.Containers[i].Resources
-		}
-		for i := range min(len(is.Spec.InitContainers), len(was.Spec.InitContainers)) {
-			was.Spec.InitContainers[i].Resources = is.Spec.InitContainers[i].Resources
+	if !ptr.Deref(old.Spec.Suspend, false) || !idle(old) {
+		f.Unchanged(specPath.Child("template"), is, was)
+		return
+	}
+	was = withScheduling(was, is)
+	withResources(was.Spec.Containers, is.Spec.Containers)
+	withResources(was.Spec.InitContainers, is.Spec.InitContainers)
+	f.Unchanged(specPath.Child("template.spec"), is.Spec, was.Spec)
+}
+
+// withResources takes over the resources of the same containers.
+func withResources(was, is []corev1.Container) {
+	for i := range was {
+		if len(was) == len(is) && was[i].Name == is[i].Name {
+			was[i].Resources = is[i].Resources
 		}
 	}
-	f.Unchanged(specPath.Child("template"), is, was)
 }
 
 // idle says that no pod of the job is left.

@@ -161,32 +161,37 @@ func countIndexes(text string, completions int32) (int32, error) {
 		return 0, nil
 	}
 	var total int32
-	last := int32(-1)
+	var last *int32
 	for _, part := range strings.Split(text, ",") {
-		from, to, isRange := strings.Cut(part, "-")
-		if strings.Count(part, "-") > 1 {
-			return 0, fmt.Errorf("the fragment %q violates the requirement that an index interval can have at most two parts separated by '-'", part)
-		}
-		x, err := index(from, completions)
+		from, to, err := interval(part, completions)
 		if err != nil {
 			return 0, err
 		}
-		if last >= x {
-			return 0, fmt.Errorf("non-increasing order, previous: %d, current: %d", last, x)
+		if last != nil && *last >= from {
+			return 0, fmt.Errorf("non-increasing order, previous: %d, current: %d", *last, from)
 		}
-		y := x
-		if isRange {
-			if y, err = index(to, completions); err != nil {
-				return 0, err
-			}
-			if x >= y {
-				return 0, fmt.Errorf("non-increasing order, previous: %d, current: %d", x, y)
-			}
-		}
-		total += y - x + 1
-		last = y
+		total += to - from + 1
+		last = &to
 	}
 	return total, nil
+}
+
+// interval reads "3" or "3-7".
+func interval(text string, completions int32) (from, to int32, err error) {
+	first, second, isRange := strings.Cut(text, "-")
+	if strings.Count(text, "-") > 1 {
+		return 0, 0, fmt.Errorf("the fragment %q violates the requirement that an index interval can have at most two parts separated by '-'", text)
+	}
+	if from, err = index(first, completions); err != nil || !isRange {
+		return from, from, err
+	}
+	if to, err = index(second, completions); err != nil {
+		return 0, 0, err
+	}
+	if from >= to {
+		return 0, 0, fmt.Errorf("non-increasing order, previous: %d, current: %d", from, to)
+	}
+	return from, to, nil
 }
 
 func index(text string, completions int32) (int32, error) {
@@ -194,7 +199,7 @@ func index(text string, completions int32) (int32, error) {
 	if err != nil {
 		return 0, fmt.Errorf("cannot convert string to integer for index: %q", text)
 	}
-	if n < 0 || n >= int(completions) {
+	if n >= int(completions) {
 		return 0, fmt.Errorf("too large index: %q", text)
 	}
 	return int32(n), nil

@@ -17,12 +17,25 @@ func leases() *catalogue.Resource {
 	return catalogue.Describe[coordinationv1.Lease, coordinationv1.LeaseList](catalogue.Kind[*coordinationv1.Lease]{
 		Resource:       api.Leases.Resource,
 		ValidateCreate: validateLease,
+		PrepareCreate:  func(l *coordinationv1.Lease) { dropCoordination(&l.Spec, &coordinationv1.LeaseSpec{}) },
+		PrepareUpdate:  func(l, old *coordinationv1.Lease) { dropCoordination(&l.Spec, &old.Spec) },
+		AnyFinalizers:  true,
 		ValidateUpdate: func(l, _ *coordinationv1.Lease) field.ErrorList { return validateLease(l) },
 		Columns:        leaseColumns,
 		Row:            leaseRow,
 		CreateOnUpdate: true,
 		NeedsRevision:  true,
 	})
+}
+
+// dropCoordination clears what belongs to coordinated leader election, which is off by default.
+func dropCoordination(s, old *coordinationv1.LeaseSpec) {
+	if old.Strategy == nil {
+		s.Strategy = nil
+	}
+	if old.PreferredHolder == nil {
+		s.PreferredHolder = nil
+	}
 }
 
 var leaseColumns = []table.Column{

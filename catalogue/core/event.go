@@ -5,6 +5,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/validation/path"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"clipper/api"
@@ -19,7 +20,8 @@ func events() *catalogue.Resource {
 		Resource:       api.CoreEvents.Resource,
 		ValidateCreate: func(e *corev1.Event) field.ErrorList { return eventsv1.ValidateAny(e, "reportingComponent") },
 		ValidateUpdate: func(e, _ *corev1.Event) field.ErrorList { return eventsv1.ValidateAny(e, "reportingComponent") },
-		LaxMeta:        true,
+		ValidateName:   path.ValidatePathSegmentName,
+		AnyFinalizers:  true,
 		Also:           []catalogue.Version{eventsv1.Version()},
 		Columns:        eventColumns,
 		Row:            eventRow,

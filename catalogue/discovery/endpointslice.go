@@ -6,6 +6,8 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/api/validation"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
@@ -18,10 +20,11 @@ import (
 // endpointSlices describes EndpointSlice.
 func endpointSlices() *catalogue.Resource {
 	return catalogue.Describe[discoveryv1.EndpointSlice, discoveryv1.EndpointSliceList](catalogue.Kind[*discoveryv1.EndpointSlice]{
-		Resource: api.EndpointSlices.Resource,
-		PrepareCreate: func(s *discoveryv1.EndpointSlice) {
-			for i := range s.Endpoints { // only older versions have it
-				s.Endpoints[i].DeprecatedTopology = nil
+		Resource:      api.EndpointSlices.Resource,
+		PrepareCreate: func(s *discoveryv1.EndpointSlice) { dropTopology(s.Endpoints, nil) },
+		PrepareUpdate: func(s, old *discoveryv1.EndpointSlice) {
+			if !equality.Semantic.DeepEqual(s.Endpoints, old.Endpoints) {
+				dropTopology(s.Endpoints, old.Endpoints)
 			}
 		},
 		Warnings:       sliceWarnings,
@@ -35,6 +38,24 @@ func endpointSlices() *catalogue.Resource {
 			catalogue.PartOf(func(o *discoveryv1.EndpointSlice) *map[string]string { return &o.Labels }),
 		),
 	})
+}
+
+// dropTopology takes away what only older versions of the API have. The name of a node that was there stays known.
+func dropTopology(endpoints, old []discoveryv1.Endpoint) {
+	known := map[string]bool{}
+	for i := range old {
+		if name, ok := old[i].DeprecatedTopology[corev1.LabelHostname]; ok {
+			known[name] = true
+		}
+	}
+	for i := range endpoints {
+		e := &endpoints[i]
+		name := e.DeprecatedTopology[corev1.LabelHostname]
+		if e.NodeName == nil && known[name] && len(validation.NameIsDNSSubdomain(name, false)) == 0 {
+			e.NodeName = &name
+		}
+		e.DeprecatedTopology = nil
+	}
 }
 
 func defaultEndpointSlice(s *discoveryv1.EndpointSlice) {

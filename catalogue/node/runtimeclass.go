@@ -29,16 +29,9 @@ func runtimeClasses() *catalogue.Resource {
 		},
 		Columns:        runtimeClassColumns,
 		Row:            runtimeClassRow,
-		Default:        defaultRuntimeClass,
 		CreateOnUpdate: true,
 		NeedsRevision:  true,
 	})
-}
-
-func defaultRuntimeClass(c *nodev1.RuntimeClass) {
-	if c.Overhead != nil {
-		podspec.RoundUp(c.Overhead.PodFixed)
-	}
 }
 
 var runtimeClassColumns = []table.Column{

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	policyv1 "k8s.io/api/policy/v1"
+	"k8s.io/apimachinery/pkg/api/validation/path"
 	metav1validation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/apimachinery/pkg/util/validation/field"
@@ -27,7 +28,8 @@ func podDisruptionBudgets() *catalogue.Resource {
 		Row:            budgetRow,
 		ShortNames:     []string{"pdb"},
 		NeedsRevision:  true,
-		LaxMeta:        true,
+		ValidateName:   path.ValidatePathSegmentName,
+		AnyFinalizers:  true,
 		Spec:           catalogue.PartOf(func(o *policyv1.PodDisruptionBudget) *policyv1.PodDisruptionBudgetSpec { return &o.Spec }),
 		Status:         catalogue.PartOf(func(o *policyv1.PodDisruptionBudget) *policyv1.PodDisruptionBudgetStatus { return &o.Status }),
 		Generation:     catalogue.PartOf(func(o *policyv1.PodDisruptionBudget) *policyv1.PodDisruptionBudgetSpec { return &o.Spec }),

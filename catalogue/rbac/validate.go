@@ -52,7 +52,7 @@ func validateClusterRole(r *rbacv1.ClusterRole, lax bool) field.ErrorList {
 	for i := range selectors {
 		f.Selector(at.Index(i), &selectors[i], lax)
 		if _, err := metav1.LabelSelectorAsSelector(&selectors[i]); err != nil {
-			f.Invalid(at.Index(i), selectors[i], "invalid label selector.")
+			f.Invalid(at.Index(i), nil, "invalid label selector.") // upstream quotes the selector that it did not get
 		}
 	}
 	return f.List

@@ -19,7 +19,7 @@ func csiStorageCapacities() *catalogue.Resource {
 	return catalogue.Describe[storagev1.CSIStorageCapacity, storagev1.CSIStorageCapacityList](catalogue.Kind[*storagev1.CSIStorageCapacity]{
 		Resource:       api.Resource{Group: "storage.k8s.io", Version: "v1", Name: "csistoragecapacities", Kind: "CSIStorageCapacity", Namespaced: true},
 		Warnings:       capacityWarnings,
-		ValidateCreate: validateCapacity,
+		ValidateCreate: func(c *storagev1.CSIStorageCapacity) field.ErrorList { return validateCapacity(c, false) },
 		ValidateUpdate: validateCapacityUpdate,
 		Columns:        csiStorageCapacityColumns,
 		Row:            csiStorageCapacityRow,

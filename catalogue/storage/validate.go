@@ -14,6 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"clipper/catalogue/core/podspec"
+	"clipper/catalogue/core/volume"
 	"clipper/catalogue/rule"
 )
 
@@ -150,31 +151,14 @@ func validateAttachment(a *storagev1.VolumeAttachment) field.ErrorList {
 	case name != nil && *name == "":
 		f.Required(source.Child("persistentVolumeName"), "must specify non empty persistentVolumeName")
 	case name == nil:
-		inlineVolume(f, inline, source.Child("inlineVolumeSpec"))
+		volume.ValidateInline(f, inline, source.Child("inlineVolumeSpec"))
 	}
-	if name := s.Source.PersistentVolumeName; name != nil && *name != "" {
+	if name := s.Source.PersistentVolumeName; name != nil {
 		f.DNSSubdomain(source.Child("persistentVolumeName"), *name)
 	}
 	f.DNSSubdomain(at.Child("nodeName"), s.NodeName)
 	attachmentStatus(f, &a.Status)
 	return f.List
-}
-
-func inlineVolume(f *rule.Faults, s *corev1.PersistentVolumeSpec, at *field.Path) {
-	const context = " in the context of inline volumes"
-	if s.ClaimRef != nil {
-		f.Forbidden(at.Child("claimRef"), "may not be specified"+context)
-	}
-	if len(s.Capacity) != 0 {
-		f.Forbidden(at.Child("capacity"), "may not be specified"+context)
-	}
-	if s.CSI == nil {
-		f.Required(at.Child("csi"), "has to be specified"+context)
-	}
-	if len(s.AccessModes) == 0 {
-		f.Required(at.Child("accessModes"), "")
-	}
-	podspec.AccessModes(f, s.AccessModes, at.Child("accessModes"))
 }
 
 func attachmentStatus(f *rule.Faults, s *storagev1.VolumeAttachmentStatus) {
@@ -238,13 +222,12 @@ func validateCSINode(n *storagev1.CSINode) field.ErrorList {
 func validateCSINodeUpdate(n, old *storagev1.CSINode) field.ErrorList {
 	f := &rule.Faults{List: validateCSINode(n)}
 	for _, was := range old.Spec.Drivers {
-		i := slices.IndexFunc(n.Spec.Drivers, func(d storagev1.CSINodeDriver) bool { return d.Name == was.Name })
-		if i < 0 {
-			continue
+		for _, is := range n.Spec.Drivers {
+			if is.Name == was.Name {
+				is.Allocatable, was.Allocatable = nil, nil
+				f.Unchanged(field.NewPath("spec", "drivers"), is, was)
+			}
 		}
-		is := n.Spec.Drivers[i]
-		is.Allocatable, was.Allocatable = nil, nil
-		f.Unchanged(field.NewPath("spec", "drivers"), is, was)
 	}
 	return f.List
 }
@@ -264,7 +247,9 @@ func validateCSIDriver(d *storagev1.CSIDriver) field.ErrorList {
 	}
 	tokenRequests(f, s.TokenRequests, at.Child("tokenRequests"))
 	for _, mode := range s.VolumeLifecycleModes {
-		rule.Choice(f, at.Child("volumeLifecycleModes"), mode, storagev1.VolumeLifecyclePersistent, storagev1.VolumeLifecycleEphemeral)
+		if known := []storagev1.VolumeLifecycleMode{storagev1.VolumeLifecyclePersistent, storagev1.VolumeLifecycleEphemeral}; !slices.Contains(known, mode) {
+			f.Add(field.NotSupported(at.Child("volumeLifecycleModes"), mode, known))
+		}
 	}
 	need("seLinuxMount", s.SELinuxMount)
 	if p := s.NodeAllocatableUpdatePeriodSeconds; p != nil && *p < 10 {
@@ -303,9 +288,9 @@ func validateCSIDriverUpdate(d, old *storagev1.CSIDriver) field.ErrorList {
 	return f.List
 }
 
-func validateCapacity(c *storagev1.CSIStorageCapacity) field.ErrorList {
+func validateCapacity(c *storagev1.CSIStorageCapacity, lax bool) field.ErrorList {
 	f := &rule.Faults{}
-	f.Selector(field.NewPath("nodeTopology"), c.NodeTopology, false)
+	f.Selector(field.NewPath("nodeTopology"), c.NodeTopology, lax)
 	f.DNSSubdomain(field.NewPath("storageClassName"), c.StorageClassName)
 	if c.Capacity != nil {
 		f.Quantity(field.NewPath("capacity"), *c.Capacity)
@@ -314,7 +299,7 @@ func validateCapacity(c *storagev1.CSIStorageCapacity) field.ErrorList {
 }
 
 func validateCapacityUpdate(c, old *storagev1.CSIStorageCapacity) field.ErrorList {
-	f := &rule.Faults{}
+	f := &rule.Faults{List: validateCapacity(c, rule.LaxSelector(old.NodeTopology))}
 	f.Unchanged(field.NewPath("nodeTopology"), c.NodeTopology, old.NodeTopology)
 	f.Unchanged(field.NewPath("storageClassName"), c.StorageClassName, old.StorageClassName)
 	return f.List

@@ -8,7 +8,7 @@ import (
 
 	"clipper/api"
 	"clipper/catalogue"
-	"clipper/catalogue/core/podspec"
+	"clipper/catalogue/core/volume"
 	"clipper/catalogue/rule"
 	"clipper/catalogue/table"
 )
@@ -35,8 +35,7 @@ func volumeAttachments() *catalogue.Resource {
 
 func defaultVolumeAttachment(a *storagev1.VolumeAttachment) {
 	if inline := a.Spec.Source.InlineVolumeSpec; inline != nil {
-		podspec.RoundUp(inline.Capacity)
-		podspec.DefaultAzureDisk(inline.AzureDisk)
+		volume.DefaultSource(inline)
 	}
 }
 
@@ -50,9 +49,9 @@ var attachmentColumns = []table.Column{
 }
 
 func attachmentRow(a *storagev1.VolumeAttachment, now time.Time) []any {
-	var volume string
+	var name string
 	if a.Spec.Source.PersistentVolumeName != nil {
-		volume = *a.Spec.Source.PersistentVolumeName
+		name = *a.Spec.Source.PersistentVolumeName
 	}
-	return []any{a.Name, a.Spec.Attacher, volume, a.Spec.NodeName, a.Status.Attached, table.Since(a.CreationTimestamp, now)}
+	return []any{a.Name, a.Spec.Attacher, name, a.Spec.NodeName, a.Status.Attached, table.Since(a.CreationTimestamp, now)}
 }

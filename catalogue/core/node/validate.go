@@ -76,6 +76,7 @@ func validateUpdate(n, old *corev1.Node) field.ErrorList {
 func validateChange(n, old *corev1.Node) field.ErrorList {
 	f := &rule.Faults{}
 	amounts(f, n)
+	declaredFeatures(f, n.Status.DeclaredFeatures, field.NewPath("status", "declaredFeatures"))
 	seen := rule.Seen[corev1.NodeAddress]{}
 	for i, a := range n.Status.Addresses {
 		if seen.Again(a) {

@@ -50,7 +50,7 @@ func clearClusterIPs(n, o *corev1.ServiceSpec) {
 }
 
 func hasClusterIP(s *corev1.ServiceSpec) bool {
-	return s.Type == corev1.ServiceTypeClusterIP || HasNodePorts(s)
+	return s.Type != corev1.ServiceTypeExternalName
 }
 
 // HasNodePorts says whether services of this type listen on every node.

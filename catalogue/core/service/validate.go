@@ -8,6 +8,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	utilvalidation "k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+	netutils "k8s.io/utils/net"
 
 	"clipper/catalogue/core/podspec"
 	"clipper/catalogue/rule"
@@ -307,7 +308,7 @@ func validateStatus(s, old *corev1.Service) field.ErrorList {
 		}
 		if ing.Hostname != "" {
 			f.Each(path.Child("hostname"), ing.Hostname, utilvalidation.IsDNS1123Subdomain(ing.Hostname))
-			if _, err := netip.ParseAddr(ing.Hostname); err == nil {
+			if netutils.ParseIPSloppy(ing.Hostname) != nil {
 				f.Invalid(path.Child("hostname"), ing.Hostname, "must be a DNS name, not an IP address")
 			}
 		}

@@ -16,38 +16,81 @@ var specPath = field.NewPath("spec")
 
 func validateVolume(v *corev1.PersistentVolume) field.ErrorList {
 	f := &rule.Faults{}
-	s := &v.Spec
-	if len(s.AccessModes) == 0 {
-		f.Required(specPath.Child("accessModes"), "")
-	}
-	podspec.AccessModes(f, s.AccessModes, specPath.Child("accessModes"))
-	capacity(f, s.Capacity, specPath.Child("capacity"))
-	if p := s.PersistentVolumeReclaimPolicy; p != "" {
-		rule.OneOf(f, specPath.Child("persistentVolumeReclaimPolicy"), p, corev1.PersistentVolumeReclaimDelete, corev1.PersistentVolumeReclaimRecycle, corev1.PersistentVolumeReclaimRetain)
-	}
-	nodeAffinity(f, s)
-	source(f, s, v.Name)
-	if s.HostPath != nil && path.Clean(s.HostPath.Path) == "/" && s.PersistentVolumeReclaimPolicy == corev1.PersistentVolumeReclaimRecycle {
-		f.Forbidden(specPath.Child("persistentVolumeReclaimPolicy"), "may not be 'recycle' for a hostPath mount of '/'")
-	}
-	if s.StorageClassName != "" {
-		f.DNSSubdomain(specPath.Child("storageClassName"), s.StorageClassName)
-	}
-	if s.VolumeMode != nil {
-		rule.OneOf(f, specPath.Child("volumeMode"), *s.VolumeMode, corev1.PersistentVolumeBlock, corev1.PersistentVolumeFilesystem)
-	}
-	if class := s.VolumeAttributesClassName; class != nil {
-		if *class == "" {
-			f.Required(specPath.Child("volumeAttributesClassName"), "an empty string is disallowed")
-		} else {
-			f.DNSSubdomain(specPath.Child("volumeAttributesClassName"), *class)
-		}
-		if s.CSI == nil {
-			f.Required(specPath.Child("csi"), "has to be specified when using volumeAttributesClassName")
-		}
-	}
+	validateSpec(f, &v.Spec, v.Name, specPath)
 	mountOptions(f, v)
 	return f.List
+}
+
+// ValidateInline checks the specification of a volume that is part of something else and no object.
+func ValidateInline(f *rule.Faults, s *corev1.PersistentVolumeSpec, at *field.Path) {
+	refuse := func(name string, set bool) {
+		if set {
+			f.Forbidden(at.Child(name), "may not be specified in the context of inline volumes")
+		}
+	}
+	refuse("claimRef", s.ClaimRef != nil)
+	refuse("capacity", len(s.Capacity) != 0)
+	if s.CSI == nil {
+		f.Required(at.Child("csi"), "has to be specified in the context of inline volumes")
+	}
+	modes(f, s, at)
+	if p := s.PersistentVolumeReclaimPolicy; p != "" && p != corev1.PersistentVolumeReclaimRetain {
+		f.Forbidden(at.Child("persistentVolumeReclaimPolicy"), "may only be Retain in the context of inline volumes")
+	}
+	refuse("nodeAffinity", s.NodeAffinity != nil)
+	source(f, s, "", at)
+	recycling(f, s, at)
+	refuse("storageClassName", s.StorageClassName != "")
+	if s.VolumeMode != nil && *s.VolumeMode != corev1.PersistentVolumeFilesystem {
+		f.Forbidden(at.Child("volumeMode"), "may not specify volumeMode other than Filesystem in the context of inline volumes")
+	}
+	attributes(f, s, at)
+}
+
+func validateSpec(f *rule.Faults, s *corev1.PersistentVolumeSpec, name string, at *field.Path) {
+	modes(f, s, at)
+	capacity(f, s.Capacity, at.Child("capacity"))
+	if p := s.PersistentVolumeReclaimPolicy; p != "" {
+		rule.OneOf(f, at.Child("persistentVolumeReclaimPolicy"), p, corev1.PersistentVolumeReclaimDelete, corev1.PersistentVolumeReclaimRecycle, corev1.PersistentVolumeReclaimRetain)
+	}
+	nodeAffinity(f, s)
+	source(f, s, name, at)
+	recycling(f, s, at)
+	if s.StorageClassName != "" {
+		f.DNSSubdomain(at.Child("storageClassName"), s.StorageClassName)
+	}
+	if s.VolumeMode != nil {
+		rule.OneOf(f, at.Child("volumeMode"), *s.VolumeMode, corev1.PersistentVolumeBlock, corev1.PersistentVolumeFilesystem)
+	}
+	attributes(f, s, at)
+}
+
+func modes(f *rule.Faults, s *corev1.PersistentVolumeSpec, at *field.Path) {
+	if len(s.AccessModes) == 0 {
+		f.Required(at.Child("accessModes"), "")
+	}
+	podspec.AccessModes(f, s.AccessModes, at.Child("accessModes"))
+}
+
+func recycling(f *rule.Faults, s *corev1.PersistentVolumeSpec, at *field.Path) {
+	if s.HostPath != nil && path.Clean(s.HostPath.Path) == "/" && s.PersistentVolumeReclaimPolicy == corev1.PersistentVolumeReclaimRecycle {
+		f.Forbidden(at.Child("persistentVolumeReclaimPolicy"), "may not be 'recycle' for a hostPath mount of '/'")
+	}
+}
+
+func attributes(f *rule.Faults, s *corev1.PersistentVolumeSpec, at *field.Path) {
+	class := s.VolumeAttributesClassName
+	if class == nil {
+		return
+	}
+	if *class == "" {
+		f.Required(at.Child("volumeAttributesClassName"), "an empty string is disallowed")
+	} else {
+		f.DNSSubdomain(at.Child("volumeAttributesClassName"), *class)
+	}
+	if s.CSI == nil {
+		f.Required(at.Child("csi"), "has to be specified when using volumeAttributesClassName")
+	}
 }
 
 func capacity(f *rule.Faults, list corev1.ResourceList, at *field.Path) {

@@ -15,101 +15,101 @@ var kinds = strings.Fields(`hostPath gcePersistentDisk awsElasticBlockStore glus
 	cinder fc flexVolume azureFile vsphereVolume photonPersistentDisk portworxVolume azureDisk scaleIO local storageos csi`)
 
 // source checks that a volume is of exactly one kind, and a good one of its kind.
-func source(f *rule.Faults, s *corev1.PersistentVolumeSpec, volume string) {
+func source(f *rule.Faults, s *corev1.PersistentVolumeSpec, volume string, root *field.Path) {
 	has := podspec.KindsOf(&s.PersistentVolumeSource, kinds)
 	if len(has) == 0 {
-		f.Required(specPath, "must specify a volume type")
+		f.Required(root, "must specify a volume type")
 		return
 	}
-	commonSource(f, s, has[0])
-	cloudSource(f, s, has[0])
-	clusterSource(f, s, has[0], volume)
+	commonSource(f, s, has[0], root)
+	cloudSource(f, s, has[0], root)
+	clusterSource(f, s, has[0], volume, root)
 	for _, kind := range has[1:] {
 		if kind == "cephfs" {
 			kind = "cephFS" // as upstream writes it here
 		}
-		f.Forbidden(specPath.Child(kind), "may not specify more than 1 volume type")
+		f.Forbidden(root.Child(kind), "may not specify more than 1 volume type")
 	}
 }
 
-func commonSource(f *rule.Faults, s *corev1.PersistentVolumeSpec, kind string) {
+func commonSource(f *rule.Faults, s *corev1.PersistentVolumeSpec, kind string, root *field.Path) {
 	switch kind {
 	case "hostPath":
-		podspec.HostPath(f, s.HostPath, specPath.Child("hostPath"))
+		podspec.HostPath(f, s.HostPath, root.Child("hostPath"))
 	case "nfs":
-		podspec.NFS(f, s.NFS, specPath.Child("nfs"))
+		podspec.NFS(f, s.NFS, root.Child("nfs"))
 	case "local":
-		if at := specPath.Child("local", "path"); f.Need(at, s.Local.Path) {
+		if at := root.Child("local", "path"); f.Need(at, s.Local.Path) {
 			podspec.NoBacksteps(f, s.Local.Path, at)
 		}
 		if s.NodeAffinity == nil {
-			f.Required(specPath.Child("nodeAffinity"), "Local volume requires node affinity")
+			f.Required(root.Child("nodeAffinity"), "Local volume requires node affinity")
 		}
 	case "csi":
-		csi(f, s.CSI, specPath.Child("csi"))
+		csi(f, s.CSI, root.Child("csi"))
 	}
 }
 
-func cloudSource(f *rule.Faults, s *corev1.PersistentVolumeSpec, kind string) {
+func cloudSource(f *rule.Faults, s *corev1.PersistentVolumeSpec, kind string, root *field.Path) {
 	switch kind {
 	case "gcePersistentDisk":
-		f.Need(specPath.Child("persistentDisk", "pdName"), s.GCEPersistentDisk.PDName)
-		podspec.Partition(f, s.GCEPersistentDisk.Partition, specPath.Child("persistentDisk", "partition"))
+		f.Need(root.Child("persistentDisk", "pdName"), s.GCEPersistentDisk.PDName)
+		podspec.Partition(f, s.GCEPersistentDisk.Partition, root.Child("persistentDisk", "partition"))
 	case "awsElasticBlockStore":
-		f.Need(specPath.Child("awsElasticBlockStore", "volumeID"), s.AWSElasticBlockStore.VolumeID)
-		podspec.Partition(f, s.AWSElasticBlockStore.Partition, specPath.Child("awsElasticBlockStore", "partition"))
+		f.Need(root.Child("awsElasticBlockStore", "volumeID"), s.AWSElasticBlockStore.VolumeID)
+		podspec.Partition(f, s.AWSElasticBlockStore.Partition, root.Child("awsElasticBlockStore", "partition"))
 	case "cinder":
-		f.Need(specPath.Child("cinder", "volumeID"), s.Cinder.VolumeID)
-		secretRef(f, s.Cinder.SecretRef, specPath.Child("cinder", "secretRef"))
+		f.Need(root.Child("cinder", "volumeID"), s.Cinder.VolumeID)
+		secretRef(f, s.Cinder.SecretRef, root.Child("cinder", "secretRef"))
 	case "azureFile":
-		at := specPath.Child("azureFile")
+		at := root.Child("azureFile")
 		f.Need(at.Child("secretName"), s.AzureFile.SecretName)
 		f.Need(at.Child("shareName"), s.AzureFile.ShareName)
 		if ns := s.AzureFile.SecretNamespace; ns != nil {
 			f.Need(at.Child("secretNamespace"), *ns)
 		}
 	case "azureDisk":
-		podspec.AzureDisk(f, s.AzureDisk, specPath.Child("azureDisk"))
+		podspec.AzureDisk(f, s.AzureDisk, root.Child("azureDisk"))
 	case "vsphereVolume":
-		f.Need(specPath.Child("vsphereVolume", "volumePath"), s.VsphereVolume.VolumePath)
+		f.Need(root.Child("vsphereVolume", "volumePath"), s.VsphereVolume.VolumePath)
 	case "photonPersistentDisk":
-		f.Need(specPath.Child("photonPersistentDisk", "pdID"), s.PhotonPersistentDisk.PdID)
+		f.Need(root.Child("photonPersistentDisk", "pdID"), s.PhotonPersistentDisk.PdID)
 	case "portworxVolume":
-		f.Need(specPath.Child("portworxVolume", "volumeID"), s.PortworxVolume.VolumeID)
+		f.Need(root.Child("portworxVolume", "volumeID"), s.PortworxVolume.VolumeID)
 	}
 }
 
-func clusterSource(f *rule.Faults, s *corev1.PersistentVolumeSpec, kind, volume string) {
+func clusterSource(f *rule.Faults, s *corev1.PersistentVolumeSpec, kind, volume string, root *field.Path) {
 	switch kind {
 	case "glusterfs":
-		at := specPath.Child("glusterfs")
+		at := root.Child("glusterfs")
 		f.Need(at.Child("endpoints"), s.Glusterfs.EndpointsName)
 		f.Need(at.Child("path"), s.Glusterfs.Path)
 		if ns := s.Glusterfs.EndpointsNamespace; ns != nil {
 			f.DNSLabel(at.Child("endpointsNamespace"), *ns)
 		}
 	case "flocker":
-		podspec.Flocker(f, s.Flocker, specPath.Child("flocker"))
+		podspec.Flocker(f, s.Flocker, root.Child("flocker"))
 	case "rbd":
-		podspec.Monitors(f, s.RBD.CephMonitors, specPath.Child("rbd"))
-		f.Need(specPath.Child("rbd", "image"), s.RBD.RBDImage)
+		podspec.Monitors(f, s.RBD.CephMonitors, root.Child("rbd"))
+		f.Need(root.Child("rbd", "image"), s.RBD.RBDImage)
 	case "quobyte":
-		podspec.Quobyte(f, s.Quobyte, specPath.Child("quobyte"))
+		podspec.Quobyte(f, s.Quobyte, root.Child("quobyte"))
 	case "cephfs":
-		podspec.Monitors(f, s.CephFS.Monitors, specPath.Child("cephfs"))
+		podspec.Monitors(f, s.CephFS.Monitors, root.Child("cephfs"))
 	case "iscsi":
-		iscsi(f, s.ISCSI, volume, specPath.Child("iscsi"))
+		iscsi(f, s.ISCSI, volume, root.Child("iscsi"))
 	case "fc":
-		podspec.FibreChannel(f, s.FC, specPath.Child("fc"))
+		podspec.FibreChannel(f, s.FC, root.Child("fc"))
 	case "flexVolume":
-		podspec.FlexVolume(f, s.FlexVolume.Driver, s.FlexVolume.Options, specPath.Child("flexVolume"))
+		podspec.FlexVolume(f, s.FlexVolume.Driver, s.FlexVolume.Options, root.Child("flexVolume"))
 	case "scaleIO":
-		at := specPath.Child("scaleIO")
+		at := root.Child("scaleIO")
 		f.Need(at.Child("gateway"), s.ScaleIO.Gateway)
 		f.Need(at.Child("system"), s.ScaleIO.System)
 		f.Need(at.Child("volumeName"), s.ScaleIO.VolumeName)
 	case "storageos":
-		podspec.StorageOS(f, s.StorageOS.VolumeName, s.StorageOS.VolumeNamespace, specPath.Child("storageos"))
+		podspec.StorageOS(f, s.StorageOS.VolumeName, s.StorageOS.VolumeNamespace, root.Child("storageos"))
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"clipper/api"
 	"clipper/catalogue"
@@ -21,6 +22,7 @@ func Volumes() *catalogue.Resource {
 		Resource:       api.PersistentVolumes.Resource,
 		ValidateCreate: validateVolume,
 		ValidateUpdate: validateVolumeUpdate,
+		ValidateStatus: func(_, _ *corev1.PersistentVolume) field.ErrorList { return nil },
 		Warnings:       volumeWarnings,
 		PrepareCreate:  prepareVolume,
 		PrepareStatus:  stampPhase,
@@ -38,22 +40,27 @@ func defaultVolume(v *corev1.PersistentVolume) {
 	rule.SetIfEmpty(&v.Status.Phase, corev1.VolumePending)
 	rule.SetIfEmpty(&v.Spec.PersistentVolumeReclaimPolicy, corev1.PersistentVolumeReclaimRetain)
 	rule.SetIfNil(&v.Spec.VolumeMode, corev1.PersistentVolumeFilesystem)
-	podspec.RoundUp(v.Spec.Capacity)
-	podspec.DefaultAzureDisk(v.Spec.AzureDisk)
-	if v.Spec.HostPath != nil {
-		rule.SetIfNil(&v.Spec.HostPath.Type, corev1.HostPathUnset)
+	DefaultSource(&v.Spec)
+}
+
+// DefaultSource fills in what the kinds of volumes leave out, and rounds the capacity.
+func DefaultSource(s *corev1.PersistentVolumeSpec) {
+	podspec.RoundUp(s.Capacity)
+	podspec.DefaultAzureDisk(s.AzureDisk)
+	if s.HostPath != nil {
+		rule.SetIfNil(&s.HostPath.Type, corev1.HostPathUnset)
 	}
-	if v.Spec.ISCSI != nil {
-		rule.SetIfEmpty(&v.Spec.ISCSI.ISCSIInterface, "default")
+	if s.ISCSI != nil {
+		rule.SetIfEmpty(&s.ISCSI.ISCSIInterface, "default")
 	}
-	if v.Spec.RBD != nil {
-		rule.SetIfEmpty(&v.Spec.RBD.RBDPool, "rbd")
-		rule.SetIfEmpty(&v.Spec.RBD.RadosUser, "admin")
-		rule.SetIfEmpty(&v.Spec.RBD.Keyring, "/etc/ceph/keyring")
+	if s.RBD != nil {
+		rule.SetIfEmpty(&s.RBD.RBDPool, "rbd")
+		rule.SetIfEmpty(&s.RBD.RadosUser, "admin")
+		rule.SetIfEmpty(&s.RBD.Keyring, "/etc/ceph/keyring")
 	}
-	if v.Spec.ScaleIO != nil {
-		rule.SetIfEmpty(&v.Spec.ScaleIO.StorageMode, "ThinProvisioned")
-		rule.SetIfEmpty(&v.Spec.ScaleIO.FSType, "xfs")
+	if s.ScaleIO != nil {
+		rule.SetIfEmpty(&s.ScaleIO.StorageMode, "ThinProvisioned")
+		rule.SetIfEmpty(&s.ScaleIO.FSType, "xfs")
 	}
 }
 
