@@ -2,6 +2,7 @@ package openapi
 
 import (
 	"bytes"
+	"compress/gzip"
 	"encoding/json"
 	"io"
 	"mime"
@@ -28,7 +29,9 @@ import (
 func testResources() []*catalogue.Resource {
 	return []*catalogue.Resource{
 		{Resource: api.Pods.Resource, ListKind: "PodList", Status: &catalogue.Status{}, Subresources: []catalogue.Subresource{
-			{Name: "eviction", Group: "policy", Version: "v1", Kind: "Eviction", Verbs: []string{"create"}}}},
+			{Name: "eviction", Group: "policy", Version: "v1", Kind: "Eviction", Verbs: []string{"create"}, New: func() runtime.Object { return nil }},
+			{Name: "exec", Kind: "PodExecOptions", Verbs: []string{"create", "get"}}, {Name: "log", Kind: "Pod", Verbs: []string{"get"}},
+			{Name: "proxy", Kind: "PodProxyOptions", Verbs: []string{"get"}}}},
 		{Resource: api.Nodes.Resource, ListKind: "NodeList"},
 		{Resource: api.Deployments.Resource, ListKind: "DeploymentList", Status: &catalogue.Status{}, Scale: &catalogue.Scale{}},
 	}
@@ -85,6 +88,63 @@ func TestV3Documents(t *testing.T) {
 		if strings.Contains(path, "/pods") {
 			t.Errorf("document of apps has %s", path)
 		}
+	}
+}
+
+// TestOperations: what the paths of pods are called, lists across namespaces and streams among them.
+func TestOperations(t *testing.T) {
+	var doc spec3.OpenAPI
+	if err := json.Unmarshal(get(t, "/openapi/v3/api/v1", "application/json").Body.Bytes(), &doc); err != nil {
+		t.Fatal(err)
+	}
+	const pod = "/api/v1/namespaces/{namespace}/pods/{name}"
+	for path, want := range map[string]string{
+		"/api/v1/pods":                        "listCoreV1PodForAllNamespaces",
+		"/api/v1/namespaces/{namespace}/pods": "listCoreV1NamespacedPod",
+		pod:                                   "readCoreV1NamespacedPod",
+		pod + "/status":                       "readCoreV1NamespacedPodStatus",
+		pod + "/log":                          "readCoreV1NamespacedPodLog",
+		pod + "/exec":                         "connectCoreV1GetNamespacedPodExec",
+		pod + "/proxy/{path}":                 "connectCoreV1GetNamespacedPodProxyWithPath",
+		"/api/v1/nodes/{name}":                "readCoreV1Node",
+	} {
+		if item := doc.Paths.Paths[path]; item == nil || item.Get == nil || item.Get.OperationId != want {
+			t.Errorf("%s: want operation %s", path, want)
+		}
+	}
+	if doc.Paths.Paths["/api/v1/nodes"].Get.OperationId != "listCoreV1Node" {
+		t.Error("nodes are not listed once")
+	}
+}
+
+// TestExtensions: what other servers serve is in both documents; one that cannot be read hides nothing.
+func TestExtensions(t *testing.T) {
+	var packed bytes.Buffer
+	z := gzip.NewWriter(&packed)
+	io.WriteString(z, `{"swagger":"2.0","info":{"title":"m","version":"1"},"paths":{"/apis/m.example.com/v1/things":{"get":{"operationId":"listThing",`+
+		`"responses":{"200":{"description":"OK","schema":{"$ref":"#/definitions/com.example.m.v1.Thing"}}}}},"/other/":{"get":{"responses":{"200":{"description":"OK"}}}}},`+
+		`"definitions":{"com.example.m.v1.Thing":{"type":"object"}}}`)
+	z.Close()
+	d := New(testResources)
+	d.Extend(func() []Extension {
+		return []Extension{{Path: "apis/m.example.com/v1", V3: "/openapi/v3/apis/m.example.com/v1?hash=A", V2: packed.Bytes()}, {Path: "apis/bad/v1", V2: []byte("no gzip")}}
+	})
+	body := func(path string) string {
+		w := httptest.NewRecorder()
+		d.ServeHTTP(w, httptest.NewRequest("GET", path, nil))
+		return w.Body.String()
+	}
+	v2 := body("/openapi/v2")
+	for _, want := range []string{"/apis/m.example.com/v1/things", "com.example.m.v1.Thing", "io.k8s.api.apps.v1.Deployment"} {
+		if !strings.Contains(v2, want) {
+			t.Errorf("v2 lacks %s", want)
+		}
+	}
+	if strings.Contains(v2, `"/other/"`) {
+		t.Error("v2 has a path outside the extension's group version")
+	}
+	if index := body("/openapi/v3"); !strings.Contains(index, `"apis/m.example.com/v1":{"serverRelativeURL":"/openapi/v3/apis/m.example.com/v1?hash=A"}`) || strings.Contains(index, "bad") {
+		t.Errorf("index %s", index)
 	}
 }
 

@@ -20,6 +20,7 @@ type operation struct {
 	kind         string // of the objects acted on
 	namespaced   bool   // the path has {namespace}
 	named        bool   // the path has {name}
+	onward       bool   // the path ends with {path}: what is behind a proxy
 	body         string // model of the request body, "" for none
 	response     string // model of the response, "" for text
 	query        []string
@@ -53,6 +54,7 @@ func operations(r *catalogue.Resource, group, version string, models map[string]
 	list := b.model(group, version, r.ListKind)
 
 	b.add("list", "get", "list", collection, "", "", list, listQuery)
+	b.addForAllNamespaces(list)
 	b.add("create", "post", "post", collection, "", model, model, writeQuery)
 	b.add("deletecollection", "delete", "deletecollection", collection, "", deleteModel, statusModel, append(deleteQuery[:len(deleteQuery):len(deleteQuery)], listQuery...))
 	b.add("get", "get", "get", item, "", "", model, nil)
@@ -66,6 +68,10 @@ func operations(r *catalogue.Resource, group, version string, models map[string]
 		b.addSubresource(item, "scale", b.model("autoscaling", "v1", "Scale"), []string{"get", "update", "patch"})
 	}
 	for _, s := range r.Subresources {
+		if s.New == nil && s.Update == nil {
+			b.addConnect(item, s)
+			continue
+		}
 		g, v := s.Group, s.Version
 		if v == "" {
 			g, v = group, version
@@ -138,6 +144,49 @@ func (b *opBuilder) addSubresource(item, name, model string, verbs []string) {
 	}
 }
 
+// addForAllNamespaces adds the list of a namespaced resource across namespaces.
+func (b *opBuilder) addForAllNamespaces(list string) {
+	if !b.r.Namespaced || !b.serves("list") {
+		return
+	}
+	b.ops = append(b.ops, operation{
+		path: b.base + "/" + b.r.Name, method: "get", action: "list",
+		id:    "list" + apiName(b.group, b.version) + b.r.Kind + "ForAllNamespaces",
+		group: b.group, version: b.version, kind: b.r.Kind, response: list, query: listQuery,
+	})
+}
+
+// connectQuery lists what streams are asked for.
+var connectQuery = map[string][]string{
+	"exec":        {"command", "container", "stderr", "stdin", "stdout", "tty"},
+	"attach":      {"container", "stderr", "stdin", "stdout", "tty"},
+	"portforward": {"ports"},
+	"proxy":       {"path"},
+	"log":         {"container", "follow", "insecureSkipTLSVerifyBackend", "limitBytes", "previous", "sinceSeconds", "stream", "tailLines", "timestamps"},
+}
+
+// addConnect adds a subresource that is a stream: its answer is text, or whatever is at its other end.
+func (b *opBuilder) addConnect(item string, s catalogue.Subresource) {
+	methods := map[string]string{"get": "get", "create": "post", "update": "put", "patch": "patch", "delete": "delete"}
+	for _, verb := range s.Verbs {
+		method := methods[verb]
+		o := operation{
+			path: item + "/" + s.Name, method: method, action: "connect",
+			id:    "connect" + apiName(b.group, b.version) + camel(method) + scoped(b.r) + camel(s.Name),
+			group: b.group, version: b.version, kind: s.Kind,
+			namespaced: b.r.Namespaced, named: true, query: connectQuery[s.Name],
+		}
+		if s.Name == "log" {
+			o.action, o.id = "get", operationID("get", b.r, b.group, b.version, s.Name)
+		}
+		b.ops = append(b.ops, o)
+		if s.Name == "proxy" {
+			o.path, o.id, o.onward = o.path+"/{path}", o.id+"WithPath", true
+			b.ops = append(b.ops, o)
+		}
+	}
+}
+
 // operationID builds upstream's names: readAppsV1NamespacedDeploymentStatus.
 func operationID(verb string, r *catalogue.Resource, group, version, sub string) string {
 	words := map[string]string{"get": "read", "update": "replace", "deletecollection": "delete"}
@@ -145,18 +194,27 @@ func operationID(verb string, r *catalogue.Resource, group, version, sub string)
 	if w, ok := words[verb]; ok {
 		id = w
 	}
+	id += apiName(group, version)
+	if verb == "deletecollection" {
+		id += "Collection"
+	}
+	return id + scoped(r) + camel(sub)
+}
+
+// apiName is a group version as part of an operation's name: AppsV1.
+func apiName(group, version string) string {
 	group = strings.TrimSuffix(group, ".k8s.io")
 	if group == "" {
 		group = "core"
 	}
-	id += camel(group) + camel(version)
-	if verb == "deletecollection" {
-		id += "Collection"
-	}
+	return camel(group) + camel(version)
+}
+
+func scoped(r *catalogue.Resource) string {
 	if r.Namespaced {
-		id += "Namespaced"
+		return "Namespaced" + r.Kind
 	}
-	return id + r.Kind + camel(sub)
+	return r.Kind
 }
 
 func camel(s string) string {

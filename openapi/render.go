@@ -4,8 +4,9 @@ import "strings"
 
 // booleans and integers name the query parameters that are no strings.
 var (
-	booleans = map[string]bool{"allowWatchBookmarks": true, "force": true, "ignoreStoreReadErrorWithClusterBreakingPotential": true, "orphanDependents": true, "sendInitialEvents": true, "watch": true}
-	integers = map[string]bool{"gracePeriodSeconds": true, "limit": true, "timeoutSeconds": true}
+	booleans = map[string]bool{"allowWatchBookmarks": true, "force": true, "ignoreStoreReadErrorWithClusterBreakingPotential": true, "orphanDependents": true, "sendInitialEvents": true, "watch": true,
+		"follow": true, "insecureSkipTLSVerifyBackend": true, "previous": true, "stderr": true, "stdin": true, "stdout": true, "timestamps": true, "tty": true}
+	integers = map[string]bool{"gracePeriodSeconds": true, "limit": true, "limitBytes": true, "ports": true, "sinceSeconds": true, "tailLines": true, "timeoutSeconds": true}
 )
 
 // Request and response media types, in upstream's order.
@@ -31,6 +32,9 @@ func (o operation) common() map[string]any {
 }
 
 func (o operation) responseTypes() []string {
+	if o.response == "" {
+		return []string{"*/*"}
+	}
 	if o.action == "list" {
 		return append(bodyTypes[:len(bodyTypes):len(bodyTypes)], streamTypes...)
 	}
@@ -71,15 +75,26 @@ func (o operation) parameters(wrap func(p map[string]any, typ string)) []map[str
 	if o.namespaced {
 		add("namespace", "path", true)
 	}
+	if o.onward {
+		add("path", "path", true)
+	}
 	for _, q := range o.query {
 		add(q, "query", false)
 	}
-	add("pretty", "query", false)
+	if o.action != "connect" {
+		add("pretty", "query", false)
+	}
 	return out
 }
 
+// text is the schema of what has none.
+var text = map[string]string{"type": "string"}
+
 // statuses are the success codes of an operation.
 func (o operation) statuses() map[string]string {
+	if o.action == "connect" {
+		return map[string]string{"200": "OK"}
+	}
 	switch o.method {
 	case "post":
 		return map[string]string{"200": "OK", "201": "Created", "202": "Accepted"}
@@ -110,8 +125,9 @@ func (o operation) v3() map[string]any {
 		op["requestBody"] = map[string]any{"content": ref(o.body, o.requestTypes()), "required": o.method != "delete"}
 	}
 	responses := map[string]any{"401": map[string]any{"description": "Unauthorized"}}
-	for code, text := range o.statuses() {
-		response := map[string]any{"description": text}
+	for code, about := range o.statuses() {
+		response := map[string]any{"description": about}
+		response["content"] = map[string]any{"*/*": map[string]any{"schema": text}}
 		if o.response != "" {
 			response["content"] = ref(o.response, o.responseTypes())
 		}
@@ -135,8 +151,8 @@ func (o operation) v2() map[string]any {
 	op["produces"] = o.responseTypes()
 	op["schemes"] = []string{"https"}
 	responses := map[string]any{"401": map[string]any{"description": "Unauthorized"}}
-	for code, text := range o.statuses() {
-		response := map[string]any{"description": text}
+	for code, about := range o.statuses() {
+		response := map[string]any{"description": about, "schema": text}
 		if o.response != "" {
 			response["schema"] = map[string]string{"$ref": "#/definitions/" + o.response}
 		}
