@@ -55,7 +55,7 @@ func New(c Client, az *authz.Authorizer, alloc *allocate.Allocator) (*admission.
 		admission.Plugin{Name: "NamespaceLifecycle", Mutate: lifecycle, Validate: lifecycle},
 		admission.Plugin{Name: "LimitRanger", Mutate: limits, Validate: limits},
 		admission.Plugin{Name: "ServiceAccount", Mutate: accounts, Validate: accounts},
-		admission.Plugin{Name: "NodeRestriction", Mutate: noderestriction.New(c)},
+		admission.Plugin{Name: "NodeRestriction", Mutate: noderestriction.New(c, az)},
 		admission.Plugin{Name: "TaintNodesByCondition", Mutate: nodetaint.Plugin{}},
 		admission.Plugin{Name: "PodSecurity", Validate: security},
 		admission.Plugin{Name: "Priority", Mutate: prio, Validate: prio},

@@ -13,12 +13,8 @@ import (
 // nodeObject lets a node write its own Node, but neither its taints nor labels that steer where pods of
 // others go.
 func (r *request) nodeObject() error {
-	name := r.Name
-	if r.Operation == admission.Create && r.Object != nil {
-		name = r.Object.GetName()
-	}
-	if name != r.node {
-		return r.Forbiddenf("node %q is not allowed to modify node %q", r.node, name)
+	if r.name() != r.node {
+		return r.Forbiddenf("node %q is not allowed to modify node %q", r.node, r.name())
 	}
 	switch r.Operation {
 	case admission.Create:
@@ -30,6 +26,10 @@ func (r *request) nodeObject() error {
 }
 
 func (r *request) createNode(node *corev1.Node) error {
+	// A node may read what its spec names: naming things itself would be a way to see more.
+	if node.Spec.ConfigSource != nil {
+		return r.Forbiddenf("node %q is not allowed to create pods with a non-nil configSource", r.node)
+	}
 	if bad := forbidden(changedLabels(node.Labels, nil)); len(bad) > 0 {
 		return r.Forbiddenf("node %q is not allowed to set the following labels: %s", r.node, strings.Join(bad, ", "))
 	}
@@ -37,6 +37,9 @@ func (r *request) createNode(node *corev1.Node) error {
 }
 
 func (r *request) updateNode(node, old *corev1.Node) error {
+	if node.Spec.ConfigSource != nil && !equality.Semantic.DeepEqual(node.Spec.ConfigSource, old.Spec.ConfigSource) {
+		return r.Forbiddenf("node %q is not allowed to update configSource to a new non-nil configSource", r.node)
+	}
 	if !equality.Semantic.DeepEqual(node.Spec.Taints, old.Spec.Taints) {
 		return r.Forbiddenf("node %q is not allowed to modify taints", r.node)
 	}

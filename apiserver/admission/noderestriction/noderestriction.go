@@ -8,14 +8,15 @@ import (
 	"crypto/x509"
 	"fmt"
 	"maps"
-	"slices"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
 	certificatesv1 "k8s.io/api/certificates/v1"
 	corev1 "k8s.io/api/core/v1"
 	resourcev1 "k8s.io/api/resource/v1"
+	storagev1 "k8s.io/api/storage/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apiserver/pkg/authorization/authorizer"
 
 	"clipper/api"
 	"clipper/apiserver/admission"
@@ -25,12 +26,19 @@ import (
 
 // A Plugin is the admission plug-in.
 type Plugin struct {
-	pods  api.TypedView[*corev1.Pod]
-	nodes api.TypedView[*corev1.Node]
+	pods    api.TypedView[*corev1.Pod]
+	nodes   api.TypedView[*corev1.Node]
+	claims  api.TypedView[*corev1.PersistentVolumeClaim]
+	volumes api.TypedView[*corev1.PersistentVolume]
+	drivers api.TypedView[*storagev1.CSIDriver]
+	authz   authorizer.Authorizer
 }
 
-// New returns the plug-in over the pods and nodes that c sees.
-func New(c api.Client) *Plugin { return &Plugin{api.Pods.View(c), api.Nodes.View(c)} }
+// New returns the plug-in over the objects that c sees.
+func New(c api.Client, az authorizer.Authorizer) *Plugin {
+	return &Plugin{pods: api.Pods.View(c), nodes: api.Nodes.View(c), claims: api.PersistentVolumeClaims.View(c),
+		volumes: api.PersistentVolumes.View(c), drivers: api.CSIDrivers.View(c), authz: az}
+}
 
 // A request is one write by a node.
 type request struct {
@@ -41,7 +49,7 @@ type request struct {
 
 // Admit refuses what is not the node's own. It has nothing to say about other users, and changes nothing;
 // as upstream it comes before what validates, so that a node learns nothing from faults of others' objects.
-func (p *Plugin) Admit(_ context.Context, a *admission.Attributes) error {
+func (p *Plugin) Admit(ctx context.Context, a *admission.Attributes) error {
 	node, isNode := authz.NodeName(a.User)
 	if !isNode {
 		return nil
@@ -58,11 +66,11 @@ func (p *Plugin) Admit(_ context.Context, a *admission.Attributes) error {
 	case gr == api.PersistentVolumeClaims.GroupResource():
 		return r.claim()
 	case gr == api.ServiceAccounts.GroupResource() && a.Subresource == "token":
-		return r.token()
+		return r.token(ctx)
 	case gr == api.Leases.GroupResource():
 		return r.lease()
 	case gr.Group == "storage.k8s.io" && gr.Resource == "csinodes":
-		if a.Operation == admission.Create && a.Object.GetName() != node {
+		if r.name() != node {
 			return a.Forbiddenf("can only access CSINode with the same name as the requesting node")
 		}
 	case gr.Group == "resource.k8s.io" && gr.Resource == "resourceslices":
@@ -71,6 +79,14 @@ func (p *Plugin) Admit(_ context.Context, a *admission.Attributes) error {
 		return r.signingRequest()
 	}
 	return nil
+}
+
+// name is that of the object: a create has none in its path.
+func (r *request) name() string {
+	if r.Operation == admission.Create {
+		return r.Object.GetName()
+	}
+	return r.Name
 }
 
 func (r *request) pod() error {
@@ -112,6 +128,8 @@ func (r *request) podStatus() error {
 		return r.Forbiddenf("node %q cannot update labels through pod status", r.node)
 	case !equality.Semantic.DeepEqual(pod.Status.ResourceClaimStatuses, old.Status.ResourceClaimStatuses):
 		return r.Forbiddenf("node %q cannot update resource claim statues", r.node)
+	case !equality.Semantic.DeepEqual(pod.Status.ExtendedResourceClaimStatus, old.Status.ExtendedResourceClaimStatus):
+		return r.Forbiddenf("node %q cannot update extended resource claim status", r.node)
 	}
 	return nil
 }
@@ -227,7 +245,7 @@ func (r *request) claim() error {
 }
 
 // token: only tokens that die with a pod of this node, for audiences that the pod asks for.
-func (r *request) token() error {
+func (r *request) token(ctx context.Context) error {
 	tr, ok := r.Object.(*authenticationv1.TokenRequest)
 	if !ok {
 		return nil
@@ -249,42 +267,14 @@ func (r *request) token() error {
 	if pod.Spec.NodeName != r.node {
 		return r.Forbiddenf("node requested token bound to a pod scheduled on a different node")
 	}
-	if len(tr.Spec.Audiences) > 1 {
-		return r.Forbiddenf("node may only request 0 or 1 audiences")
-	}
-	if len(tr.Spec.Audiences) == 1 && tr.Spec.Audiences[0] != "" && !podAsksFor(pod, tr.Spec.Audiences[0]) {
-		return r.Forbiddenf("audience %q not found in pod spec volume, %s is not authorized to request tokens for this audience", tr.Spec.Audiences[0], r.User.GetName())
-	}
-	return nil
-}
-
-func podAsksFor(pod *corev1.Pod, audience string) bool {
-	for i := range pod.Spec.Volumes {
-		v := &pod.Spec.Volumes[i]
-		if v.CSI != nil {
-			return true // its driver's object says which; the API server of the driver checks them
-		}
-		if v.Projected == nil {
-			continue
-		}
-		if slices.ContainsFunc(v.Projected.Sources, func(s corev1.VolumeProjection) bool {
-			return s.ServiceAccountToken != nil && s.ServiceAccountToken.Audience == audience
-		}) {
-			return true
-		}
-	}
-	return false
+	return r.audience(ctx, tr, pod)
 }
 
 func (r *request) lease() error {
 	if r.Namespace != corev1.NamespaceNodeLease {
 		return r.Forbiddenf("can only access leases in the %q system namespace", corev1.NamespaceNodeLease)
 	}
-	name := r.Name
-	if r.Operation == admission.Create {
-		name = r.Object.GetName()
-	}
-	if name != r.node {
+	if r.name() != r.node {
 		return r.Forbiddenf("can only access node lease with the same name as the requesting node")
 	}
 	return nil

@@ -1,27 +1,44 @@
 package noderestriction
 
 import (
+	"context"
 	"strings"
 	"testing"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
+	storagev1 "k8s.io/api/storage/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apiserver/pkg/authentication/user"
+	"k8s.io/apiserver/pkg/authorization/authorizer"
 
 	"clipper/api"
 	"clipper/api/apitest"
 	"clipper/apiserver/admission"
 )
 
+// nobody is allowed anything beyond what the plug-in finds itself.
+var nobody = authorizer.AuthorizerFunc(func(_ context.Context, a authorizer.Attributes) (authorizer.Decision, string, error) {
+	if a.GetVerb() == "request-serviceaccounts-token-audience" && a.GetResource() == "granted" {
+		return authorizer.DecisionAllow, "", nil
+	}
+	return authorizer.DecisionNoOpinion, "", nil
+})
+
 func TestNode(t *testing.T) {
 	c := &apitest.Client{}
+	c.Add(api.CSIDrivers.Resource, &storagev1.CSIDriver{ObjectMeta: metav1.ObjectMeta{Name: "disk"}, Spec: storagev1.CSIDriverSpec{TokenRequests: []storagev1.TokenRequest{{Audience: "cloud"}}}})
+	c.Add(api.PersistentVolumes.Resource, &corev1.PersistentVolume{ObjectMeta: metav1.ObjectMeta{Name: "pv"}, Spec: corev1.PersistentVolumeSpec{
+		PersistentVolumeSource: corev1.PersistentVolumeSource{CSI: &corev1.CSIPersistentVolumeSource{Driver: "disk"}}}})
+	c.Add(api.PersistentVolumeClaims.Resource, &corev1.PersistentVolumeClaim{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "data"}, Spec: corev1.PersistentVolumeClaimSpec{VolumeName: "pv"}})
 	c.Add(api.Nodes.Resource, &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n1", UID: "node"}})
 	mine := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "mine", UID: "p1"}, Spec: corev1.PodSpec{NodeName: "n1",
-		Volumes: []corev1.Volume{{VolumeSource: corev1.VolumeSource{Projected: &corev1.ProjectedVolumeSource{Sources: []corev1.VolumeProjection{
-			{ServiceAccountToken: &corev1.ServiceAccountTokenProjection{Audience: "vault"}}}}}}}}}
+		Volumes: []corev1.Volume{
+			{VolumeSource: corev1.VolumeSource{PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: "data"}}},
+			{VolumeSource: corev1.VolumeSource{Projected: &corev1.ProjectedVolumeSource{Sources: []corev1.VolumeProjection{
+				{ServiceAccountToken: &corev1.ServiceAccountTokenProjection{}}, {ServiceAccountToken: &corev1.ServiceAccountTokenProjection{Audience: "vault"}}}}}}}}}
 	theirs := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "theirs", UID: "p2"}, Spec: corev1.PodSpec{NodeName: "n2"}}
 	c.Add(api.Pods.Resource, mine, theirs)
 	yes := true
@@ -74,9 +91,14 @@ func TestNode(t *testing.T) {
 			`node "n1" is not allowed to set the following labels: node-role.kubernetes.io/control-plane`},
 		{"a restricted label", update, api.Nodes.Resource, "", node("n1", nil), node("n1", map[string]string{"x.node-restriction.kubernetes.io/a": "b"}), "",
 			"is not allowed to modify labels: x.node-restriction.kubernetes.io/a"},
+		{"a configuration of its own", create, api.Nodes.Resource, "", &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n1"}, Spec: corev1.NodeSpec{ConfigSource: &corev1.NodeConfigSource{}}}, nil, "",
+			`node "n1" is not allowed to create pods with a non-nil configSource`},
 		{"taints", update, api.Nodes.Resource, "", node("n1", nil), node("n1", nil, corev1.Taint{Key: "k"}), "", `node "n1" is not allowed to modify taints`},
 		{"own token", create, api.ServiceAccounts.Resource, "token", token("mine", "p1"), nil, "robot", ""},
 		{"own token, asked audience", create, api.ServiceAccounts.Resource, "token", token("mine", "p1", "vault"), nil, "robot", ""},
+		{"own token, a driver's audience", create, api.ServiceAccounts.Resource, "token", token("mine", "p1", "cloud"), nil, "robot", ""},
+		{"own token, granted audience", create, api.ServiceAccounts.Resource, "token", token("mine", "p1", "granted"), nil, "robot", ""},
+		{"own token, two audiences", create, api.ServiceAccounts.Resource, "token", token("mine", "p1", "vault", "cloud"), nil, "robot", "node may only request 0 or 1 audiences"},
 		{"own token, other audience", create, api.ServiceAccounts.Resource, "token", token("mine", "p1", "bank"), nil, "robot", `audience "bank" not found in pod spec volume`},
 		{"token of another's pod", create, api.ServiceAccounts.Resource, "token", token("theirs", "p2"), nil, "robot", "scheduled on a different node"},
 		{"unbound token", create, api.ServiceAccounts.Resource, "token", &authenticationv1.TokenRequest{}, nil, "robot", "not bound to a pod"},
@@ -89,12 +111,12 @@ func TestNode(t *testing.T) {
 			if a.Name == "" {
 				a.Name = tt.obj.GetName()
 			}
-			err := New(c).Admit(t.Context(), a)
+			err := New(c, nobody).Admit(t.Context(), a)
 			if (err == nil) != (tt.err == "") || err != nil && !strings.Contains(err.Error(), tt.err) {
 				t.Errorf("got %v, want %q", err, tt.err)
 			}
 			a.User = &user.DefaultInfo{Name: "ann"}
-			if err := New(c).Admit(t.Context(), a); err != nil {
+			if err := New(c, nobody).Admit(t.Context(), a); err != nil {
 				t.Errorf("a person: %v", err)
 			}
 		})
