@@ -24,6 +24,7 @@ func Main(args []string) int {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	context.AfterFunc(ctx, stop) // whoever asks twice is in a hurry: the second signal ends the process
 	root := newRoot()
 	root.SetArgs(args)
 	err := root.ExecuteContext(ctx)

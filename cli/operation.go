@@ -22,6 +22,7 @@ func operationFlags(cmd *cobra.Command, o *daemon.OperationOptions) {
 	f.DurationVar(&o.Limits.ShutdownDelay, "shutdown-delay-duration", 0, "how long to go on serving after /readyz has begun to fail")
 	f.BoolVar(&o.Limits.ShutdownRetryAfter, "shutdown-send-retry-after", false, "answer requests that come during shutdown with 429 and Retry-After in place of 503")
 	f.BoolVar(&o.Profiling, "profiling", o.Profiling, "serve /debug/pprof and /debug/flags")
+	auditFlags(f, &o.Audit)
 	o.Flags = func() map[string]string {
 		shown := map[string]string{}
 		f.VisitAll(func(flag *pflag.Flag) { shown[flag.Name] = flag.Value.String() })

@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"clipper/apiserver"
+	"clipper/apiserver/audit"
 	"clipper/apiserver/fairness"
 	"clipper/apiserver/pipeline"
 )
@@ -20,6 +21,7 @@ type OperationOptions struct {
 	MaxWrites int  // served at the same time
 	Fairness  bool // share seats by priority level and flow
 	Profiling bool
+	Audit     audit.Options
 
 	// Flags are shown at /flagz.
 	Flags func() map[string]string
@@ -32,11 +34,11 @@ const (
 )
 
 func defaultOperation() OperationOptions {
-	return OperationOptions{MaxReads: defaultMaxReads, MaxWrites: defaultMaxWrites, Fairness: true, Profiling: true}
+	return OperationOptions{MaxReads: defaultMaxReads, MaxWrites: defaultMaxWrites, Fairness: true, Profiling: true, Audit: audit.DefaultOptions()}
 }
 
 func (o *OperationOptions) complete() error {
-	var faults []error
+	faults := []error{o.Audit.Validate()}
 	if o.MaxReads < 0 || o.MaxWrites < 0 {
 		faults = append(faults, fmt.Errorf("--max-requests-inflight %d, --max-mutating-requests-inflight %d: neither may be negative", o.MaxReads, o.MaxWrites))
 	}
@@ -53,15 +55,18 @@ func (o *OperationOptions) complete() error {
 }
 
 // operate adds to the API server's options what keeps it in order.
-func (cp *controlPlane) operate(o *apiserver.Options) {
+func (cp *controlPlane) operate(o *apiserver.Options) (err error) {
 	operation := cp.options.Operation
+	if o.Audit, err = audit.New(operation.Audit); err != nil {
+		return err
+	}
 	o.Limits, o.Profiling, o.Flags = operation.Limits, operation.Profiling, operation.Flags
 	o.Checks = map[string]func(context.Context) error{"etcd": cp.store.Healthy}
 	maps.Copy(o.Checks, cp.checks())
 	o.ReadyChecks = map[string]func(context.Context) error{"etcd-readiness": cp.store.Healthy}
 	if !operation.Fairness {
 		o.InFlight = &fairness.Limit{Reads: int64(operation.MaxReads), Writes: int64(operation.MaxWrites)}
-		return
+		return nil
 	}
 	cp.fairness = fairness.New(fairness.Config{
 		Client:  cp.client,
@@ -71,6 +76,7 @@ func (cp *controlPlane) operate(o *apiserver.Options) {
 	o.Fairness = cp.fairness
 	o.Collectors = append(o.Collectors, cp.fairness)
 	o.ReadyChecks["poststarthook/priority-and-fairness-config-consumer"] = cp.fairness.Ready
+	return nil
 }
 
 // objects tells how many objects of a resource there are, and how large they are on average.

@@ -229,7 +229,9 @@ func (cp *controlPlane) assemble(ctx context.Context) error {
 		NodeTLS:    &tls.Config{Certificates: []tls.Certificate{cp.pki.KubeletClient}, RootCAs: cp.pki.ClientCAs(), MinVersion: tls.VersionTLS12},
 		Log:        slog.Default(),
 	}
-	cp.operate(&options)
+	if err := cp.operate(&options); err != nil {
+		return err
+	}
 	cp.api = apiserver.New(options)
 	return nil
 }
