@@ -69,6 +69,7 @@ var (
 	FlowSchemas                       = kind[*flowcontrolv1.FlowSchema]("flowcontrol.apiserver.k8s.io", "v1", "flowschemas", "FlowSchema", false)
 	PriorityLevelConfigurations       = kind[*flowcontrolv1.PriorityLevelConfiguration]("flowcontrol.apiserver.k8s.io", "v1", "prioritylevelconfigurations", "PriorityLevelConfiguration", false)
 	ResourceSlices                    = kind[*resourcev1.ResourceSlice]("resource.k8s.io", "v1", "resourceslices", "ResourceSlice", false)
+	ResourceClaims                    = kind[*resourcev1.ResourceClaim]("resource.k8s.io", "v1", "resourceclaims", "ResourceClaim", true)
 	CSIDrivers                        = kind[*storagev1.CSIDriver]("storage.k8s.io", "v1", "csidrivers", "CSIDriver", false)
 	VolumeAttachments                 = kind[*storagev1.VolumeAttachment]("storage.k8s.io", "v1", "volumeattachments", "VolumeAttachment", false)
 )

@@ -42,6 +42,8 @@ func owner(name string) api.Resource {
 		return api.Services.Resource
 	case name == string(corev1.ResourceRequestsStorage), strings.Contains(name, classSuffix):
 		return api.PersistentVolumeClaims.Resource
+	case strings.HasSuffix(name, corev1.ResourceClaimsPerClass), strings.HasPrefix(name, corev1.ResourceImplicitExtendedClaimsPerClass):
+		return api.ResourceClaims.Resource
 	}
 	for _, old := range legacy {
 		if string(old) == name {

@@ -24,7 +24,7 @@ func podUsage(p *corev1.Pod) corev1.ResourceList {
 		return out
 	}
 	out[corev1.ResourcePods] = one
-	opts := resourcehelper.PodResourcesOptions{}
+	opts := resourcehelper.PodResourcesOptions{UseStatusResources: true} // what a resize has not given back yet counts
 	for k, v := range resourcehelper.PodRequests(p, opts) {
 		out["requests."+k] = v
 		if k == corev1.ResourceCPU || k == corev1.ResourceMemory || k == corev1.ResourceEphemeralStorage || strings.HasPrefix(string(k), corev1.ResourceHugePagesPrefix) {
@@ -49,7 +49,11 @@ func podInScope(p *corev1.Pod, s corev1.ScopedResourceSelectorRequirement) bool 
 	case corev1.ResourceQuotaScopeNotBestEffort:
 		return !bestEffort(p)
 	case corev1.ResourceQuotaScopePriorityClass:
-		return priorityMatches(p.Spec.PriorityClassName, s)
+		var names []string
+		if p.Spec.PriorityClassName != "" {
+			names = append(names, p.Spec.PriorityClassName)
+		}
+		return namesMatch(names, s)
 	case corev1.ResourceQuotaScopeCrossNamespacePodAffinity:
 		return crossesNamespaces(p.Spec.Affinity)
 	}
@@ -57,6 +61,9 @@ func podInScope(p *corev1.Pod, s corev1.ScopedResourceSelectorRequirement) bool 
 }
 
 func bestEffort(p *corev1.Pod) bool {
+	if resourcehelper.IsPodLevelResourcesSet(p) {
+		return false
+	}
 	for _, list := range [][]corev1.Container{p.Spec.Containers, p.Spec.InitContainers} {
 		for i := range list {
 			r := &list[i].Resources
@@ -69,20 +76,6 @@ func bestEffort(p *corev1.Pod) bool {
 		}
 	}
 	return true
-}
-
-func priorityMatches(class string, s corev1.ScopedResourceSelectorRequirement) bool {
-	switch s.Operator {
-	case corev1.ScopeSelectorOpExists:
-		return class != ""
-	case corev1.ScopeSelectorOpDoesNotExist:
-		return class == ""
-	case corev1.ScopeSelectorOpIn:
-		return slices.Contains(s.Values, class)
-	case corev1.ScopeSelectorOpNotIn:
-		return !slices.Contains(s.Values, class)
-	}
-	return false
 }
 
 func crossesNamespaces(a *corev1.Affinity) bool {
@@ -105,8 +98,11 @@ var explicit = []corev1.ResourceName{
 }
 
 // Unspecified returns, in upstream's words, which of the limited resources a pod's containers leave open;
-// nil if none.
+// nil if none. A pod that says what it takes as a whole leaves nothing open.
 func Unspecified(q *corev1.ResourceQuota, p *corev1.Pod) error {
+	if resourcehelper.IsPodLevelResourcesSet(p) {
+		return nil
+	}
 	missing := map[corev1.ResourceName]sets.Set[string]{}
 	for _, name := range explicit {
 		if _, limited := q.Spec.Hard[name]; !limited {

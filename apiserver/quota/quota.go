@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
+	resourcev1 "k8s.io/api/resource/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 
 	"clipper/api"
@@ -46,6 +47,8 @@ func Usage(r api.Resource, o api.Object) corev1.ResourceList {
 		return serviceUsage(v)
 	case *corev1.PersistentVolumeClaim:
 		return claimUsage(v)
+	case *resourcev1.ResourceClaim:
+		return deviceUsage(r, v)
 	}
 	out := corev1.ResourceList{CountName(r): one}
 	if name, ok := legacy[r]; ok {
@@ -107,13 +110,57 @@ func claimUsage(c *corev1.PersistentVolumeClaim) corev1.ResourceList {
 
 // Matches says whether an object counts in a quota with the given scopes.
 func Matches(q *corev1.ResourceQuota, o api.Object) bool {
-	pod, isPod := o.(*corev1.Pod)
 	for _, s := range scopes(q) {
-		if !isPod || !podInScope(pod, s) { // scopes choose among pods only
+		if !inScope(o, s) {
 			return false
 		}
 	}
 	return true
+}
+
+// inScope says whether o is what one scope of a quota chooses. Scopes choose among pods and claims only.
+func inScope(o api.Object, s corev1.ScopedResourceSelectorRequirement) bool {
+	switch v := o.(type) {
+	case *corev1.Pod:
+		return podInScope(v, s)
+	case *corev1.PersistentVolumeClaim:
+		return s.ScopeName == corev1.ResourceQuotaScopeVolumeAttributesClass && namesMatch(attributesClasses(v), s)
+	}
+	return false
+}
+
+// attributesClasses are the classes that a claim has, had, or is about to get.
+func attributesClasses(c *corev1.PersistentVolumeClaim) (names []string) {
+	add := func(name string) {
+		if name != "" {
+			names = append(names, name)
+		}
+	}
+	if name := c.Spec.VolumeAttributesClassName; name != nil {
+		add(*name)
+	}
+	if name := c.Status.CurrentVolumeAttributesClassName; name != nil {
+		add(*name)
+	}
+	if modify := c.Status.ModifyVolumeStatus; modify != nil {
+		add(modify.TargetVolumeAttributesClassName)
+	}
+	return names
+}
+
+// namesMatch says whether one of the names is what a scope's expression asks for.
+func namesMatch(names []string, s corev1.ScopedResourceSelectorRequirement) bool {
+	switch s.Operator {
+	case corev1.ScopeSelectorOpExists:
+		return len(names) > 0
+	case corev1.ScopeSelectorOpDoesNotExist:
+		return len(names) == 0
+	case corev1.ScopeSelectorOpIn:
+		return slices.ContainsFunc(names, func(n string) bool { return slices.Contains(s.Values, n) })
+	case corev1.ScopeSelectorOpNotIn:
+		return len(names) == 0 || slices.ContainsFunc(names, func(n string) bool { return !slices.Contains(s.Values, n) })
+	}
+	return false
 }
 
 // scopes returns both forms of a quota's scopes in one.
@@ -205,6 +252,17 @@ func show(l corev1.ResourceList, names []corev1.ResourceName) string {
 		parts = append(parts, string(n)+"="+v.String())
 	}
 	return strings.Join(parts, ",")
+}
+
+// Negative lists the names of which there is less than nothing, in order.
+func Negative(l corev1.ResourceList) (names []string) {
+	for name, v := range l {
+		if v.Sign() < 0 {
+			names = append(names, string(name))
+		}
+	}
+	slices.Sort(names)
+	return names
 }
 
 // Same says whether two lists have the same names and amounts.

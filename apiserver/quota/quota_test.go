@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
+	resourcev1 "k8s.io/api/resource/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -41,6 +42,14 @@ func TestUsage(t *testing.T) {
 			Resources: corev1.VolumeResourceRequirements{Requests: list("storage", "1Gi")}}},
 			list("count/persistentvolumeclaims", "1", "persistentvolumeclaims", "1", "requests.storage", "1Gi",
 				"fast.storageclass.storage.k8s.io/persistentvolumeclaims", "1", "fast.storageclass.storage.k8s.io/requests.storage", "1Gi")},
+		{"devices", api.ResourceClaims.Resource, &resourcev1.ResourceClaim{Spec: resourcev1.ResourceClaimSpec{Devices: resourcev1.DeviceClaim{Requests: []resourcev1.DeviceRequest{
+			{Exactly: &resourcev1.ExactDeviceRequest{DeviceClassName: "gpu", AllocationMode: resourcev1.DeviceAllocationModeExactCount, Count: 2}},
+			{FirstAvailable: []resourcev1.DeviceSubRequest{
+				{DeviceClassName: "gpu", AllocationMode: resourcev1.DeviceAllocationModeExactCount, Count: 1},
+				{DeviceClassName: "gpu", AllocationMode: resourcev1.DeviceAllocationModeExactCount, Count: 3},
+				{DeviceClassName: "nic", AllocationMode: resourcev1.DeviceAllocationModeAll}}}}}}},
+			list("count/resourceclaims.resource.k8s.io", "1", "gpu.deviceclass.resource.k8s.io/devices", "5", "nic.deviceclass.resource.k8s.io/devices", "32",
+				"requests.deviceclass.resource.kubernetes.io/gpu", "5", "requests.deviceclass.resource.kubernetes.io/nic", "32")},
 	} {
 		if got := Usage(tt.r, tt.o); !Same(got, tt.want) {
 			t.Errorf("%s: %v, want %v", tt.name, got, tt.want)
@@ -60,6 +69,17 @@ func TestScopes(t *testing.T) {
 		return &corev1.ResourceQuota{Spec: corev1.ResourceQuotaSpec{ScopeSelector: &corev1.ScopeSelector{MatchExpressions: []corev1.ScopedResourceSelectorRequirement{
 			{ScopeName: corev1.ResourceQuotaScopePriorityClass, Operator: op, Values: values}}}}}
 	}
+	attributes := func(op corev1.ScopeSelectorOperator, values ...string) *corev1.ResourceQuota {
+		q := class(op, values...)
+		q.Spec.ScopeSelector.MatchExpressions[0].ScopeName = corev1.ResourceQuotaScopeVolumeAttributesClass
+		return q
+	}
+	claim := func(wanted, current, target string) *corev1.PersistentVolumeClaim {
+		c := &corev1.PersistentVolumeClaim{Spec: corev1.PersistentVolumeClaimSpec{VolumeAttributesClassName: &wanted}}
+		c.Status.CurrentVolumeAttributesClassName = &current
+		c.Status.ModifyVolumeStatus = &corev1.ModifyVolumeStatus{TargetVolumeAttributesClassName: target}
+		return c
+	}
 	for i, tt := range []struct {
 		q    *corev1.ResourceQuota
 		o    api.Object
@@ -78,6 +98,15 @@ func TestScopes(t *testing.T) {
 		{class("NotIn", "low"), plain, true},
 		{class("Exists"), plain, false},
 		{class("DoesNotExist"), plain, true},
+		{scope("BestEffort"), &corev1.Pod{Spec: corev1.PodSpec{Resources: &corev1.ResourceRequirements{Requests: list("cpu", "1")}}}, false},
+		{attributes("In", "gold"), claim("gold", "", ""), true},
+		{attributes("In", "gold"), claim("silver", "gold", ""), true},
+		{attributes("In", "gold"), claim("silver", "", "gold"), true},
+		{attributes("In", "gold"), claim("silver", "", ""), false},
+		{attributes("NotIn", "gold"), claim("", "", ""), true},
+		{attributes("Exists"), claim("", "", ""), false},
+		{attributes("Exists"), plain, false},
+		{class("Exists"), claim("gold", "", ""), false},
 	} {
 		if got := Matches(tt.q, tt.o); got != tt.want {
 			t.Errorf("case %d: %v", i, got)

@@ -8,6 +8,7 @@ import (
 	"context"
 	"hash/maphash"
 	"log/slog"
+	"strings"
 	"sync"
 	"time"
 
@@ -55,11 +56,14 @@ func (p *Plugin) Validate(ctx context.Context, a *admission.Attributes) error {
 		was = quota.Usage(a.Resource, a.Old)
 	}
 	usage := quota.Usage(a.Resource, a.Object)
+	if names := quota.Negative(usage); len(names) > 0 {
+		return a.Forbiddenf("quota usage is negative for resource(s): %s", strings.Join(names, ","))
+	}
 	for _, q := range quotas {
 		if q.DeletionTimestamp != nil || !quota.Matches(q, a.Object) {
 			continue
 		}
-		if pod, ok := a.Object.(*corev1.Pod); ok && a.Operation == admission.Create {
+		if pod, ok := a.Object.(*corev1.Pod); ok {
 			if err := quota.Unspecified(q, pod); err != nil {
 				return a.Forbiddenf("failed quota: %s: %w", q.Name, err)
 			}
@@ -87,11 +91,17 @@ func charged(a *admission.Attributes) bool {
 	}
 	switch a.Resource {
 	case api.Pods.Resource:
-		return a.Subresource == "resize"
-	case api.Services.Resource, api.PersistentVolumeClaims.Resource:
+		return a.Subresource == "resize" || a.Subresource == "" && ends(a.Object) != ends(a.Old)
+	case api.Services.Resource, api.PersistentVolumeClaims.Resource, api.ResourceClaims.Resource:
 		return a.Subresource == ""
 	}
 	return false
+}
+
+// ends says whether a pod has a deadline: setting one brings it into the scope of other quotas.
+func ends(o api.Object) bool {
+	pod, ok := o.(*corev1.Pod)
+	return ok && pod.Spec.ActiveDeadlineSeconds != nil
 }
 
 // charge adds delta to the used amounts of q, or refuses.
