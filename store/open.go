@@ -21,6 +21,7 @@ type Store struct {
 	// mu guards what readers see. It is held for a lookup or for the publication of a batch.
 	mu        sync.RWMutex
 	revision  int64 // latest published
+	opened    int64 // the revision that was found: of what happened before nothing is known
 	compacted int64 // states before this revision are not given out any more
 	marks     []mark
 	tables    map[string]*table
@@ -106,7 +107,7 @@ func (s *Store) load(read func(fn func(log.Entry) error) (int64, error), decode 
 
 // fill puts what was loaded into the tables of a new store.
 func (s *Store) fill(items []*Item, revision int64) {
-	s.revision = revision
+	s.revision, s.opened = revision, revision
 	for _, it := range items {
 		t := s.tableLocked(it.Key.Resource)
 		it.Key.Resource = t.resource
@@ -158,7 +159,7 @@ func (s *Store) decode(e log.Entry) (*Item, error) {
 func (s *Store) tableLocked(resource string) *table {
 	t := s.tables[resource]
 	if t == nil {
-		t = newTable(resource, s.options.Resources[resource], s.revision, s.options)
+		t = newTable(resource, s.options.Resources[resource], s.opened, s.options) // until now nothing happened in it
 		s.tables[resource] = t
 	}
 	return t

@@ -323,7 +323,7 @@ func (s *Store) replaceAll(items []*Item, revision int64) {
 	for resource, t := range s.tables {
 		t.resetLocked(byResource[resource], revision)
 	}
-	s.revision, s.compacted, s.marks = revision, revision, nil
+	s.revision, s.opened, s.compacted, s.marks = revision, revision, revision, nil
 	for _, t := range s.tables {
 		t.wake.broadcastLocked()
 	}

@@ -340,6 +340,23 @@ func TestRevisionsOutOfReach(t *testing.T) {
 	}
 }
 
+// TestWatchOfWhatIsYetToCome: a resource that nobody has written yet has no history that could be gone.
+func TestWatchOfWhatIsYetToCome(t *testing.T) {
+	s := open(t, &memory{}, options())
+	before := s.Revision()
+	create(t, s, "ns", "a", "")
+	w, err := s.Watch("services/specs", "", before)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Close()
+	mustCommit(t, s, store.Write{Key: store.Key{Resource: "services/specs", Namespace: "ns", Name: "s"},
+		Object: &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "s"}}})
+	if events, _, err := w.Next(t.Context()); err != nil || len(events) != 1 {
+		t.Errorf("%d events (%v)", len(events), err)
+	}
+}
+
 func TestOldStatesGo(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := open(t, &memory{}, options())
