@@ -40,7 +40,7 @@ func checkPod(pod *corev1.Pod, lr *corev1.LimitRange) error {
 				}
 			}
 		case corev1.LimitTypePod:
-			opts := resourcehelper.PodResourcesOptions{}
+			opts := resourcehelper.PodResourcesOptions{ExcludeOverhead: true} // limits are for what users ask for
 			all(resourcehelper.PodRequests(pod, opts), resourcehelper.PodLimits(pod, opts))
 		}
 	}

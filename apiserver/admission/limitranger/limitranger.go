@@ -28,7 +28,7 @@ func New(c api.Client) *Plugin { return &Plugin{api.LimitRanges.View(c)} }
 // Admit fills in what containers leave out. It runs before the pod's own limits become its requests for
 // what has no request: that happened in defaulting.
 func (p *Plugin) Admit(_ context.Context, a *admission.Attributes) error {
-	if a.Operation != admission.Create || !a.Is("", "pods") {
+	if !sized(a) || dying(a) {
 		return nil
 	}
 	for _, lr := range p.ranges.List(a.Namespace) {
@@ -41,14 +41,13 @@ func (p *Plugin) Admit(_ context.Context, a *admission.Attributes) error {
 func (p *Plugin) Validate(_ context.Context, a *admission.Attributes) error {
 	var check func(*corev1.LimitRange) error
 	switch {
-	case a.Operation == admission.Create && a.Is("", "pods"), a.Operation == admission.Update && a.IsSub("", "pods", "resize"):
+	case dying(a):
+		return nil
+	case sized(a):
 		pod := a.Object.(*corev1.Pod)
 		check = func(lr *corev1.LimitRange) error { return checkPod(pod, lr) }
 	case (a.Operation == admission.Create || a.Operation == admission.Update) && a.Is("", "persistentvolumeclaims"):
 		claim := a.Object.(*corev1.PersistentVolumeClaim)
-		if claim.DeletionTimestamp != nil {
-			return nil
-		}
 		check = func(lr *corev1.LimitRange) error { return checkClaim(claim, lr) }
 	default:
 		return nil
@@ -60,6 +59,14 @@ func (p *Plugin) Validate(_ context.Context, a *admission.Attributes) error {
 	}
 	return nil
 }
+
+// sized says whether the write decides what a pod's containers get.
+func sized(a *admission.Attributes) bool {
+	return a.Operation == admission.Create && a.Is("", "pods") || a.Operation == admission.Update && a.IsSub("", "pods", "resize")
+}
+
+// dying says whether the object is on its way out: then nothing must hold it up.
+func dying(a *admission.Attributes) bool { return a.Old != nil && a.Old.GetDeletionTimestamp() != nil }
 
 // fill gives a pod's containers the defaults of lr.
 func fill(pod *corev1.Pod, lr *corev1.LimitRange) {

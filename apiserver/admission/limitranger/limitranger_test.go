@@ -70,6 +70,40 @@ func TestPods(t *testing.T) {
 	}
 }
 
+// TestResize: a resize gets the defaults of what it leaves out, too; one of a pod that is going is let be.
+// A pod's overhead is none of the user's.
+func TestResize(t *testing.T) {
+	c := &apitest.Client{}
+	c.Add(api.LimitRanges.Resource, &corev1.LimitRange{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "l"}, Spec: corev1.LimitRangeSpec{Limits: []corev1.LimitRangeItem{
+		{Type: "Container", Default: list("memory", "1Gi")}, {Type: "Pod", Max: list("cpu", "1")}}}})
+	pod := func(cpu string) *corev1.Pod {
+		return &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "p"}, Spec: corev1.PodSpec{Overhead: list("cpu", "1"),
+			Containers: []corev1.Container{{Name: "c", Resources: corev1.ResourceRequirements{Limits: list("cpu", cpu)}}}}}
+	}
+	resize := func(old *corev1.Pod, next *corev1.Pod) error {
+		a := &admission.Attributes{Operation: admission.Update, Resource: api.Pods.Resource, Subresource: "resize", Namespace: "ns", Name: "p", Object: next, Old: old}
+		if err := New(c).Admit(t.Context(), a); err != nil {
+			return err
+		}
+		return New(c).Validate(t.Context(), a)
+	}
+	next := pod("1")
+	if err := resize(pod("500m"), next); err != nil {
+		t.Error(err)
+	}
+	if memory := next.Spec.Containers[0].Resources.Limits["memory"]; memory.String() != "1Gi" {
+		t.Errorf("memory %s", memory.String())
+	}
+	if err := resize(pod("1"), pod("2")); err == nil || !strings.Contains(err.Error(), "maximum cpu usage per Pod is 1, but limit is 2") {
+		t.Errorf("got %v", err)
+	}
+	going, now := pod("1"), metav1.Now()
+	going.DeletionTimestamp = &now
+	if err := resize(going, pod("2")); err != nil {
+		t.Errorf("a pod that is going: %v", err)
+	}
+}
+
 func TestClaims(t *testing.T) {
 	c := &apitest.Client{}
 	c.Add(api.LimitRanges.Resource, &corev1.LimitRange{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "l"},
