@@ -38,13 +38,13 @@ func wireKind(gvk schema.GroupVersionKind) *wire.Kind {
 }
 
 // encodingKey names an encoding in the cache of an item.
-func encodingKey(f format, k *served.Kind) string {
-	key := "j/" + k.GVK.Version
+func encodingKey(f format, k *served.Kind) store.EncodingKey {
+	key := store.EncodingKey{Form: typeJSON, Version: k.GVK.Version}
 	if f == formatProtobuf {
-		key = "p/" + k.GVK.Version
+		key.Form = typeProtobuf
 	}
 	if k.Custom != nil {
-		key += k.Custom.ID // the schema's fields and defaults are part of it
+		key.Schema = k.Custom.ID // its fields and defaults are part of what is shown
 	}
 	return key
 }

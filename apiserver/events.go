@@ -75,13 +75,17 @@ func (o *eventWriter) left(e *store.Event) error {
 	if o.m.target.kind != "" {
 		return o.transformed("DELETED", leftState(e))
 	}
-	key := "left/" + encodingKey(o.m.format, o.q.kind)
+	key := encodingKey(o.m.format, o.q.kind)
+	key.Form = leftForms[o.m.format]
 	body, err := e.New.Encoded(key, func() ([]byte, error) { return encodeAs(o.q.kind, leftState(e), o.m.format) })
 	if err != nil {
 		return err
 	}
 	return o.frame("DELETED", body)
 }
+
+// leftForms name the encodings of leftState.
+var leftForms = [...]string{formatJSON: "left/" + typeJSON, formatYAML: "left/" + typeYAML, formatProtobuf: "left/" + typeProtobuf}
 
 func leftState(e *store.Event) api.Object {
 	obj := shallow(e.Old.Object)

@@ -82,7 +82,7 @@ func BenchmarkWatch(b *testing.B) {
 					return err
 				}
 				for _, e := range events {
-					e.New.Encoded("proto", e.New.Object.(*corev1.ConfigMap).Marshal)
+					e.New.Encoded(store.EncodingKey{Form: "proto"}, e.New.Object.(*corev1.ConfigMap).Marshal)
 				}
 				seen += len(events)
 			}

@@ -208,7 +208,7 @@ func (s *Store) getLocked(k Key) (*Item, bool) {
 	if t == nil {
 		return nil, false
 	}
-	return t.tree.Get(&Item{Key: k})
+	return lookup(t.tree, k)
 }
 
 // Resources lists the prefixes that hold objects, in order.

@@ -73,7 +73,7 @@ func (sn Snapshot) Rank(namespace string, after Key) int {
 }
 
 // Get returns one object.
-func (sn Snapshot) Get(k Key) (*Item, bool) { return sn.f.tree.Get(&Item{Key: k}) }
+func (sn Snapshot) Get(k Key) (*Item, bool) { return lookup(sn.f.tree, k) }
 
 // Ascend calls fn with the objects of a namespace (all with ""), by namespace and name, until fn returns
 // false. It starts behind after; the zero Key means at the start.

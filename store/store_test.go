@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -442,19 +444,41 @@ func TestEncodedSharedWhileInRing(t *testing.T) {
 	it := create(t, s, "ns", "a", "")
 	made := 0
 	encode := func() ([]byte, error) { made++; return []byte("x"), nil }
-	it.Encoded("json", encode)
-	it.Encoded("json", encode)
-	it.Encoded("proto", encode)
+	json, proto := store.EncodingKey{Form: "json"}, store.EncodingKey{Form: "proto"}
+	it.Encoded(json, encode)
+	it.Encoded(json, encode)
+	it.Encoded(proto, encode)
 	if made != 2 {
 		t.Errorf("encoded %d times for two forms", made)
 	}
 	for i := range 64 {
 		create(t, s, "ns", fmt.Sprint("b", i), "")
 	}
-	it.Encoded("json", encode)
-	it.Encoded("json", encode)
+	it.Encoded(json, encode)
+	it.Encoded(json, encode)
 	if made != 4 {
 		t.Errorf("encoded %d times; outside of the ring nothing is kept", made)
+	}
+}
+
+// TestEncodedOnce: of many who ask at once one makes the form, and all get it.
+func TestEncodedOnce(t *testing.T) {
+	s := open(t, &memory{}, options())
+	it := create(t, s, "ns", "a", "")
+	var made atomic.Int32
+	var wg sync.WaitGroup
+	for i := range 64 {
+		key := store.EncodingKey{Form: "json", Version: fmt.Sprint("v", i%4)}
+		wg.Go(func() {
+			got, err := it.Encoded(key, func() ([]byte, error) { made.Add(1); return []byte(key.Version), nil })
+			if err != nil || string(got) != key.Version {
+				t.Errorf("%q, %v for %v", got, err, key)
+			}
+		})
+	}
+	wg.Wait()
+	if made.Load() != 4 {
+		t.Errorf("encoded %d times for four forms", made.Load())
 	}
 }
 

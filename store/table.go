@@ -3,6 +3,7 @@ package store
 import (
 	"cmp"
 	"slices"
+	"sync"
 
 	"github.com/tidwall/btree"
 
@@ -57,6 +58,19 @@ func newTable(resource string, r api.Resource, revision int64, o Options) *table
 }
 
 func itemLess(a, b *Item) bool { return compareKeys(a.Key, b.Key) < 0 }
+
+// probes are items with a key alone, to look others up with. Pooled, since every read needs one.
+var probes = sync.Pool{New: func() any { return &Item{} }}
+
+// lookup returns the item with a key.
+func lookup(tree *btree.BTreeG[*Item], k Key) (*Item, bool) {
+	p := probes.Get().(*Item)
+	p.Key = k
+	it, ok := tree.Get(p)
+	p.Key = Key{}
+	probes.Put(p)
+	return it, ok
+}
 
 // compareKeys orders the keys of one resource.
 func compareKeys(a, b Key) int {
