@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -31,65 +30,15 @@ func value(out, name string) (float64, error) {
 	return strconv.ParseFloat(m[1], 64)
 }
 
-// apiThroughput measures the server and the ceiling in turn, so that the machine's speed cancels out.
-func apiThroughput(ctx context.Context, b *bench) error {
-	s, _, err := b.startServer(ctx)
-	if err != nil {
-		return err
-	}
-	defer s.stop()
-	ceilingConfig := filepath.Join(b.dir, "ceiling.kubeconfig")
-	os.Remove(ceilingConfig)
-	ceiling := exec.CommandContext(ctx, filepath.Join(b.tools, "ceiling"), "-kubeconfig", ceilingConfig, "-for", "5m")
-	ceiling.Dir = b.dir // where it leaves its log
-	if err := ceiling.Start(); err != nil {
-		return err
-	}
-	defer ceiling.Wait()
-	defer ceiling.Process.Kill()
-	for start := time.Now(); ; time.Sleep(10 * time.Millisecond) {
-		if _, err := os.Stat(ceilingConfig); err == nil {
-			break
-		}
-		if time.Since(start) > 10*time.Second {
-			return errors.New("the ceiling did not start")
-		}
-	}
-	for _, op := range []struct {
-		name string
-		n    int
-	}{{"write", 20000}, {"read", 30000}} {
-		args := []string{op.name, "-n", strconv.Itoa(op.n), "-c", "64"}
-		before := cpuTime(s.cmd.Process.Pid)
-		ours, err := b.apiload(ctx, s.kubeconfig, args...)
-		if err != nil {
-			return err
-		}
-		used := cpuTime(s.cmd.Process.Pid) - before
-		limit, err := b.apiload(ctx, ceilingConfig, args...)
-		if err != nil {
-			return err
-		}
-		if err := reportThroughput(op.name, op.n, ours, limit, used); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func reportThroughput(name string, n int, ours, limit string, used time.Duration) error {
-	if failed, err := value(ours, "failed"); err != nil || failed != 0 {
-		return fmt.Errorf("operations failed: %s", ours)
-	}
-	var v [4]float64
-	for i, q := range []struct{ out, name string }{{ours, "ops_per_s"}, {limit, "ops_per_s"}, {ours, "p50_ms"}, {ours, "p99_ms"}} {
+func values(out string, names ...string) ([]float64, error) {
+	all := make([]float64, len(names))
+	for i, name := range names {
 		var err error
-		if v[i], err = value(q.out, q.name); err != nil {
-			return err
+		if all[i], err = value(out, name); err != nil {
+			return nil, err
 		}
 	}
-	report("API/op="+name, v[0], "op/s", 100*v[0]/v[1], "%-of-ceiling", v[2], "p50-ms", v[3], "p99-ms", float64(used.Microseconds())/float64(n), "cpu-µs/op")
-	return nil
+	return all, nil
 }
 
 // podStart measures pods one by one, then a hundred at once, and what our processes grow by for each.

@@ -30,6 +30,10 @@ var figures = []figure{
 	{"sandbox1", "one-node cluster from nothing to Ready", func(ctx context.Context, b *bench) error { return b.create(ctx, 1) }},
 	{"sandbox3", "three-node cluster from nothing to all Ready", func(ctx context.Context, b *bench) error { return b.create(ctx, 3) }},
 	{"api", "writes and reads of 64 clients, as a share of what the client and transport allow", apiThroughput},
+	{"list", "lists of 20,000 objects, in protobuf and JSON, beside the ceiling's", lists},
+	{"watch", "1,000 writes seen by 200 watchers", fanOut},
+	{"stored", "50,000 objects of 1 KB: memory, and the start with them (takes eight minutes)", storedObjects},
+	{"server", "memory of an idle control plane without a node after a minute", idleServer},
 	{"pods", "create to Running, one at a time and 100 at once; memory of ours per pod", podStart},
 	{"idle", "memory and processor of an idle one-node cluster after two minutes (takes four)", idle},
 }

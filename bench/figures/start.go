@@ -23,16 +23,21 @@ type server struct {
 
 // startServer starts a control plane on a new data directory and returns once /readyz is 200.
 func (b *bench) startServer(ctx context.Context) (*server, time.Duration, error) {
+	dir, err := os.MkdirTemp(b.dir, "server-")
+	if err != nil {
+		return nil, 0, err
+	}
+	return b.startServerIn(ctx, dir)
+}
+
+// startServerIn starts one on the data that is in dir, or that it will make there.
+func (b *bench) startServerIn(ctx context.Context, dir string) (*server, time.Duration, error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, 0, err
 	}
 	address := l.Addr().String()
 	l.Close()
-	dir, err := os.MkdirTemp(b.dir, "server-")
-	if err != nil {
-		return nil, 0, err
-	}
 	log, err := os.Create(filepath.Join(dir, "log"))
 	if err != nil {
 		return nil, 0, err
