@@ -1,6 +1,8 @@
 package bootstrap
 
 import (
+	"slices"
+
 	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apiserver/pkg/authentication/user"
 
@@ -42,10 +44,10 @@ func editRules() []rbacv1.PolicyRule {
 		allow("impersonate", core, "serviceaccounts"),
 		allow(write, core, "pods pods/attach pods/exec pods/portforward pods/proxy"),
 		allow("create", core, "pods/eviction"),
-		allow(write, "events.k8s.io", "events"),
-		allow(write, core, "configmaps events persistentvolumeclaims replicationcontrollers replicationcontrollers/scale "+
+		allow(write, core, "configmaps persistentvolumeclaims replicationcontrollers replicationcontrollers/scale "+
 			"secrets serviceaccounts services services/proxy"),
 		allow("create", core, "serviceaccounts/token"),
+		allow(write, "core events.k8s.io", "events"),
 		allow(write, "apps", "daemonsets deployments deployments/rollback deployments/scale replicasets replicasets/scale "+
 			"statefulsets statefulsets/scale"),
 		allow(write, "autoscaling", "horizontalpodautoscalers"),
@@ -63,10 +65,10 @@ func viewRules() []rbacv1.PolicyRule {
 	return []rbacv1.PolicyRule{
 		allow(read, core, "configmaps endpoints persistentvolumeclaims persistentvolumeclaims/status pods replicationcontrollers "+
 			"replicationcontrollers/scale serviceaccounts services services/status"),
-		allow(read, core, "bindings events limitranges namespaces/status pods/log pods/status replicationcontrollers/status "+
+		allow(read, core, "bindings limitranges namespaces/status pods/log pods/status replicationcontrollers/status "+
 			"resourcequotas resourcequotas/status"),
 		allow(read, core, "namespaces"),
-		allow(read, "events.k8s.io", "events"),
+		allow(read, "core events.k8s.io", "events"),
 		allow(read, "discovery.k8s.io", "endpointslices"),
 		allow(read, "apps", "controllerrevisions daemonsets daemonsets/status deployments deployments/scale deployments/status "+
 			"replicasets replicasets/scale replicasets/status statefulsets statefulsets/scale statefulsets/status"),
@@ -82,33 +84,29 @@ func viewRules() []rbacv1.PolicyRule {
 
 // componentRoles are for the parts of a cluster, ours or others', that run with their own identity.
 func componentRoles() []*rbacv1.ClusterRole {
-	reviews := []rbacv1.PolicyRule{
-		allow("create", "authentication.k8s.io", "tokenreviews"),
-		allow("create", "authorization.k8s.io", "subjectaccessreviews"),
-	}
 	return []*rbacv1.ClusterRole{
 		clusterRole("system:heapster", allow(read, core, "events namespaces nodes pods"), allow(read, "extensions", "deployments")),
 		clusterRole("system:node", nodeRoleRules()...),
 		clusterRole("system:node-problem-detector", allow("get", core, "nodes"), allow("patch", core, "nodes/status"), events()),
 		clusterRole("system:node-proxier", allow("list watch", core, "endpoints services"), allow(read, core, "nodes"), events(),
-			allow("list watch", "discovery.k8s.io", "endpointslices"), allow("list watch", "networking.k8s.io", "servicecidrs")),
+			allow("list watch", "networking.k8s.io", "servicecidrs"), allow("list watch", "discovery.k8s.io", "endpointslices")),
 		// Every node answers cluster DNS, and has to tell a name without records from one that does not exist.
 		clusterRole("clipper:node-dns", allow("list watch", core, "namespaces")),
 		clusterRole("system:node-bootstrapper", allow("create get list watch", "certificates.k8s.io", "certificatesigningrequests")),
 		clusterRole("system:kubelet-api-admin", allow(read, core, "nodes"), allow("proxy", core, "nodes"),
-			allow("*", core, "nodes/configz nodes/healthz nodes/log nodes/metrics nodes/pods nodes/proxy nodes/stats")),
+			allow("*", core, "nodes/log nodes/metrics nodes/proxy nodes/stats"), allow("*", core, "nodes/configz nodes/healthz nodes/pods")),
 		clusterRole("system:kube-aggregator", allow(read, core, "endpoints services")),
 		clusterRole("system:kube-dns", allow("list watch", core, "endpoints services")),
-		clusterRole("system:kube-controller-manager", append([]rbacv1.PolicyRule{events(),
+		clusterRole("system:kube-controller-manager", slices.Concat([]rbacv1.PolicyRule{events(),
 			allow("create", "coordination.k8s.io", "leases"),
 			allow("get update", "coordination.k8s.io", "leases", "kube-controller-manager"),
 			allow("create", core, "secrets serviceaccounts"),
 			allow("delete", core, "secrets"),
 			allow("get", core, "configmaps namespaces secrets serviceaccounts"),
-			allow("update", core, "secrets serviceaccounts"),
+			allow("update", core, "secrets serviceaccounts")}, reviewRules(), []rbacv1.PolicyRule{
 			allow("list watch", "*", "*"),
-			allow("create", core, "serviceaccounts/token")}, reviews...)...),
-		clusterRole("system:kube-scheduler", append(schedulerRules(), reviews...)...),
+			allow("create", core, "serviceaccounts/token")})...),
+		clusterRole("system:kube-scheduler", schedulerRules()...),
 		clusterRole("system:volume-scheduler",
 			allow(read+" patch update", core, "persistentvolumes"),
 			allow(read, "storage.k8s.io", "storageclasses"),
@@ -121,8 +119,15 @@ func componentRoles() []*rbacv1.ClusterRole {
 	}
 }
 
+func reviewRules() []rbacv1.PolicyRule {
+	return []rbacv1.PolicyRule{
+		allow("create", "authentication.k8s.io", "tokenreviews"),
+		allow("create", "authorization.k8s.io", "subjectaccessreviews"),
+	}
+}
+
 func schedulerRules() []rbacv1.PolicyRule {
-	return []rbacv1.PolicyRule{events(),
+	return slices.Concat([]rbacv1.PolicyRule{events(),
 		allow("create", "coordination.k8s.io", "leases"),
 		allow("get list update watch", "coordination.k8s.io", "leases", "kube-scheduler"),
 		allow(readWrite, "coordination.k8s.io", "leasecandidates"),
@@ -135,17 +140,20 @@ func schedulerRules() []rbacv1.PolicyRule {
 		allow(read, "apps", "statefulsets"),
 		allow(read, "policy", "poddisruptionbudgets"),
 		allow(read, core, "persistentvolumeclaims persistentvolumes"),
-		allow(read, core, "namespaces"),
+	}, reviewRules(), []rbacv1.PolicyRule{
 		allow(read, "storage.k8s.io", "csinodes"),
+		allow(read, "storage.k8s.io", "volumeattachments"),
+		allow(read, core, "namespaces"),
 		allow(read, "storage.k8s.io", "csidrivers"),
 		allow(read, "storage.k8s.io", "csistoragecapacities"),
-		allow(read, "storage.k8s.io", "volumeattachments"),
-		allow(read+" create delete patch update", "resource.k8s.io", "resourceclaims"),
+		allow(read, "resource.k8s.io", "deviceclasses"),
+		allow(read+" patch update", "resource.k8s.io", "resourceclaims"),
 		allow(read+" patch update", "resource.k8s.io", "resourceclaims/status"),
-		allow("patch update", "resource.k8s.io", "resourceclaims/binding"),
 		allow("update", core, "pods/finalizers"),
-		allow(read, "resource.k8s.io", "deviceclasses resourceslices"),
-	}
+		allow(read, "resource.k8s.io", "resourceslices"),
+		allow("create delete", "resource.k8s.io", "resourceclaims"),
+		allow("patch update", "resource.k8s.io", "resourceclaims/binding"),
+	})
 }
 
 // nodeRoleRules exists for clusters that bind it; ours decides on nodes in the node authorizer.
@@ -168,14 +176,14 @@ func nodeRoleRules() []rbacv1.PolicyRule {
 		allow("create get list watch", "certificates.k8s.io", "certificatesigningrequests"),
 		allow("create delete get patch update", "coordination.k8s.io", "leases"),
 		allow("get", "storage.k8s.io", "volumeattachments"),
-		allow("get patch update", core, "persistentvolumeclaims/status"),
 		allow("create", core, "serviceaccounts/token"),
-		allow("get", core, "serviceaccounts"),
+		allow("get patch update", core, "persistentvolumeclaims/status"),
 		allow(read, "storage.k8s.io", "csidrivers"),
 		allow("create delete get patch update", "storage.k8s.io", "csinodes"),
 		allow(read, "node.k8s.io", "runtimeclasses"),
 		allow("get", "resource.k8s.io", "resourceclaims"),
 		allow("deletecollection", "resource.k8s.io", "resourceslices"),
+		allow("get", core, "serviceaccounts"),
 	}
 }
 

@@ -15,15 +15,15 @@ const (
 // roles are the namespaced roles that every cluster has.
 func roles() []*rbacv1.Role {
 	const system, public = metav1.NamespaceSystem, metav1.NamespacePublic
+	lock := []rbacv1.PolicyRule{
+		allow(read+" create update", "coordination.k8s.io", "leases"), allow(read+" create update", "coordination.k8s.io", "leasecandidates")}
 	return []*rbacv1.Role{
 		role(system, "extension-apiserver-authentication-reader", allow(read, core, "configmaps", authenticationConfig)),
 		role(system, controllerPrefix+"bootstrap-signer", allow(read, core, "secrets")),
 		role(system, controllerPrefix+"cloud-provider", allow(read+" create", core, "configmaps")),
 		role(system, controllerPrefix+"token-cleaner", allow(read+" delete", core, "secrets"), events()),
-		role(system, "system::leader-locking-kube-controller-manager",
-			allow("watch", core, "configmaps"), allow("get update", core, "configmaps", "kube-controller-manager")),
-		role(system, "system::leader-locking-kube-scheduler",
-			allow("watch", core, "configmaps"), allow("get update", core, "configmaps", "kube-scheduler")),
+		role(system, "system::leader-locking-kube-controller-manager", lock...),
+		role(system, "system::leader-locking-kube-scheduler", lock...),
 		role(public, controllerPrefix+"bootstrap-signer",
 			allow(read, core, "configmaps"), allow("update", core, "configmaps", clusterInfo), events()),
 		// Whoever joins reads the authority's certificate here before trusting anything, and checks it
@@ -40,7 +40,7 @@ func roleBindings() []*rbacv1.RoleBinding {
 	}
 	return []*rbacv1.RoleBinding{
 		binding(system, "system::extension-apiserver-authentication-reader", "extension-apiserver-authentication-reader", manager, scheduler),
-		same(system, "system::leader-locking-kube-controller-manager", manager, serviceAccount("kube-controller-manager")),
+		same(system, "system::leader-locking-kube-controller-manager", manager, serviceAccount("kube-controller-manager"), serviceAccount("leader-election-controller")),
 		same(system, "system::leader-locking-kube-scheduler", scheduler, serviceAccount("kube-scheduler")),
 		same(system, controllerPrefix+"bootstrap-signer", serviceAccount("bootstrap-signer")),
 		same(system, controllerPrefix+"cloud-provider", serviceAccount("cloud-provider")),
