@@ -30,6 +30,7 @@ func runtimeClasses() *catalogue.Resource {
 		Columns:        runtimeClassColumns,
 		Row:            runtimeClassRow,
 		CreateOnUpdate: true,
+		AnyFinalizers:  true,
 		NeedsRevision:  true,
 	})
 }

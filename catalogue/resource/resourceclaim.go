@@ -5,6 +5,7 @@ import (
 	"time"
 
 	resourcev1 "k8s.io/api/resource/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"clipper/api"
 	"clipper/catalogue"
@@ -19,15 +20,26 @@ func resourceClaims() *catalogue.Resource {
 		ValidateCreate: validateClaim,
 		ValidateUpdate: validateClaimUpdate,
 		ValidateStatus: validateClaimStatus,
-		Columns:        claimColumns,
-		Row:            claimRow,
-		Default:        defaultClaim,
-		Spec:           catalogue.PartOf(func(o *resourcev1.ResourceClaim) *resourcev1.ResourceClaimSpec { return &o.Spec }),
-		Status:         catalogue.PartOf(func(o *resourcev1.ResourceClaim) *resourcev1.ResourceClaimStatus { return &o.Status }),
+		PrepareStatus: func(c, old *resourcev1.ResourceClaim) {
+			metav1.ResetObjectMetaForStatus(&c.ObjectMeta, &old.ObjectMeta)
+			keepAllocated(&c.Status, &old.Status)
+		},
+		Columns: claimColumns,
+		Row:     claimRow,
+		Default: defaultClaim,
+		Spec:    catalogue.PartOf(func(o *resourcev1.ResourceClaim) *resourcev1.ResourceClaimSpec { return &o.Spec }),
+		Status:  catalogue.PartOf(func(o *resourcev1.ResourceClaim) *resourcev1.ResourceClaimStatus { return &o.Status }),
 	})
 }
 
-func defaultClaim(c *resourcev1.ResourceClaim) { defaultClaimSpec(&c.Spec) }
+func defaultClaim(c *resourcev1.ResourceClaim) {
+	defaultClaimSpec(&c.Spec)
+	if a := c.Status.Allocation; a != nil {
+		for i := range a.Devices.Results {
+			defaultTolerations(a.Devices.Results[i].Tolerations)
+		}
+	}
+}
 
 func defaultClaimSpec(s *resourcev1.ResourceClaimSpec) {
 	for i := range s.Devices.Requests {

@@ -1,7 +1,9 @@
 package resource
 
 import (
+	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	resourcev1 "k8s.io/api/resource/v1"
@@ -22,6 +24,7 @@ func resourceSlices() *catalogue.Resource {
 		PrepareUpdate:  func(o, old *resourcev1.ResourceSlice) { dropDisabled(&o.Spec, &old.Spec) },
 		Default:        defaultSlice,
 		ValidateCreate: validateSlice,
+		Warnings:       sliceWarnings,
 		ValidateUpdate: validateSliceUpdate,
 		Columns:        sliceColumns,
 		Row:            sliceRow,
@@ -55,6 +58,13 @@ func sliceRow(s *resourcev1.ResourceSlice, now time.Time) []any {
 }
 
 // defaultSlice dates taints.
+func sliceWarnings(s, _ *resourcev1.ResourceSlice) []string {
+	if driver := s.Spec.Driver; driver != strings.ToLower(driver) {
+		return []string{fmt.Sprintf("spec.driver: driver names should be lowercase; %q contains uppercase characters", driver)}
+	}
+	return nil
+}
+
 func defaultSlice(s *resourcev1.ResourceSlice) {
 	for i := range s.Spec.Devices {
 		for j := range s.Spec.Devices[i].Taints {

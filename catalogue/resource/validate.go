@@ -54,7 +54,7 @@ func poolName(f *rule.Faults, name string, at *field.Path) {
 	}
 }
 
-// selectors are expressions; what they say is for the scheduler to find out.
+// selectors are expressions, which must compile to a condition that is cheap enough.
 func selectors(f *rule.Faults, list []resourcev1.DeviceSelector, at *field.Path) {
 	if !fewEnough(f, len(list), resourcev1.DeviceSelectorsMaxSize, at) {
 		return
@@ -66,6 +66,8 @@ func selectors(f *rule.Faults, list []resourcev1.DeviceSelector, at *field.Path)
 			f.Required(at, "")
 		case len(s.CEL.Expression) > resourcev1.CELSelectorExpressionMaxLength:
 			f.Add(field.TooLong(at.Child("expression"), "", resourcev1.CELSelectorExpressionMaxLength))
+		default:
+			expression(f, s.CEL.Expression, at.Child("expression"))
 		}
 	}
 }
@@ -157,6 +159,9 @@ func qualifiedName(f *rule.Faults, name string, at *field.Path) {
 	if !ok {
 		identifier(f, name, at)
 		return
+	}
+	if strings.Contains(id, "/") {
+		return // upstream lets it pass
 	}
 	if domain == "" {
 		f.Invalid(at, "", "the domain must not be empty")

@@ -1,12 +1,15 @@
 package resource
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 
+	"github.com/google/uuid"
 	resourcev1 "k8s.io/api/resource/v1"
 	metav1validation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	"k8s.io/utils/ptr"
 
@@ -187,35 +190,86 @@ func validateClaimStatus(c, old *resourcev1.ResourceClaim) field.ErrorList {
 
 // A deviceID names a device, or the share of one that several claims use.
 type deviceID struct {
-	driver, pool, device, share string
+	Driver, Pool, Device, ShareID string
 }
 
 func deviceStatuses(f *rule.Faults, s *resourcev1.ResourceClaimStatus) {
-	allocated := map[deviceID]bool{}
-	if s.Allocation != nil {
-		for _, r := range s.Allocation.Devices.Results {
-			allocated[deviceID{r.Driver, r.Pool, r.Device, string(ptr.Deref(r.ShareID, ""))}] = true
-		}
-	}
-	seen := rule.Seen[deviceID]{}
+	allocated := allocatedDevices(s.Allocation)
 	for i, d := range s.Devices {
 		at := statusPath.Child("devices").Index(i)
 		podspec.CSIDriverName(f, d.Driver, at.Child("driver"))
 		poolName(f, d.Pool, at.Child("pool"))
 		f.DNSLabel(at.Child("device"), d.Device)
-		id := deviceID{d.Driver, d.Pool, d.Device, ptr.Deref(d.ShareID, "")}
-		name := d.Driver + "/" + d.Pool + "/" + d.Device
-		if !allocated[id] {
-			f.Invalid(at, name, "must be an allocated device in the claim")
+		if d.ShareID != nil {
+			uniqueID(f, *d.ShareID, at.Child("shareID"))
 		}
-		if seen.Again(id) {
-			f.Duplicate(at, name)
+		if !allocated[idOf(d)] {
+			f.Invalid(at, idOf(d), "must be an allocated device in the claim")
 		}
 		fewEnough(f, len(d.Conditions), resourcev1.AllocatedDeviceStatusMaxConditions, at.Child("conditions"))
 		f.Add(metav1validation.ValidateConditions(d.Conditions, at.Child("conditions"))...)
 		if d.Data != nil && len(d.Data.Raw) > 0 {
 			document(f, *d.Data, at.Child("data"), resourcev1.AllocatedDeviceStatusDataMaxLength)
 		}
+		if d.NetworkData != nil {
+			networkData(f, d.NetworkData, at.Child("networkData"))
+		}
+	}
+	unique(f, s.Devices, statusPath.Child("devices"), idOf)
+}
+
+// idOf names the device that a status is about.
+func idOf(d resourcev1.AllocatedDeviceStatus) deviceID {
+	return deviceID{d.Driver, d.Pool, d.Device, ptr.Deref(d.ShareID, "")}
+}
+
+// allocatedDevices are the devices of an allocation, which may be nil.
+func allocatedDevices(a *resourcev1.AllocationResult) map[deviceID]bool {
+	devices := map[deviceID]bool{}
+	if a == nil {
+		return devices
+	}
+	for _, r := range a.Devices.Results {
+		devices[deviceID{r.Driver, r.Pool, r.Device, string(ptr.Deref(r.ShareID, ""))}] = true
+	}
+	return devices
+}
+
+// keepAllocated drops what is said of devices that a claim no longer has.
+func keepAllocated(s, old *resourcev1.ResourceClaimStatus) {
+	is, was := allocatedDevices(s.Allocation), allocatedDevices(old.Allocation)
+	s.Devices = slices.DeleteFunc(slices.Clone(s.Devices), func(d resourcev1.AllocatedDeviceStatus) bool {
+		return was[idOf(d)] && !is[idOf(d)]
+	})
+	if len(s.Devices) == 0 {
+		s.Devices = nil
+	}
+}
+
+func networkData(f *rule.Faults, d *resourcev1.NetworkDeviceData, at *field.Path) {
+	if most := resourcev1.NetworkDeviceDataInterfaceNameMaxLength; len(d.InterfaceName) > most {
+		f.Add(field.TooLong(at.Child("interfaceName"), "", most))
+	}
+	if most := resourcev1.NetworkDeviceDataHardwareAddressMaxLength; len(d.HardwareAddress) > most {
+		f.Add(field.TooLong(at.Child("hardwareAddress"), "", most))
+	}
+	ips := at.Child("ips")
+	if !fewEnough(f, len(d.IPs), resourcev1.NetworkDeviceDataMaxIPs, ips) {
+		return
+	}
+	for i, ip := range d.IPs {
+		f.Add(validation.IsValidInterfaceAddress(ips.Index(i), ip)...)
+	}
+	unique(f, d.IPs, ips, itself)
+}
+
+// uniqueID asks for a UUID in its usual form.
+func uniqueID(f *rule.Faults, id string, at *field.Path) {
+	switch err := uuid.Validate(id); {
+	case err != nil:
+		f.Invalid(at, id, fmt.Sprintf("error validating uid: %v", err))
+	case len(id) != 36 || id != strings.ToLower(id):
+		f.Invalid(at, id, "uid must be in RFC 4122 normalized form, `xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx` with lowercase hexadecimal characters")
 	}
 }
 
@@ -229,6 +283,9 @@ func allocation(f *rule.Faults, a *resourcev1.AllocationResult, names requestNam
 			poolName(f, r.Pool, at.Child("pool"))
 			f.DNSLabel(at.Child("device"), r.Device)
 			bindingConditions(f, r.BindingConditions, r.BindingFailureConditions, at)
+			if r.ShareID != nil {
+				uniqueID(f, string(*r.ShareID), at.Child("shareID"))
+			}
 		}
 	}
 	if config := devices.Child("config"); fewEnough(f, len(a.Devices.Config), 2*resourcev1.DeviceConfigMaxSize, config) {

@@ -153,10 +153,10 @@ func validateAttachment(a *storagev1.VolumeAttachment) field.ErrorList {
 	case name == nil:
 		volume.ValidateInline(f, inline, source.Child("inlineVolumeSpec"))
 	}
+	f.DNSSubdomain(at.Child("nodeName"), s.NodeName)
 	if name := s.Source.PersistentVolumeName; name != nil {
 		f.DNSSubdomain(source.Child("persistentVolumeName"), *name)
 	}
-	f.DNSSubdomain(at.Child("nodeName"), s.NodeName)
 	attachmentStatus(f, &a.Status)
 	return f.List
 }

@@ -32,6 +32,7 @@ func validateUpdate(s, old *corev1.Service) field.ErrorList {
 	if isLoadBalancer(&s.Spec) && isLoadBalancer(&old.Spec) && !equal(s.Spec.LoadBalancerClass, old.Spec.LoadBalancerClass) {
 		f.Invalid(specPath.Child("loadBalancerClass"), s.Spec.LoadBalancerClass, "may not change once set")
 	}
+	loadBalancerClass(f, &s.Spec) // validate does so again, as upstream's does
 	if hasHealthPort(&old.Spec) && hasHealthPort(&s.Spec) && s.Spec.HealthCheckNodePort != old.Spec.HealthCheckNodePort {
 		f.Forbidden(specPath.Child("healthCheckNodePort"), rule.Immutable)
 	}
@@ -209,20 +210,25 @@ func sourceRanges(f *rule.Faults, s, old *corev1.Service) {
 	}
 }
 
+const onlyLoadBalancer = "may only be used when `type` is 'LoadBalancer'"
+
 func loadBalancer(f *rule.Faults, s *corev1.ServiceSpec) {
-	const only = "may only be used when `type` is 'LoadBalancer'"
 	switch lb := isLoadBalancer(s); {
 	case lb && s.AllocateLoadBalancerNodePorts == nil:
 		f.Required(field.NewPath("allocateLoadBalancerNodePorts"), "")
 	case !lb && s.AllocateLoadBalancerNodePorts != nil:
-		f.Forbidden(specPath.Child("allocateLoadBalancerNodePorts"), only)
+		f.Forbidden(specPath.Child("allocateLoadBalancerNodePorts"), onlyLoadBalancer)
 	}
+	loadBalancerClass(f, s)
+}
+
+func loadBalancerClass(f *rule.Faults, s *corev1.ServiceSpec) {
 	switch class := s.LoadBalancerClass; {
 	case class == nil:
 	case isLoadBalancer(s):
 		f.QualifiedName(specPath.Child("loadBalancerClass"), *class)
 	default:
-		f.Forbidden(specPath.Child("loadBalancerClass"), only)
+		f.Forbidden(specPath.Child("loadBalancerClass"), onlyLoadBalancer)
 	}
 }
 

@@ -44,7 +44,6 @@ func ValidateInline(f *rule.Faults, s *corev1.PersistentVolumeSpec, at *field.Pa
 	if s.VolumeMode != nil && *s.VolumeMode != corev1.PersistentVolumeFilesystem {
 		f.Forbidden(at.Child("volumeMode"), "may not specify volumeMode other than Filesystem in the context of inline volumes")
 	}
-	attributes(f, s, at)
 }
 
 func validateSpec(f *rule.Faults, s *corev1.PersistentVolumeSpec, name string, at *field.Path) {
