@@ -225,7 +225,7 @@ func (cp *controlPlane) assemble(ctx context.Context) error {
 		OpenAPI:    documents,
 		Extensions: cp.extensions.Directory,
 		Address:    cp.advertise.String(),
-		Collectors: cp.collectors,
+		Collectors: append(cp.collectors, cp.extensions),
 		NodeTLS:    &tls.Config{Certificates: []tls.Certificate{cp.pki.KubeletClient}, RootCAs: cp.pki.ClientCAs(), MinVersion: tls.VersionTLS12},
 		Log:        slog.Default(),
 	}
