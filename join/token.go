@@ -28,14 +28,19 @@ const (
 	alphabet     = "0123456789abcdefghijklmnopqrstuvwxyz"
 )
 
-// A Token is what one needs to join: K10<hash of the authority>::<id>.<secret>.
+// A Token is what one needs to join: K10<hash of the authority>::<id>.<secret>, and .<key> to become a server.
 type Token struct {
 	CAHash     string // hex SHA-256 of the authority's certificate
 	ID, Secret string // of the bootstrap token
+	Key        string // in hex, to the keys that servers share; empty in a node's token
 }
 
 func (t Token) String() string {
-	return tokenPrefix + t.CAHash + tokenDivider + t.Bearer()
+	s := tokenPrefix + t.CAHash + tokenDivider + t.Bearer()
+	if t.Key != "" {
+		s += "." + t.Key
+	}
+	return s
 }
 
 // Bearer is the bootstrap token alone, as it goes into the Authorization header.
@@ -51,11 +56,19 @@ func ParseToken(s string) (Token, error) {
 	if raw, err := hex.DecodeString(hash); err != nil || len(hash) != hashLength || hex.EncodeToString(raw) != hash {
 		return Token{}, errors.New("join token: the part before :: is not a hash; copy the whole token that `clipper token create` printed")
 	}
+	key := ""
+	if strings.Count(bearer, ".") == 2 {
+		at := strings.LastIndex(bearer, ".")
+		bearer, key = bearer[:at], bearer[at+1:]
+		if raw, err := hex.DecodeString(key); err != nil || len(raw) != sealBytes || hex.EncodeToString(raw) != key {
+			return Token{}, errors.New("join token: its last part is not a key; copy the whole token that `clipper token create --server` printed")
+		}
+	}
 	id, secret, ok := authn.SplitBootstrapToken(bearer)
 	if !ok {
 		return Token{}, errors.New("join token: the part after :: is not of the form <id>.<secret>; copy the whole token that `clipper token create` printed")
 	}
-	return Token{CAHash: hash, ID: id, Secret: secret}, nil
+	return Token{CAHash: hash, ID: id, Secret: secret, Key: key}, nil
 }
 
 // NewToken makes a token for the cluster whose authority has the given hash.

@@ -14,7 +14,8 @@ type Options struct {
 	// element. A prefix that is missing here is stored all the same, without indexes.
 	Resources map[string]api.Resource
 
-	// TTL says, by storage prefix, how long an object stays when nobody writes to it: events, for one.
+	// TTL says, by storage prefix, how long an object stays when nobody writes to it again: events, for one.
+	// After a restart an object counts from when it says that it was written.
 	TTL map[string]time.Duration
 
 	// Root begins every key of the log; "/registry/".

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"time"
 
 	"clipper/store/log"
 )
@@ -21,7 +22,8 @@ type sequencer struct {
 	forming  *group              // writes for the next append
 	failure  error               // set once the log has failed or the store was closed
 
-	ready chan struct{} // tells run that forming is not empty; capacity 1
+	ready  chan struct{} // tells run that forming is not empty; capacity 1
+	expiry *expiry       // run's own
 }
 
 // A reservation is the state that a key will have once its write is durable.
@@ -47,6 +49,7 @@ func newSequencer(s *Store, l log.Log) *sequencer {
 		reserved: map[Key]reservation{},
 		forming:  newGroup(),
 		ready:    make(chan struct{}, 1),
+		expiry:   newExpiry(s),
 	}
 }
 
@@ -133,6 +136,8 @@ func (q *sequencer) run() error {
 	for {
 		select {
 		case <-q.ready:
+		case now := <-q.expiry.elapsed():
+			q.expire(now)
 		case <-q.s.closing:
 			q.flush() // nothing can enter any more
 			return nil
@@ -159,6 +164,7 @@ func (q *sequencer) flush() {
 	} else {
 		q.s.publish(g.events, last)
 		q.release(g)
+		q.expiry.published(g.events, time.Now())
 	}
 	close(g.done)
 }

@@ -22,8 +22,15 @@ import (
 
 // New returns the codec for the kinds of scheme. Decoded objects of Go types carry no apiVersion and kind,
 // like all stored ones: the type says it.
-func New(scheme *runtime.Scheme) store.Codec {
-	c := &codec{scheme: scheme}
+func New(scheme *runtime.Scheme) store.Codec { return NewUpgrading(scheme, nil) }
+
+// An Upgrade turns an object that somebody stored, long ago perhaps, into what would be stored now: it converts it to
+// the present storage version and fills in the defaults of fields that did not exist then. It may change obj.
+type Upgrade = func(obj api.Object) (api.Object, error)
+
+// NewUpgrading is New for values that others have written. upgrades are by the kind that is found.
+func NewUpgrading(scheme *runtime.Scheme, upgrades map[schema.GroupVersionKind]Upgrade) store.Codec {
+	c := &codec{scheme: scheme, upgrades: upgrades}
 	return store.Codec{
 		Encode: func(_ store.Key, obj api.Object) ([]byte, error) { return c.encode(obj) },
 		Decode: func(_ store.Key, data []byte) (api.Object, error) { return c.decode(data) },
@@ -31,8 +38,9 @@ func New(scheme *runtime.Scheme) store.Codec {
 }
 
 type codec struct {
-	scheme *runtime.Scheme
-	heads  sync.Map // reflect.Type → envelope.Head
+	scheme   *runtime.Scheme
+	upgrades map[schema.GroupVersionKind]Upgrade
+	heads    sync.Map // reflect.Type → envelope.Head
 }
 
 // A message is what the types of k8s.io/api implement.
@@ -122,7 +130,7 @@ func (c *codec) decode(data []byte) (api.Object, error) {
 		return nil, fmt.Errorf("decode %s from JSON: %w", gvk, err)
 	}
 	obj.GetObjectKind().SetGroupVersionKind(schema.GroupVersionKind{})
-	return obj, nil
+	return c.upgrade(gvk, obj)
 }
 
 func (c *codec) decodeProtobuf(data []byte) (api.Object, error) {
@@ -142,7 +150,19 @@ func (c *codec) decodeProtobuf(data []byte) (api.Object, error) {
 	if err := m.Unmarshal(opened.Raw); err != nil {
 		return nil, fmt.Errorf("decode %s: %w", gvk, err)
 	}
-	return obj, nil
+	return c.upgrade(gvk, obj)
+}
+
+func (c *codec) upgrade(gvk schema.GroupVersionKind, obj api.Object) (api.Object, error) {
+	up := c.upgrades[gvk]
+	if up == nil {
+		return obj, nil
+	}
+	out, err := up(obj)
+	if err != nil {
+		return nil, fmt.Errorf("bring %s up to date: %w", gvk, err)
+	}
+	return out, nil
 }
 
 func (c *codec) new(gvk schema.GroupVersionKind) (api.Object, error) {

@@ -39,8 +39,8 @@ func (c core) Check(e zapcore.Entry, ce *zapcore.CheckedEntry) *zapcore.CheckedE
 
 // Write implements zapcore.Core.
 func (c core) Write(e zapcore.Entry, fields []zapcore.Field) error {
-	level := slog.LevelWarn
-	if e.Level > zapcore.WarnLevel {
+	level := slog.LevelInfo
+	if e.Level > zapcore.WarnLevel { // most of its warnings are advice
 		level = slog.LevelError
 	}
 	r := slog.NewRecord(time.Now(), level, e.Message, 0)

@@ -40,6 +40,10 @@ const (
 // TLS names the files of a member's certificate, which serves and asks, and of the authority of all members.
 type TLS struct{ CA, Cert, Key string }
 
+func (t *TLS) info() transport.TLSInfo {
+	return transport.TLSInfo{CertFile: t.Cert, KeyFile: t.Key, ClientCertFile: t.Cert, ClientKeyFile: t.Key, TrustedCAFile: t.CA, ClientCertAuth: true}
+}
+
 // Config says what a member is. Once its directory has been filled, Peers and Join no longer matter.
 type Config struct {
 	Name string
@@ -112,9 +116,7 @@ func (c Config) embed() *embed.Config {
 	e.ListenPeerUrls, e.AdvertisePeerUrls = []url.URL{*peer}, []url.URL{*peer}
 	e.ListenClientUrls, e.AdvertiseClientUrls = []url.URL{*client}, []url.URL{*client}
 	if c.TLS != nil {
-		info := transport.TLSInfo{CertFile: c.TLS.Cert, KeyFile: c.TLS.Key, TrustedCAFile: c.TLS.CA, ClientCertAuth: true,
-			ClientCertFile: c.TLS.Cert, ClientKeyFile: c.TLS.Key}
-		e.PeerTLSInfo, e.ClientTLSInfo = info, info
+		e.PeerTLSInfo, e.ClientTLSInfo = c.TLS.info(), c.TLS.info()
 	}
 	peers := c.Peers
 	if len(peers) == 0 {

@@ -1,0 +1,204 @@
+// Package legacy knows what servers of earlier versions have stored, and what of it became what is stored now. It is
+// for states that are taken over from a cluster that has been upgraded for years: objects that nobody has written
+// since stay in the version of their time, and lack the defaults of fields that came later.
+package legacy
+
+import (
+	"fmt"
+
+	extensionsv1beta1 "k8s.io/api/extensions/v1beta1"
+	networkingv1 "k8s.io/api/networking/v1"
+	networkingv1beta1 "k8s.io/api/networking/v1beta1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"clipper/api"
+	"clipper/catalogue"
+)
+
+// An Upgrade turns an object that was stored at some time into what would be stored now. It may change obj.
+type Upgrade = func(obj api.Object) (api.Object, error)
+
+// renamed lists, by the storage version's group and kind, the versions whose protobuf form is the same: every field
+// that both have bears the same number. The package's test compares them.
+var renamed = map[schema.GroupKind][]schema.GroupVersion{
+	{Group: "apps", Kind: "Deployment"}:                                               {apps1, apps2, extensions},
+	{Group: "apps", Kind: "StatefulSet"}:                                              {apps1, apps2},
+	{Group: "apps", Kind: "ControllerRevision"}:                                       {apps1, apps2},
+	{Group: "apps", Kind: "DaemonSet"}:                                                {apps2, extensions},
+	{Group: "apps", Kind: "ReplicaSet"}:                                               {apps2, extensions},
+	{Group: "batch", Kind: "CronJob"}:                                                 {{Group: "batch", Version: "v1beta1"}},
+	{Group: "certificates.k8s.io", Kind: "CertificateSigningRequest"}:                 {{Group: "certificates.k8s.io", Version: "v1beta1"}},
+	{Group: "coordination.k8s.io", Kind: "Lease"}:                                     {{Group: "coordination.k8s.io", Version: "v1beta1"}},
+	{Group: "discovery.k8s.io", Kind: "EndpointSlice"}:                                {{Group: "discovery.k8s.io", Version: "v1beta1"}},
+	{Group: "networking.k8s.io", Kind: "NetworkPolicy"}:                               {extensions},
+	{Group: "networking.k8s.io", Kind: "IngressClass"}:                                {networking},
+	{Group: "networking.k8s.io", Kind: "IPAddress"}:                                   {networking},
+	{Group: "networking.k8s.io", Kind: "ServiceCIDR"}:                                 {networking},
+	{Group: "node.k8s.io", Kind: "RuntimeClass"}:                                      {{Group: "node.k8s.io", Version: "v1beta1"}},
+	{Group: "policy", Kind: "PodDisruptionBudget"}:                                    {{Group: "policy", Version: "v1beta1"}},
+	{Group: "rbac.authorization.k8s.io", Kind: "Role"}:                                {rbac},
+	{Group: "rbac.authorization.k8s.io", Kind: "RoleBinding"}:                         {rbac},
+	{Group: "rbac.authorization.k8s.io", Kind: "ClusterRole"}:                         {rbac},
+	{Group: "rbac.authorization.k8s.io", Kind: "ClusterRoleBinding"}:                  {rbac},
+	{Group: "scheduling.k8s.io", Kind: "PriorityClass"}:                               {{Group: "scheduling.k8s.io", Version: "v1beta1"}},
+	{Group: "storage.k8s.io", Kind: "StorageClass"}:                                   {storage},
+	{Group: "storage.k8s.io", Kind: "VolumeAttachment"}:                               {storage},
+	{Group: "storage.k8s.io", Kind: "CSIDriver"}:                                      {storage},
+	{Group: "storage.k8s.io", Kind: "CSINode"}:                                        {storage},
+	{Group: "storage.k8s.io", Kind: "CSIStorageCapacity"}:                             {storage},
+	{Group: "storage.k8s.io", Kind: "VolumeAttributesClass"}:                          {storage},
+	{Group: "flowcontrol.apiserver.k8s.io", Kind: "FlowSchema"}:                       flow,
+	{Group: "flowcontrol.apiserver.k8s.io", Kind: "PriorityLevelConfiguration"}:       flow,
+	{Group: "admissionregistration.k8s.io", Kind: "MutatingWebhookConfiguration"}:     {admission},
+	{Group: "admissionregistration.k8s.io", Kind: "ValidatingWebhookConfiguration"}:   {admission},
+	{Group: "admissionregistration.k8s.io", Kind: "ValidatingAdmissionPolicy"}:        {admission},
+	{Group: "admissionregistration.k8s.io", Kind: "ValidatingAdmissionPolicyBinding"}: {admission},
+	{Group: "admissionregistration.k8s.io", Kind: "MutatingAdmissionPolicy"}:          {admission},
+	{Group: "admissionregistration.k8s.io", Kind: "MutatingAdmissionPolicyBinding"}:   {admission},
+}
+
+var (
+	apps1      = schema.GroupVersion{Group: "apps", Version: "v1beta1"}
+	apps2      = schema.GroupVersion{Group: "apps", Version: "v1beta2"}
+	extensions = extensionsv1beta1.SchemeGroupVersion
+	networking = networkingv1beta1.SchemeGroupVersion
+	rbac       = schema.GroupVersion{Group: "rbac.authorization.k8s.io", Version: "v1beta1"}
+	storage    = schema.GroupVersion{Group: "storage.k8s.io", Version: "v1beta1"}
+	admission  = schema.GroupVersion{Group: "admissionregistration.k8s.io", Version: "v1beta1"}
+	flow       = []schema.GroupVersion{
+		{Group: "flowcontrol.apiserver.k8s.io", Version: "v1beta1"},
+		{Group: "flowcontrol.apiserver.k8s.io", Version: "v1beta2"},
+		{Group: "flowcontrol.apiserver.k8s.io", Version: "v1beta3"},
+	}
+)
+
+// Upgrades returns what to do with every kind that may be found in a state, the present ones among them.
+func Upgrades(resources []*catalogue.Resource) map[schema.GroupVersionKind]Upgrade {
+	out := map[schema.GroupVersionKind]Upgrade{}
+	for _, r := range resources {
+		if r.Prefix == "" {
+			continue
+		}
+		now := defaulted(r.Default)
+		for _, gv := range renamed[r.GVK().GroupKind()] {
+			out[gv.WithKind(r.Kind)] = chain(rewritten(r.New), now)
+		}
+		for _, v := range r.Also {
+			gvk := r.GVK()
+			gvk.Version = v.Version
+			if v.Group != "" {
+				gvk.Group = v.Group
+			}
+			out[gvk] = chain(defaulted(v.Default), v.ToHub, now)
+		}
+		if r.Kind == "Ingress" {
+			out[extensions.WithKind(r.Kind)] = chain(ingress, now)
+			out[networking.WithKind(r.Kind)] = chain(ingress, now)
+		}
+		out[r.GVK()] = now
+	}
+	return out
+}
+
+func defaulted(fn func(api.Object)) Upgrade {
+	return func(obj api.Object) (api.Object, error) {
+		if fn != nil {
+			fn(obj)
+		}
+		return obj, nil
+	}
+}
+
+func chain(steps ...Upgrade) Upgrade {
+	return func(obj api.Object) (api.Object, error) {
+		for _, step := range steps {
+			if step == nil {
+				continue
+			}
+			var err error
+			if obj, err = step(obj); err != nil {
+				return nil, err
+			}
+		}
+		return obj, nil
+	}
+}
+
+// message is what the types of k8s.io/api implement.
+type message interface {
+	Marshal() ([]byte, error)
+	Unmarshal([]byte) error
+}
+
+// rewritten reads the protobuf form of one type as another.
+func rewritten(empty func() api.Object) Upgrade {
+	return func(obj api.Object) (api.Object, error) {
+		data, err := obj.(message).Marshal()
+		if err != nil {
+			return nil, err
+		}
+		out := empty()
+		return out, out.(message).Unmarshal(data)
+	}
+}
+
+// ingress converts the one kind whose shape has changed: a backend names its service in fields of its own now.
+func ingress(obj api.Object) (api.Object, error) {
+	if old, ok := obj.(*extensionsv1beta1.Ingress); ok {
+		same, err := rewritten(func() api.Object { return &networkingv1beta1.Ingress{} })(old)
+		if err != nil {
+			return nil, err
+		}
+		obj = same
+	}
+	old, ok := obj.(*networkingv1beta1.Ingress)
+	if !ok {
+		return nil, fmt.Errorf("%T is no ingress of an earlier version", obj)
+	}
+	out := &networkingv1.Ingress{ObjectMeta: old.ObjectMeta}
+	out.Spec.IngressClassName = old.Spec.IngressClassName
+	if old.Spec.Backend != nil {
+		b := backend(*old.Spec.Backend)
+		out.Spec.DefaultBackend = &b
+	}
+	for _, t := range old.Spec.TLS {
+		out.Spec.TLS = append(out.Spec.TLS, networkingv1.IngressTLS{Hosts: t.Hosts, SecretName: t.SecretName})
+	}
+	for _, r := range old.Spec.Rules {
+		out.Spec.Rules = append(out.Spec.Rules, rule(r))
+	}
+	for _, in := range old.Status.LoadBalancer.Ingress {
+		to := networkingv1.IngressLoadBalancerIngress{IP: in.IP, Hostname: in.Hostname}
+		for _, p := range in.Ports {
+			to.Ports = append(to.Ports, networkingv1.IngressPortStatus{Port: p.Port, Protocol: p.Protocol, Error: p.Error})
+		}
+		out.Status.LoadBalancer.Ingress = append(out.Status.LoadBalancer.Ingress, to)
+	}
+	return out, nil
+}
+
+func rule(old networkingv1beta1.IngressRule) networkingv1.IngressRule {
+	out := networkingv1.IngressRule{Host: old.Host}
+	if old.HTTP == nil {
+		return out
+	}
+	out.HTTP = &networkingv1.HTTPIngressRuleValue{}
+	for _, p := range old.HTTP.Paths {
+		kind := networkingv1.PathTypeImplementationSpecific // what there was before there were types
+		if p.PathType != nil {
+			kind = networkingv1.PathType(*p.PathType)
+		}
+		out.HTTP.Paths = append(out.HTTP.Paths, networkingv1.HTTPIngressPath{Path: p.Path, PathType: &kind, Backend: backend(p.Backend)})
+	}
+	return out
+}
+
+func backend(old networkingv1beta1.IngressBackend) networkingv1.IngressBackend {
+	out := networkingv1.IngressBackend{Resource: old.Resource}
+	if old.ServiceName == "" {
+		return out
+	}
+	port := networkingv1.ServiceBackendPort{Name: old.ServicePort.StrVal, Number: old.ServicePort.IntVal}
+	out.Service = &networkingv1.IngressServiceBackend{Name: old.ServiceName, Port: port}
+	return out
+}
