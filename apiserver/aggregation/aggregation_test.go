@@ -261,6 +261,13 @@ func TestAvailability(t *testing.T) {
 		}
 		return false
 	})
+	_, text := f.get("/metrics", "*/*")
+	for _, want := range []string{`aggregator_unavailable_apiservice{name="v1alpha1.wardle.example.com"} 1`,
+		`aggregator_unavailable_apiservice_total{name="v1alpha1.wardle.example.com",reason="EndpointsNotFound"} 1`} {
+		if !strings.Contains(text, want) {
+			t.Errorf("metrics lack %s", want)
+		}
+	}
 	if err := f.services.ApiregistrationV1().APIServices().Delete(context.Background(), "v1alpha1.wardle.example.com", metav1.DeleteOptions{}); err != nil {
 		t.Fatal(err)
 	}

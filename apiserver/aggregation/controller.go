@@ -35,6 +35,7 @@ type Config struct {
 type Controller struct {
 	Config
 	resolver  resolver
+	metrics   *metrics
 	directory atomic.Pointer[Directory]
 
 	mu        sync.Mutex
@@ -43,7 +44,8 @@ type Controller struct {
 
 // New returns a controller that does nothing yet.
 func New(c Config) *Controller {
-	return &Controller{Config: c, resolver: resolve.New(c.Client), followers: map[string]*follower{}}
+	list := func() []*apiregistrationv1.APIService { return APIServices.View(c.Client).List("") }
+	return &Controller{Config: c, resolver: resolve.New(c.Client), metrics: newMetrics(list), followers: map[string]*follower{}}
 }
 
 // Directory returns the extensions of this moment. It may be nil: there are none.
@@ -120,6 +122,12 @@ func (c *Controller) poke(namespace, name string) {
 
 // publish swaps the directory if it is another one.
 func (c *Controller) publish() {
+	if c.swap() && c.Changed != nil {
+		c.Changed()
+	}
+}
+
+func (c *Controller) swap() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	next := &Directory{extensions: map[schema.GroupVersion]*Extension{}}
@@ -130,13 +138,10 @@ func (c *Controller) publish() {
 		next.extensions[e.GroupVersion] = e
 		same = same && was.Find(e.Group, e.Version) == e
 	}
-	if same {
-		return
+	if !same {
+		c.directory.Store(next)
 	}
-	c.directory.Store(next)
-	if c.Changed != nil {
-		c.Changed()
-	}
+	return !same
 }
 
 // write brings an APIService's condition up to date.
@@ -149,6 +154,7 @@ func (c *Controller) write(ctx context.Context, s *apiregistrationv1.APIService,
 	next.Status = status
 	_, err := APIServices.UpdateStatus(ctx, c.Client, next)
 	if err == nil {
+		c.metrics.wrote(s, v)
 		slog.Info("APIService availability changed", "apiservice", s.Name, "available", v.status, "reason", v.reason, "message", v.message)
 	}
 	if apierrors.IsNotFound(err) || apierrors.IsConflict(err) {

@@ -119,6 +119,7 @@ func (s *Server) serve(o Options) error {
 	extensions := aggregation.New(aggregation.Config{Client: client, Identity: certificate(), Dial: o.Dial, Changed: documents.Invalidate})
 	documents.Extend(extensions.Documents)
 	so.Extensions = extensions.Directory
+	so.Collectors = append(so.Collectors, extensions)
 	if o.Server != nil {
 		o.Server(&so)
 	}
