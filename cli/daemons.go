@@ -17,15 +17,22 @@ func newServer() *cobra.Command {
 		Long: `Run the control plane and, unless --disable-agent is given, a node in the same process.
 
 State is kept below --data-dir; a server that is started again on the same directory
-goes on where it stopped, and containers that were running have not noticed.`,
+goes on where it stopped, and containers that were running have not noticed.
+
+Several servers share their state in etcd: members that run in the servers themselves (--cluster-init
+on the first, --join on the others; three servers survive the loss of one), or a cluster of your own
+(--etcd-servers on all of them, and --join on all but the first).`,
 		Example: `  clipper server
-  clipper server --data-dir /srv/clipper --listen 10.0.0.1:6443 --disable-agent`,
+  clipper server --data-dir /srv/clipper --listen 10.0.0.1:6443 --disable-agent
+  clipper server --cluster-init
+  clipper server --join https://10.0.0.1:6443 --token "$(ssh 10.0.0.1 clipper token create --server)"`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return daemon.RunServer(cmd.Context(), o) },
 	}
 	f := cmd.Flags()
 	nodeFlags(cmd, &o.Node)
 	operationFlags(cmd, &o.Operation)
+	datastoreFlags(cmd, &o.Datastore)
 	f.StringVar(&o.Listen, "listen", o.Listen, "address and port of the API; not used with --listen-fd")
 	f.IntVar(&o.ListenFD, "listen-fd", o.ListenFD, "serve the API also on this inherited listening socket")
 	f.StringSliceVar(&o.SANs, "tls-san", nil, "further names and addresses for the API's certificate")
@@ -73,15 +80,16 @@ func nodeFlags(cmd *cobra.Command, o *daemon.NodeOptions) {
 }
 
 func newToken() *cobra.Command {
-	token := &cobra.Command{Use: "token", Short: "Manage the tokens that nodes join with"}
+	token := &cobra.Command{Use: "token", Short: "Manage the tokens that nodes and servers join with"}
 	var dataDir string
+	var server bool
 	create := &cobra.Command{
 		Use:     "create",
 		Short:   "Print a new join token; it is good for 24 hours",
 		Example: `  clipper agent --server https://10.0.0.1:6443 --token "$(ssh 10.0.0.1 clipper token create)"`,
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			t, err := daemon.CreateToken(cmd.Context(), dataDir)
+			t, err := daemon.CreateToken(cmd.Context(), dataDir, server)
 			if err != nil {
 				return err
 			}
@@ -90,6 +98,7 @@ func newToken() *cobra.Command {
 		},
 	}
 	create.Flags().StringVar(&dataDir, "data-dir", daemon.DefaultDataDir, "the server's data directory")
+	create.Flags().BoolVar(&server, "server", false, "make a token with which a machine becomes a server; who has it holds the keys of the cluster")
 	token.AddCommand(create)
 	return token
 }

@@ -87,8 +87,9 @@ func serviceRange(ctx context.Context, client api.Client) (netip.Prefix, error) 
 // tokenLife is how long a join token is good for. Upstream's figure.
 const tokenLife = 24 * time.Hour
 
-// CreateToken makes a join token of the server whose data directory is given, which must be running.
-func CreateToken(ctx context.Context, dataDir string) (string, error) {
+// CreateToken makes a join token, for nodes or for servers, of the server whose data directory is given, which must
+// be running.
+func CreateToken(ctx context.Context, dataDir string, server bool) (string, error) {
 	path := filepath.Join(dataDir, KubeconfigName)
 	config, err := clientcmd.BuildConfigFromFlags("", path)
 	if err != nil {
@@ -102,7 +103,13 @@ func CreateToken(ctx context.Context, dataDir string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	token, err := join.CreateToken(ctx, clients.CoreV1().Secrets("kube-system"), pki.CertHash(ca), tokenLife, "made by clipper token create")
+	const description = "made by clipper token create"
+	var token join.Token
+	if server {
+		token, err = join.CreateServerToken(ctx, clients, filepath.Join(dataDir, "pki"), pki.CertHash(ca), tokenLife, description)
+	} else {
+		token, err = join.CreateToken(ctx, clients.CoreV1().Secrets("kube-system"), pki.CertHash(ca), tokenLife, description)
+	}
 	if err != nil {
 		return "", err
 	}

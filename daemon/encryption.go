@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
-	"os"
 	"path/filepath"
 	"time"
 
@@ -35,14 +34,13 @@ func EncryptionConfigPath(dataDir string) string {
 	return filepath.Join(dataDir, "pki", "encryption.yaml")
 }
 
-// openEncryption reads how values are encrypted. The server's own configuration is made before the store's directory
-// is, so that a directory without it means that the file was lost.
-func (cp *controlPlane) openEncryption(ctx context.Context, storeDir string) error {
+// openEncryption reads how values are encrypted. The server's own configuration is made before anything is stored, so
+// that a store that was used without it means that the file was lost.
+func (cp *controlPlane) openEncryption(ctx context.Context, used bool) error {
 	file := cp.options.EncryptionConfig
 	if file == "" {
 		file = EncryptionConfigPath(cp.options.Node.DataDir)
-		_, err := os.Stat(storeDir)
-		if err := encrypt.Ensure(file, filepath.Join(cp.options.Node.DataDir, "pki", "secrets.key"), err == nil); err != nil {
+		if err := encrypt.Ensure(file, filepath.Join(cp.options.Node.DataDir, "pki", "secrets.key"), used); err != nil {
 			return err
 		}
 	}

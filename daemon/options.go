@@ -38,6 +38,7 @@ type NodeOptions struct {
 type ServerOptions struct {
 	Node         NodeOptions
 	Operation    OperationOptions
+	Datastore    DatastoreOptions
 	Listen       string // host:port of the API
 	ListenFD     int    // an inherited listening socket, served as well; 0 for none
 	SANs         []string
@@ -63,7 +64,7 @@ func defaultNode() NodeOptions {
 
 // DefaultServerOptions returns what a server does without flags.
 func DefaultServerOptions() ServerOptions {
-	return ServerOptions{Node: defaultNode(), Identity: defaultIdentity(), Operation: defaultOperation(), Listen: ":6443", PodCIDR: "10.42.0.0/16", ServiceCIDR: "10.43.0.0/16"}
+	return ServerOptions{Node: defaultNode(), Identity: defaultIdentity(), Operation: defaultOperation(), Datastore: defaultDatastore(), Listen: ":6443", PodCIDR: "10.42.0.0/16", ServiceCIDR: "10.43.0.0/16"}
 }
 
 // DefaultAgentOptions returns what an agent does without flags.
@@ -105,7 +106,7 @@ func (o *NodeOptions) complete() error {
 }
 
 func (o *ServerOptions) complete() error {
-	faults := []error{o.Node.complete(), o.Operation.complete()}
+	faults := []error{o.Node.complete(), o.Operation.complete(), o.Datastore.complete()}
 	if _, _, err := net.SplitHostPort(o.Listen); err != nil {
 		faults = append(faults, fmt.Errorf("--listen %q: not of the form host:port, such as 0.0.0.0:6443", o.Listen))
 	}

@@ -49,11 +49,29 @@ func (cp *controlPlane) guard() error {
 
 // runControllers starts what works on objects in the server's process.
 func (cp *controlPlane) runControllers(ctx context.Context, group *errgroup.Group) {
-	as := func(name string) api.Client {
-		return cp.client.As(&user.DefaultInfo{Name: name, Groups: []string{user.AllAuthenticated}}, name[len("system:"):])
-	}
-	manager := as(user.KubeControllerManager)
+	manager, scheduling := cp.as(user.KubeControllerManager), cp.as(user.KubeScheduler)
 	group.Go(func() error { return cp.allocator.Run(ctx) })
+	group.Go(func() error {
+		return cp.duty(ctx, manager, "kube-controller-manager", func(ctx context.Context, group *errgroup.Group) {
+			cp.manage(ctx, group, manager)
+		})
+	})
+	group.Go(func() error {
+		return cp.duty(ctx, scheduling, "kube-scheduler", func(ctx context.Context, group *errgroup.Group) {
+			events := record.New(scheduling, "default-scheduler", "")
+			group.Go(func() error { return events.Run(ctx) })
+			group.Go(func() error { return scheduler.New(scheduling, events).Run(ctx) })
+		})
+	})
+}
+
+// as returns a client in the name of one of upstream's components.
+func (cp *controlPlane) as(name string) api.Client {
+	return cp.client.As(&user.DefaultInfo{Name: name, Groups: []string{user.AllAuthenticated}}, name[len("system:"):])
+}
+
+// manage starts the controllers in group.
+func (cp *controlPlane) manage(ctx context.Context, group *errgroup.Group, manager api.Client) {
 	group.Go(func() error { return controllers.RunAll(ctx, manager) })
 	services := netip.MustParsePrefix(cp.options.ServiceCIDR)
 	ca := cp.pki.CA.CertPEM
@@ -73,17 +91,9 @@ func (cp *controlPlane) runControllers(ctx context.Context, group *errgroup.Grou
 	} {
 		group.Go(func() error { return c.Run(ctx) })
 	}
-	group.Go(func() error {
-		client := as(user.KubeScheduler)
-		events := record.New(client, "default-scheduler", "")
-		group.Go(func() error { return events.Run(ctx) })
-		return scheduler.New(client, events).Run(ctx)
-	})
-	group.Go(func() error {
-		events := record.New(manager, "cidrAllocator", "")
-		group.Go(func() error { return events.Run(ctx) })
-		return nodeipam.New(manager, netip.MustParsePrefix(cp.options.PodCIDR), events).Run(ctx)
-	})
+	events := record.New(manager, "cidrAllocator", "")
+	group.Go(func() error { return events.Run(ctx) })
+	group.Go(func() error { return nodeipam.New(manager, netip.MustParsePrefix(cp.options.PodCIDR), events).Run(ctx) })
 }
 
 // runNode runs a node in the server's process: on the store's own objects, with certificates of its own.

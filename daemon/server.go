@@ -10,17 +10,14 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 	"k8s.io/apiserver/pkg/authentication/user"
-	"k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/component-base/version"
 
-	"clipper/api"
 	"clipper/apiserver"
 	"clipper/apiserver/aggregation"
 	"clipper/apiserver/allocate"
@@ -32,13 +29,11 @@ import (
 	"clipper/apiserver/reviews"
 	"clipper/apiserver/served"
 	"clipper/catalogue"
-	"clipper/catalogue/all"
 	"clipper/openapi"
 	"clipper/pki"
 	"clipper/store"
-	"clipper/store/codec"
 	"clipper/store/encrypt"
-	"clipper/store/log/pebble"
+	"clipper/store/log/etcd/member"
 )
 
 // A controlPlane is a server's parts, ready to run.
@@ -46,6 +41,8 @@ type controlPlane struct {
 	options    ServerOptions
 	pki        *pki.Cluster
 	encryption *encrypt.Providers
+	member     *member.Member // of etcd; nil for the most part
+	shared     bool           // other servers may work on the same state
 	store      *store.Store
 	pipeline   *pipeline.Pipeline
 	client     *inprocess.Client // as the API server itself
@@ -104,6 +101,9 @@ func newControlPlane(ctx context.Context, o ServerOptions) (_ *controlPlane, err
 	if err := cp.listen(); err != nil {
 		return nil, err
 	}
+	if err := cp.enter(ctx); err != nil {
+		return nil, err
+	}
 	services := netip.MustParsePrefix(o.ServiceCIDR) // complete has checked it
 	cp.serviceIP = services.Addr().Next()
 	cp.pki, err = pki.LoadOrCreate(filepath.Join(o.Node.DataDir, "pki"), pki.Options{
@@ -157,35 +157,9 @@ func (cp *controlPlane) listen() error {
 	return nil
 }
 
-func (cp *controlPlane) openStore(ctx context.Context) error {
-	dir := filepath.Join(cp.options.Node.DataDir, "store")
-	if err := cp.openEncryption(ctx, dir); err != nil {
-		return err
-	}
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return fmt.Errorf("make the store's directory: %w", err)
-	}
-	l, err := pebble.Open(dir, nil)
-	if err != nil {
-		return err
-	}
-	prefixes := map[string]api.Resource{}
-	for _, r := range all.Resources() {
-		if r.Prefix != "" {
-			prefixes[r.Prefix] = r.Resource
-		}
-	}
-	cp.store, err = store.Open(l, store.Options{
-		Codec:     codec.New(scheme.Scheme),
-		Resources: prefixes,
-		Sealer:    cp.encryption,
-	})
-	return err
-}
-
 // assemble builds the way of a request, from the store outwards.
 func (cp *controlPlane) assemble(ctx context.Context) error {
-	builtin := append(slices.Clip(all.Resources()), customresource.Definition(), aggregation.Definition())
+	builtin := described()
 	table, err := served.NewTable(builtin)
 	if err != nil {
 		return err
@@ -256,6 +230,9 @@ func (cp *controlPlane) run(ctx context.Context, group *errgroup.Group) {
 	group.Go(func() error { return cp.encryption.Run(ctx) })
 	group.Go(func() error { return cp.oidc.Run(ctx) })
 	group.Go(func() error { return cp.authorizer.Run(ctx) })
+	if cp.member != nil {
+		group.Go(func() error { return cp.member.Run(ctx) })
+	}
 	group.Go(func() error { return cp.customs.Run(ctx) })
 	group.Go(func() error { return cp.registrar.Run(ctx) })
 	group.Go(func() error { return cp.extensions.Run(ctx) })
@@ -274,5 +251,8 @@ func (cp *controlPlane) close() {
 		if err := cp.store.Close(); err != nil {
 			slog.Error("store not closed cleanly; what was acknowledged is safe", "err", err)
 		}
+	}
+	if cp.member != nil {
+		cp.member.Close()
 	}
 }

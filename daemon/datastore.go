@@ -1,0 +1,221 @@
+package daemon
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/url"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"go.etcd.io/etcd/client/pkg/v3/transport"
+	"k8s.io/client-go/kubernetes/scheme"
+
+	"clipper/api"
+	"clipper/apiserver/aggregation"
+	"clipper/apiserver/customresource"
+	"clipper/catalogue"
+	"clipper/catalogue/all"
+	"clipper/catalogue/legacy"
+	"clipper/join"
+	"clipper/store"
+	"clipper/store/codec"
+	"clipper/store/log/etcd"
+	"clipper/store/log/etcd/member"
+	"clipper/store/log/pebble"
+)
+
+// DatastoreOptions say where a server keeps the cluster's state: in its own data directory, unless one of the
+// others is asked for.
+type DatastoreOptions struct {
+	Servers                   []string // URLs of an etcd cluster of the user's
+	CAFile, CertFile, KeyFile string
+	Prefix                    string
+	Compaction                time.Duration // 0: never
+
+	ClusterInit bool   // run the first member of an etcd cluster in this process
+	Join        string // URL of another server: run a further member, or share Servers with it
+	Token       string // for the first start with Join
+}
+
+// The state of the data directory: a store of its own, or a member of etcd.
+const (
+	storeDir  = "store"
+	memberDir = "etcd"
+)
+
+// authorityKey is where the servers that share a state in etcd see that they belong together. It is outside of what
+// Kubernetes uses, so that the state of any other cluster can be taken over.
+func authorityKey(root string) string { return "/clipper" + root + "authority" }
+
+func defaultDatastore() DatastoreOptions {
+	return DatastoreOptions{Prefix: "/registry", Compaction: etcd.DefaultCompaction}
+}
+
+func (o *DatastoreOptions) complete() error {
+	var faults []error
+	for _, s := range o.Servers {
+		if u, err := url.Parse(s); err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
+			faults = append(faults, fmt.Errorf("--etcd-servers %q: not of the form https://host:2379", s))
+		}
+	}
+	if (o.CertFile == "") != (o.KeyFile == "") {
+		faults = append(faults, errors.New("--etcd-certfile and --etcd-keyfile belong together"))
+	}
+	if len(o.Servers) > 0 && o.ClusterInit {
+		faults = append(faults, errors.New("--cluster-init starts an etcd cluster, and --etcd-servers names one that runs: give one of them"))
+	}
+	if o.Join != "" {
+		if u, err := url.Parse(o.Join); err != nil || u.Scheme != "https" || u.Host == "" {
+			faults = append(faults, fmt.Errorf("--join %q: not an address of the form https://host:6443", o.Join))
+		}
+		if o.ClusterInit {
+			faults = append(faults, errors.New("--cluster-init starts a cluster, and --join enters one: give one of them"))
+		}
+	}
+	return errors.Join(faults...)
+}
+
+// enter gets what this server shares with the one that it joins.
+func (cp *controlPlane) enter(ctx context.Context) error {
+	o := cp.options.Datastore
+	if o.Join == "" {
+		return nil
+	}
+	return join.FetchServerKeys(ctx, o.Join, o.Token, filepath.Join(cp.options.Node.DataDir, "pki"))
+}
+
+// openStore opens the state, wherever it is.
+func (cp *controlPlane) openStore(ctx context.Context) error {
+	o := store.Options{
+		Codec:     codec.New(scheme.Scheme),
+		Resources: prefixes(),
+		Root:      etcd.Root(cp.options.Datastore.Prefix),
+	}
+	d := cp.options.Datastore
+	dir := filepath.Join(cp.options.Node.DataDir, memberDir)
+	switch {
+	case len(d.Servers) > 0:
+		return cp.openExternal(ctx, o)
+	case d.ClusterInit, d.Join != "", member.Started(dir):
+		return cp.openMember(ctx, dir, o)
+	}
+	return cp.openOwn(ctx, o)
+}
+
+// described are the kinds that every server has.
+func described() []*catalogue.Resource {
+	return append(slices.Clip(all.Resources()), customresource.Definition(), aggregation.Definition())
+}
+
+// prefixes says what the store's keys mean.
+func prefixes() map[string]api.Resource {
+	out := map[string]api.Resource{}
+	for _, r := range described() {
+		if r.Prefix != "" {
+			out[r.Prefix] = r.Resource
+		}
+	}
+	return out
+}
+
+// openOwn opens a store that no other server shares.
+func (cp *controlPlane) openOwn(ctx context.Context, o store.Options) error {
+	dir := filepath.Join(cp.options.Node.DataDir, storeDir)
+	_, err := os.Stat(dir)
+	if err := cp.openEncryption(ctx, err == nil); err != nil {
+		return err
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return fmt.Errorf("make the store's directory: %w", err)
+	}
+	l, err := pebble.Open(dir, nil)
+	if err != nil {
+		return err
+	}
+	o.Sealer = cp.encryption
+	cp.store, err = store.Open(l, o)
+	return err
+}
+
+// openExternal opens the state in an etcd cluster of the user's.
+func (cp *controlPlane) openExternal(ctx context.Context, o store.Options) error {
+	d := cp.options.Datastore
+	var config *tls.Config
+	if d.CAFile != "" || d.CertFile != "" {
+		info := transport.TLSInfo{CertFile: d.CertFile, KeyFile: d.KeyFile, TrustedCAFile: d.CAFile}
+		var err error
+		if config, err = info.ClientConfig(); err != nil {
+			return fmt.Errorf("--etcd-cafile, --etcd-certfile, --etcd-keyfile: %w", err)
+		}
+	}
+	return cp.openShared(ctx, etcd.Config{Endpoints: d.Servers, TLS: config}, o)
+}
+
+// openMember opens the state in the etcd cluster of which this server runs a member.
+func (cp *controlPlane) openMember(ctx context.Context, dir string, o store.Options) error {
+	own := filepath.Join(cp.options.Node.DataDir, storeDir)
+	if _, err := os.Stat(own); !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("%s holds the state of a server that ran alone; a member of etcd would begin without it: move it away, or give another --data-dir", own)
+	}
+	if err := cp.startMember(ctx, dir); err != nil {
+		return err
+	}
+	return cp.openShared(ctx, etcd.Config{Client: cp.member.Client()}, o)
+}
+
+func (cp *controlPlane) startMember(ctx context.Context, dir string) error {
+	node := cp.options.Node
+	files, err := cp.pki.Etcd(node.Name, []string{node.Name, node.IP, "localhost", "127.0.0.1", "::1"})
+	if err != nil {
+		return err
+	}
+	c := member.Config{Name: node.Name, Dir: dir, Host: node.IP, TLS: &member.TLS{CA: files.CA, Cert: files.Cert, Key: files.Key}}
+	if join := cp.options.Datastore.Join; join != "" && !member.Started(dir) {
+		u, err := url.Parse(join)
+		if err != nil {
+			return fmt.Errorf("--join: %w", err)
+		}
+		there := member.Config{Host: u.Hostname(), TLS: c.TLS}
+		if c, err = member.Announce(ctx, there.ClientURL(), c); err != nil {
+			return err
+		}
+	}
+	if cp.member, err = member.Start(ctx, c); err != nil {
+		return err
+	}
+	return cp.member.Promote(ctx)
+}
+
+// openShared opens the state in an etcd cluster that other servers may share.
+func (cp *controlPlane) openShared(ctx context.Context, c etcd.Config, o store.Options) error {
+	d := cp.options.Datastore
+	c.Prefix, c.Compaction = d.Prefix, d.Compaction
+	if c.Compaction == 0 {
+		c.Compaction = -1
+	}
+	l, err := etcd.Open(ctx, c)
+	if err != nil {
+		return err
+	}
+	claimed, err := l.Claim(ctx, authorityKey(o.Root), cp.pki.CA.Hash())
+	if err == nil && strings.TrimSpace(claimed) != cp.pki.CA.Hash() && claimed != "" {
+		err = fmt.Errorf("etcd holds a cluster whose certificate authority is another than that in %s; make this machine one of its servers with --join and a token of `clipper token create --server`, or put that cluster's pki directory there", cp.pki.Dir)
+	}
+	if err == nil {
+		err = cp.openEncryption(ctx, claimed != "")
+	}
+	if err != nil {
+		return errors.Join(err, l.Close())
+	}
+	o.Sealer = cp.encryption
+	o.Codec = codec.NewUpgrading(scheme.Scheme, legacy.Upgrades(described()))
+	cp.shared = true
+	cp.store, err = store.OpenShared(ctx, l, o)
+	return err
+}
