@@ -48,6 +48,7 @@ var (
 	CronJobs               = kind[*batchv1.CronJob]("batch", "v1", "cronjobs", "CronJob", true)
 	EndpointSlices         = kind[*discoveryv1.EndpointSlice]("discovery.k8s.io", "v1", "endpointslices", "EndpointSlice", true)
 	ServiceCIDRs           = kind[*networkingv1.ServiceCIDR]("networking.k8s.io", "v1", "servicecidrs", "ServiceCIDR", false)
+	IPAddresses            = kind[*networkingv1.IPAddress]("networking.k8s.io", "v1", "ipaddresses", "IPAddress", false)
 	Leases                 = kind[*coordinationv1.Lease]("coordination.k8s.io", "v1", "leases", "Lease", true)
 	StorageClasses         = kind[*storagev1.StorageClass]("storage.k8s.io", "v1", "storageclasses", "StorageClass", false)
 	PriorityClasses        = kind[*schedulingv1.PriorityClass]("scheduling.k8s.io", "v1", "priorityclasses", "PriorityClass", false)

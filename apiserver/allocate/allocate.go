@@ -1,7 +1,9 @@
 // Package allocate gives services their cluster IPs, node ports and health-check node ports. It is an
 // admission Mutator: what a create or update needs is taken before validation, and given back if the
 // request fails after all. What the stored services hold is learned from the live view, at start and
-// ever after, so that nothing needs to be kept or repaired beside the services themselves.
+// ever after, so that nothing needs to be kept or repaired beside the services themselves. Addresses come
+// from the range that the server was started with and from every ServiceCIDR that is ready; those that an
+// IPAddress keeps for something else are left alone. Package controllers/servicecidr makes these objects.
 package allocate
 
 import (
@@ -12,6 +14,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
@@ -47,6 +50,8 @@ func (c *Config) ensureDefaults() {
 // An Allocator hands out addresses and ports. It works while Run runs.
 type Allocator struct {
 	services api.TypedView[*corev1.Service]
+	ranges   api.TypedView[*networkingv1.ServiceCIDR]
+	kept     api.TypedView[*networkingv1.IPAddress]
 	families []family
 	ports    *pool[int32]
 	portSpan span
@@ -54,28 +59,27 @@ type Allocator struct {
 	last     int32
 }
 
-// A family is one range of cluster IPs.
+// A family is the cluster IPs of one IP family.
 type family struct {
-	name   corev1.IPFamily
-	prefix netip.Prefix
-	span   span
-	pool   *pool[netip.Addr]
+	name  corev1.IPFamily
+	first block // the one that the server was started with
+	pool  *pool[netip.Addr]
 }
 
 // New returns an Allocator that knows what the services that c sees hold now.
 func New(c api.Client, cfg Config) *Allocator {
 	cfg.ensureDefaults()
-	a := &Allocator{services: api.Services.View(c), first: cfg.FirstNodePort, last: cfg.LastNodePort}
+	a := &Allocator{
+		services: api.Services.View(c), ranges: api.ServiceCIDRs.View(c), kept: api.IPAddresses.View(c),
+		first: cfg.FirstNodePort, last: cfg.LastNodePort,
+	}
 	a.ports = newPool(cfg.Now, func(h types.NamespacedName, port int32) bool {
 		svc, ok := a.services.Get(h.Namespace, h.Name)
 		return ok && slices.Contains(portsOf(svc), port)
 	})
 	a.portSpan = portBands(uint64(cfg.LastNodePort - cfg.FirstNodePort + 1))
 	for _, prefix := range cfg.ClusterIPs {
-		f := family{name: corev1.IPv4Protocol, prefix: prefix.Masked(), span: addressBands(prefix)}
-		if prefix.Addr().Is6() {
-			f.name = corev1.IPv6Protocol
-		}
+		f := family{name: familyOf(prefix.Addr()), first: newBlock(prefix)}
 		f.pool = newPool(cfg.Now, func(h types.NamespacedName, ip netip.Addr) bool {
 			svc, ok := a.services.Get(h.Namespace, h.Name)
 			return ok && slices.Contains(addressesOf(svc), ip)

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"clipper/api"
@@ -72,7 +73,7 @@ func TestCreate(t *testing.T) {
 		{name: "taken address", svc: service("a", func(s *corev1.ServiceSpec) { s.ClusterIP = "10.96.0.10" }),
 			err: `spec.clusterIPs: Invalid value: ["10.96.0.10"]: failed to allocate IP 10.96.0.10: provided IP is already allocated`},
 		{name: "address outside", svc: service("a", func(s *corev1.ServiceSpec) { s.ClusterIP = "10.97.0.10" }),
-			err: "is not in the valid range. The range of valid IPs is 10.96.0.0/16"},
+			err: "failed to allocate IP 10.97.0.10: the provided network does not match the current range"},
 		{name: "headless", svc: service("a", func(s *corev1.ServiceSpec) { s.ClusterIP = "None" }),
 			check: func(s corev1.ServiceSpec) bool {
 				return s.ClusterIPs[0] == "None" && *s.IPFamilyPolicy == "SingleStack"
@@ -279,5 +280,47 @@ func BenchmarkAdmit(b *testing.B) {
 			b.Fatal(err)
 		}
 		undo()
+	}
+}
+
+// Addresses also come from every ServiceCIDR that is ready; those that an IPAddress keeps for others do not.
+func TestRangesAndReservations(t *testing.T) {
+	cidr := func(name, prefix string, ready metav1.ConditionStatus) *networkingv1.ServiceCIDR {
+		return &networkingv1.ServiceCIDR{
+			ObjectMeta: metav1.ObjectMeta{Name: name},
+			Spec:       networkingv1.ServiceCIDRSpec{CIDRs: []string{prefix}},
+			Status:     networkingv1.ServiceCIDRStatus{Conditions: []metav1.Condition{{Type: networkingv1.ServiceCIDRConditionReady, Status: ready}}},
+		}
+	}
+	going := cidr("going", "10.3.0.0/24", metav1.ConditionTrue)
+	going.DeletionTimestamp = &metav1.Time{Time: time.Unix(1, 0)}
+	c := &apitest.Client{}
+	c.Add(api.ServiceCIDRs.Resource, cidr("more", "10.1.0.0/29", metav1.ConditionTrue), cidr("later", "10.2.0.0/24", metav1.ConditionFalse), going)
+	c.Add(api.IPAddresses.Resource, &networkingv1.IPAddress{
+		ObjectMeta: metav1.ObjectMeta{Name: "10.1.0.5"},
+		Spec:       networkingv1.IPAddressSpec{ParentRef: &networkingv1.ParentReference{Group: "example.com", Resource: "gateways", Name: "g"}},
+	})
+	a := New(c, Config{ClusterIPs: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/30")}}) // two addresses
+	for ip, want := range map[string]string{
+		"10.1.0.1": "", "10.2.0.1": errOutside.Error(), "10.3.0.1": errOutside.Error(), "10.1.0.5": errAllocated.Error(),
+	} {
+		undo, err := admit(t, a, service("a", func(s *corev1.ServiceSpec) { s.ClusterIP = ip }), nil)
+		switch {
+		case want == "" && err != nil, want != "" && (err == nil || !strings.HasSuffix(err.Error(), want)):
+			t.Errorf("%s: got %v, want %q", ip, err, want)
+		case err == nil:
+			undo()
+		}
+	}
+	given := map[string]bool{}
+	for range 7 { // two of the first range; of the six of the second one is kept
+		svc := service("s", nil)
+		if _, err := admit(t, a, svc, nil); err != nil {
+			t.Fatal(err)
+		}
+		given[svc.Spec.ClusterIP] = true
+	}
+	if _, err := admit(t, a, service("one too many", nil), nil); len(given) != 7 || given["10.1.0.5"] || err == nil {
+		t.Errorf("given %v, then %v", given, err)
 	}
 }

@@ -8,12 +8,17 @@ import (
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"clipper/api"
 )
 
 var (
 	errAllocated = errors.New("provided IP is already allocated")
+	errOutside   = errors.New("the provided network does not match the current range")
 	errFull      = errors.New("range is full")
 )
 
@@ -35,23 +40,70 @@ func addressBands(p netip.Prefix) span {
 	return bands(size, 16, 256)
 }
 
+// A block is a range of addresses.
+type block struct {
+	prefix netip.Prefix
+	span   span
+}
+
+func newBlock(p netip.Prefix) block {
+	p = p.Masked()
+	return block{prefix: p, span: addressBands(p)}
+}
+
 // at returns the address at an offset, counted from the one after the network's own.
-func (f *family) at(offset uint64) netip.Addr {
-	raw := f.prefix.Addr().As16()
+func (b block) at(offset uint64) netip.Addr {
+	raw := b.prefix.Addr().As16()
 	low := binary.BigEndian.Uint64(raw[8:])
 	binary.BigEndian.PutUint64(raw[8:], low+offset+1)
 	return netip.AddrFrom16(raw).Unmap().WithZone("")
 }
 
-func (f *family) contains(ip netip.Addr) bool {
-	return f.prefix.Contains(ip) && ip != f.prefix.Addr()
+func (b block) contains(ip netip.Addr) bool {
+	return b.prefix.Contains(ip) && ip != b.prefix.Addr()
+}
+
+// blocks are the ranges that addresses of f come from now, the one of the server first.
+func (a *Allocator) blocks(f *family) []block {
+	out := []block{f.first}
+	for _, c := range a.ranges.List("") {
+		if c.DeletionTimestamp != nil || !meta.IsStatusConditionTrue(c.Status.Conditions, networkingv1.ServiceCIDRConditionReady) {
+			continue
+		}
+		for _, text := range c.Spec.CIDRs {
+			p, err := netip.ParsePrefix(text)
+			if err == nil && familyOf(p.Addr()) == f.name && p.Masked() != f.first.prefix {
+				out = append(out, newBlock(p))
+			}
+		}
+	}
+	return out
+}
+
+// ManagedBy is the value of networkingv1.LabelManagedBy on the IPAddresses of services.
+const ManagedBy = "ipallocator.k8s.io"
+
+// keptForOthers says that an IPAddress reserves ip for something that is not the holder. Those that stand for
+// the services themselves may lag behind: of these the pool knows better.
+func (t *taking) keptForOthers(ip netip.Addr) bool {
+	kept, ok := t.kept.Get("", ip.String())
+	if !ok || kept.Labels[networkingv1.LabelManagedBy] == ManagedBy {
+		return false
+	}
+	ref := kept.Spec.ParentRef
+	return ref == nil || ref.Group != "" || ref.Resource != api.Services.Resource.Name ||
+		ref.Namespace != t.holder.Namespace || ref.Name != t.holder.Name
 }
 
 func (t *taking) takeAddress(f *family, ip netip.Addr) error {
-	if !f.contains(ip) {
-		return fmt.Errorf("the provided IP (%v) is not in the valid range. The range of valid IPs is %s", ip, f.prefix)
+	if !slices.ContainsFunc(t.blocks(f), func(b block) bool { return b.contains(ip) }) {
+		return errOutside
 	}
-	if !f.pool.take(t.holder, ip) {
+	return t.takeInside(f, ip)
+}
+
+func (t *taking) takeInside(f *family, ip netip.Addr) error {
+	if t.keptForOthers(ip) || !f.pool.take(t.holder, ip) {
 		return errAllocated
 	}
 	t.giveBack = append(t.giveBack, func() { f.pool.giveBack(ip) })
@@ -59,15 +111,17 @@ func (t *taking) takeAddress(f *family, ip netip.Addr) error {
 }
 
 func (t *taking) takeAnyAddress(f *family) (netip.Addr, error) {
-	for offset := range f.span.offsets {
-		if ip := f.at(offset); t.takeAddress(f, ip) == nil {
-			return ip, nil
+	for _, b := range t.blocks(f) {
+		for offset := range b.span.offsets {
+			if ip := b.at(offset); t.takeInside(f, ip) == nil {
+				return ip, nil
+			}
 		}
 	}
 	return netip.Addr{}, errFull
 }
 
-// family returns the range of an IP family, or nil.
+// family returns what there is of an IP family, or nil.
 func (a *Allocator) family(name corev1.IPFamily) *family {
 	for i := range a.families {
 		if a.families[i].name == name {

@@ -1,0 +1,129 @@
+package servicecidr
+
+import (
+	"context"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"clipper/api"
+	"clipper/api/apitest"
+)
+
+func cidr(name string, prefixes ...string) *networkingv1.ServiceCIDR {
+	return &networkingv1.ServiceCIDR{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: networkingv1.ServiceCIDRSpec{CIDRs: prefixes}}
+}
+
+func TestPlanRange(t *testing.T) {
+	now := time.Unix(1000, 0)
+	deleted := func(ago time.Duration, c *networkingv1.ServiceCIDR) *networkingv1.ServiceCIDR {
+		c.DeletionTimestamp, c.Finalizers = &metav1.Time{Time: now.Add(-ago)}, []string{Finalizer}
+		return c
+	}
+	small := cidr("small", "10.0.0.0/28")
+	for _, tt := range []struct {
+		name   string
+		c      *networkingv1.ServiceCIDR
+		others []*networkingv1.ServiceCIDR
+		used   string
+		want   string
+	}{
+		{name: "new", c: cidr("a", "10.0.0.0/24"), want: "finalizer true, ready True"},
+		{name: "deleted, unused", c: deleted(time.Minute, cidr("a", "10.0.0.0/24")), want: "finalizer false"},
+		{name: "deleted just now", c: deleted(4*time.Second, cidr("a", "10.0.0.0/24")), want: "again 6s"},
+		{name: "deleted, in use", c: deleted(time.Minute, cidr("a", "10.0.0.0/24")), used: "10.0.0.7", want: "ready False"},
+		{name: "deleted, used elsewhere", c: deleted(time.Minute, cidr("a", "10.0.0.0/24")), used: "10.0.1.7", want: "finalizer false"},
+		{name: "deleted, used inside another", c: deleted(time.Minute, cidr("a", "10.0.0.0/24")), others: []*networkingv1.ServiceCIDR{small}, used: "10.0.0.7", want: "finalizer false"},
+		{name: "deleted, used beside another", c: deleted(time.Minute, cidr("a", "10.0.0.0/24")), others: []*networkingv1.ServiceCIDR{small}, used: "10.0.0.77", want: "ready False"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			var used []netip.Addr
+			if tt.used != "" {
+				used = []netip.Addr{netip.MustParseAddr(tt.used)}
+			}
+			if got := describe(planRange(tt.c, append(tt.others, tt.c), used, now)); got != tt.want {
+				t.Errorf("got %q, want %q", got, tt.want)
+			}
+		})
+	}
+}
+
+func describe(p plan) string {
+	var out []string
+	if p.finalizer != nil {
+		out = append(out, map[bool]string{true: "finalizer true", false: "finalizer false"}[*p.finalizer])
+	}
+	if p.ready != nil {
+		out = append(out, "ready "+string(p.ready.Status))
+	}
+	if p.again != 0 {
+		out = append(out, "again "+p.again.String())
+	}
+	return strings.Join(out, ", ")
+}
+
+func TestObjectsFollowServices(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := &apitest.Client{}
+		service := func(name string, ips ...string) *corev1.Service {
+			return &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: name}, Spec: corev1.ServiceSpec{Type: corev1.ServiceTypeClusterIP, ClusterIPs: ips}}
+		}
+		c.Add(api.ServiceCIDRs.Resource, cidr("kubernetes", "10.96.0.0/16"))
+		c.Add(api.Services.Resource, service("web", "10.96.0.1", "fd00::1"), service("headless", corev1.ClusterIPNone))
+		stale := addressFor(service("gone"), netip.MustParseAddr("10.96.0.9"))
+		theirs := &networkingv1.IPAddress{ObjectMeta: metav1.ObjectMeta{Name: "10.96.0.8"}, Spec: networkingv1.IPAddressSpec{ParentRef: &networkingv1.ParentReference{Resource: "gateways", Name: "g"}}}
+		c.Add(api.IPAddresses.Resource, stale, theirs)
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error)
+		go func() { done <- New(c).Run(ctx) }()
+		names := func() (out []string) {
+			synctest.Wait()
+			for _, a := range api.IPAddresses.View(c).List("") {
+				out = append(out, a.Name)
+			}
+			return out
+		}
+		if got := names(); !slices.Equal(got, []string{"10.96.0.1", "10.96.0.8", "fd00::1"}) {
+			t.Errorf("addresses: %v", got)
+		}
+		first, _ := api.IPAddresses.View(c).Get("", "10.96.0.1")
+		if ref := first.Spec.ParentRef; ref.Namespace != "ns" || ref.Name != "web" || first.Labels[networkingv1.LabelIPAddressFamily] != "IPv4" {
+			t.Errorf("address is %+v", first)
+		}
+		r, _ := api.ServiceCIDRs.View(c).Get("", "kubernetes")
+		if !slices.Contains(r.Finalizers, Finalizer) || !meta.IsStatusConditionTrue(r.Status.Conditions, "Ready") {
+			t.Errorf("range is %+v", r)
+		}
+		if err := api.IPAddresses.Delete(ctx, c, "", "10.96.0.1", metav1.DeleteOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		if got := names(); !slices.Contains(got, "10.96.0.1") {
+			t.Errorf("an address in use was not made again: %v", got)
+		}
+		if err := api.Services.Delete(ctx, c, "ns", "web", metav1.DeleteOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		if got := names(); !slices.Equal(got, []string{"10.96.0.8"}) {
+			t.Errorf("addresses without the service: %v", got)
+		}
+		if err := api.ServiceCIDRs.Delete(ctx, c, "", "kubernetes", metav1.DeleteOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(notice + time.Second)
+		if synctest.Wait(); len(api.ServiceCIDRs.View(c).List("")) != 0 {
+			t.Error("the range stayed")
+		}
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+}
