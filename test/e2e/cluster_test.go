@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -117,12 +118,15 @@ type user struct {
 	*testCluster
 	t         *testing.T
 	namespace string
+	kubectl   []string // the program, with its first arguments
 }
 
 // newUser makes a namespace named after the test, which goes away with it.
 func newUser(t *testing.T) *user {
 	t.Helper()
-	u := &user{testCluster: need(t), t: t, namespace: strings.ToLower(strings.NewReplacer("/", "-", "_", "-").Replace(t.Name()))}
+	c := need(t)
+	u := &user{testCluster: c, t: t, namespace: strings.ToLower(strings.NewReplacer("/", "-", "_", "-").Replace(t.Name())),
+		kubectl: []string{c.clipper, "kubectl"}}
 	u.must("create", "namespace", u.namespace)
 	t.Cleanup(func() {
 		if t.Failed() {
@@ -150,8 +154,8 @@ func (u *user) feed(stdin string, args ...string) result {
 	u.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
-	args = append([]string{"kubectl", "--kubeconfig", u.kubeconfig, "--namespace", u.namespace}, args...)
-	return runCommand(ctx, stdin, u.clipper, args...)
+	args = slices.Concat(u.kubectl[1:], []string{"--kubeconfig", u.kubeconfig, "--namespace", u.namespace}, args)
+	return runCommand(ctx, stdin, u.kubectl[0], args...)
 }
 
 func runCommand(ctx context.Context, stdin, program string, args ...string) result {
