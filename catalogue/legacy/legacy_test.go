@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 
+	discoveryv1 "k8s.io/api/discovery/v1"
+	discoveryv1beta1 "k8s.io/api/discovery/v1beta1"
 	extensionsv1beta1 "k8s.io/api/extensions/v1beta1"
 	networkingv1 "k8s.io/api/networking/v1"
 	policyv1 "k8s.io/api/policy/v1"
@@ -19,7 +21,6 @@ import (
 	"clipper/catalogue/legacy"
 )
 
-
 // TestNumbers: every field that an earlier and the present version have in common bears the same number, and no
 // number means two things.
 func TestNumbers(t *testing.T) {
@@ -27,7 +28,7 @@ func TestNumbers(t *testing.T) {
 	compared := 0
 	for _, r := range all.Resources() {
 		for gvk := range upgrades {
-			if gvk.Kind != r.Kind || gvk == r.GVK() || gvk.Kind == "Ingress" || isAlso(r.Also, gvk) || !scheme.Scheme.Recognizes(gvk) || related(r.Group) != related(gvk.Group) {
+			if gvk.Kind != r.Kind || gvk == r.GVK() || gvk.Kind == "Ingress" || gvk.Kind == "EndpointSlice" || isAlso(r.Also, gvk) || !scheme.Scheme.Recognizes(gvk) || related(r.Group) != related(gvk.Group) {
 				continue
 			}
 			old, err := scheme.Scheme.New(gvk)
@@ -111,7 +112,6 @@ func compare(t *testing.T, path string, old, now reflect.Type, seen map[reflect.
 // same are fields that upstream renamed without changing what they mean.
 var same = map[string]bool{
 	"assuredConcurrencyShares=nominalConcurrencyShares": true,
-	"topology=deprecatedTopology":                       true,
 }
 
 func fields(t reflect.Type) map[string]reflect.StructField {
@@ -148,6 +148,14 @@ func TestUpgrade(t *testing.T) {
 				s := o.(*networkingv1.Ingress).Spec
 				p := s.Rules[0].HTTP.Paths[0]
 				return s.DefaultBackend.Service.Port.Name == "http" && p.Backend.Service.Port.Number == 80 && *p.PathType == networkingv1.PathTypeImplementationSpecific
+			}},
+		{discoveryv1beta1.SchemeGroupVersion.WithKind("EndpointSlice"),
+			&discoveryv1beta1.EndpointSlice{ObjectMeta: metav1.ObjectMeta{Name: "s"}, AddressType: "IPv4", Endpoints: []discoveryv1beta1.Endpoint{{
+				Addresses: []string{"10.0.0.1"}, Topology: map[string]string{"kubernetes.io/hostname": "n1", "topology.kubernetes.io/zone": "z", "rack": "r"},
+				Hints: &discoveryv1beta1.EndpointHints{ForZones: []discoveryv1beta1.ForZone{{Name: "z"}}}}}},
+			func(o api.Object) bool {
+				e := o.(*discoveryv1.EndpointSlice).Endpoints[0]
+				return *e.NodeName == "n1" && *e.Zone == "z" && len(e.DeprecatedTopology) == 1 && e.Hints.ForZones[0].Name == "z"
 			}},
 	} {
 		out, err := upgrades[tt.gvk](tt.in)
