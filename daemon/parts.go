@@ -25,6 +25,7 @@ import (
 	"clipper/controllers/resourcequota"
 	"clipper/controllers/rootca"
 	"clipper/controllers/serviceaccount"
+	"clipper/controllers/servicecidr"
 	"clipper/controllers/tokensecret"
 	"clipper/controllers/volumeprotection"
 	"clipper/dns"
@@ -84,6 +85,7 @@ func (cp *controlPlane) manage(ctx context.Context, group *errgroup.Group, manag
 		bootstraptoken.New(manager),
 		resourcequota.New(manager, cp.client.Resources),
 		volumeprotection.New(manager),
+		servicecidr.New(manager),
 		clusterrole.New(cp.client), // makes roles that hold more than any controller may
 		certificates.New(cp.client, cp.authorizer, cp.pki.CA, certificates.Reserved{Services: []netip.Prefix{services}}),
 		dns.NewPublisher(manager, services, nil),
