@@ -201,6 +201,7 @@ var newlineByte = []byte{'\n'}
 
 // begin sends the header of an answer of a known size and returns where its body goes.
 func (q *request) begin(code int, contentType string, size int) io.WriteCloser {
+	q.leaveLane()
 	h := q.w.Header()
 	q.size = size
 	h["Content-Type"] = contentTypeHeader(contentType)

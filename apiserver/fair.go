@@ -2,6 +2,7 @@ package apiserver
 
 import (
 	"net/http"
+	"runtime"
 	"slices"
 	"strconv"
 	"time"
@@ -81,6 +82,38 @@ func (q *request) watching() (forget func()) {
 		return func() {}
 	}
 	return q.s.options.Fairness.Watching(&q.seat)
+}
+
+// lanes are the places for requests that keep a processor busy for long: one for each processor but the
+// last, which stays free for short requests. Seats alone do not see to that, for there are hundreds.
+type lanes chan struct{}
+
+func newLanes() lanes { return make(lanes, max(1, runtime.GOMAXPROCS(0)-1)) }
+
+// longList is from how many objects on a list takes a lane.
+const longList = 200
+
+// takeLane waits for a lane if the request is for a long list. Whoever waits has a seat already.
+func (q *request) takeLane() {
+	if limit, err := strconv.Atoi(q.query().Get("limit")); err == nil && limit > 0 && limit < longList {
+		return
+	}
+	if n, ok := q.s.count(q.kind.Resource); !ok || n < longList {
+		return
+	}
+	select {
+	case q.s.lanes <- struct{}{}:
+		q.inLane = true
+	case <-q.r.Context().Done():
+	}
+}
+
+// leaveLane may be called again.
+func (q *request) leaveLane() {
+	if q.inLane {
+		q.inLane = false
+		<-q.s.lanes
+	}
 }
 
 func (q *request) tooMany(after int64) {

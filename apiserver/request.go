@@ -35,6 +35,8 @@ type request struct {
 	long  bool          // lasts for as long as the client likes
 	seat  fairness.Ticket
 	leave func() // gives back the place that a request has without fairness
+	// inLane: it holds one of the lanes for long lists.
+	inLane bool
 
 	// Of inflight, and guarded by it.
 	prev, next *request

@@ -91,6 +91,7 @@ type Server struct {
 	discover discoveryCache
 	nodes    nodeProxy
 	inflight inflight
+	lanes    lanes
 	pages    pages
 	scrape   func() http.Handler
 
@@ -108,6 +109,7 @@ func New(o Options) *Server {
 	}
 	s.limits = o.Limits
 	s.limits.complete()
+	s.lanes = newLanes()
 	s.judge = impersonation.NewJudge(o.Authz, forbidden)
 	s.metrics = newMetrics()
 	s.scrape = sync.OnceValue(s.metricsHandler)
@@ -261,6 +263,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // done is the last that is heard of a request.
 func (q *request) done() {
 	now := time.Now()
+	q.leaveLane()
 	q.release()
 	q.endAudit(now)
 	q.s.inflight.leave(q, now)
@@ -281,7 +284,7 @@ func (q *request) identifyUser() error {
 	}
 	self := q.user
 	if err = q.impersonate(); err == nil && q.user != self && q.record != nil {
-		q.record.LogImpersonatedUser(q.user, "")
+		q.record.LogImpersonatedUser(q.user, q.constraint)
 	}
 	return err
 }

@@ -46,6 +46,7 @@ func (q *request) serveResource() {
 	case "get":
 		q.get()
 	case "list":
+		q.takeLane()
 		q.list()
 	case "watch":
 		q.watch()

@@ -138,7 +138,7 @@ func TestRetryGrowsAndShrinks(t *testing.T) {
 }
 
 func TestWork(t *testing.T) {
-	const pods, size = 500, 2000
+	const pods, size = 1100, 2000
 	c := New(Config{Seats: 600, Objects: func(_, _, name string) (int, int) {
 		if name == "pods" {
 			return pods, size
@@ -157,12 +157,12 @@ func TestWork(t *testing.T) {
 		r    Request
 		want int
 	}{
-		{"a large list", list, 10},
+		{"a large list", list, 22},
 		{"a page", with(list, "limit", "100"), 2},
 		{"nothing", resource(as("a"), "list", "", "secrets", ""), 1},
-		{"a watch with initial state", watch, 10},
+		{"a watch with initial state", watch, 22},
 		{"a watch from a revision", with(watch, "resourceVersion", "17"), 1},
-		{"a watch-list", with(watch, "sendInitialEvents", "true"), 10},
+		{"a watch-list", with(watch, "sendInitialEvents", "true"), 22},
 		{"get", resource(as("a"), "get", "", "pods", ""), 1},
 	} {
 		if got := c.work(&x.r, f); got.Width() != x.want {

@@ -14,7 +14,6 @@ import (
 // Upstream's figures for what requests cost.
 const (
 	bytesPerSeat     = 100_000
-	maxListBytes     = 1_000_000 // a list from memory holds no more than this at once
 	unknownSize      = 1_500_000
 	maxListSeats     = 100
 	maxMutatingSeats = 10
@@ -53,7 +52,7 @@ func sendsInitialEvents(r *Request) bool {
 	return revision == "" || revision == "0"
 }
 
-// listSeats is by the memory that a list takes. Lists are always answered from memory here.
+// listSeats is by the memory that a list takes: it is put together as a whole before it is sent.
 func (c *Controller) listSeats(r *Request, most int) int {
 	count, size := c.config.Objects(r.Group, r.Version, r.Resource)
 	if count > 0 && size <= 0 {
@@ -65,8 +64,7 @@ func (c *Controller) listSeats(r *Request, most int) int {
 	if r.Name != "" {
 		count = min(count, 1)
 	}
-	bytes := min(count*size, maxListBytes)
-	return max(1, min(most, (bytes+bytesPerSeat-1)/bytesPerSeat))
+	return max(1, min(most, (count*size+bytesPerSeat-1)/bytesPerSeat))
 }
 
 // mutatingWork adds the events that a change sets off, if there are many. Wide work is made narrower and
