@@ -15,6 +15,7 @@ import (
 
 	"clipper/api"
 	"clipper/api/record"
+	"clipper/controllers/bootstrapsigner"
 	"clipper/controllers/cronjob"
 	"clipper/controllers/daemonset"
 	"clipper/controllers/deployment"
@@ -24,6 +25,7 @@ import (
 	"clipper/controllers/endpointslicemirroring"
 	"clipper/controllers/garbagecollector"
 	"clipper/controllers/job"
+	"clipper/controllers/legacytoken"
 	"clipper/controllers/nodelifecycle"
 	"clipper/controllers/persistentvolume"
 	"clipper/controllers/podgc"
@@ -74,6 +76,8 @@ func all(c garbagecollector.Client, events func(component string) *record.Record
 		persistentvolume.New(c, events("persistentvolume-controller")),
 		nodelifecycle.New(c, events("node-controller")),
 		tainteviction.New(c, events("taint-eviction-controller")),
+		bootstrapsigner.New(c),
+		legacytoken.New(c),
 	}
 }
 
