@@ -72,6 +72,7 @@ var (
 	ResourceSlices                    = kind[*resourcev1.ResourceSlice]("resource.k8s.io", "v1", "resourceslices", "ResourceSlice", false)
 	ResourceClaims                    = kind[*resourcev1.ResourceClaim]("resource.k8s.io", "v1", "resourceclaims", "ResourceClaim", true)
 	CSIDrivers                        = kind[*storagev1.CSIDriver]("storage.k8s.io", "v1", "csidrivers", "CSIDriver", false)
+	VolumeAttributesClasses           = kind[*storagev1.VolumeAttributesClass]("storage.k8s.io", "v1", "volumeattributesclasses", "VolumeAttributesClass", false)
 	VolumeAttachments                 = kind[*storagev1.VolumeAttachment]("storage.k8s.io", "v1", "volumeattachments", "VolumeAttachment", false)
 )
 

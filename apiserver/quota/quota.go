@@ -124,13 +124,13 @@ func inScope(o api.Object, s corev1.ScopedResourceSelectorRequirement) bool {
 	case *corev1.Pod:
 		return podInScope(v, s)
 	case *corev1.PersistentVolumeClaim:
-		return s.ScopeName == corev1.ResourceQuotaScopeVolumeAttributesClass && namesMatch(attributesClasses(v), s)
+		return s.ScopeName == corev1.ResourceQuotaScopeVolumeAttributesClass && namesMatch(AttributesClasses(v), s)
 	}
 	return false
 }
 
-// attributesClasses are the classes that a claim has, had, or is about to get.
-func attributesClasses(c *corev1.PersistentVolumeClaim) (names []string) {
+// AttributesClasses are the names of the VolumeAttributesClasses that a claim has, had, or is about to get.
+func AttributesClasses(c *corev1.PersistentVolumeClaim) (names []string) {
 	add := func(name string) {
 		if name != "" {
 			names = append(names, name)

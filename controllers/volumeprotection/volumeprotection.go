@@ -1,5 +1,5 @@
-// Package volumeprotection lets go of deleted claims that no pod uses any more, and of deleted volumes
-// that no claim is bound to. Admission gave them the finalizers that this controller takes off.
+// Package volumeprotection lets go of deleted claims that no pod uses any more, of deleted volumes that no
+// claim is bound to, and of deleted attribute classes that none of them names. Admission gave them the finalizers that this controller takes off.
 package volumeprotection
 
 import (
@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 
+	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
@@ -26,12 +27,14 @@ type Controller struct {
 	volumes api.TypedView[*corev1.PersistentVolume]
 	pods    api.TypedView[*corev1.Pod]
 	queue   *queue.Queue[owner.Key]
+	classes *classes
 }
 
 // New returns the controller; Run starts it.
 func New(c api.Client) *Controller {
 	k := &Controller{client: c, claims: api.PersistentVolumeClaims.View(c), volumes: api.PersistentVolumes.View(c), pods: api.Pods.View(c)}
 	k.queue = queue.New("volumeprotection", workers, k.sync)
+	k.classes = newClasses(k)
 	return k
 }
 
@@ -42,6 +45,13 @@ func (k *Controller) Run(ctx context.Context) error {
 			k.queue.Add(owner.KeyOf(e.New))
 		}
 	}
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return k.classes.run(ctx) })
+	group.Go(func() error { return k.run(ctx, deleted) })
+	return group.Wait()
+}
+
+func (k *Controller) run(ctx context.Context, deleted func(api.Event)) error {
 	return k.queue.Run(ctx,
 		queue.Source{View: k.claims.View, Handle: deleted},
 		queue.Source{View: k.volumes.View, Handle: deleted},

@@ -17,9 +17,11 @@ const (
 	isDefault     = "storageclass.kubernetes.io/is-default-class"
 	isDefaultBeta = "storageclass.beta.kubernetes.io/is-default-class"
 
-	// ClaimFinalizer and VolumeFinalizer keep a claim that a pod uses and a volume that is bound.
-	ClaimFinalizer  = "kubernetes.io/pvc-protection"
-	VolumeFinalizer = "kubernetes.io/pv-protection"
+	// ClaimFinalizer, VolumeFinalizer and AttributesFinalizer keep a claim that a pod uses, a volume that is
+	// bound, and a class that either names.
+	ClaimFinalizer      = "kubernetes.io/pvc-protection"
+	VolumeFinalizer     = "kubernetes.io/pv-protection"
+	AttributesFinalizer = "kubernetes.io/vac-protection"
 )
 
 // DefaultClass is the plug-in DefaultStorageClass.
@@ -62,7 +64,7 @@ func Default(classes []*storagev1.StorageClass) (found *storagev1.StorageClass) 
 // InUseProtection is the plug-in StorageObjectInUseProtection.
 type InUseProtection struct{}
 
-// Admit adds the finalizers to new claims and volumes. A controller takes them off when nobody uses them.
+// Admit adds the finalizers to what is new. A controller takes them off when nobody uses them.
 func (InUseProtection) Admit(_ context.Context, a *admission.Attributes) error {
 	if a.Operation != admission.Create {
 		return nil
@@ -73,6 +75,8 @@ func (InUseProtection) Admit(_ context.Context, a *admission.Attributes) error {
 		finalizer = ClaimFinalizer
 	case a.Is("", "persistentvolumes"):
 		finalizer = VolumeFinalizer
+	case a.Is("storage.k8s.io", "volumeattributesclasses"):
+		finalizer = AttributesFinalizer
 	default:
 		return nil
 	}
