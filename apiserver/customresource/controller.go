@@ -39,6 +39,7 @@ type Controller struct {
 	known      map[types.UID]described
 	settled    map[types.UID]string // the revision at which nothing about a definition was left to do
 	nudge      chan struct{}
+	leaving    chan struct{} // nudges the clean-up, which may take long and so has a goroutine of its own
 }
 
 // described keeps the description of a definition that has not changed.
@@ -51,43 +52,50 @@ type described struct {
 
 // New returns a controller that does nothing yet.
 func New(c Config) *Controller {
-	return &Controller{Config: c, converters: newConverters(c.Client), known: map[types.UID]described{}, settled: map[types.UID]string{}, nudge: make(chan struct{}, 1)}
+	return &Controller{Config: c, converters: newConverters(c.Client), known: map[types.UID]described{}, settled: map[types.UID]string{}, nudge: make(chan struct{}, 1), leaving: make(chan struct{}, 1)}
 }
 
 // Run keeps the table in step until ctx ends. The first look is taken before anything is waited for.
 func (c *Controller) Run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error {
-		return ended(ctx, Definitions.View(c.Client).Watch(ctx, func(api.Event) { c.poke() }))
+		return ended(ctx, Definitions.View(c.Client).Watch(ctx, func(api.Event) { poke(c.nudge) }))
 	})
-	group.Go(func() error { return c.work(ctx) })
+	group.Go(func() error { return look(ctx, c.nudge, c.sync) })
+	group.Go(func() error { return look(ctx, c.leaving, c.clean) })
 	return group.Wait()
 }
 
-func (c *Controller) poke() {
-	select {
-	case c.nudge <- struct{}{}:
-	default: // a look is due already
-	}
-}
-
-func (c *Controller) work(ctx context.Context) error {
+// look calls fn now, whenever nudge says so, and again after a while if something is unfinished.
+func look(ctx context.Context, nudge <-chan struct{}, fn func(context.Context) (again bool)) error {
 	for {
-		again, err := c.Sync(ctx)
-		if err != nil && ctx.Err() == nil {
-			slog.Warn("custom resource definitions not in step; trying again", "err", err)
-			again = true
-		}
 		var retry <-chan time.Time
-		if again {
+		if fn(ctx) {
 			retry = time.After(retryEvery)
 		}
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-c.nudge:
+		case <-nudge:
 		case <-retry:
 		}
+	}
+}
+
+// sync is Sync for the loop.
+func (c *Controller) sync(ctx context.Context) (again bool) {
+	err := c.Sync(ctx)
+	if err != nil && ctx.Err() == nil {
+		slog.Warn("custom resource definitions not in step; trying again", "err", err)
+	}
+	poke(c.leaving) // what is being deleted is served as such now
+	return err != nil
+}
+
+func poke(nudge chan<- struct{}) {
+	select {
+	case nudge <- struct{}{}:
+	default: // a look is due already
 	}
 }
 
@@ -98,10 +106,10 @@ func ended(ctx context.Context, err error) error {
 	return err
 }
 
-// Sync takes one look at all definitions. again says that something is unfinished.
-func (c *Controller) Sync(ctx context.Context) (again bool, err error) {
+// Sync takes one look at all definitions.
+func (c *Controller) Sync(ctx context.Context) (err error) {
 	if err := Definitions.View(c.Client).WaitSynced(ctx); err != nil {
-		return true, err
+		return err
 	}
 	var kept []*apiextensionsv1.CustomResourceDefinition
 	settled := c.settled
@@ -110,7 +118,7 @@ func (c *Controller) Sync(ctx context.Context) (again bool, err error) {
 	for i, d := range all {
 		if settled[d.UID] != d.ResourceVersion {
 			if all[i], err = c.accept(ctx, d, all); err != nil {
-				return true, err
+				return err
 			}
 		}
 		if d = all[i]; d.DeletionTimestamp == nil && apihelpers.IsCRDConditionTrue(d, apiextensionsv1.NamesAccepted) && isEstablished(d) {
@@ -118,20 +126,7 @@ func (c *Controller) Sync(ctx context.Context) (again bool, err error) {
 		}
 		kept = append(kept, d)
 	}
-	if err := c.serve(kept); err != nil {
-		return true, err
-	}
-	for _, d := range kept {
-		if d.DeletionTimestamp == nil {
-			continue
-		}
-		done, err := c.empty(ctx, d)
-		if err != nil {
-			return true, err
-		}
-		again = again || !done
-	}
-	return again, nil
+	return c.serve(kept)
 }
 
 // accept brings a definition's status up to date.
@@ -153,12 +148,19 @@ func (c *Controller) accept(ctx context.Context, d *apiextensionsv1.CustomResour
 	return updated, nil
 }
 
+// isBuiltin says whether there is a kind of d's name without d. That one stays what it is.
+func (c *Controller) isBuiltin(d *apiextensionsv1.CustomResourceDefinition) bool {
+	return slices.ContainsFunc(c.Builtin, func(r *catalogue.Resource) bool {
+		return r.Group == d.Spec.Group && r.Name == d.Status.AcceptedNames.Plural
+	})
+}
+
 // serve swaps the table if the kinds that are to be served are not those that are.
 func (c *Controller) serve(definitions []*apiextensionsv1.CustomResourceDefinition) error {
 	resources := slices.Clone(c.Builtin)
 	known := map[types.UID]described{}
 	for _, d := range definitions {
-		if !isEstablished(d) {
+		if !isEstablished(d) || c.isBuiltin(d) {
 			continue
 		}
 		k, ok := c.known[d.UID]
@@ -186,44 +188,4 @@ func (c *Controller) serve(definitions []*apiextensionsv1.CustomResourceDefiniti
 		c.Changed()
 	}
 	return nil
-}
-
-// empty deletes the objects of a definition that is going, then lets it go.
-func (c *Controller) empty(ctx context.Context, d *apiextensionsv1.CustomResourceDefinition) (done bool, err error) {
-	const finalizer = apiextensionsv1.CustomResourceCleanupFinalizer
-	if !slices.Contains(d.Finalizers, finalizer) {
-		return true, nil
-	}
-	if k, ok := c.known[d.UID]; ok {
-		objects, _, err := c.Client.List(ctx, k.resource.Resource, "", metav1.ListOptions{})
-		if err != nil {
-			return false, fmt.Errorf("definition %s: list its objects: %w", d.Name, err)
-		}
-		left := 0
-		for _, o := range objects {
-			if o.GetDeletionTimestamp() == nil {
-				if err := c.Client.Delete(ctx, k.resource.Resource, o.GetNamespace(), o.GetName(), metav1.DeleteOptions{}); err != nil && !apierrors.IsNotFound(err) {
-					return false, fmt.Errorf("definition %s: delete %s/%s: %w", d.Name, o.GetNamespace(), o.GetName(), err)
-				}
-			}
-			if len(o.GetFinalizers()) > 0 {
-				left++
-			}
-		}
-		if left > 0 {
-			return false, nil
-		}
-	}
-	final := emptied
-	if !isEstablished(d) {
-		final = neverServed
-	}
-	next := d.DeepCopy()
-	setCondition(&next.Status, final, metav1.Now().Rfc3339Copy())
-	next.Finalizers = slices.DeleteFunc(next.Finalizers, func(f string) bool { return f == finalizer })
-	_, err = Definitions.UpdateStatus(ctx, c.Client, next)
-	if apierrors.IsNotFound(err) {
-		err = nil
-	}
-	return err == nil, err
 }
