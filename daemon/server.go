@@ -222,7 +222,7 @@ func (cp *controlPlane) writeKubeconfig() error {
 
 // run starts the control plane's parts in group.
 func (cp *controlPlane) run(ctx context.Context, group *errgroup.Group) {
-	if _, err := cp.customs.Sync(ctx); err != nil {
+	if err := cp.customs.Sync(ctx); err != nil {
 		slog.Warn("custom resources are not served yet", "err", err)
 	}
 	group.Go(func() error { return cp.api.Run(ctx) })
