@@ -298,20 +298,4 @@ func propagation(r *catalogue.Resource, have []string, o *metav1.DeleteOptions) 
 	return r.DefaultPropagation
 }
 
-// DeleteCollection deletes every object that which selects, and returns them as they were.
-func (p *Pipeline) DeleteCollection(ctx context.Context, req *Request, o *metav1.DeleteOptions, which *metav1.ListOptions) ([]*store.Item, error) {
-	list, err := p.List(ctx, req, which)
-	if err != nil {
-		return nil, err
-	}
-	for _, item := range list.Items {
-		one := *req
-		one.Namespace, one.Name = item.Key.Namespace, item.Key.Name
-		if _, err := p.Delete(ctx, &one, o.DeepCopy()); err != nil && !apierrors.IsNotFound(err) {
-			return nil, err
-		}
-	}
-	return list.Items, nil
-}
-
 func ptr[T any](v T) *T { return &v }

@@ -1,0 +1,54 @@
+package pipeline_test
+
+import (
+	"fmt"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+
+	"clipper/api"
+	"clipper/apiserver/apiservertest"
+)
+
+// TestDeleteCollection: what the selector picks goes, all of it, except what a finalizer holds.
+func TestDeleteCollection(t *testing.T) {
+	s := apiservertest.Start(t)
+	ctx := t.Context()
+	for i := range 100 {
+		cm := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: fmt.Sprint("cm-", i), Labels: map[string]string{"parity": fmt.Sprint(i % 2)}}}
+		if i%20 == 0 {
+			cm.Finalizers = []string{"example.com/held"}
+		}
+		if _, err := api.ConfigMaps.Create(ctx, s.Client, cm); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c, err := kubernetes.NewForConfig(s.Admin(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	maps := c.CoreV1().ConfigMaps("default")
+	if err := maps.DeleteCollection(ctx, metav1.DeleteOptions{}, metav1.ListOptions{LabelSelector: "parity=0"}); err != nil {
+		t.Fatal(err)
+	}
+	count := func(selector string) (n, deleting int) {
+		l, err := maps.List(ctx, metav1.ListOptions{LabelSelector: selector})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, cm := range l.Items {
+			if cm.DeletionTimestamp != nil {
+				deleting++
+			}
+		}
+		return len(l.Items), deleting
+	}
+	if n, deleting := count("parity=0"); n != 5 || deleting != 5 {
+		t.Errorf("%d that were selected are left, %d of them deleting; want the 5 with a finalizer", n, deleting)
+	}
+	if n, deleting := count("parity=1"); n != 50 || deleting != 0 {
+		t.Errorf("%d that were not selected are left, %d of them deleting; want all 50", n, deleting)
+	}
+}
