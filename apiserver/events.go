@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"reflect"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -25,15 +26,19 @@ type eventWriter struct {
 	q       *request
 	m       media
 	flusher http.Flusher
-	buf     []byte // events that have not been handed to the connection
+	buf     []byte // events that have not been handed to the connection; from a pool while there are any
 	headers bool   // a table's columns have been sent
 	count   prometheus.Counter
 	sizes   prometheus.Observer
 	socket  *websocket.Conn // events go here if it is there
 }
 
-// bufferEvents is how much is gathered before it goes to the connection.
-const bufferEvents = 16 << 10
+// bufferEvents is how much is gathered before it goes to the connection: four of HTTP/2's usual frames, since
+// each write costs as much as a few events.
+const bufferEvents = 64 << 10
+
+// eventBuffers are of those who write just now: a thousand watchers that wait need none.
+var eventBuffers = sync.Pool{New: func() any { b := make([]byte, 0, 4<<10); return &b }}
 
 func newEventWriter(q *request, m media) *eventWriter {
 	flusher, _ := q.w.(http.Flusher)
@@ -131,6 +136,9 @@ func (o *eventWriter) status(s *metav1.Status) error {
 func (o *eventWriter) frame(eventType string, body []byte) error {
 	o.count.Inc()
 	o.sizes.Observe(float64(len(body)))
+	if o.buf == nil {
+		o.buf = (*eventBuffers.Get().(*[]byte))[:0]
+	}
 	if o.m.format == formatProtobuf {
 		o.buf = wire.ProtobufEvent(o.buf, eventType, body)
 	} else {
@@ -138,7 +146,7 @@ func (o *eventWriter) frame(eventType string, body []byte) error {
 	}
 	if o.socket != nil {
 		err := o.message(o.buf)
-		o.buf = o.buf[:0]
+		o.release(err)
 		return err
 	}
 	if len(o.buf) >= bufferEvents {
@@ -154,13 +162,20 @@ func (o *eventWriter) send() error {
 	o.q.writing.Store(time.Now().UnixNano())
 	_, err := o.q.w.Write(o.buf)
 	o.q.writing.Store(0)
-	if o.buf = o.buf[:0]; cap(o.buf) > 4*bufferEvents {
-		o.buf = nil // one large burst must not hold memory for the life of the watch
-	}
+	o.release(err)
 	if err != nil {
 		return errors.Join(errClientGone, err)
 	}
 	return nil
+}
+
+// release gives the buffer back, unless one large event has made it large. After an error the connection may
+// still be reading it: it must not come to hold what another client asked for.
+func (o *eventWriter) release(err error) {
+	if b := o.buf; err == nil && cap(b) <= 2*bufferEvents {
+		eventBuffers.Put(&b)
+	}
+	o.buf = nil
 }
 
 // flush hands everything to the client. A client that is gone is noticed by the request's context.
