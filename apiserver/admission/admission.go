@@ -35,7 +35,7 @@ type Attributes struct {
 	Name        string         // "" on a create with generateName, until the name is made
 	Object      api.Object     // the new state; nil on delete. A Mutator may change it. For binding and such: the body.
 	Old         api.Object     // the stored state, read-only; nil on create
-	Options     runtime.Object // CreateOptions, UpdateOptions or DeleteOptions; nil for streams
+	Options     runtime.Object // of the request, as the client gave them; nil for none
 	User        user.Info
 	DryRun      bool
 	Warn        func(text string) // adds a Warning header; never nil

@@ -5,9 +5,9 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 )
 
-// OptionsOf is what admission shows of a request's options, which may be nil. A patch is an update, or a
-// create if there was nothing to patch.
-func OptionsOf(op Operation, given runtime.Object) runtime.Object {
+// optionsOf is what admission shows of a request's options. A patch is an update, or a create if there was
+// nothing to patch.
+func optionsOf(op Operation, given runtime.Object) runtime.Object {
 	dryRun, manager, validation := writeOptions(given)
 	switch op {
 	case Create:

@@ -30,7 +30,7 @@ func (a *Attributes) Record() upstream.Attributes {
 			namespace = name // upstream counts a namespace as part of itself
 		}
 		a.record = upstream.NewAttributesRecord(object(a.Object), object(a.Old), a.kind(), namespace, name, gvr, a.Subresource,
-			upstream.Operation(a.Operation), a.Options, a.DryRun, a.User)
+			upstream.Operation(a.Operation), optionsOf(a.Operation, a.Options), a.DryRun, a.User)
 	}
 	return a.record
 }

@@ -136,7 +136,7 @@ func (w *write) attributes(op admission.Operation, obj, old api.Object) *admissi
 		Name:        name,
 		Object:      obj,
 		Old:         old,
-		Options:     admission.OptionsOf(op, w.options),
+		Options:     w.options,
 		User:        w.req.User,
 		DryRun:      w.dryRun,
 		Warn:        w.warn,
