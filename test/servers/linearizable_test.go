@@ -1,0 +1,379 @@
+package servers
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/anishathalye/porcupine"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/watch"
+	"k8s.io/client-go/kubernetes"
+
+	"clipper/store/log/etcd/etcdtest"
+)
+
+// A call is a read, or a write on the condition that the object is in the state it was last seen in. States have
+// names of their own; "" means absent.
+type call struct {
+	key           string
+	write         bool
+	expect, state string
+}
+
+type answer struct {
+	state   string
+	refused bool // the condition did not hold; nothing is known of the state that was met
+	unknown bool // the write may have happened, or happen yet
+}
+
+var register = porcupine.Model{
+	Partition: func(history []porcupine.Operation) [][]porcupine.Operation {
+		byKey := map[string][]porcupine.Operation{}
+		for _, op := range history {
+			k := op.Input.(call).key
+			byKey[k] = append(byKey[k], op)
+		}
+		var out [][]porcupine.Operation
+		for _, ops := range byKey {
+			out = append(out, ops)
+		}
+		return out
+	},
+	Init: func() any { return "" },
+	Step: func(state, in, out any) (bool, any) {
+		have, i, o := state.(string), in.(call), out.(answer)
+		switch {
+		case !i.write:
+			return o.state == have, have
+		case o.unknown && have != i.expect:
+			return true, have
+		case o.refused || have != i.expect:
+			return o.refused && have != i.expect, have
+		}
+		return true, i.state
+	},
+	DescribeOperation: func(in, out any) string { return fmt.Sprintf("%+v -> %+v", in, out) },
+}
+
+// history is what everyone saw: calls for porcupine, and states by revision, which all must agree about.
+type history struct {
+	t      *testing.T
+	start  time.Time
+	mu     sync.Mutex
+	ops    []porcupine.Operation
+	states map[int64]string // "key state" by resourceVersion
+	lists  []listed
+	gaps   []gap
+}
+
+// A gap is what a watch could not see: a server that starts again does not know what it told before.
+type gap struct{ after, upTo int64 }
+
+type listed struct {
+	revision int64
+	states   map[string]string
+}
+
+func (h *history) saw(cm *corev1.ConfigMap, gone bool) int64 {
+	revision, err := strconv.ParseInt(cm.ResourceVersion, 10, 64)
+	if err != nil {
+		h.t.Errorf("%s has the resourceVersion %q", cm.Name, cm.ResourceVersion)
+	}
+	what := cm.Name + " " + cm.Data["state"]
+	if gone {
+		what = cm.Name + " "
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if had, ok := h.states[revision]; ok && had != what {
+		h.t.Errorf("revision %d is %q and %q", revision, had, what)
+	}
+	h.states[revision] = what
+	return revision
+}
+
+func (h *history) record(client int, in call, from time.Duration, out answer) {
+	op := porcupine.Operation{ClientId: client, Input: in, Output: out, Call: from.Nanoseconds(), Return: time.Since(h.start).Nanoseconds()}
+	if out.unknown {
+		if !in.write {
+			return
+		}
+		op.Return = math.MaxInt64
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.ops = append(h.ops, op)
+}
+
+const namespace = "default"
+
+// client gets, lists and writes few config maps until ctx ends.
+func (h *history) client(ctx context.Context, id int, clients *kubernetes.Clientset) {
+	maps := clients.CoreV1().ConfigMaps(namespace)
+	rnd := rand.New(rand.NewPCG(3, uint64(id)))
+	seen := map[string]*corev1.ConfigMap{}
+	for n := 0; ctx.Err() == nil; n++ {
+		name := fmt.Sprint("k", rnd.IntN(3))
+		from := time.Since(h.start)
+		switch rnd.IntN(6) {
+		case 0:
+			h.list(ctx, id, clients, from)
+		case 1, 2:
+			cm, err := maps.Get(ctx, name, metav1.GetOptions{})
+			switch {
+			case err == nil:
+				h.saw(cm, false)
+				seen[name] = cm
+				h.record(id, call{key: name}, from, answer{state: cm.Data["state"]})
+			case apierrors.IsNotFound(err):
+				delete(seen, name)
+				h.record(id, call{key: name}, from, answer{})
+			}
+		default:
+			seen[name] = h.write(ctx, id, clients, name, seen[name], fmt.Sprintf("s%d-%d", id, n), rnd.IntN(5) == 0)
+		}
+		pause(ctx, rand.N(20*time.Millisecond)) // what is checked must stay few enough
+	}
+}
+
+func (h *history) list(ctx context.Context, id int, clients *kubernetes.Clientset, from time.Duration) {
+	list, err := clients.CoreV1().ConfigMaps(namespace).List(ctx, metav1.ListOptions{LabelSelector: "test"})
+	if err != nil {
+		return
+	}
+	revision, _ := strconv.ParseInt(list.ResourceVersion, 10, 64)
+	l := listed{revision: revision, states: map[string]string{}}
+	for i := range list.Items {
+		h.saw(&list.Items[i], false)
+		l.states[list.Items[i].Name] = list.Items[i].Data["state"]
+	}
+	for k := range 3 {
+		name := fmt.Sprint("k", k)
+		h.record(id, call{key: name}, from, answer{state: l.states[name]})
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.lists = append(h.lists, l)
+}
+
+// write creates, replaces or deletes on the condition that the object is as old, and returns what it is then.
+func (h *history) write(ctx context.Context, id int, clients *kubernetes.Clientset, name string, old *corev1.ConfigMap, state string, remove bool) *corev1.ConfigMap {
+	maps := clients.CoreV1().ConfigMaps(namespace)
+	in := call{key: name, write: true, state: state}
+	next := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{"test": ""}}, Data: map[string]string{"state": state}}
+	from := time.Since(h.start)
+	var got *corev1.ConfigMap
+	var err error
+	switch {
+	case old == nil:
+		got, err = maps.Create(ctx, next, metav1.CreateOptions{})
+	case remove:
+		in.expect, in.state = old.Data["state"], ""
+		err = maps.Delete(ctx, name, metav1.DeleteOptions{Preconditions: &metav1.Preconditions{UID: &old.UID, ResourceVersion: &old.ResourceVersion}})
+	default:
+		in.expect = old.Data["state"]
+		next.ResourceVersion, next.UID = old.ResourceVersion, old.UID
+		got, err = maps.Update(ctx, next, metav1.UpdateOptions{})
+	}
+	switch {
+	case err == nil:
+		if got != nil {
+			h.saw(got, false)
+		}
+		h.record(id, in, from, answer{})
+		return got
+	case apierrors.IsConflict(err), apierrors.IsAlreadyExists(err), apierrors.IsNotFound(err):
+		h.record(id, in, from, answer{refused: true})
+	default:
+		h.record(id, in, from, answer{unknown: true})
+	}
+	return nil
+}
+
+// watch follows all changes until ctx ends, going on from where it was whenever the connection breaks.
+func (h *history) watch(ctx context.Context, clients *kubernetes.Clientset) []int64 {
+	var order []int64
+	after := "1"
+	for ctx.Err() == nil {
+		w, err := clients.CoreV1().ConfigMaps(namespace).Watch(ctx, metav1.ListOptions{LabelSelector: "test", ResourceVersion: after, AllowWatchBookmarks: true})
+		if err != nil {
+			pause(ctx, 50*time.Millisecond)
+			continue
+		}
+		for e := range w.ResultChan() {
+			cm, ok := e.Object.(*corev1.ConfigMap)
+			if !ok {
+				if err := apierrors.FromObject(e.Object); apierrors.IsResourceExpired(err) {
+					after = h.relist(ctx, clients, after)
+				} // else the connection broke
+				break
+			}
+			if after = cm.ResourceVersion; e.Type != watch.Bookmark {
+				order = append(order, h.saw(cm, e.Type == watch.Deleted))
+			}
+		}
+		w.Stop()
+	}
+	return order
+}
+
+// relist finds out from where a watch can go on.
+func (h *history) relist(ctx context.Context, clients *kubernetes.Clientset, after string) string {
+	list, err := clients.CoreV1().ConfigMaps(namespace).List(ctx, metav1.ListOptions{LabelSelector: "test"})
+	if err != nil {
+		return after
+	}
+	from, _ := strconv.ParseInt(after, 10, 64)
+	to, _ := strconv.ParseInt(list.ResourceVersion, 10, 64)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.gaps = append(h.gaps, gap{from, to})
+	return list.ResourceVersion
+}
+
+// unseen says whether some watch missed a part of what happened after a revision and up to another.
+func (h *history) unseen(after, upTo int64) bool {
+	return slices.ContainsFunc(h.gaps, func(g gap) bool { return g.after < upTo && after < g.upTo })
+}
+
+// check looks for an order that explains all answers, and compares watches and lists with what was acknowledged.
+func (h *history) check(watches [][]int64) {
+	h.t.Helper()
+	unknown := 0
+	for _, op := range h.ops {
+		if op.Output.(answer).unknown {
+			unknown++
+		}
+	}
+	h.t.Logf("%d operations, of %d the outcome is not known; %d revisions, %d lists, %d gaps", len(h.ops), unknown, len(h.states), len(h.lists), len(h.gaps))
+	if result, _ := porcupine.CheckOperationsVerbose(register, h.ops, time.Minute); result != porcupine.Ok {
+		h.t.Errorf("no order explains %d operations: %v", len(h.ops), result)
+	}
+	var all []int64
+	for revision := range h.states {
+		all = append(all, revision)
+	}
+	slices.Sort(all)
+	for i, order := range watches {
+		if !slices.IsSorted(order) || len(slices.Compact(slices.Clone(order))) != len(order) {
+			h.t.Errorf("watch %d saw revisions out of order or twice: %v", i, order)
+		}
+		if len(order) == 0 {
+			h.t.Errorf("watch %d saw nothing", i)
+			continue
+		}
+		for _, revision := range all {
+			if revision <= order[len(order)-1] && !slices.Contains(order, revision) && !h.unseen(revision-1, revision) {
+				h.t.Errorf("watch %d did not see revision %d, %q", i, revision, h.states[revision])
+			}
+		}
+	}
+	for _, l := range h.lists {
+		want := map[string]string{}
+		for _, revision := range all {
+			if name, state, _ := strings.Cut(h.states[revision], " "); revision <= l.revision {
+				_, listed := l.states[name]
+				if want[name] = state; state == "" || !listed && h.unseen(revision, l.revision) {
+					delete(want, name) // deleted, perhaps where nobody saw it
+				}
+			}
+		}
+		if fmt.Sprint(want) != fmt.Sprint(l.states) {
+			h.t.Errorf("a list at %d has %v, want %v", l.revision, l.states, want)
+		}
+	}
+}
+
+func pause(ctx context.Context, d time.Duration) {
+	select {
+	case <-time.After(d):
+	case <-ctx.Done():
+	}
+}
+
+// linearizable drives servers while fault is called again and again.
+func linearizable(t *testing.T, servers []*server, fault func(ctx context.Context, round int)) {
+	h := &history{t: t, start: time.Now(), states: map[int64]string{}}
+	var all []*kubernetes.Clientset
+	for _, s := range servers {
+		all = append(all, s.clients())
+	}
+	ctx, stop := context.WithTimeout(t.Context(), 25*time.Second)
+	defer stop()
+	var clients, watchers sync.WaitGroup
+	watching, stopWatching := context.WithCancel(t.Context())
+	defer stopWatching()
+	watches := make([][]int64, len(all))
+	for i, c := range all {
+		watchers.Go(func() { watches[i] = h.watch(watching, c) })
+	}
+	for id := range 6 {
+		clients.Go(func() { h.client(ctx, id, all[id%len(all)]) })
+	}
+	for round := 0; ctx.Err() == nil; round++ {
+		pause(ctx, time.Second)
+		fault(ctx, round)
+	}
+	clients.Wait()
+	for _, s := range servers {
+		s.clients() // ready again
+	}
+	// A last write that every watch must come to.
+	last, err := all[0].CoreV1().ConfigMaps(namespace).Create(t.Context(), &corev1.ConfigMap{
+		ObjectMeta: metav1.ObjectMeta{Name: "last", Labels: map[string]string{"test": ""}}}, metav1.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	end := h.saw(last, false)
+	pause(t.Context(), 2*time.Second)
+	stopWatching()
+	watchers.Wait()
+	for i, w := range watches {
+		if !slices.Contains(w, end) {
+			t.Errorf("watch %d has not come to revision %d in time", i, end)
+		}
+	}
+	h.check(watches)
+}
+
+// TestLinearizable kills a server with a store of its own again and again.
+func TestLinearizable(t *testing.T) {
+	s := newServer(t, "s1", "127.0.0.1")
+	linearizable(t, []*server{s}, func(context.Context, int) {
+		s.kill()
+		s.start()
+	})
+}
+
+// TestLinearizableOnEtcd kills two servers and the three members of their etcd cluster, one at a time.
+func TestLinearizableOnEtcd(t *testing.T) {
+	cluster := etcdtest.Start(t, 3)
+	endpoints := strings.Join(cluster.Endpoints(), ",")
+	a := newServer(t, "s1", "127.0.0.1", "--etcd-servers", endpoints)
+	a.clients()
+	token := run(t, "token", "create", "--server", "--data-dir", a.dir)
+	b := newServer(t, "s2", "127.0.0.1", "--etcd-servers", endpoints, "--join", "https://"+a.addr, "--token", strings.TrimSpace(token))
+	rnd := rand.New(rand.NewPCG(5, 5))
+	linearizable(t, []*server{a, b}, func(ctx context.Context, round int) {
+		if round%2 == 0 {
+			victim := rnd.IntN(3)
+			cluster.Kill(victim)
+			pause(ctx, time.Second)
+			cluster.Restart(victim)
+			return
+		}
+		victim := []*server{a, b}[rnd.IntN(2)]
+		victim.kill()
+		victim.start()
+	})
+}
