@@ -16,7 +16,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
@@ -215,9 +214,7 @@ func (t *taking) take() error {
 }
 
 // invalid is a 422 about one field.
-func (t *taking) invalid(fault *field.Error) error {
-	return apierrors.NewInvalid(schema.GroupKind{Kind: "Service"}, t.svc.Name, field.ErrorList{fault})
-}
+func (t *taking) invalid(fault *field.Error) error { return t.refuse(field.ErrorList{fault}) }
 
 func needsClusterIP(svc *corev1.Service) bool {
 	switch svc.Spec.Type {
@@ -239,11 +236,18 @@ func headless(svc *corev1.Service) bool { return svc.Spec.ClusterIP == corev1.Cl
 
 // alignClusterIPs follows a client that changed clusterIP and does not know of clusterIPs.
 func alignClusterIPs(svc, old *corev1.Service) {
-	if svc.Spec.ClusterIP == old.Spec.ClusterIP || !slices.Equal(svc.Spec.ClusterIPs, old.Spec.ClusterIPs) {
+	is, was := &svc.Spec, &old.Spec
+	if is.ClusterIP == was.ClusterIP {
+		if len(is.ClusterIPs) == 0 {
+			is.ClusterIPs = slices.Clone(was.ClusterIPs)
+		}
 		return
 	}
-	if svc.Spec.ClusterIPs = nil; svc.Spec.ClusterIP != "" {
-		svc.Spec.ClusterIPs = []string{svc.Spec.ClusterIP}
+	if !slices.Equal(is.ClusterIPs, was.ClusterIPs) {
+		return // it knows; validation looks at what it made of them
+	}
+	if is.ClusterIPs = nil; is.ClusterIP != "" {
+		is.ClusterIPs = []string{is.ClusterIP}
 	}
 }
 
@@ -254,36 +258,32 @@ func keepAllocated(svc, old *corev1.Service) {
 		if svc.Spec.ClusterIP == "" {
 			svc.Spec.ClusterIP = old.Spec.ClusterIP
 		}
-		if len(svc.Spec.ClusterIPs) == 0 && svc.Spec.ClusterIP == old.Spec.ClusterIP {
+		if len(svc.Spec.ClusterIPs) == 0 {
 			svc.Spec.ClusterIPs = slices.Clone(old.Spec.ClusterIPs)
 		}
 	}
 	if needsNodePort(old) && needsNodePort(svc) {
-		for i := range svc.Spec.Ports {
-			if p := &svc.Spec.Ports[i]; p.NodePort == 0 {
-				p.NodePort = keptNodePort(svc, old, p)
-			}
-		}
+		keepNodePorts(svc.Spec.Ports, old.Spec.Ports)
 	}
 	if needsHealthCheckPort(old) && needsHealthCheckPort(svc) && svc.Spec.HealthCheckNodePort == 0 {
 		svc.Spec.HealthCheckNodePort = old.Spec.HealthCheckNodePort
 	}
 }
 
-// keptNodePort returns the node port that old had for p, unless svc asks for it elsewhere now.
-func keptNodePort(svc, old *corev1.Service, p *corev1.ServicePort) int32 {
-	for _, was := range old.Spec.Ports {
-		if was.Port != p.Port || was.Protocol != p.Protocol {
-			continue
-		}
-		for _, other := range svc.Spec.Ports {
-			if other.NodePort == was.NodePort && other.Protocol == p.Protocol {
-				return 0
-			}
-		}
-		return was.NodePort
+// keepNodePorts gives ports the node ports that those of the same names had, unless others ask for these now.
+func keepNodePorts(ports, old []corev1.ServicePort) {
+	asked, had := map[int32]bool{}, map[string]int32{}
+	for _, p := range ports {
+		asked[p.NodePort] = true
 	}
-	return 0
+	for _, p := range old {
+		had[p.Name] = p.NodePort
+	}
+	for i := range ports {
+		if p := &ports[i]; p.NodePort == 0 && !asked[had[p.Name]] {
+			p.NodePort = had[p.Name]
+		}
+	}
 }
 
 func (t *taking) takeHealthCheckPort() error {

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"clipper/catalogue/rule"
 )
@@ -14,6 +15,18 @@ var (
 	familiesPath = specPath.Child("ipFamilies")
 	policyPath   = specPath.Child("ipFamilyPolicy")
 )
+
+// ClusterIPFaults checks the addresses of a service and their families, and nothing else: what is wrong with
+// these is said before any are given. old is nil on create.
+func ClusterIPFaults(s, old *corev1.Service) field.ErrorList {
+	f := &rule.Faults{}
+	var was []string
+	if old != nil {
+		was = old.Spec.ClusterIPs
+	}
+	clusterIPs(f, &s.Spec, was)
+	return f.List
+}
 
 // clusterIPs checks the addresses of a service and their families; was are those it had.
 func clusterIPs(f *rule.Faults, s *corev1.ServiceSpec, was []string) {
