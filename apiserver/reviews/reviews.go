@@ -14,11 +14,8 @@ import (
 	authorizationv1 "k8s.io/api/authorization/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/fields"
-	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	"k8s.io/apimachinery/pkg/selection"
 	utilerrors "k8s.io/apimachinery/pkg/util/errors"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	"k8s.io/apiserver/pkg/authentication/user"
@@ -93,18 +90,15 @@ func kindless(c pipeline.Creater) pipeline.Creater {
 
 type reviewer struct{ Config }
 
-func invalid(kind string, faults field.ErrorList) error {
-	group := authorizationv1.GroupName
-	if strings.HasPrefix(kind, "Token") {
-		group = authenticationv1.GroupName
-	}
-	return apierrors.NewInvalid(schema.GroupKind{Group: group, Kind: kind}, "", faults)
+// invalid is the 422 of a review. Like upstream's it names no kind.
+func invalid(group string, faults field.ErrorList) error {
+	return apierrors.NewInvalid(schema.GroupKind{Group: group}, "", faults)
 }
 
 func (r *reviewer) subjectAccess(ctx context.Context, _ *pipeline.Request, body api.Object, _ metav1.CreateOptions) (runtime.Object, error) {
 	review := body.(*authorizationv1.SubjectAccessReview)
-	if faults := validateSpec(&review.Spec); len(faults) > 0 {
-		return nil, invalid("SubjectAccessReview", faults)
+	if faults := append(validateSpec(&review.Spec), noMetadata(review.ObjectMeta, "must be empty")...); len(faults) > 0 {
+		return nil, invalid(authorizationv1.GroupName, faults)
 	}
 	review.Status = r.decide(ctx, subject(&review.Spec), review.Spec.ResourceAttributes, review.Spec.NonResourceAttributes)
 	return review, nil
@@ -112,8 +106,9 @@ func (r *reviewer) subjectAccess(ctx context.Context, _ *pipeline.Request, body 
 
 func (r *reviewer) localSubjectAccess(ctx context.Context, req *pipeline.Request, body api.Object, _ metav1.CreateOptions) (runtime.Object, error) {
 	review := body.(*authorizationv1.LocalSubjectAccessReview)
-	spec, path := &review.Spec, field.NewPath("spec")
-	faults := validateSpec(spec)
+	spec, path, meta := &review.Spec, field.NewPath("spec"), review.ObjectMeta
+	meta.Namespace = ""
+	faults := append(validateSpec(spec), noMetadata(meta, "must be empty except for namespace")...)
 	if spec.ResourceAttributes != nil && spec.ResourceAttributes.Namespace != req.Namespace {
 		faults = append(faults, field.Invalid(path.Child("resourceAttributes", "namespace"), spec.ResourceAttributes.Namespace, "must match metadata.namespace"))
 	}
@@ -121,7 +116,7 @@ func (r *reviewer) localSubjectAccess(ctx context.Context, req *pipeline.Request
 		faults = append(faults, field.Invalid(path.Child("nonResourceAttributes"), spec.NonResourceAttributes, "disallowed on this kind of request"))
 	}
 	if len(faults) > 0 {
-		return nil, invalid("LocalSubjectAccessReview", faults)
+		return nil, invalid(authorizationv1.GroupName, faults)
 	}
 	review.Status = r.decide(ctx, subject(spec), spec.ResourceAttributes, nil)
 	return review, nil
@@ -129,30 +124,13 @@ func (r *reviewer) localSubjectAccess(ctx context.Context, req *pipeline.Request
 
 func (r *reviewer) selfSubjectAccess(ctx context.Context, req *pipeline.Request, body api.Object, _ metav1.CreateOptions) (runtime.Object, error) {
 	review := body.(*authorizationv1.SelfSubjectAccessReview)
-	if faults := validateAttributes(review.Spec.ResourceAttributes, review.Spec.NonResourceAttributes); len(faults) > 0 {
-		return nil, invalid("SelfSubjectAccessReview", faults)
+	faults := validateAttributes(review.Spec.ResourceAttributes, review.Spec.NonResourceAttributes)
+	faults = append(faults, validateSelectors(review.Spec.ResourceAttributes)...)
+	if faults = append(faults, noMetadata(review.ObjectMeta, "must be empty")...); len(faults) > 0 {
+		return nil, invalid(authorizationv1.GroupName, faults)
 	}
 	review.Status = r.decide(ctx, req.User, review.Spec.ResourceAttributes, review.Spec.NonResourceAttributes)
 	return review, nil
-}
-
-func validateSpec(spec *authorizationv1.SubjectAccessReviewSpec) field.ErrorList {
-	faults := validateAttributes(spec.ResourceAttributes, spec.NonResourceAttributes)
-	if spec.User == "" && len(spec.Groups) == 0 {
-		faults = append(faults, field.Invalid(field.NewPath("spec", "user"), spec.User, "at least one of user or group must be specified"))
-	}
-	return faults
-}
-
-func validateAttributes(res *authorizationv1.ResourceAttributes, url *authorizationv1.NonResourceAttributes) field.ErrorList {
-	path := field.NewPath("spec")
-	switch {
-	case res != nil && url != nil:
-		return field.ErrorList{field.Invalid(path.Child("nonResourceAttributes"), url, "cannot be specified in combination with resourceAttributes")}
-	case res == nil && url == nil:
-		return field.ErrorList{field.Invalid(path.Child("resourceAttributes"), res, "exactly one of nonResourceAttributes or resourceAttributes must be specified")}
-	}
-	return nil
 }
 
 func subject(spec *authorizationv1.SubjectAccessReviewSpec) user.Info {
@@ -179,12 +157,34 @@ func (r *reviewer) decide(ctx context.Context, u user.Info, res *authorizationv1
 		attrs.Verb, attrs.Path = url.Verb, url.Path
 	}
 	d, reason, err := r.Authorizer.Authorize(ctx, attrs)
-	status := authorizationv1.SubjectAccessReviewStatus{
-		Allowed: d == authorizer.DecisionAllow, Denied: d == authorizer.DecisionDeny, Reason: reason}
+	return authorizationv1.SubjectAccessReviewStatus{
+		Allowed: d == authorizer.DecisionAllow, Denied: d == authorizer.DecisionDeny, Reason: reason,
+		EvaluationError: evaluationError(err, &attrs)}
+}
+
+// evaluationError tells what was wrong with the question, beside what was wrong with the answer.
+func evaluationError(err error, a *authorizer.AttributesRecord) string {
+	var all []string
 	if err != nil {
-		status.EvaluationError = err.Error()
+		all = append(all, err.Error())
 	}
-	return status
+	for _, s := range []struct {
+		name string
+		err  error
+		kept int
+	}{
+		{"fieldSelector", a.FieldSelectorParsingErr, len(a.FieldSelectorRequirements)},
+		{"labelSelector", a.LabelSelectorParsingErr, len(a.LabelSelectorRequirements)},
+	} {
+		switch {
+		case s.err == nil:
+		case s.kept > 0:
+			all = append(all, "spec.resourceAttributes."+s.name+" partially ignored due to parse error")
+		default:
+			all = append(all, "spec.resourceAttributes."+s.name+" ignored due to parse error")
+		}
+	}
+	return strings.Join(all, "; ")
 }
 
 func versionOrAll(v string) string {
@@ -194,60 +194,13 @@ func versionOrAll(v string) string {
 	return v
 }
 
-// fieldRequirements turns the structured or raw form of a field selector into what authorizers read. What
-// they cannot read counts as no selector, which never grants more.
-func fieldRequirements(s *authorizationv1.FieldSelectorAttributes) (fields.Requirements, error) {
-	if s == nil {
-		return nil, nil
-	}
-	if s.RawSelector != "" {
-		sel, err := fields.ParseSelector(s.RawSelector)
-		if err != nil {
-			return nil, err
-		}
-		return sel.Requirements(), nil
-	}
-	var out fields.Requirements
-	for _, req := range s.Requirements {
-		if len(req.Values) != 1 {
-			continue
-		}
-		switch req.Operator {
-		case metav1.FieldSelectorOpIn:
-			out = append(out, fields.Requirement{Field: req.Key, Operator: selection.Equals, Value: req.Values[0]})
-		case metav1.FieldSelectorOpNotIn:
-			out = append(out, fields.Requirement{Field: req.Key, Operator: selection.NotEquals, Value: req.Values[0]})
-		}
-	}
-	return out, nil
-}
-
-func labelRequirements(s *authorizationv1.LabelSelectorAttributes) (labels.Requirements, error) {
-	if s == nil {
-		return nil, nil
-	}
-	if s.RawSelector != "" {
-		sel, err := labels.Parse(s.RawSelector)
-		if err != nil {
-			return nil, err
-		}
-		out, _ := sel.Requirements()
-		return out, nil
-	}
-	sel, err := metav1.LabelSelectorAsSelector(&metav1.LabelSelector{MatchExpressions: s.Requirements})
-	if err != nil {
-		return nil, err
-	}
-	out, _ := sel.Requirements()
-	return out, nil
-}
-
 func (r *reviewer) selfSubjectRules(ctx context.Context, req *pipeline.Request, body api.Object, _ metav1.CreateOptions) (runtime.Object, error) {
 	review := body.(*authorizationv1.SelfSubjectRulesReview)
 	if review.Spec.Namespace == "" {
 		return nil, apierrors.NewBadRequest("no namespace on request")
 	}
 	resources, urls, incomplete, err := r.Authorizer.RulesFor(ctx, req.User, review.Spec.Namespace)
+	review = &authorizationv1.SelfSubjectRulesReview{} // the answer does not repeat the question
 	review.Status = authorizationv1.SubjectRulesReviewStatus{Incomplete: incomplete,
 		ResourceRules: []authorizationv1.ResourceRule{}, NonResourceRules: []authorizationv1.NonResourceRule{}}
 	for _, rule := range resources {
@@ -266,7 +219,7 @@ func (r *reviewer) selfSubjectRules(ctx context.Context, req *pipeline.Request, 
 
 func (r *reviewer) selfSubject(_ context.Context, req *pipeline.Request, body api.Object, _ metav1.CreateOptions) (runtime.Object, error) {
 	review := body.(*authenticationv1.SelfSubjectReview)
-	review.CreationTimestamp = metav1.NewTime(r.Now())
+	review.ObjectMeta = metav1.ObjectMeta{CreationTimestamp: metav1.NewTime(r.Now())}
 	review.Status.UserInfo = userInfo(req.User)
 	return review, nil
 }

@@ -57,7 +57,7 @@ func (r *reviewer) tokenRequest(ctx context.Context, req *pipeline.Request, body
 	now := r.Now()
 	r.complete(tr, sa, now)
 	if faults := validateTokenRequest(&tr.Spec); len(faults) > 0 {
-		return nil, invalid("TokenRequest", faults)
+		return nil, apierrors.NewInvalid(tokenRequestKind, "", faults)
 	}
 	binding := satoken.Binding{ServiceAccount: sa, Audiences: tr.Spec.Audiences}
 	if err := r.bind(ctx, &binding, tr.Spec.BoundObjectRef); err != nil {
@@ -74,15 +74,17 @@ func (r *reviewer) tokenRequest(ctx context.Context, req *pipeline.Request, body
 	return tr, nil
 }
 
+var tokenRequestKind = schema.GroupKind{Group: authenticationv1.GroupName, Kind: "TokenRequest"}
+
 // sameTarget checks that a body that names an account names the one of the path.
 func sameTarget(tr *authenticationv1.TokenRequest, req *pipeline.Request) error {
-	kind, path := schema.GroupKind{Group: authenticationv1.GroupName, Kind: "TokenRequest"}, field.NewPath("metadata")
+	path := field.NewPath("metadata")
 	if tr.Name != "" && tr.Name != req.Name {
-		return apierrors.NewInvalid(kind, req.Name, field.ErrorList{
+		return apierrors.NewInvalid(tokenRequestKind, req.Name, field.ErrorList{
 			field.Invalid(path.Child("name"), tr.Name, "must match the service account name if specified")})
 	}
 	if tr.Namespace != "" && tr.Namespace != req.Namespace {
-		return apierrors.NewInvalid(kind, req.Name, field.ErrorList{
+		return apierrors.NewInvalid(tokenRequestKind, req.Name, field.ErrorList{
 			field.Invalid(path.Child("namespace"), tr.Namespace, "must match the service account namespace if specified")})
 	}
 	return nil
