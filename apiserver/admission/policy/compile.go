@@ -1,14 +1,21 @@
 package policy
 
 import (
+	"context"
 	"fmt"
+	"sync"
 
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	upstream "k8s.io/apiserver/pkg/admission"
 	"k8s.io/apiserver/pkg/admission/plugin/cel"
 	"k8s.io/apiserver/pkg/admission/plugin/policy/mutating"
 	"k8s.io/apiserver/pkg/admission/plugin/policy/mutating/patch"
 	"k8s.io/apiserver/pkg/admission/plugin/policy/validating"
 	"k8s.io/apiserver/pkg/admission/plugin/webhook/matchconditions"
+	"k8s.io/apiserver/pkg/authorization/authorizer"
 	apiservercel "k8s.io/apiserver/pkg/cel"
 	"k8s.io/apiserver/pkg/cel/environment"
 
@@ -22,7 +29,7 @@ func validatingPolicies(c extension.Client) *bound[*validating.Policy, *validati
 		policies: api.ValidatingAdmissionPolicies.View(c), bindings: api.ValidatingAdmissionPolicyBindings.View(c),
 		policyOf: func(b *validating.PolicyBinding) string { return b.Spec.PolicyName },
 		params:   func(p *validating.Policy) *admissionregistrationv1.ParamKind { return p.Spec.ParamKind },
-		compile:  compileValidating,
+		compile:  func(p *validating.Policy) validating.PolicyEvaluator { return newLazy(p) },
 	}
 }
 
@@ -70,6 +77,24 @@ func (c *compiler) matcher(conditions []admissionregistrationv1.MatchCondition) 
 	}
 	return matchconditions.NewMatcher(c.CompileCondition(list, c.vars, stored), c.failure, "policy", "validate", c.policy)
 }
+
+// lazy compiles a policy when it first applies to a write: compiling takes milliseconds, and a cluster may
+// have many policies for things that nobody writes just now.
+type lazy struct {
+	validator func() validating.Validator
+}
+
+func newLazy(p *validating.Policy) lazy {
+	return lazy{sync.OnceValue(func() validating.Validator { return compileValidating(p) })}
+}
+
+// Validate implements validating.Validator.
+func (l lazy) Validate(ctx context.Context, resource schema.GroupVersionResource, attrs *upstream.VersionedAttributes, params runtime.Object, ns *corev1.Namespace, budget int64, az authorizer.Authorizer) validating.ValidateResult {
+	return l.validator().Validate(ctx, resource, attrs, params, ns, budget, az)
+}
+
+// CompileError implements validating.Validator.
+func (l lazy) CompileError() error { return l.validator().CompileError() }
 
 func compileValidating(p *validating.Policy) validating.PolicyEvaluator {
 	c, err := newCompiler(p.Name, p.Spec.ParamKind, p.Spec.FailurePolicy, p.Spec.Variables)
