@@ -24,6 +24,10 @@ type Options struct {
 	RingSize  int // events kept per resource; 8192
 	RingBytes int // and the sum of their encoded sizes; 4 MiB, which is several times that in objects. The last 64 events are kept whatever their size.
 
+	// RingTotal is what the rings of all resources may come to together, counted in the same way; 12 MiB. A
+	// resource that has just become busy may exceed it for half a minute.
+	RingTotal int
+
 	RingAge time.Duration // and how long they are kept; 5 minutes. The last 64 are kept however old.
 
 	// Sealer encrypts the values of some resources. Nil: nothing is encrypted.
@@ -45,6 +49,7 @@ type Codec struct {
 const (
 	defaultRingSize  = 8192
 	defaultRingBytes = 4 << 20
+	defaultRingTotal = 12 << 20
 	defaultRingAge   = 5 * time.Minute // upstream compacts its history as often
 	minRing          = 64
 )
@@ -58,6 +63,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.RingBytes == 0 {
 		o.RingBytes = defaultRingBytes
+	}
+	if o.RingTotal == 0 {
+		o.RingTotal = max(defaultRingTotal, o.RingBytes)
 	}
 	if o.RingAge == 0 {
 		o.RingAge = defaultRingAge

@@ -1,6 +1,9 @@
 package store
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // publish shows changes that are durable to readers and watchers. events are in the order of their revisions,
 // all of which are greater than those before; revision is how far everything is known now.
@@ -20,8 +23,8 @@ func (s *Store) publish(events []*Event, revision int64) {
 	s.sweepLocked(now)
 }
 
-// sweepInterval is how often old events are looked for in all rings: one that gets no new events would
-// otherwise keep those of its last busy hour.
+// sweepInterval is how often all rings are looked at together: one that gets no new events would otherwise
+// keep those of its last busy hour.
 const sweepInterval = 30 * time.Second
 
 // A mark notes which revision was the latest at some time.
@@ -42,8 +45,36 @@ func (s *Store) sweepLocked(now time.Time) {
 		s.compacted = s.marks[0].revision
 		s.marks = s.marks[1:]
 	}
+	s.shareRingsLocked()
 	for _, t := range s.tables {
 		t.ring.trim(now)
 		t.forgetPastLocked()
 	}
+}
+
+// shareRingsLocked says how large each ring may become. One busy resource has all that one may have; when
+// many are, the largest rings give way, and those of quiet resources stay as they are.
+func (s *Store) shareRingsLocked() {
+	sizes := make([]int, 0, len(s.tables))
+	for _, t := range s.tables {
+		sizes = append(sizes, t.ring.bytes)
+	}
+	largest := min(s.options.RingBytes, fairShare(sizes, s.options.RingTotal))
+	for _, t := range s.tables {
+		t.ring.maxBytes = largest
+	}
+}
+
+// fairShare returns the size that the sizes must be cut to for their sum not to be more than total; total
+// if it is not. It orders sizes.
+func fairShare(sizes []int, total int) int {
+	slices.Sort(sizes)
+	left := total
+	for i, size := range sizes {
+		if fair := left / (len(sizes) - i); size > fair {
+			return fair
+		}
+		left -= size
+	}
+	return total
 }

@@ -633,3 +633,39 @@ func TestRestartOnPebble(t *testing.T) {
 		t.Errorf("loaded: created at %d: %v", it.Created, it.Object)
 	}
 }
+
+// TestRingsShareMemory: when many resources are busy, together they keep no more than the store may keep,
+// and a quiet one keeps its history.
+func TestRingsShareMemory(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o := options()
+		o.CheckMutation = false
+		o.RingBytes, o.RingTotal = 1<<20, 2<<20
+		s := open(t, &memory{}, o)
+		quiet := create(t, s, "ns", "quiet", "")
+		write := func(resource, name string) {
+			_, err := s.Commit(t.Context(), store.Write{Key: store.Key{Resource: resource, Name: name}, Object: &corev1.ConfigMap{
+				ObjectMeta: metav1.ObjectMeta{Name: name}, Data: map[string]string{"k": strings.Repeat("x", 8<<10)},
+			}})
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		before := s.Revision()
+		for i := range 120 {
+			for r := range 8 {
+				write(fmt.Sprint("busy", r), fmt.Sprint("a", i))
+			}
+		}
+		time.Sleep(time.Minute)
+		write("busy0", "last")
+		if _, err := s.Watch("busy1", "", before); !errors.Is(err, store.ErrCompacted) {
+			t.Errorf("all of 8 busy resources' history is kept: %v", err)
+		}
+		if w, err := s.Watch(quiet.Key.Resource, "", quiet.Revision-1); err != nil {
+			t.Errorf("a quiet resource lost its history: %v", err)
+		} else {
+			w.Close()
+		}
+	})
+}
