@@ -65,6 +65,9 @@ func (q *request) watch() {
 	}
 	ctx, cancel := q.longRunning(q.s.limits.watchTimeout(o))
 	defer cancel()
+	if c := q.kind.Custom; c != nil {
+		defer context.AfterFunc(c.Replaced, cancel)()
+	}
 	defer q.watching()()
 	w := &watcher{q: q, m: m, selection: sel, options: o, out: newEventWriter(q, m)}
 	if wsstream.IsWebSocketRequest(q.r) {

@@ -8,6 +8,7 @@
 package catalogue
 
 import (
+	"context"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -31,6 +32,9 @@ type Resource struct {
 	// Verbs that discovery lists and the server accepts; nil means all eight: create delete
 	// deletecollection get list patch update watch. Create-only kinds (reviews) have just "create".
 	Verbs []string
+	// Replaced ends when another description takes this one's place, or none: so do watches, and clients
+	// come to see the objects by the new schema.
+	Replaced context.Context
 	// Deprecated is what clients are warned of whatever they do with the kind; "" for nearly all.
 	Deprecated string
 	// Prefix is the storage key's first element: "pods". Empty for kinds that are never stored.
@@ -122,6 +126,9 @@ type Custom struct {
 	Unserved bool
 	// Terminating says that the definition is being deleted: no object may come any more.
 	Terminating bool
+	// Replaced ends when another description takes this one's place, or none: so do watches, and clients
+	// come to see the objects by the new schema.
+	Replaced context.Context
 	// Deprecated is what clients of the version are warned of; "" for nothing.
 	Deprecated string
 }

@@ -48,6 +48,7 @@ type described struct {
 	status     apiextensionsv1.CustomResourceDefinitionNames
 	deleting   bool
 	resource   *catalogue.Resource
+	replace    context.CancelFunc
 }
 
 // New returns a controller that does nothing yet.
@@ -165,16 +166,25 @@ func (c *Controller) serve(definitions []*apiextensionsv1.CustomResourceDefiniti
 		}
 		k, ok := c.known[d.UID]
 		if !ok || k.generation != d.Generation || k.deleting != (d.DeletionTimestamp != nil) || !equality.Semantic.DeepEqual(k.status, d.Status.AcceptedNames) {
-			r, err := describe(d, c.converters)
+			replaced, replace := context.WithCancel(context.Background())
+			r, err := describe(replaced, d, c.converters)
 			if err != nil {
+				replace()
 				slog.Error("custom resource cannot be served", "definition", d.Name, "err", err)
 				continue
 			}
-			k = described{d.Generation, d.Status.AcceptedNames, d.DeletionTimestamp != nil, r}
+			k = described{d.Generation, d.Status.AcceptedNames, d.DeletionTimestamp != nil, r, replace}
 		}
 		known[d.UID] = k
 		resources = append(resources, k.resource)
 	}
+	defer func(before map[types.UID]described) {
+		for uid, k := range before {
+			if known[uid].resource != k.resource {
+				k.replace()
+			}
+		}
+	}(c.known)
 	c.known = known
 	if slices.Equal(resources, c.Live.Table().Resources) {
 		return nil

@@ -1,6 +1,7 @@
 package customresource
 
 import (
+	"context"
 	"fmt"
 	"maps"
 	"slices"
@@ -31,11 +32,12 @@ type definition struct {
 	storage  *version
 	convert  convert
 	types    mergeTypes
+	replaced context.Context
 }
 
-// describe turns a definition into the description of its kind.
-func describe(crd *apiextensionsv1.CustomResourceDefinition, converters *converters) (*catalogue.Resource, error) {
-	d := &definition{CustomResourceDefinition: crd}
+// describe turns a definition into the description of its kind, which holds until replaced ends.
+func describe(replaced context.Context, crd *apiextensionsv1.CustomResourceDefinition, converters *converters) (*catalogue.Resource, error) {
+	d := &definition{CustomResourceDefinition: crd, replaced: replaced}
 	for i := range crd.Spec.Versions {
 		v := newVersion(d, &crd.Spec.Versions[i])
 		d.versions = append(d.versions, v)
@@ -116,6 +118,7 @@ func (v *version) resource() *catalogue.Resource {
 		ID:          fmt.Sprintf("/%s/%d", d.UID, d.Generation),
 		Unserved:    !v.spec.Served,
 		Terminating: d.DeletionTimestamp != nil,
+		Replaced:    d.replaced,
 		Deprecated:  v.deprecation(),
 	}
 	return r
