@@ -30,6 +30,8 @@ type Config struct {
 	ClusterIPs []netip.Prefix
 	// FirstNodePort and LastNodePort bound the node ports. Default: 30000 to 32767.
 	FirstNodePort, LastNodePort int32
+	// Claims is needed where several servers share the services; nil: this is the only one.
+	Claims Claims
 	// Now is the clock; nil: the real one.
 	Now func() time.Time
 }
@@ -56,6 +58,7 @@ type Allocator struct {
 	portSpan span
 	first    int32
 	last     int32
+	register register
 }
 
 // A family is the cluster IPs of one IP family.
@@ -71,6 +74,7 @@ func New(c api.Client, cfg Config) *Allocator {
 	a := &Allocator{
 		services: api.Services.View(c), ranges: api.ServiceCIDRs.View(c), kept: api.IPAddresses.View(c),
 		first: cfg.FirstNodePort, last: cfg.LastNodePort,
+		register: register{claims: cfg.Claims},
 	}
 	a.ports = newPool(cfg.Now, func(h types.NamespacedName, port int32) bool {
 		svc, ok := a.services.Get(h.Namespace, h.Name)
@@ -100,6 +104,9 @@ func (a *Allocator) Run(ctx context.Context) error {
 		old, _ := e.Old.(*corev1.Service)
 		next, _ := e.New.(*corev1.Service)
 		a.observe(old, next)
+		if next != nil {
+			a.settled(next)
+		}
 	})
 }
 
@@ -161,13 +168,13 @@ func portsOf(svc *corev1.Service) []int32 {
 }
 
 // Admit completes services. A service that validation will refuse anyway is left for it to explain.
-func (a *Allocator) Admit(_ context.Context, at *admission.Attributes) error {
+func (a *Allocator) Admit(ctx context.Context, at *admission.Attributes) error {
 	if !at.Is("", "services") || (at.Operation != admission.Create && at.Operation != admission.Update) {
 		return nil
 	}
 	svc := at.Object.(*corev1.Service)
 	old, _ := at.Old.(*corev1.Service)
-	t := &taking{Allocator: a, svc: svc, old: old,
+	t := &taking{Allocator: a, ctx: ctx, svc: svc, old: old,
 		holder: types.NamespacedName{Namespace: at.Namespace, Name: svc.Name}}
 	if old == nil {
 		if svc.Spec.ClusterIP != "" && len(svc.Spec.ClusterIPs) == 0 {
@@ -188,6 +195,7 @@ func (a *Allocator) Admit(_ context.Context, at *admission.Attributes) error {
 // A taking is what one request takes.
 type taking struct {
 	*Allocator
+	ctx      context.Context // of the request
 	svc, old *corev1.Service // old is nil on create
 	holder   types.NamespacedName
 	giveBack []func()

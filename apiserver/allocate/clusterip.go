@@ -106,6 +106,14 @@ func (t *taking) takeInside(f *family, ip netip.Addr) error {
 	if t.keptForOthers(ip) || !f.pool.take(t.holder, ip) {
 		return errAllocated
 	}
+	ok, err := t.claim(claimOf(ip), func(svc *corev1.Service) bool { return slices.Contains(addressesOf(svc), ip) })
+	if err == nil && !ok {
+		err = errAllocated
+	}
+	if err != nil {
+		f.pool.giveBack(ip)
+		return err
+	}
 	t.giveBack = append(t.giveBack, func() { f.pool.giveBack(ip) })
 	return nil
 }
@@ -113,8 +121,9 @@ func (t *taking) takeInside(f *family, ip netip.Addr) error {
 func (t *taking) takeAnyAddress(f *family) (netip.Addr, error) {
 	for _, b := range t.blocks(f) {
 		for offset := range b.span.offsets {
-			if ip := b.at(offset); t.takeInside(f, ip) == nil {
-				return ip, nil
+			ip := b.at(offset)
+			if err := t.takeInside(f, ip); !errors.Is(err, errAllocated) {
+				return ip, err
 			}
 		}
 	}

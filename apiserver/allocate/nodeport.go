@@ -19,14 +19,23 @@ func (t *taking) takePort(port int32) error {
 	if !t.ports.take(t.holder, port) {
 		return errPortAllocated
 	}
+	ok, err := t.claim(claimOf(port), func(svc *corev1.Service) bool { return slices.Contains(portsOf(svc), port) })
+	if err == nil && !ok {
+		err = errPortAllocated
+	}
+	if err != nil {
+		t.ports.giveBack(port)
+		return err
+	}
 	t.giveBack = append(t.giveBack, func() { t.ports.giveBack(port) })
 	return nil
 }
 
 func (t *taking) takeAnyPort() (int32, error) {
 	for offset := range t.portSpan.offsets {
-		if port := t.first + int32(offset); t.takePort(port) == nil {
-			return port, nil
+		port := t.first + int32(offset)
+		if err := t.takePort(port); !errors.Is(err, errPortAllocated) {
+			return port, err
 		}
 	}
 	return 0, errFull
