@@ -24,8 +24,9 @@ type Chain struct {
 }
 
 type step[T any] struct {
-	name string
-	do   T
+	name   string
+	do     T
+	series *series
 }
 
 // NewChain returns the chain of the plug-ins, in the given order.
@@ -37,10 +38,10 @@ func NewChain(plugins ...Plugin) *Chain {
 		case p.Name == "":
 			c.strategies = append(c.strategies, p.Mutate)
 		default:
-			c.mutators = append(c.mutators, step[Mutator]{p.Name, p.Mutate})
+			c.mutators = append(c.mutators, step[Mutator]{p.Name, p.Mutate, &series{}})
 		}
 		if p.Validate != nil {
-			c.validators = append(c.validators, step[Validator]{p.Name, p.Validate})
+			c.validators = append(c.validators, step[Validator]{p.Name, p.Validate, &series{}})
 		}
 	}
 	return c
@@ -57,7 +58,7 @@ func (c *Chain) Admit(ctx context.Context, a *Attributes) error {
 		a.record.GetReinvocationContext().SetIsReinvoke()
 		err = c.mutate(ctx, a)
 	}
-	c.metrics.step(mutating, a.Operation, begun, err)
+	c.metrics.step(&c.metrics.mutating, mutating, a.Operation, begun, err)
 	a.annotate(ctx)
 	for i := 0; err == nil && i < len(c.strategies); i++ {
 		err = c.strategies[i].Admit(ctx, a)
@@ -70,7 +71,7 @@ func (c *Chain) mutate(ctx context.Context, a *Attributes) error {
 	for i := range c.mutators {
 		s := &c.mutators[i]
 		err := s.do.Admit(ctx, a)
-		last = c.metrics.plugin(s.name, mutating, a.Operation, last, err)
+		last = c.metrics.plugin(s.series, s.name, mutating, a.Operation, last, err)
 		if err != nil {
 			return err
 		}
@@ -88,9 +89,9 @@ func (c *Chain) Validate(ctx context.Context, a *Attributes) error {
 	for i, last := 0, begun; err == nil && i < len(c.validators); i++ {
 		s := &c.validators[i]
 		err = s.do.Validate(ctx, a)
-		last = c.metrics.plugin(s.name, validating, a.Operation, last, err)
+		last = c.metrics.plugin(s.series, s.name, validating, a.Operation, last, err)
 	}
-	c.metrics.step(validating, a.Operation, begun, err)
+	c.metrics.step(&c.metrics.validating, validating, a.Operation, begun, err)
 	a.annotate(ctx)
 	return err
 }

@@ -2,7 +2,7 @@ package admission
 
 import (
 	"strconv"
-	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -20,13 +20,13 @@ type metrics struct {
 	plugins *prometheus.HistogramVec
 	steps   *prometheus.HistogramVec
 	summary *prometheus.SummaryVec
-	series  sync.Map // seriesKey → prometheus.Observer
+
+	mutating, validating series // of the phases as a whole
 }
 
-type seriesKey struct {
-	name, phase string
-	operation   Operation
-	rejected    bool
+// A series is what is observed of one plug-in, or of one phase: by operation and whether it refused.
+type series struct {
+	observers [4][2]atomic.Pointer[prometheus.Observer]
 }
 
 func newMetrics() *metrics {
@@ -50,33 +50,50 @@ func newMetrics() *metrics {
 	}
 }
 
+// observe notes what took how long; find gets the observer when the first of its sort appears.
+func (s *series) observe(op Operation, took time.Duration, err error, find func(rejected string) prometheus.Observer) {
+	rejected := 0
+	if err != nil {
+		rejected = 1
+	}
+	slot := &s.observers[op.index()][rejected]
+	o := slot.Load()
+	if o == nil {
+		found := find(strconv.FormatBool(err != nil)) // twice is no harm: a series is there once
+		o = &found
+		slot.Store(o)
+	}
+	(*o).Observe(took.Seconds())
+}
+
+func (op Operation) index() int {
+	switch op {
+	case Create:
+		return 0
+	case Update:
+		return 1
+	case Delete:
+		return 2
+	}
+	return 3
+}
+
 // plugin notes that a plug-in, begun at begun, has ended now, which it returns.
-func (m *metrics) plugin(name, phase string, op Operation, begun time.Time, err error) time.Time {
+func (m *metrics) plugin(s *series, name, phase string, op Operation, begun time.Time, err error) time.Time {
 	now := time.Now()
 	if name != "" {
-		m.observer(seriesKey{name, phase, op, err != nil}).Observe(now.Sub(begun).Seconds())
+		s.observe(op, now.Sub(begun), err, func(rejected string) prometheus.Observer {
+			return m.plugins.WithLabelValues(name, phase, string(op), rejected)
+		})
 	}
 	return now
 }
 
 // step notes that a phase, begun at begun, is over.
-func (m *metrics) step(phase string, op Operation, begun time.Time, err error) {
-	m.observer(seriesKey{"", phase, op, err != nil}).Observe(time.Since(begun).Seconds())
-}
-
-func (m *metrics) observer(k seriesKey) prometheus.Observer {
-	if o, ok := m.series.Load(k); ok {
-		return o.(prometheus.Observer)
-	}
-	rejected := strconv.FormatBool(k.rejected)
-	var o prometheus.Observer
-	if k.name != "" {
-		o = m.plugins.WithLabelValues(k.name, k.phase, string(k.operation), rejected)
-	} else {
-		o = both{m.steps.WithLabelValues(k.phase, string(k.operation), rejected), m.summary.WithLabelValues(k.phase, string(k.operation), rejected)}
-	}
-	m.series.Store(k, o)
-	return o
+func (m *metrics) step(s *series, phase string, op Operation, begun time.Time, err error) {
+	s.observe(op, time.Since(begun), err, func(rejected string) prometheus.Observer {
+		return both{m.steps.WithLabelValues(phase, string(op), rejected), m.summary.WithLabelValues(phase, string(op), rejected)}
+	})
 }
 
 type both struct{ histogram, summary prometheus.Observer }
