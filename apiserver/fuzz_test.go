@@ -1,10 +1,26 @@
 package apiserver
 
 import (
+	"io"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
+	"runtime"
+	"strconv"
 	"strings"
 	"testing"
+	"testing/iotest"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	serializer "k8s.io/apimachinery/pkg/runtime/serializer/json"
+	"k8s.io/client-go/kubernetes/scheme"
+
+	"clipper/api"
+	"clipper/apiserver/served"
+	"clipper/catalogue"
 )
 
 // FuzzParseInfo: no path makes the parser panic, and what it finds is part of the path.
@@ -68,5 +84,97 @@ func TestNegotiate(t *testing.T) {
 		if got, ok := negotiate(r, tables); !ok || got != want {
 			t.Errorf("%q: %+v %v, want %+v", accept, got, ok, want)
 		}
+	}
+}
+
+// FuzzDecode: no body makes the server panic, and what it takes upstream's decoder reads in the same way.
+func FuzzDecode(f *testing.F) {
+	for _, body := range []string{
+		`{"metadata":{"name":"a"},"data":{"k":"v"}}`, `{"kind":"ConfigMap","apiVersion":"v1","x":1,"data":{"a":"1","a":"2"}}`,
+		"metadata: {name: a}\ndata: {k: v, k: w}\n", "a: &a [*a]", "k8s\x00\n\x0f\n\x02v1\x12\tConfigMap\x12\x00", `{"kind":7}`, "[[[", "\x00",
+	} {
+		for format := range 3 {
+			f.Add([]byte(body), format, "Warn")
+		}
+	}
+	want := corev1.SchemeGroupVersion.WithKind("ConfigMap")
+	reader := serializer.NewSerializerWithOptions(serializer.DefaultMetaFactory, scheme.Scheme, scheme.Scheme, serializer.SerializerOptions{})
+	f.Fuzz(func(t *testing.T, body []byte, f int, validation string) {
+		q := &request{w: httptest.NewRecorder(), r: httptest.NewRequest("POST", "/", nil), kind: &served.Kind{GVK: want, Resource: &catalogue.Resource{}}}
+		into := &corev1.ConfigMap{}
+		err := q.decode(format(uint(f)%3), body, into, want, validation)
+		var custom unstructured.Unstructured
+		q.kind.Resource = &catalogue.Resource{Custom: &catalogue.Custom{Prune: func(api.Object) ([]string, error) { return nil, nil }}}
+		_ = q.decode(format(uint(f)%3), body, &custom, want, validation)
+		_ = q.decodeDeleteOptions(body, &metav1.DeleteOptions{})
+		if err != nil || format(uint(f)%3) != formatJSON {
+			return
+		}
+		same := &corev1.ConfigMap{}
+		if _, _, err := reader.Decode(body, &want, same); err != nil {
+			t.Fatalf("%q is taken, and upstream says %v", body, err)
+		}
+		into.TypeMeta, same.TypeMeta = metav1.TypeMeta{}, metav1.TypeMeta{}
+		if !equality.Semantic.DeepEqual(into, same) {
+			t.Fatalf("%q: %v, upstream reads %v", body, into, same)
+		}
+	})
+}
+
+func FuzzLogOptions(f *testing.F) {
+	f.Add("follow=true&tailLines=5&sinceTime=2020-01-01T00:00:00Z&stream=All")
+	f.Add("sinceSeconds=-1&limitBytes=x&previous=")
+	f.Fuzz(func(t *testing.T, query string) {
+		values, err := url.ParseQuery(query)
+		if err != nil {
+			return
+		}
+		o, err := logOptions(values)
+		if err != nil || len(validateLogOptions(o)) > 0 {
+			return
+		}
+		again, err := logOptions(logQuery(o))
+		if err != nil {
+			t.Fatalf("%q becomes %v, which is refused: %v", query, logQuery(o), err)
+		}
+		again.Container = o.Container
+		if o.SinceTime != nil {
+			again.SinceTime = o.SinceTime // to the second
+		}
+		if !equality.Semantic.DeepEqual(o, again) {
+			t.Fatalf("%q: %v, the node is asked for %v", query, o, again)
+		}
+	})
+}
+
+func FuzzWarning(f *testing.F) {
+	f.Add("text", 3)
+	f.Add("\xff\x00", 1)
+	f.Fuzz(func(t *testing.T, text string, times int) {
+		var w warnings
+		h := http.Header{}
+		for i := range min(max(times, 0), 300) {
+			w.add(h, text+strconv.Itoa(i))
+		}
+		if size := len(strings.Join(h.Values("Warning"), "")); size > 16*maxWarningRunes {
+			t.Errorf("%d bytes of warnings", size)
+		}
+	})
+}
+
+// TestAnnouncedBodies: a body that is announced and does not come costs little.
+func TestAnnouncedBodies(t *testing.T) {
+	r := httptest.NewRequest("POST", "/", iotest.ErrReader(io.ErrUnexpectedEOF))
+	r.ContentLength = maxBody
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	for range 10 {
+		if _, err := (&request{r: r}).readBody(); err == nil {
+			t.Fatal("a body out of nothing")
+		}
+	}
+	runtime.ReadMemStats(&after)
+	if got := after.TotalAlloc - before.TotalAlloc; got > 20*believed {
+		t.Errorf("10 bodies that did not come took %d bytes", got)
 	}
 }
