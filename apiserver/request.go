@@ -44,6 +44,7 @@ type request struct {
 	writing    atomic.Int64 // nanoseconds since 1970 when a write began that is not over
 
 	record   *audit.AuditContext // nil: nothing is recorded
+	endSpan  func(code int)      // nil: no spans are made
 	auditID  string
 	code     int // answered with; 0: not yet
 	size     int // of the answer's body

@@ -18,6 +18,7 @@ import (
 	"net"
 	"net/http"
 	"runtime/debug"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -35,6 +36,7 @@ import (
 	"clipper/apiserver/fairness"
 	"clipper/apiserver/impersonation"
 	"clipper/apiserver/pipeline"
+	"clipper/apiserver/tracing"
 )
 
 // Options are what a Server is made of. Pipeline, Authn, Authz and Listeners are required.
@@ -63,6 +65,7 @@ type Options struct {
 
 	Limits   Limits
 	Audit    *audit.Auditor       // nil: nothing is recorded
+	Tracing  *tracing.Tracer      // nil: no spans; closed by Run
 	Fairness *fairness.Controller // nil: InFlight
 	InFlight *fairness.Limit      // nil, too: no limit
 	// Profiling serves /debug/pprof and /debug/flags.
@@ -131,10 +134,21 @@ const (
 
 // Run serves until ctx ends, and records what it does.
 func (s *Server) Run(ctx context.Context) error {
+	if s.options.Tracing != nil {
+		defer s.closeTracing(ctx)
+	}
 	if s.options.Audit == nil {
 		return s.serve(ctx)
 	}
 	return s.options.Audit.While(func() error { return s.serve(ctx) })
+}
+
+func (s *Server) closeTracing(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
+	defer cancel()
+	if err := s.options.Tracing.Close(ctx); err != nil {
+		s.log.Warn("spans are lost", "err", err)
+	}
 }
 
 // serve serves until ctx ends. Then /readyz fails; after Limits.ShutdownDelay no more requests are taken,
@@ -266,6 +280,9 @@ func (q *request) done() {
 	q.leaveLane()
 	q.release()
 	q.endAudit(now)
+	if q.endSpan != nil {
+		q.endSpan(q.code)
+	}
 	q.s.inflight.leave(q, now)
 	q.s.metrics.observe(q, now)
 }
@@ -279,6 +296,7 @@ func (q *request) identifyUser() error {
 		return err
 	}
 	q.s.metrics.identity.authentication(q.user.GetName(), nil, time.Since(q.start))
+	q.startSpan()
 	if err := q.received(); err != nil {
 		return err
 	}
@@ -287,6 +305,40 @@ func (q *request) identifyUser() error {
 		q.record.LogImpersonatedUser(q.user, q.constraint)
 	}
 	return err
+}
+
+// startSpan begins the request's part of a trace.
+func (q *request) startSpan() {
+	if q.s.options.Tracing == nil {
+		return
+	}
+	var ctx context.Context
+	ctx, q.endSpan = q.s.options.Tracing.Start(q.r, q.spanName(), q.user, q.auditID, q.start)
+	q.r = q.r.WithContext(ctx)
+}
+
+// spanName is the request's path without what differs from object to object.
+func (q *request) spanName() string {
+	in := &q.info
+	if !in.IsResource {
+		return q.r.Method
+	}
+	parts := []string{q.r.Method + " ", in.Prefix}
+	if in.Group != "" {
+		parts = append(parts, in.Group)
+	}
+	parts = append(parts, in.Version)
+	if in.Namespace != "" {
+		parts = append(parts, "namespaces/{:namespace}")
+	}
+	parts = append(parts, in.Resource)
+	if in.Name != "" {
+		parts = append(parts, "{:name}")
+	}
+	if in.Subresource != "" {
+		parts = append(parts, in.Subresource)
+	}
+	return strings.Join(parts, "/")
 }
 
 func (q *request) mayProceed() error {
@@ -319,9 +371,12 @@ func (q *request) route() {
 		return
 	}
 	q.kind = q.s.pipeline.Table().Lookup(q.info.Group, q.info.Version, q.info.Resource)
-	if q.kind == nil {
+	switch {
+	case q.kind == nil:
 		q.notFound()
-		return
+	case q.info.Group == "" && q.info.Resource == "componentstatuses" && q.info.Subresource == "":
+		q.componentStatuses()
+	default:
+		q.serveResource()
 	}
-	q.serveResource()
 }

@@ -22,6 +22,8 @@ func operationFlags(cmd *cobra.Command, o *daemon.OperationOptions) {
 	f.DurationVar(&o.Limits.ShutdownDelay, "shutdown-delay-duration", 0, "how long to go on serving after /readyz has begun to fail")
 	f.BoolVar(&o.Limits.ShutdownRetryAfter, "shutdown-send-retry-after", false, "answer requests that come during shutdown with 429 and Retry-After in place of 503")
 	f.BoolVar(&o.Profiling, "profiling", o.Profiling, "serve /debug/pprof and /debug/flags")
+	f.DurationVar(&o.EventTTL, "event-ttl", o.EventTTL, "how long events stay after they were last written")
+	f.StringVar(&o.Tracing, "tracing-config-file", "", "TracingConfiguration (apiserver.config.k8s.io): which requests become spans, and where those are sent")
 	auditFlags(f, &o.Audit)
 	o.Flags = func() map[string]string {
 		shown := map[string]string{}

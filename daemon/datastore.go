@@ -96,6 +96,7 @@ func (cp *controlPlane) openStore(ctx context.Context) error {
 		Codec:     codec.New(scheme.Scheme),
 		Resources: prefixes(),
 		Root:      etcd.Root(cp.options.Datastore.Prefix),
+		TTL:       cp.options.Operation.timeToLive(),
 	}
 	d := cp.options.Datastore
 	dir := filepath.Join(cp.options.Node.DataDir, memberDir)

@@ -5,13 +5,17 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
 	"clipper/apiserver"
 	"clipper/apiserver/audit"
+	"clipper/apiserver/expiry"
 	"clipper/apiserver/fairness"
 	"clipper/apiserver/pipeline"
+	"clipper/apiserver/presence"
+	"clipper/apiserver/tracing"
 )
 
 // OperationOptions say how a server protects itself, and what it tells of its work.
@@ -22,6 +26,8 @@ type OperationOptions struct {
 	Fairness  bool // share seats by priority level and flow
 	Profiling bool
 	Audit     audit.Options
+	Tracing   string        // file; "": no spans
+	EventTTL  time.Duration // how long events stay after they were last written
 
 	// Flags are shown at /flagz.
 	Flags func() map[string]string
@@ -31,10 +37,11 @@ type OperationOptions struct {
 const (
 	defaultMaxReads  = 400
 	defaultMaxWrites = 200
+	defaultEventTTL  = time.Hour
 )
 
 func defaultOperation() OperationOptions {
-	return OperationOptions{MaxReads: defaultMaxReads, MaxWrites: defaultMaxWrites, Fairness: true, Profiling: true, Audit: audit.DefaultOptions()}
+	return OperationOptions{MaxReads: defaultMaxReads, MaxWrites: defaultMaxWrites, Fairness: true, Profiling: true, Audit: audit.DefaultOptions(), EventTTL: defaultEventTTL}
 }
 
 func (o *OperationOptions) complete() error {
@@ -48,6 +55,9 @@ func (o *OperationOptions) complete() error {
 	if c := o.Limits.GoAwayChance; c < 0 || c > 0.02 {
 		faults = append(faults, fmt.Errorf("--goaway-chance %v: not from 0 to 0.02", c))
 	}
+	if o.EventTTL < time.Second {
+		faults = append(faults, fmt.Errorf("--event-ttl %v: give at least a second", o.EventTTL))
+	}
 	if o.Limits.ShutdownDelay < 0 || o.Limits.Request < 0 || o.Limits.MinWatch < 0 {
 		faults = append(faults, errors.New("--shutdown-delay-duration, --request-timeout and --min-request-timeout must not be negative"))
 	}
@@ -55,8 +65,13 @@ func (o *OperationOptions) complete() error {
 }
 
 // operate adds to the API server's options what keeps it in order.
-func (cp *controlPlane) operate(o *apiserver.Options) (err error) {
+func (cp *controlPlane) operate(ctx context.Context, o *apiserver.Options) (err error) {
 	operation := cp.options.Operation
+	if operation.Tracing != "" {
+		if o.Tracing, err = tracing.Open(ctx, operation.Tracing, cp.options.Node.Name); err != nil {
+			return err
+		}
+	}
 	if o.Audit, err = audit.New(operation.Audit); err != nil {
 		return err
 	}
@@ -91,9 +106,22 @@ func objects(p *pipeline.Pipeline) func(group, version, resource string) (count,
 	}
 }
 
-// runOperation starts what operate has made.
+// timeToLive says how long objects stay that nobody writes to again, by storage prefix.
+func (o *OperationOptions) timeToLive() map[string]time.Duration {
+	return map[string]time.Duration{"events": o.EventTTL, presence.MasterLeases: presence.MasterLeaseTTL}
+}
+
+// runOperation starts what operate has made, and what tells the cluster of this server.
 func (cp *controlPlane) runOperation(ctx context.Context, group *errgroup.Group) {
 	if cp.fairness != nil {
 		group.Go(func() error { return cp.fairness.Run(ctx) })
+	}
+	announcer := presence.New(presence.Config{
+		Client: cp.client, Store: cp.store, Host: cp.options.Node.Name, Address: cp.advertise,
+		Shared: cp.shared && !cp.advertise.Addr().IsLoopback(), // the API refuses loopback endpoints
+	})
+	group.Go(func() error { return announcer.Run(ctx) })
+	if !cp.shared { // etcd sees to it itself
+		group.Go(func() error { return expiry.Run(ctx, cp.store, cp.options.Operation.EventTTL) })
 	}
 }

@@ -123,7 +123,7 @@ func newControlPlane(ctx context.Context, o ServerOptions) (_ *controlPlane, err
 		Services: services, ServiceIP: cp.serviceIP, Advertise: cp.advertise.Addr(), AdvertisePort: int(cp.advertise.Port()),
 		ServerURL: "https://" + cp.advertise.String(),
 		CA:        cp.pki.CA.CertPEM, FrontProxyCA: cp.pki.FrontProxyCA.CertPEM, FrontProxy: pki.FrontProxyUser,
-		Now: time.Now,
+		Now: time.Now, Shared: cp.shared,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("make the objects that every cluster has: %w", err)
@@ -203,7 +203,7 @@ func (cp *controlPlane) assemble(ctx context.Context) error {
 		NodeTLS:    &tls.Config{Certificates: []tls.Certificate{cp.pki.KubeletClient}, RootCAs: cp.pki.ClientCAs(), MinVersion: tls.VersionTLS12},
 		Log:        slog.Default(),
 	}
-	if err := cp.operate(&options); err != nil {
+	if err := cp.operate(ctx, &options); err != nil {
 		return err
 	}
 	cp.api = apiserver.New(options)

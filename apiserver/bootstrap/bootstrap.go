@@ -27,6 +27,7 @@ type Config struct {
 	CA            []byte // PEM
 	FrontProxyCA  []byte // PEM
 	FrontProxy    string // common name of the aggregator's client certificate
+	Shared        bool   // other servers may be there: package presence writes all their addresses
 	Now           func() time.Time
 }
 

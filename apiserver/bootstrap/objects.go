@@ -137,8 +137,8 @@ func (r *run) apiService(cfg Config) {
 		return next
 	})
 
-	if cfg.Advertise.IsLoopback() {
-		return // nobody else can reach it, and the API refuses loopback endpoints
+	if cfg.Advertise.IsLoopback() || cfg.Shared {
+		return // a loopback address nobody else can reach, and the API refuses it as an endpoint
 	}
 	epMeta := meta
 	epMeta.Labels = map[string]string{discoveryv1.LabelSkipMirror: "true"}
