@@ -54,9 +54,9 @@ func (r Resolver) ready(svc *corev1.Service, port string) []*url.URL {
 	var first, rest []*url.URL
 	for _, s := range r.slices.ByIndex(api.ByService, svc.Namespace+"/"+svc.Name) {
 		if len(svc.Spec.IPFamilies) == 0 || string(svc.Spec.IPFamilies[0]) == string(s.AddressType) {
-			first = append(first, Ready(s, port)...)
+			first = append(first, readyIn(s, port)...)
 		} else {
-			rest = append(rest, Ready(s, port)...)
+			rest = append(rest, readyIn(s, port)...)
 		}
 	}
 	if len(first) > 0 {
@@ -65,8 +65,8 @@ func (r Resolver) ready(svc *corev1.Service, port string) []*url.URL {
 	return rest
 }
 
-// Ready lists the ready endpoints of one slice that have a port of that name.
-func Ready(s *discoveryv1.EndpointSlice, port string) []*url.URL {
+// readyIn lists the ready endpoints of one slice that have a port of that name.
+func readyIn(s *discoveryv1.EndpointSlice, port string) []*url.URL {
 	var out []*url.URL
 	for _, p := range s.Ports {
 		if p.Port == nil || p.Name != nil && *p.Name != port || p.Name == nil && port != "" {
