@@ -1,8 +1,11 @@
 package openapi
 
 import (
+	"bytes"
+	"compress/gzip"
 	"encoding/json"
 	"fmt"
+	"io"
 	"log/slog"
 
 	"k8s.io/kube-openapi/pkg/aggregator"
@@ -33,8 +36,8 @@ func mergeV2(doc []byte, extensions []Extension) ([]byte, error) {
 				return nil, fmt.Errorf("read the built-in document: %w", err)
 			}
 		}
-		more := &spec.Swagger{}
-		if err := unpack(e.V2, more); err != nil {
+		more, err := unpackForeign(e.V2)
+		if err != nil {
 			slog.Warn("OpenAPI of an extension server left out", "path", e.Path, "err", err)
 			continue
 		}
@@ -47,4 +50,24 @@ func mergeV2(doc []byte, extensions []Extension) ([]byte, error) {
 		return doc, nil
 	}
 	return json.Marshal(whole)
+}
+
+// maxForeign bounds what another server's document may unpack to.
+const maxForeign = 64 << 20
+
+// unpackForeign opens a document that another server has sent.
+func unpackForeign(packed []byte) (*spec.Swagger, error) {
+	r, err := gzip.NewReader(bytes.NewReader(packed))
+	if err != nil {
+		return nil, err
+	}
+	data, err := io.ReadAll(io.LimitReader(r, maxForeign+1))
+	if err != nil {
+		return nil, err
+	}
+	if len(data) > maxForeign {
+		return nil, fmt.Errorf("larger than %d bytes", maxForeign)
+	}
+	out := &spec.Swagger{}
+	return out, json.Unmarshal(data, out)
 }

@@ -148,6 +148,23 @@ func TestExtensions(t *testing.T) {
 	}
 }
 
+// FuzzExtension: whatever another server sends as its document, ours is still served.
+func FuzzExtension(f *testing.F) {
+	f.Add(`{"swagger":"2.0","paths":{"/apis/m/v1/x":{"get":{"responses":{"200":{"schema":{"$ref":"#/definitions/a"}}}}}},"definitions":{"a":{"$ref":"#/definitions/a"}}}`)
+	f.Add(`{"paths":{"/apis/m/v1/x":null},"definitions":null}`)
+	const ours = `{"swagger":"2.0","info":{"title":"t","version":"1"},"paths":{},"definitions":{"b":{"type":"object"}}}`
+	f.Fuzz(func(t *testing.T, text string) {
+		var packed bytes.Buffer
+		z := gzip.NewWriter(&packed)
+		io.WriteString(z, text)
+		z.Close()
+		out, err := mergeV2([]byte(ours), []Extension{{Path: "apis/m/v1", V2: packed.Bytes()}})
+		if err != nil || !strings.Contains(string(out), `"b"`) {
+			t.Errorf("%q: %v %s", text, err, out)
+		}
+	})
+}
+
 func TestProtobufDocumentsParse(t *testing.T) {
 	w := get(t, "/openapi/v2", "application/com.github.proto-openapi.spec.v2@v1.0+protobuf")
 	if _, _, err := mime.ParseMediaType(w.Header().Get("Content-Type")); err != nil {
