@@ -180,6 +180,14 @@ func testReach(u *user) {
 	if out := u.fed("through\n", "exec", "-i", "box", "--", "cat"); out != "through\n" {
 		u.t.Errorf("standard input came back as %q", out)
 	}
+	older := *u // the protocol before WebSocket
+	older.kubectl = append([]string{"env", "KUBECTL_REMOTE_COMMAND_WEBSOCKETS=false", "KUBECTL_PORT_FORWARD_WEBSOCKETS=false"}, u.kubectl...)
+	if out := older.fed("through\n", "exec", "-i", "box", "--", "cat"); out != "through\n" {
+		u.t.Errorf("over SPDY standard input came back as %q", out)
+	}
+	if r := older.try("exec", "box", "--", "sh", "-c", "exit 7"); r.code != 7 {
+		u.t.Errorf("over SPDY: exit code %d\n%s", r.code, r.both())
+	}
 	file := filepath.Join(u.t.TempDir(), "file")
 	if err := os.WriteFile(file, []byte("copied"), 0o600); err != nil {
 		u.t.Fatal(err)
@@ -194,6 +202,7 @@ func testReach(u *user) {
 	u.must("wait", "--for=condition=Ready", "pod/web", "--timeout=60s")
 	forwarded := u.background(`Forwarding from (127\.0\.0\.1:\d+) -> 80`, "port-forward", "pod/web", ":80")
 	fetch(u.t, "http://"+forwarded+"/", "nginx")
+	fetch(u.t, "http://"+older.background(`Forwarding from (127\.0\.0\.1:\d+) -> 80`, "port-forward", "pod/web", ":80")+"/", "nginx")
 	proxied := u.background(`Starting to serve on (\S+)`, "proxy", "--port=0")
 	fetch(u.t, "http://"+proxied+"/api/v1/namespaces/"+u.namespace+"/pods/web/proxy/", "nginx")
 	fetch(u.t, "http://"+proxied+"/api/v1/namespaces/"+u.namespace+"/pods/http:web:80/proxy/", "nginx")
