@@ -267,6 +267,9 @@ func (q *request) endAudit(now time.Time) {
 	if took := now.Sub(q.start); took > slow && !q.long {
 		audit.AddAuditAnnotation(q.r.Context(), "apiserver.latency.k8s.io/total", took.String())
 	}
+	if q.kind != nil && q.kind.Deprecated != "" {
+		audit.AddAuditAnnotation(q.r.Context(), "k8s.io/deprecated", "true")
+	}
 	q.record.ProcessEventStage(q.r.Context(), auditinternal.StageResponseComplete)
 }
 
