@@ -3,6 +3,7 @@ package daemon
 import (
 	"context"
 	"crypto/x509"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -58,6 +59,7 @@ type identity struct {
 	oidc          *oidc.Authenticator
 	authenticator *authn.Authenticator
 	authorizer    *authz.Authorizer
+	published     map[string]string // what extension servers are told of all this
 }
 
 // identify makes what finds out who is asking, and what decides whether they may.
@@ -82,10 +84,16 @@ func (cp *controlPlane) identify(ctx context.Context) error {
 	if config.Anonymous, err = cp.anonymous(); err != nil {
 		return err
 	}
-	if config.ClientCAs, err = withFile(cp.pki.ClientCAs(), "--client-ca-file", o.ClientCAFile); err != nil {
+	clients, err := withFile(cp.pki.CA.CertPEM, "--client-ca-file", o.ClientCAFile)
+	if err != nil {
 		return err
 	}
-	if config.Proxy, err = cp.frontProxy(); err != nil {
+	proxies, err := withFile(cp.pki.FrontProxyCA.CertPEM, "--requestheader-client-ca-file", o.ProxyCAFile)
+	if err != nil {
+		return err
+	}
+	config.ClientCAs, config.Proxy = pool(clients), cp.frontProxy(pool(proxies))
+	if cp.published, err = cp.publish(clients, proxies); err != nil {
 		return err
 	}
 	if o.TokenFile != "" {
@@ -143,14 +151,10 @@ func (cp *controlPlane) anonymous() (*apiserver.AnonymousAuthConfig, error) {
 }
 
 // frontProxy believes the cluster's own proxy and those of the options.
-func (cp *controlPlane) frontProxy() (*authn.FrontProxy, error) {
+func (cp *controlPlane) frontProxy(authorities *x509.CertPool) *authn.FrontProxy {
 	c := cp.options.Identity.Proxy
-	var err error
-	if c.CAs, err = withFile(cp.pki.FrontProxyCA.Pool(), "--requestheader-client-ca-file", cp.options.Identity.ProxyCAFile); err != nil {
-		return nil, err
-	}
-	c.AllowedNames = cp.proxyNames()
-	return authn.NewFrontProxy(c), nil
+	c.CAs, c.AllowedNames = authorities, cp.proxyNames()
+	return authn.NewFrontProxy(c)
 }
 
 // proxyNames are the common names of proxies that are believed.
@@ -158,20 +162,42 @@ func (cp *controlPlane) proxyNames() []string {
 	return append([]string{pki.FrontProxyUser}, cp.options.Identity.Proxy.AllowedNames...)
 }
 
-// withFile adds the certificates of a file, if one is given, to a pool.
-func withFile(pool *x509.CertPool, flag, file string) (*x509.CertPool, error) {
+// publish writes what extension servers need to believe whom this server believes, in the form of their config map.
+func (cp *controlPlane) publish(clients, proxies []byte) (map[string]string, error) {
+	out := map[string]string{"client-ca-file": string(clients), "requestheader-client-ca-file": string(proxies)}
+	p := &cp.options.Identity.Proxy
+	for key, list := range map[string][]string{
+		"requestheader-allowed-names": cp.proxyNames(), "requestheader-username-headers": p.UserHeaders, "requestheader-uid-headers": p.UIDHeaders,
+		"requestheader-group-headers": p.GroupHeaders, "requestheader-extra-headers-prefix": p.ExtraPrefixes,
+	} {
+		text, err := json.Marshal(list)
+		if err != nil {
+			return nil, fmt.Errorf("encode %s: %w", key, err)
+		}
+		out[key] = string(text)
+	}
+	return out, nil
+}
+
+// withFile adds the certificates of a file, if one is given, to those of the cluster.
+func withFile(own []byte, flag, file string) ([]byte, error) {
 	if file == "" {
-		return pool, nil
+		return own, nil
 	}
 	text, err := os.ReadFile(file)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", flag, err)
 	}
-	pool = pool.Clone()
-	if !pool.AppendCertsFromPEM(text) {
+	if !x509.NewCertPool().AppendCertsFromPEM(text) {
 		return nil, fmt.Errorf("%s %s: no PEM certificate in it", flag, file)
 	}
-	return pool, nil
+	return slices.Concat(own, text), nil
+}
+
+func pool(certificates []byte) *x509.CertPool {
+	p := x509.NewCertPool()
+	p.AppendCertsFromPEM(certificates)
+	return p
 }
 
 // jwksURI is where others find the keys of service-account tokens.

@@ -123,7 +123,8 @@ func newControlPlane(ctx context.Context, o ServerOptions) (_ *controlPlane, err
 		Services: services, ServiceIP: cp.serviceIP, Advertise: cp.advertise.Addr(), AdvertisePort: int(cp.advertise.Port()),
 		ServerURL: "https://" + cp.advertise.String(),
 		CA:        cp.pki.CA.CertPEM, FrontProxyCA: cp.pki.FrontProxyCA.CertPEM, FrontProxy: pki.FrontProxyUser,
-		Now: time.Now, Shared: cp.shared,
+		Authentication: cp.published,
+		Now:            time.Now, Shared: cp.shared,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("make the objects that every cluster has: %w", err)

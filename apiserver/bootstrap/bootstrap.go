@@ -28,7 +28,9 @@ type Config struct {
 	FrontProxyCA  []byte // PEM
 	FrontProxy    string // common name of the aggregator's client certificate
 	Shared        bool   // other servers may be there: package presence writes all their addresses
-	Now           func() time.Time
+	// Authentication replaces entries of the config map that tells extension servers whom to believe.
+	Authentication map[string]string
+	Now            func() time.Time
 }
 
 // parallel is how many writes are under way at once: enough to fill the log's group commits.

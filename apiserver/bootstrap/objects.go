@@ -56,7 +56,7 @@ func (r *run) configMaps(cfg Config) error {
 	if err != nil {
 		return fmt.Errorf("bootstrap: encode front proxy name: %w", err)
 	}
-	r.configMap(metav1.NamespaceSystem, authenticationConfig, map[string]string{
+	authentication := map[string]string{
 		"client-ca-file":                     string(cfg.CA),
 		"requestheader-client-ca-file":       string(cfg.FrontProxyCA),
 		"requestheader-allowed-names":        string(names),
@@ -64,7 +64,9 @@ func (r *run) configMaps(cfg Config) error {
 		"requestheader-group-headers":        `["X-Remote-Group"]`,
 		"requestheader-uid-headers":          `["X-Remote-Uid"]`,
 		"requestheader-username-headers":     `["X-Remote-User"]`,
-	})
+	}
+	maps.Copy(authentication, cfg.Authentication)
+	r.configMap(metav1.NamespaceSystem, authenticationConfig, authentication)
 	kubeconfig := clientcmdapi.NewConfig()
 	kubeconfig.Clusters[""] = &clientcmdapi.Cluster{Server: cfg.ServerURL, CertificateAuthorityData: cfg.CA}
 	text, err := clientcmd.Write(*kubeconfig)
