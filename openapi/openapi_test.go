@@ -151,7 +151,13 @@ func TestExtensions(t *testing.T) {
 // FuzzExtension: whatever another server sends as its document, ours is still served.
 func FuzzExtension(f *testing.F) {
 	f.Add(`{"swagger":"2.0","paths":{"/apis/m/v1/x":{"get":{"responses":{"200":{"schema":{"$ref":"#/definitions/a"}}}}}},"definitions":{"a":{"$ref":"#/definitions/a"}}}`)
-	f.Add(`{"paths":{"/apis/m/v1/x":null},"definitions":null}`)
+	for _, text := range []string{
+		`{"paths":{"/apis/m/v1/x":null},"definitions":null}`, `{}`, `null`, `{"paths":null}`, `{"definitions":{"b":{"type":"string"}}}`,
+		`{"paths":{"/apis/m/v1/x":{"get":{"responses":null,"parameters":[{"$ref":"#/parameters/none"}]}}},"definitions":{"b":{"type":"string","$ref":"#/definitions/missing"}}}`,
+		`{"paths":{"/apis/m/v1/x":{"parameters":[{}],"post":{"responses":{"default":{"$ref":"#/responses/x"}}}}},"parameters":{"p":{}}}`,
+	} {
+		f.Add(text)
+	}
 	const ours = `{"swagger":"2.0","info":{"title":"t","version":"1"},"paths":{},"definitions":{"b":{"type":"object"}}}`
 	f.Fuzz(func(t *testing.T, text string) {
 		var packed bytes.Buffer
