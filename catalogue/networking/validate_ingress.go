@@ -2,7 +2,6 @@ package networking
 
 import (
 	"fmt"
-	"net/netip"
 	"strings"
 
 	networkingv1 "k8s.io/api/networking/v1"
@@ -66,7 +65,7 @@ func hostName(f *rule.Faults, host string, at *field.Path) {
 }
 
 func notAddress(f *rule.Faults, host string, at *field.Path) {
-	if _, err := netip.ParseAddr(host); err == nil {
+	if netutils.ParseIPSloppy(host) != nil {
 		f.Invalid(at, host, "must be a DNS name, not an IP address")
 	}
 }

@@ -130,17 +130,13 @@ func devices(f *rule.Faults, s, old *resourcev1.ResourceSliceSpec) {
 	}
 	for i := range s.Devices {
 		d := &s.Devices[i]
-		var before []resourcev1.DeviceTaint
-		known := false
+		var before *resourcev1.Device
 		if old != nil {
 			if j := slices.IndexFunc(old.Devices, func(o resourcev1.Device) bool { return o.Name == d.Name }); j >= 0 {
-				before, known = old.Devices[j].Taints, true
+				before = &old.Devices[j]
 			}
 		}
-		device(f, d, ptr.Deref(s.PerDeviceNodeSelection, false), at.Index(i))
-		if !known || !equality.Semantic.DeepEqual(before, d.Taints) {
-			taints(f, d.Taints, at.Index(i).Child("taints"))
-		}
+		device(f, d, before, ptr.Deref(s.PerDeviceNodeSelection, false), at.Index(i))
 	}
 	unique(f, s.Devices, at, func(d resourcev1.Device) string { return d.Name })
 }
@@ -161,7 +157,8 @@ func taints(f *rule.Faults, list []resourcev1.DeviceTaint, at *field.Path) {
 	}
 }
 
-func device(f *rule.Faults, d *resourcev1.Device, perDevice bool, at *field.Path) {
+// device checks a device; old is the one of the same name before, nil if there was none.
+func device(f *rule.Faults, d, old *resourcev1.Device, perDevice bool, at *field.Path) {
 	f.DNSLabel(at.Child("name"), d.Name)
 	if n, most := len(d.Attributes)+len(d.Capacity), resourcev1.ResourceSliceMaxAttributesAndCapacitiesPerDevice; n > most {
 		f.Invalid(at, n, fmt.Sprintf("the total number of attributes and capacities must not exceed %d", most))
@@ -176,9 +173,17 @@ func device(f *rule.Faults, d *resourcev1.Device, perDevice bool, at *field.Path
 	}
 	for _, name := range slices.Sorted(maps.Keys(d.Capacity)) {
 		qualifiedName(f, string(name), at.Child("capacity"))
-		if d.Capacity[name].RequestPolicy != nil && !ptr.Deref(d.AllowMultipleAllocations, false) {
-			f.Forbidden(at.Child("capacity").Key(string(name)).Child("requestPolicy"), "allowMultipleAllocations must be true")
+		c, policy := d.Capacity[name], at.Child("capacity").Key(string(name)).Child("requestPolicy")
+		switch {
+		case c.RequestPolicy == nil:
+		case ptr.Deref(d.AllowMultipleAllocations, false):
+			requestPolicy(f, c.RequestPolicy, c.Value, policy)
+		default:
+			f.Forbidden(policy, "allowMultipleAllocations must be true")
 		}
+	}
+	if old == nil || !equality.Semantic.DeepEqual(old.Taints, d.Taints) {
+		taints(f, d.Taints, at.Child("taints"))
 	}
 	consumed(f, d.ConsumesCounters, at.Child("consumesCounters"))
 	if perDevice {

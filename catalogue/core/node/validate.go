@@ -23,6 +23,9 @@ func validateCreate(n *corev1.Node) field.ErrorList {
 	f := &rule.Faults{}
 	taints(f, n.Spec.Taints)
 	amounts(f, n)
+	if swap := n.Status.NodeInfo.Swap; swap != nil && swap.Capacity != nil {
+		f.Positive(field.NewPath("metadata", "nodeSwapStatus", "capacity"), *swap.Capacity) // upstream's path
+	}
 	declaredFeatures(f, n.Status.DeclaredFeatures, field.NewPath("status", "declaredFeatures"))
 	podCIDRs(f, n.Spec.PodCIDRs, field.NewPath("spec", "podCIDRs"))
 	return f.List

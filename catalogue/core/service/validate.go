@@ -1,7 +1,6 @@
 package service
 
 import (
-	"net/netip"
 	"slices"
 	"strings"
 
@@ -269,13 +268,10 @@ func traffic(f *rule.Faults, s *corev1.ServiceSpec) {
 
 // EndpointIP refuses addresses that only the machine itself or its link can reach.
 func EndpointIP(f *rule.Faults, at *field.Path, text string) {
-	ip, err := netip.ParseAddr(text)
-	if err != nil {
-		f.Invalid(at, text, "must be a valid IP address")
-		return
-	}
-	ip = ip.Unmap()
+	ip := netutils.ParseIPSloppy(text)
 	switch {
+	case ip == nil:
+		f.Invalid(at, text, "must be a valid IP address")
 	case ip.IsUnspecified():
 		f.Invalid(at, text, "may not be unspecified ("+text+")")
 	case ip.IsLoopback():
