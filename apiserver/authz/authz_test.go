@@ -141,25 +141,6 @@ func TestEscalates(t *testing.T) {
 	}
 }
 
-func TestForbidden(t *testing.T) {
-	for _, tt := range []struct {
-		attrs        authorizer.AttributesRecord
-		reason, want string
-	}{
-		{ask("ann", "list", "", "pods", "", "a", ""), "",
-			`pods is forbidden: User "ann" cannot list resource "pods" in API group "" in the namespace "a"`},
-		{ask("ann", "update", "apps", "deployments", "scale", "a", "web"), "because",
-			`deployments.apps "web" is forbidden: User "ann" cannot update resource "deployments/scale" in API group "apps" in the namespace "a": because`},
-		{ask("ann", "get", "", "nodes", "", "", "n"), "",
-			`nodes "n" is forbidden: User "ann" cannot get resource "nodes" in API group "" at the cluster scope`},
-		{url("system:anonymous", "/metrics"), "", `forbidden: User "system:anonymous" cannot get path "/metrics"`},
-	} {
-		if got := Forbidden(tt.attrs, tt.reason).Error(); got != tt.want {
-			t.Errorf("got  %s\nwant %s", got, tt.want)
-		}
-	}
-}
-
 func nodeWorld() *apitest.Client {
 	c := &apitest.Client{}
 	spec := corev1.PodSpec{
