@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"go.etcd.io/etcd/client/pkg/v3/transport"
+	"k8s.io/apimachinery/pkg/util/uuid"
 	"k8s.io/client-go/kubernetes/scheme"
 
 	"clipper/api"
@@ -204,7 +205,7 @@ func (cp *controlPlane) openShared(ctx context.Context, c etcd.Config, o store.O
 	if err != nil {
 		return err
 	}
-	claimed, err := l.Claim(ctx, authorityKey(o.Root), cp.pki.CA.Hash())
+	claimed, err := l.Claim(ctx, authorityKey(o.Root), cp.pki.CA.Hash(), 0)
 	if err == nil && strings.TrimSpace(claimed) != cp.pki.CA.Hash() && claimed != "" {
 		err = fmt.Errorf("etcd holds a cluster whose certificate authority is another than that in %s; make this machine one of its servers with --join and a token of `clipper token create --server`, or put that cluster's pki directory there", cp.pki.Dir)
 	}
@@ -217,6 +218,34 @@ func (cp *controlPlane) openShared(ctx context.Context, c etcd.Config, o store.O
 	o.Sealer = cp.encryption
 	o.Codec = codec.NewUpgrading(scheme.Scheme, legacy.Upgrades(described()))
 	cp.shared = true
-	cp.store, err = store.OpenShared(ctx, l, o)
-	return err
+	if cp.store, err = store.OpenShared(ctx, l, o); err != nil {
+		return err
+	}
+	cp.claims = &claims{log: l, store: cp.store, root: "/clipper" + o.Root + "claims/", server: string(uuid.NewUUID())}
+	return nil
+}
+
+// claims are the values that a server is about to give to a service: it implements allocate.Claims.
+type claims struct {
+	log    *etcd.Log
+	store  *store.Store
+	root   string
+	server string // as it calls itself
+}
+
+// claimLife is longer than any request may take.
+const claimLife = 2 * time.Minute
+
+// Claim implements allocate.Claims.
+func (c *claims) Claim(ctx context.Context, value string) (bool, error) {
+	by, err := c.log.Claim(ctx, c.root+value, c.server, claimLife)
+	if err != nil || by != "" && by != c.server {
+		return false, err
+	}
+	return true, c.store.Fresh(ctx)
+}
+
+// Release implements allocate.Claims.
+func (c *claims) Release(ctx context.Context, value string) error {
+	return c.log.Release(ctx, c.root+value, c.server)
 }

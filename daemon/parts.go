@@ -35,7 +35,10 @@ import (
 
 // guard puts admission and the reviews into the pipeline.
 func (cp *controlPlane) guard() error {
-	cp.allocator = allocate.New(cp.client, allocate.Config{ClusterIPs: []netip.Prefix{netip.MustParsePrefix(cp.options.ServiceCIDR)}})
+	cp.allocator = allocate.New(cp.client, allocate.Config{
+		ClusterIPs: []netip.Prefix{netip.MustParsePrefix(cp.options.ServiceCIDR)},
+		Claims:     cp.claims,
+	})
 	chain, err := all.New(cp.client, cp.authorizer, cp.allocator)
 	if err != nil {
 		return err

@@ -41,8 +41,9 @@ type controlPlane struct {
 	options    ServerOptions
 	pki        *pki.Cluster
 	encryption *encrypt.Providers
-	member     *member.Member // of etcd; nil for the most part
-	shared     bool           // other servers may work on the same state
+	member     *member.Member  // of etcd; nil for the most part
+	shared     bool            // other servers may work on the same state
+	claims     allocate.Claims // among them; nil if there are none
 	store      *store.Store
 	pipeline   *pipeline.Pipeline
 	client     *inprocess.Client // as the API server itself
