@@ -62,8 +62,10 @@ func tooLargeBody() error {
 
 // bodyError is the client's fault, unless it is an API error already.
 func bodyError(err error) error {
-	var status apierrors.APIStatus
-	if err == nil || errors.As(err, &status) {
+	if err == nil {
+		return nil
+	}
+	if status := apierrors.APIStatus(nil); errors.As(err, &status) {
 		return err
 	}
 	return apierrors.NewBadRequest("reading the request body: " + err.Error())

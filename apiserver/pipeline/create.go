@@ -164,10 +164,13 @@ func (w *write) act(ctx context.Context, fn Creater, body api.Object, o *metav1.
 
 // storeError turns what the store answers into API errors, all but conflicts: those are the caller's to judge.
 func storeError(err error) error {
+	if err == nil {
+		return nil // before anything is allocated to look into it
+	}
 	var conflict *store.ConflictError
 	var fault *log.FaultError
 	switch {
-	case err == nil, errors.As(err, &conflict):
+	case errors.As(err, &conflict):
 		return err
 	case errors.As(err, &fault):
 		return fault // a bare 500 with etcd's own words, as upstream's

@@ -149,7 +149,7 @@ func (req *Request) validateName(name string, prefix bool) []string {
 // validateCreate returns the faults of a new object. Upstream runs a resource's own
 // validation with its name rule first, and the common rule only where that one passed.
 func (req *Request) validateCreate(obj api.Object) error {
-	faults := apivalidation.ValidateObjectMetaAccessor(obj, req.Resource.Namespaced, req.validateName, field.NewPath("metadata"))
+	faults := apivalidation.ValidateObjectMetaAccessor(obj, req.Resource.Namespaced, req.validateName, metadataPath)
 	own := req.Resource.ValidateCreate
 	if req.Kind != nil && req.Kind.Version != nil && req.Kind.Version.ValidateCreate != nil {
 		own = req.Kind.Version.ValidateCreate
@@ -157,15 +157,24 @@ func (req *Request) validateCreate(obj api.Object) error {
 	if own != nil {
 		faults = append(faults, own(obj)...)
 	}
-	if len(faults) == 0 {
-		faults = apivalidation.ValidateObjectMetaAccessor(obj, req.Resource.Namespaced, path.ValidatePathSegmentName, field.NewPath("metadata"))
+	if len(faults) == 0 && !isPathSegment(obj) { // only in their names the two can differ
+		faults = apivalidation.ValidateObjectMetaAccessor(obj, req.Resource.Namespaced, path.ValidatePathSegmentName, metadataPath)
 	}
 	return req.invalid(obj, faults)
 }
 
+var metadataPath = field.NewPath("metadata")
+
+// isPathSegment says whether obj's name, and the prefix of a generated one, can stand in a path.
+func isPathSegment(obj api.Object) bool {
+	prefix := obj.GetGenerateName()
+	return len(path.ValidatePathSegmentName(obj.GetName(), false)) == 0 &&
+		(prefix == "" || len(path.ValidatePathSegmentName(prefix, true)) == 0)
+}
+
 // validateUpdate returns the faults of an object that replaces old; own are those that only its kind knows.
 func (req *Request) validateUpdate(obj, old api.Object, own func(obj, old api.Object) field.ErrorList) error {
-	meta := field.NewPath("metadata")
+	meta := metadataPath
 	faults := apivalidation.ValidateObjectMetaAccessor(obj, req.Resource.Namespaced, path.ValidatePathSegmentName, meta)
 	changed := apivalidation.ValidateObjectMetaAccessorUpdate(obj, old, meta)
 	faults = append(faults, changed...)
