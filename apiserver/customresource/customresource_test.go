@@ -2,6 +2,8 @@ package customresource_test
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/base64"
 	"encoding/json"
 	"encoding/pem"
 	"fmt"
@@ -183,6 +185,36 @@ func TestApply(t *testing.T) {
 	}
 }
 
+// discovery compares what clients see of the kind, byte by byte, with what upstream's server shows.
+func (f *fixture) discovery() {
+	f.Helper()
+	get := func(path, accept string) string {
+		f.Helper()
+		body, err := kubernetes.NewForConfigOrDie(f.s.Config).RESTClient().Get().AbsPath(path).SetHeader("Accept", accept).Do(context.Background()).Raw()
+		if err != nil {
+			f.Fatal(err)
+		}
+		return strings.TrimSpace(string(body))
+	}
+	const verbs = `"verbs":["delete","deletecollection","get","list","patch","create","update","watch"]`
+	const want = `{"kind":"APIResourceList","apiVersion":"v1","groupVersion":"stable.example.com/v1","resources":[` +
+		`{"name":"crontabs","singularName":"crontab","namespaced":true,"kind":"CronTab",` + verbs + `,"shortNames":["ct"],"storageVersionHash":"%s"},` +
+		`{"name":"crontabs/status","singularName":"","namespaced":true,"kind":"CronTab","verbs":["get","patch","update"]},` +
+		`{"name":"crontabs/scale","singularName":"","namespaced":true,"group":"autoscaling","version":"v1","kind":"Scale","verbs":["get","patch","update"]}]}`
+	sum := sha256.Sum256([]byte("stable.example.com/v1/CronTab"))
+	if got, want := get("/apis/stable.example.com/v1", "application/json"), fmt.Sprintf(want, base64.StdEncoding.EncodeToString(sum[:8])); got != want {
+		f.Errorf("got  %s\nwant %s", got, want)
+	}
+	const group = `{"metadata":{"name":"stable.example.com"},"versions":[{"version":"v2","resources":[` +
+		`{"resource":"crontabs","responseKind":{"group":"stable.example.com","version":"v2","kind":"CronTab"},"scope":"Namespaced","singularResource":"crontab",` + verbs + `,"shortNames":["ct"]}],"freshness":"Current"},` +
+		`{"version":"v1","resources":[{"resource":"crontabs","responseKind":{"group":"stable.example.com","version":"v1","kind":"CronTab"},"scope":"Namespaced","singularResource":"crontab",` + verbs + `,"shortNames":["ct"],` +
+		`"subresources":[{"subresource":"status","responseKind":{"group":"stable.example.com","version":"v1","kind":"CronTab"},"verbs":["get","patch","update"]},` +
+		`{"subresource":"scale","responseKind":{"group":"autoscaling","version":"v1","kind":"Scale"},"verbs":["get","patch","update"]}]}],"freshness":"Current"}]}]}`
+	if got := get("/apis", "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"); !strings.HasSuffix(got, group) {
+		f.Errorf("got  …%s\nwant …%s", got[max(0, len(got)-len(group)):], group)
+	}
+}
+
 // TestDefinitionLifecycle: discovery, OpenAPI, a name that is taken, deletion with all objects.
 func TestDefinitionLifecycle(t *testing.T) {
 	f := setUp(t)
@@ -193,6 +225,7 @@ func TestDefinitionLifecycle(t *testing.T) {
 	if err != nil || len(resources.APIResources) != 3 {
 		t.Errorf("discovery: %v %v", err, resources)
 	}
+	f.discovery()
 	for _, path := range []string{"/openapi/v3/apis/stable.example.com/v1", "/openapi/v2"} {
 		doc, err := cs.RESTClient().Get().AbsPath(path).Do(ctx).Raw()
 		if err != nil || !strings.Contains(string(doc), "com.example.stable.v1.CronTab") || !strings.Contains(string(doc), "cronSpec") {
