@@ -20,10 +20,12 @@ import (
 	"time"
 )
 
+// Backdate is how much earlier than now certificates begin, for nodes whose clock is behind.
+const Backdate = 5 * time.Minute
+
 const (
 	authorityLife = 10 * 365 * 24 * time.Hour
 	leafLife      = 365 * 24 * time.Hour
-	clockSkew     = 5 * time.Minute // certificates begin this much earlier, for nodes whose clock is behind
 )
 
 // An Authority signs certificates.
@@ -94,7 +96,7 @@ func (a *Authority) SignRequest(req *x509.CertificateRequest, usage x509.KeyUsag
 // sign completes tmpl and signs it. No certificate outlives the authority's own.
 func (a *Authority) sign(tmpl *x509.Certificate, pub crypto.PublicKey, life time.Duration) (*x509.Certificate, error) {
 	now := time.Now()
-	tmpl.NotBefore = now.Add(-clockSkew)
+	tmpl.NotBefore = now.Add(-Backdate)
 	tmpl.NotAfter = now.Add(life)
 	if tmpl.NotAfter.After(a.Cert.NotAfter) {
 		tmpl.NotAfter = a.Cert.NotAfter
@@ -178,7 +180,7 @@ func selfSign(name string, key *ecdsa.PrivateKey) (*Authority, error) {
 	now := time.Now()
 	tmpl := &x509.Certificate{
 		Subject:               pkix.Name{CommonName: name},
-		NotBefore:             now.Add(-clockSkew),
+		NotBefore:             now.Add(-Backdate),
 		NotAfter:              now.Add(authorityLife),
 		IsCA:                  true,
 		BasicConstraintsValid: true,

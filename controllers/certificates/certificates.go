@@ -26,6 +26,7 @@ const (
 	workers  = 2
 	longest  = 365 * 24 * time.Hour
 	shortest = 10 * time.Minute
+	short    = 8 * time.Hour // below this the end of a certificate is exact
 )
 
 // How long requests are kept: upstream's figures.
@@ -153,17 +154,26 @@ func (k *Controller) sign(ctx context.Context, csr *certificatesv1.CertificateSi
 	if err != nil {
 		return k.fail(ctx, csr, err)
 	}
-	life := longest
-	if s := csr.Spec.ExpirationSeconds; s != nil {
-		life = max(shortest, min(longest, time.Duration(*s)*time.Second))
-	}
-	cert, err := k.signer.SignRequest(req, usage, ext, life)
+	cert, err := k.signer.SignRequest(req, usage, ext, lifeFor(csr.Spec.ExpirationSeconds))
 	if err != nil {
 		return fmt.Errorf("certificatesigningrequest %s: %w", csr.Name, err)
 	}
 	next := csr.DeepCopy()
 	next.Status.Certificate = pki.EncodeCert(cert)
 	return k.write(ctx, "status", next)
+}
+
+// lifeFor is how long a certificate lasts from now. Certificates begin a little earlier than now; those that last long
+// end as much earlier, so that their whole life is what was asked for.
+func lifeFor(seconds *int32) time.Duration {
+	life := longest
+	if seconds != nil {
+		life = max(shortest, min(longest, time.Duration(*seconds)*time.Second))
+	}
+	if life >= short {
+		life -= pki.Backdate
+	}
+	return life
 }
 
 func (k *Controller) write(ctx context.Context, sub string, csr *certificatesv1.CertificateSigningRequest) error {

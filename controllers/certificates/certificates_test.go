@@ -149,3 +149,18 @@ func TestApproveAndSign(t *testing.T) {
 		})
 	}
 }
+
+func TestLife(t *testing.T) {
+	seconds := func(d time.Duration) *int32 { s := int32(d / time.Second); return &s }
+	for _, tt := range []struct {
+		asked *int32
+		want  time.Duration
+	}{
+		{nil, longest - pki.Backdate}, {seconds(time.Hour), time.Hour}, {seconds(time.Minute), shortest},
+		{seconds(24 * time.Hour), 24*time.Hour - pki.Backdate}, {seconds(2 * longest), longest - pki.Backdate},
+	} {
+		if got := lifeFor(tt.asked); got != tt.want {
+			t.Errorf("%v: %v, want %v", tt.asked, got, tt.want)
+		}
+	}
+}
