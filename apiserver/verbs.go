@@ -280,12 +280,12 @@ func (q *request) deleteCollection() {
 		q.fail(err)
 		return
 	}
-	items, err := q.s.pipeline.DeleteCollection(q.r.Context(), q.pipelineRequest(), o, which)
+	list, err := q.s.pipeline.DeleteCollection(q.r.Context(), q.pipelineRequest(), o, which)
 	if err != nil {
 		q.fail(err)
 		return
 	}
-	q.writeList(&pipeline.List{Items: items, Revision: q.s.pipeline.Revision()})
+	q.writeList(list)
 }
 
 // writeResult answers with what a write left behind.
@@ -363,12 +363,7 @@ func (q *request) serveSubresource() {
 	case q.isConnect():
 		q.connect()
 	default:
-		body, ok := sub.New().(api.Object)
-		if !ok {
-			q.methodNotAllowed()
-			return
-		}
-		q.create(body, q.bodyKind())
+		q.create(sub.New().(api.Object), q.bodyKind())
 	}
 }
 

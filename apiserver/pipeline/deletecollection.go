@@ -19,7 +19,7 @@ const deleteWorkers = 16
 
 // DeleteCollection deletes every object that which selects, and returns them as they were. After the first
 // error no further deletion begins.
-func (p *Pipeline) DeleteCollection(ctx context.Context, req *Request, o *metav1.DeleteOptions, which *metav1.ListOptions) ([]*store.Item, error) {
+func (p *Pipeline) DeleteCollection(ctx context.Context, req *Request, o *metav1.DeleteOptions, which *metav1.ListOptions) (*List, error) {
 	list, err := p.List(ctx, req, which)
 	if err != nil {
 		return nil, err
@@ -47,7 +47,7 @@ func (p *Pipeline) DeleteCollection(ctx context.Context, req *Request, o *metav1
 		}
 		return nil, err
 	}
-	return list.Items, storeError(ctx.Err())
+	return list, storeError(ctx.Err())
 }
 
 // deleteOne deletes one object of a collection; it may have gone in the meantime.

@@ -84,7 +84,7 @@ type Door interface {
 	Update(ctx context.Context, req *Request, obj api.Object, o *metav1.UpdateOptions) (*Result, error)
 	Patch(ctx context.Context, req *Request, pt types.PatchType, data []byte, o *metav1.PatchOptions) (*Result, error)
 	Delete(ctx context.Context, req *Request, o *metav1.DeleteOptions) (*Result, error)
-	DeleteCollection(ctx context.Context, req *Request, o *metav1.DeleteOptions, which *metav1.ListOptions) ([]*store.Item, error)
+	DeleteCollection(ctx context.Context, req *Request, o *metav1.DeleteOptions, which *metav1.ListOptions) (*List, error)
 }
 
 // A List is a consistent selection of objects.
