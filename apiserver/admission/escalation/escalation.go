@@ -39,9 +39,10 @@ func (p *Plugin) Validate(ctx context.Context, a *admission.Attributes) error {
 	}
 	switch o := a.Object.(type) {
 	case *rbacv1.Role:
-		return p.role(ctx, a, o.Rules, nil)
+		return p.role(ctx, a, o.Rules, false)
 	case *rbacv1.ClusterRole:
-		return p.role(ctx, a, o.Rules, o.AggregationRule)
+		old, _ := a.Old.(*rbacv1.ClusterRole)
+		return p.role(ctx, a, o.Rules, collects(o) || collects(old)) // to stop collecting is a change of what it collects
 	case *rbacv1.RoleBinding:
 		return p.binding(ctx, a, o.RoleRef)
 	case *rbacv1.ClusterRoleBinding:
@@ -50,14 +51,19 @@ func (p *Plugin) Validate(ctx context.Context, a *admission.Attributes) error {
 	return nil
 }
 
-func (p *Plugin) role(ctx context.Context, a *admission.Attributes, rules []rbacv1.PolicyRule, agg *rbacv1.AggregationRule) error {
+// collects reports whether a role, if there is one, takes its rules from others.
+func collects(r *rbacv1.ClusterRole) bool {
+	return r != nil && r.AggregationRule != nil && len(r.AggregationRule.ClusterRoleSelectors) > 0
+}
+
+func (p *Plugin) role(ctx context.Context, a *admission.Attributes, rules []rbacv1.PolicyRule, collects bool) error {
 	if p.authz.MayEscalate(ctx, a.User, a.Resource.Name, a.Namespace, a.Name) {
 		return nil
 	}
 	if err := p.authz.Escalates(a.User, a.Namespace, rules); err != nil {
 		return a.Forbidden(err)
 	}
-	if agg == nil || len(agg.ClusterRoleSelectors) == 0 {
+	if !collects {
 		return nil
 	}
 	if err := p.authz.Escalates(a.User, a.Namespace, everything); err != nil {
@@ -80,14 +86,10 @@ func (p *Plugin) binding(ctx context.Context, a *admission.Attributes, ref rbacv
 	return nil
 }
 
-// onlyGarbageCollection reports whether an update changes nothing but owners and finalizers, which the
+// onlyGarbageCollection reports whether an update changes nothing, or nothing but owners and finalizers, which the
 // garbage collector must be able to do without holding the role's rights.
 func onlyGarbageCollection(a *admission.Attributes) bool {
 	next, old := a.Object, a.Old
-	if slices.Equal(next.GetFinalizers(), old.GetFinalizers()) &&
-		equality.Semantic.DeepEqual(next.GetOwnerReferences(), old.GetOwnerReferences()) {
-		return false
-	}
 	return maps.Equal(next.GetLabels(), old.GetLabels()) && maps.Equal(next.GetAnnotations(), old.GetAnnotations()) && sameContent(next, old)
 }
 
