@@ -39,6 +39,7 @@ type Config struct {
 // An Authenticator implements k8s.io/apiserver's authenticator.Request.
 type Authenticator struct {
 	proxy     *FrontProxy
+	claims    claims
 	certs     *certificates
 	static    StaticTokens
 	tokens    *satoken.Checker
@@ -53,7 +54,7 @@ func New(cfg Config) *Authenticator {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	a := &Authenticator{proxy: cfg.Proxy, static: cfg.Static, tokens: cfg.Tokens, more: cfg.More, audiences: cfg.Audiences}
+	a := &Authenticator{proxy: cfg.Proxy, claims: newClaims(cfg.Proxy), static: cfg.Static, tokens: cfg.Tokens, more: cfg.More, audiences: cfg.Audiences}
 	a.anonymous.Enabled = true
 	if cfg.Anonymous != nil {
 		a.anonymous = *cfg.Anonymous
@@ -81,7 +82,7 @@ var anonymous = &authenticator.Response{
 func (a *Authenticator) AuthenticateRequest(req *http.Request) (*authenticator.Response, bool, error) {
 	resp, ok, err := a.identify(req)
 	if ok {
-		a.clearHeaders(req.Header) // nothing behind this point needs a credential, nor should believe a claim
+		a.claims.clear(req.Header) // nothing behind this point needs a credential, nor should believe a claim
 	}
 	return resp, ok, err
 }
@@ -90,10 +91,12 @@ func (a *Authenticator) identify(req *http.Request) (resp *authenticator.Respons
 	var faults []error
 	if a.proxy != nil {
 		resp, ok, err = a.proxy.user(req)
-		if ok {
+		switch {
+		case ok:
 			return authenticated(resp), true, nil
+		case err != nil: // requests of everybody else come this way, too: nothing is allocated for them
+			faults = append(faults, err)
 		}
-		faults = append(faults, err)
 	}
 	if a.certs != nil && req.TLS != nil && len(req.TLS.PeerCertificates) > 0 {
 		info, err := a.certs.user(req.TLS.PeerCertificates)
@@ -146,7 +149,9 @@ func (a *Authenticator) Token(ctx context.Context, token string, audiences []str
 		if ok {
 			return withGroup(info, user.AllAuthenticated), auds, nil
 		}
-		faults = append(faults, err)
+		if err != nil {
+			faults = append(faults, err)
+		}
 	}
 	if a.bootstrap != nil {
 		if info, ok := a.bootstrap.user(token); ok {

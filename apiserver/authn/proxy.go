@@ -3,6 +3,8 @@ package authn
 import (
 	"crypto/x509"
 	"net/http"
+	"slices"
+	"strings"
 
 	"k8s.io/apiserver/pkg/authentication/authenticator"
 	"k8s.io/apiserver/pkg/authentication/request/headerrequest"
@@ -52,19 +54,41 @@ func (p *FrontProxy) named(h http.Header) bool {
 	return false
 }
 
-// standardHeaders are removed from every request, whoever is believed: nothing behind this server shall be fooled.
-var standardHeaders = struct {
-	names, uids, groups, extras headerrequest.StaticStringSlice
-}{
-	[]string{"X-Remote-User"}, []string{"X-Remote-Uid"}, []string{"X-Remote-Group"}, []string{"X-Remote-Extra-"},
+// claims are the headers that show or claim an identity: those that a proxy sends by custom, and those of the proxies that
+// are believed. They are taken off every request, whoever is believed: nothing behind this server shall be fooled.
+type claims struct {
+	names    []string // in canonical form
+	prefixes []string
 }
 
-// clearHeaders takes off a request what shows or claims an identity.
-func (a *Authenticator) clearHeaders(h http.Header) {
-	h.Del("Authorization")
-	s := standardHeaders
-	headerrequest.ClearAuthenticationHeaders(h, s.names, s.uids, s.groups, s.extras)
-	if p := a.proxy; p != nil {
-		headerrequest.ClearAuthenticationHeaders(h, p.names, p.uids, p.groups, p.extras)
+func newClaims(p *FrontProxy) claims {
+	c := claims{names: []string{"Authorization", "X-Remote-User", "X-Remote-Uid", "X-Remote-Group"}, prefixes: []string{"X-Remote-Extra-"}}
+	if p == nil {
+		return c
+	}
+	for _, name := range slices.Concat(p.names, p.uids, p.groups) {
+		if name = http.CanonicalHeaderKey(name); !slices.Contains(c.names, name) {
+			c.names = append(c.names, name)
+		}
+	}
+	for _, prefix := range p.extras {
+		if !slices.Contains(c.prefixes, prefix) {
+			c.prefixes = append(c.prefixes, prefix)
+		}
+	}
+	return c
+}
+
+// clear takes the headers off. Every request pays for it.
+func (c *claims) clear(h http.Header) {
+	for _, name := range c.names {
+		delete(h, name)
+	}
+	for key := range h {
+		for _, prefix := range c.prefixes {
+			if len(key) >= len(prefix) && strings.EqualFold(key[:len(prefix)], prefix) {
+				delete(h, key)
+			}
+		}
 	}
 }
