@@ -11,7 +11,6 @@ import (
 
 	"clipper/apiserver"
 	"clipper/apiserver/audit"
-	"clipper/apiserver/expiry"
 	"clipper/apiserver/fairness"
 	"clipper/apiserver/pipeline"
 	"clipper/apiserver/presence"
@@ -121,7 +120,4 @@ func (cp *controlPlane) runOperation(ctx context.Context, group *errgroup.Group)
 		Shared: cp.shared && !cp.advertise.Addr().IsLoopback(), // the API refuses loopback endpoints
 	})
 	group.Go(func() error { return announcer.Run(ctx) })
-	if !cp.shared { // etcd sees to it itself
-		group.Go(func() error { return expiry.Run(ctx, cp.store, cp.options.Operation.EventTTL) })
-	}
 }
