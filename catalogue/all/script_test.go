@@ -12,6 +12,7 @@ import (
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/json"
 	"k8s.io/apimachinery/pkg/util/strategicpatch"
 	"k8s.io/apimachinery/pkg/util/validation/field"
@@ -37,12 +38,12 @@ var scriptNow = time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)
 //
 // separated by lines of "====". They work on one object:
 //
-//	create   makes the object from a manifest, as the pipeline does: ok or the faults, and warnings
+//	create   makes the object from a manifest of any version, as the pipeline does: ok or the faults, and warnings
 //	patch    updates it by a strategic merge patch
 //	status   the same through the status subresource
 //	sub X    the same through the subresource X
 //	set      patches it behind the rules' back
-//	show     prints it as it would be stored
+//	show     prints it as it would be stored, in the storage version like the patches
 //	row      prints its table row, as `kubectl get -o wide` has it
 //	fields   prints its selectable fields
 func TestScripts(t *testing.T) {
@@ -103,6 +104,7 @@ func runScript(t *testing.T, path string) {
 // A script is the state between steps: an object and its description.
 type script struct {
 	r   *catalogue.Resource
+	v   *catalogue.Version // in which the object was written; nil for the storage version
 	obj api.Object
 }
 
@@ -128,7 +130,11 @@ func (s *script) run(head []string, body string) (string, error) {
 		if s.r.PrepareUpdate != nil {
 			s.r.PrepareUpdate(next, s.obj)
 		}
-		return s.settle(next, s.obj, s.r.ValidateUpdate, s.r.Warnings), nil
+		own := s.r.ValidateUpdate
+		if s.v != nil && s.v.ValidateUpdate != nil {
+			own = s.v.ValidateUpdate
+		}
+		return s.settle(next, s.obj, own, s.r.Warnings), nil
 	case "status":
 		return s.change(next, s.r.Status)
 	case "sub":
@@ -161,32 +167,72 @@ func (s *script) create(body string) (string, error) {
 		return "", err
 	}
 	for _, r := range Resources() {
-		if r.GVK().GroupVersion().String() != kind.APIVersion || r.Kind != kind.Kind {
+		if r.Kind != kind.Kind {
 			continue
 		}
-		obj := r.New()
-		if err := yaml.UnmarshalStrict([]byte(body), obj); err != nil {
-			return "", err
+		if r.GVK().GroupVersion().String() == kind.APIVersion {
+			return s.createAs(r, nil, body)
 		}
-		s.r, s.obj = r, obj.DeepCopyObject().(api.Object)
-		if r.Default != nil {
-			r.Default(obj)
-		}
-		if r.PrepareCreate != nil {
-			r.PrepareCreate(obj)
-		}
-		if r.PrepareCreateFor != nil {
-			r.PrepareCreateFor(obj, &user.DefaultInfo{Name: "jane", Groups: []string{"ops"}})
-		}
-		validate := func(obj, _ api.Object) field.ErrorList {
-			if r.ValidateCreate == nil {
-				return nil
+		for i := range r.Also {
+			if v := &r.Also[i]; versionOf(r, v) == kind.APIVersion {
+				return s.createAs(r, v, body)
 			}
-			return r.ValidateCreate(obj)
 		}
-		return s.settle(obj, nil, validate, r.Warnings), nil
 	}
 	return "", fmt.Errorf("no kind %s of %s", kind.Kind, kind.APIVersion)
+}
+
+// versionOf is the apiVersion of a version that is not the storage version.
+func versionOf(r *catalogue.Resource, v *catalogue.Version) string {
+	group := v.Group
+	if group == "" {
+		group = r.Group
+	}
+	return schema.GroupVersion{Group: group, Version: v.Version}.String()
+}
+
+// createAs makes the object from a manifest in version v; nil is the storage version.
+func (s *script) createAs(r *catalogue.Resource, v *catalogue.Version, body string) (string, error) {
+	obj, err := decodeAs(r, v, body)
+	if err != nil {
+		return "", err
+	}
+	s.r, s.v, s.obj = r, v, obj.DeepCopyObject().(api.Object)
+	if r.Default != nil {
+		r.Default(obj)
+	}
+	if r.PrepareCreate != nil {
+		r.PrepareCreate(obj)
+	}
+	if r.PrepareCreateFor != nil {
+		r.PrepareCreateFor(obj, &user.DefaultInfo{Name: "jane", Groups: []string{"ops"}})
+	}
+	own := r.ValidateCreate
+	if v != nil && v.ValidateCreate != nil {
+		own = v.ValidateCreate
+	}
+	validate := func(obj, _ api.Object) field.ErrorList {
+		if own == nil {
+			return nil
+		}
+		return own(obj)
+	}
+	return s.settle(obj, nil, validate, r.Warnings), nil
+}
+
+func decodeAs(r *catalogue.Resource, v *catalogue.Version, body string) (api.Object, error) {
+	if v == nil {
+		obj := r.New()
+		return obj, yaml.UnmarshalStrict([]byte(body), obj)
+	}
+	obj := v.New()
+	if err := yaml.UnmarshalStrict([]byte(body), obj); err != nil {
+		return nil, err
+	}
+	if v.Default != nil {
+		v.Default(obj)
+	}
+	return v.ToHub(obj)
 }
 
 func (s *script) change(next api.Object, how *catalogue.Status) (string, error) {
