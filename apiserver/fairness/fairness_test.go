@@ -256,6 +256,50 @@ func TestFloodDoesNotReachOthers(t *testing.T) {
 	})
 }
 
+// TestWideRequestsLeaveRoom: a client that lists everything, many times at once, keeps no seat from another
+// that asks for one.
+func TestWideRequestsLeaveRoom(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		schema, level := limitedTo(60, queuing)
+		c := configured(245+60, schema, level)
+		c.config.Objects = func(string, string, string) (int, int) { return 1000, 1000 } // as many seats as anybody may take
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		var flood sync.WaitGroup
+		defer flood.Wait()
+		defer cancel()
+		lists := 0
+		for range 50 {
+			flood.Go(func() {
+				for ctx.Err() == nil {
+					ticket := &Ticket{Request: resource(as("busy"), "list", "", "pods", "")}
+					if c.Admit(ctx, ticket, 15*time.Second) {
+						time.Sleep(time.Second)
+						lists++
+						c.Release(ticket)
+					}
+				}
+			})
+		}
+		for range 300 {
+			time.Sleep(13 * time.Millisecond)
+			ticket := &Ticket{Request: resource(as("calm"), "get", "", "pods", "default")}
+			if !c.Admit(ctx, ticket, 15*time.Second) {
+				t.Fatal("a calm client was rejected")
+			}
+			if ticket.Waited > 0 {
+				t.Fatalf("a calm client waited for %v", ticket.Waited)
+			}
+			time.Sleep(time.Millisecond)
+			c.Release(ticket)
+		}
+		cancel()
+		flood.Wait()
+		if lists < 20 {
+			t.Errorf("only %d lists in four seconds: wide requests starve", lists)
+		}
+	})
+}
+
 func TestWaitingEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		schema, level := limitedTo(1, queuing)

@@ -38,6 +38,9 @@ type level struct {
 	dispatched, rejected, cancelled int
 }
 
+// aside is the part of a level's seats, in percent, that long lists cannot take from short requests.
+const aside = 10
+
 // shapeOf says how requests of a level wait.
 func shapeOf(spec *flowcontrolv1.PriorityLevelConfigurationSpec) fairqueue.Shape {
 	switch {
@@ -47,7 +50,7 @@ func shapeOf(spec *flowcontrolv1.PriorityLevelConfigurationSpec) fairqueue.Shape
 		return fairqueue.Shape{}
 	}
 	q := spec.Limited.LimitResponse.Queuing
-	return fairqueue.Shape{Queues: int(q.Queues), HandSize: int(q.HandSize), Length: int(q.QueueLengthLimit)}
+	return fairqueue.Shape{Queues: int(q.Queues), HandSize: int(q.HandSize), Length: int(q.QueueLengthLimit), Aside: aside}
 }
 
 // check refuses objects that are broken in a way that validation does not let through.

@@ -78,6 +78,7 @@ type Item struct {
 	Depth   int           // requests in its queue when it had joined it
 
 	state      State
+	aside      bool // it was let past a wide request
 	queue      *queue
 	arrivedAt  Progress
 	total      Progress // its work
@@ -104,6 +105,9 @@ type Shape struct {
 	Queues   int // 0: they do not wait but are rejected; Unlimited: everything is served at once
 	HandSize int // queues that one flow may use
 	Length   int // requests per queue
+	// Aside is how many of a hundred seats are out of reach of requests that need several. Upstream has
+	// none: there, whoever asks for one seat waits behind a wide request for which there is no room yet.
+	Aside int
 }
 
 // Unlimited is the shape of a set that serves everything at once and only counts.
@@ -127,6 +131,7 @@ type Set struct {
 	started   []*Item
 
 	waiting      int
+	asides       int // requests that were let past a wide one, and are executing
 	seatsInUse   int // lingering ones included
 	seatsWaiting int
 }
@@ -201,6 +206,10 @@ func (s *Set) Finish(now time.Duration, it *Item) {
 	s.advance(now)
 	s.executing.remove(it)
 	it.state = Idle
+	if it.aside {
+		it.aside = false
+		s.asides--
+	}
 	if q := it.queue; q != nil {
 		// It was charged for the estimate; now it is known what it took.
 		q.next -= progress(float64(it.Work.Seats), estimate-(s.at-it.Started))
@@ -292,9 +301,14 @@ func (s *Set) fits(width int) bool {
 		return true
 	case width > s.limit:
 		return s.executing.len == 0
+	case width > 1:
+		return s.seatsInUse+width <= max(width, s.limit-s.aside())
 	}
 	return s.seatsInUse+width <= s.limit
 }
+
+// aside is how many seats are out of reach of wide requests.
+func (s *Set) aside() int { return s.limit * s.shape.Aside / 100 }
 
 // pick deals the flow its hand and returns the queue of it with the least work. Where the search begins
 // moves on, so that overlapping hands do not favour a queue.
@@ -381,10 +395,16 @@ func (s *Set) left(q *queue) {
 // dispatch starts as many waiting requests as there are seats for.
 func (s *Set) dispatch() {
 	for s.waiting > 0 && s.seatsInUse < s.limit {
-		q := s.first()
+		q := s.first(func(*queue) bool { return true })
 		it := q.head
 		if !s.fits(it.Work.Width()) {
-			return // it goes next; others wait until there is room for it
+			// It goes next; others wait until there is room for it. Requests that are no hindrance may pass.
+			if q = s.passing(); q == nil {
+				return
+			}
+			it = q.head
+			it.aside = true
+			s.asides++
 		}
 		s.robin = q.index
 		s.dequeue(it)
@@ -420,14 +440,23 @@ func (s *Set) start(it *Item) {
 	s.Series.note(s)
 }
 
-// first is the queue whose oldest request would finish first; among equals the one that has not had its
-// turn for longest.
-func (s *Set) first() *queue {
+// passing is the queue whose request may pass a wide one: it needs one seat, nothing of its queue is being
+// served, and few others have passed. So the wide one goes as soon as what was there before is done.
+func (s *Set) passing() *queue {
+	if s.asides >= s.aside() || !s.fits(1) {
+		return nil
+	}
+	return s.first(func(q *queue) bool { return q.executing == 0 && q.head.Work.Width() == 1 })
+}
+
+// first is the queue, of those that may, whose oldest request would finish first; among equals the one that
+// has not had its turn for longest.
+func (s *Set) first(may func(*queue) bool) *queue {
 	var best *queue
 	var finish Progress
 	for i := range s.queues {
 		q := s.queues[(s.robin+1+i)%len(s.queues)]
-		if q.head == nil {
+		if q.head == nil || !may(q) {
 			continue
 		}
 		if f := q.next + q.head.total; best == nil || f-finish < 0 {
