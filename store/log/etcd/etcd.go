@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"net"
 	"net/url"
+	"os"
 	"path"
 	"strings"
 	"time"
@@ -127,23 +128,34 @@ func (l *Log) diagnose() error {
 	defer cancel()
 	var errs []error
 	for _, e := range l.client.Endpoints() {
-		u, err := url.Parse(e)
-		if err != nil {
-			continue // the client has taken it: a name of another form
+		if u, err := url.Parse(e); err == nil { // else the client has taken it all the same: nothing can be said about it
+			errs = append(errs, l.try(ctx, u))
 		}
-		var conn net.Conn
-		if u.Scheme == "https" {
-			conn, err = (&tls.Dialer{Config: l.tls}).DialContext(ctx, "tcp", u.Host)
-		} else {
-			conn, err = (&net.Dialer{}).DialContext(ctx, "tcp", u.Host)
-		}
-		if err != nil {
-			errs = append(errs, err)
-			continue
-		}
-		conn.Close()
 	}
 	return errors.Join(errs...)
+}
+
+// try connects to one member and waits for the first that it says: a member that wants a certificate of us, or
+// another one, says so after the handshake.
+func (l *Log) try(ctx context.Context, member *url.URL) error {
+	var conn net.Conn
+	var err error
+	if member.Scheme == "https" {
+		conn, err = (&tls.Dialer{Config: l.tls}).DialContext(ctx, "tcp", member.Host)
+	} else {
+		conn, err = (&net.Dialer{}).DialContext(ctx, "tcp", member.Host)
+	}
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	if err := conn.SetReadDeadline(time.Now().Add(diagnoseTimeout / 2)); err != nil {
+		return err
+	}
+	if _, err := conn.Read(make([]byte, 1)); err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
+		return fmt.Errorf("%s: %w", member.Host, err)
+	}
+	return nil
 }
 
 func (l *Log) checkVersion(ctx context.Context) error {
