@@ -67,7 +67,7 @@ func negotiate(r *http.Request, can targets) (media, bool) {
 // targets says what q's kind can be turned into.
 func (q *request) targets() targets {
 	switch {
-	case q.kind == nil || q.kind.Prefix == "":
+	case q.kind == nil || q.kind.Prefix == "" && q.kind.Columns == nil:
 		return plainOnly // what is not stored, such as reviews, has no tables or metadata
 	case q.kind.Custom != nil:
 		return customs

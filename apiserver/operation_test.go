@@ -483,3 +483,30 @@ func shown(e *auditv1.Event) string {
 	}
 	return out
 }
+
+func TestComponentStatuses(t *testing.T) {
+	s := start(t, servertest.Options{Server: func(o *apiserver.Options) {
+		o.Checks = map[string]func(context.Context) error{"etcd": func(context.Context) error { return fmt.Errorf("no quorum") }}
+	}})
+	const table = "application/json;as=Table;v=v1;g=meta.k8s.io"
+	resp, text := ask(t, s, "admin", "GET", "/api/v1/componentstatuses", "", "Accept", table)
+	var list struct {
+		Rows []struct{ Cells []any }
+	}
+	if err := json.Unmarshal([]byte(text), &list); err != nil {
+		t.Fatal(err)
+	}
+	var rows []string
+	for _, r := range list.Rows {
+		rows = append(rows, fmt.Sprint(r.Cells...))
+	}
+	want := "controller-managerHealthyok,schedulerHealthyok,etcd-0Unhealthyno quorum"
+	if got := strings.Join(rows, ","); got != want || !strings.Contains(resp.Header.Get("Warning"), "v1 ComponentStatus is deprecated in v1.19+") {
+		t.Errorf("%s, want %s; headers %v", got, want, resp.Header)
+	}
+	for path, code := range map[string]int{"/etcd-0": 200, "/nothing": 404} {
+		if resp, text := ask(t, s, "admin", "GET", "/api/v1/componentstatuses"+path, ""); resp.StatusCode != code {
+			t.Errorf("%s: %d %s", path, resp.StatusCode, text)
+		}
+	}
+}
