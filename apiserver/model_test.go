@@ -15,6 +15,8 @@ import (
 type model struct {
 	objects map[modelKey]*modelObject
 	history []modelChange
+	// operation counts them.
+	operation int
 }
 
 type modelKey struct{ kind, namespace, name string }
@@ -39,10 +41,12 @@ type modelOwner struct {
 	applied bool
 }
 
-// A modelChange is one event: was and is are nil where there was or is nothing.
+// A modelChange is one event: was and is are nil where there was or is nothing. Those of one operation come in
+// any order.
 type modelChange struct {
-	key     modelKey
-	was, is *modelObject
+	key       modelKey
+	was, is   *modelObject
+	operation int
 }
 
 func newModel() *model { return &model{objects: map[modelKey]*modelObject{}} }
@@ -63,7 +67,7 @@ func (o *modelObject) clone() *modelObject {
 
 // put records a new state, or with nil an end.
 func (m *model) put(k modelKey, o *modelObject) {
-	m.history = append(m.history, modelChange{key: k, was: m.objects[k], is: o})
+	m.history = append(m.history, modelChange{key: k, was: m.objects[k], is: o, operation: m.operation})
 	if o == nil {
 		delete(m.objects, k)
 		return
@@ -263,22 +267,36 @@ func (m *model) list(kind, namespace string, s modelSelector) []modelKey {
 	return out
 }
 
-// events returns what a watch sees of the history behind a point in it.
-func (m *model) events(after int, kind, namespace string, s modelSelector) []string {
-	var out []string
+// events returns what a watch sees of the history behind a point in it, by operation.
+func (m *model) events(after int, kind, namespace string, s modelSelector) [][]string {
+	var out [][]string
+	operation := -1
 	for _, c := range m.history[after:] {
 		if c.key.kind != kind || namespace != "" && c.key.namespace != namespace {
 			continue
 		}
-		was, is := s.matches(c.was), s.matches(c.is)
-		switch {
-		case was && is:
-			out = append(out, "MODIFIED "+c.key.namespace+"/"+c.key.name+" "+c.is.version)
-		case is:
-			out = append(out, "ADDED "+c.key.namespace+"/"+c.key.name+" "+c.is.version)
-		case was:
-			out = append(out, "DELETED "+c.key.namespace+"/"+c.key.name)
+		text := c.event(s)
+		if text == "" {
+			continue
 		}
+		if c.operation != operation {
+			out, operation = append(out, nil), c.operation
+		}
+		out[len(out)-1] = append(out[len(out)-1], text)
 	}
 	return out
+}
+
+// event is what a watch that selects by s sees of the change; "" for nothing.
+func (c modelChange) event(s modelSelector) string {
+	name := c.key.namespace + "/" + c.key.name
+	switch was, is := s.matches(c.was), s.matches(c.is); {
+	case was && is:
+		return "MODIFIED " + name + " " + c.is.version
+	case is:
+		return "ADDED " + name + " " + c.is.version
+	case was:
+		return "DELETED " + name
+	}
+	return ""
 }

@@ -152,6 +152,7 @@ func runModel(t *testing.T, ops []op) error {
 		return err
 	}
 	for i, o := range ops {
+		d.operation = i
 		if err := d.do(o); err != nil {
 			return fmt.Errorf("operation %d, %s: %w", i, o.what, err)
 		}
@@ -288,19 +289,36 @@ func watchEvent(line []byte) string {
 	return text + " " + o.version
 }
 
-// check reads as many events as there must be.
-func (w *modelWatch) check(then []string) error {
-	want := slices.Concat(w.first, then)
-	deadline := time.After(20 * time.Second)
-	for i, expected := range want {
-		select {
-		case got, ok := <-w.events:
-			if !ok || got != expected {
-				return fmt.Errorf("watch of %s in %q by %q, event %d: %q, want %q", w.kind, w.namespace, w.selector.query(), i, got, expected)
-			}
-		case <-deadline:
-			return fmt.Errorf("watch of %s in %q by %q: event %d, %q, does not come", w.kind, w.namespace, w.selector.query(), i, expected)
+// check reads as many events as there must be. Those of one operation may come in any order.
+func (w *modelWatch) check(then [][]string) error {
+	var want [][]string
+	for _, e := range w.first {
+		want = append(want, []string{e})
+	}
+	for i, group := range append(want, then...) {
+		got, err := w.read(len(group))
+		slices.Sort(got)
+		slices.Sort(group)
+		if err != nil || !slices.Equal(got, group) {
+			return fmt.Errorf("watch of %s in %q by %q, operation %d: %q, want %q (%v)", w.kind, w.namespace, w.selector.query(), i, got, group, err)
 		}
 	}
 	return nil
+}
+
+// read waits for n events.
+func (w *modelWatch) read(n int) ([]string, error) {
+	var got []string
+	for deadline := time.After(20 * time.Second); len(got) < n; {
+		select {
+		case e, ok := <-w.events:
+			if !ok {
+				return got, io.ErrUnexpectedEOF
+			}
+			got = append(got, e)
+		case <-deadline:
+			return got, context.DeadlineExceeded
+		}
+	}
+	return got, nil
 }
