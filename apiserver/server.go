@@ -234,6 +234,7 @@ func (s *Server) shutDown(ctx context.Context, h *http.Server) error {
 
 // ServeHTTP implements http.Handler.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	growStack(0)
 	q := &request{s: s, w: w, r: r, info: parseInfo(r), start: time.Now()}
 	q.long = isLongRunning(&q.info)
 	q.identify()
