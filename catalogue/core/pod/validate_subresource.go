@@ -79,11 +79,25 @@ func validateResize(p, old *corev1.Pod) field.ErrorList {
 		if !equality.Semantic.DeepEqual(rest.InitContainers[i], old.Spec.InitContainers[i]) {
 			f.Forbidden(specPath.Child("initContainers").Index(i), "only cpu and memory resources for init or sidecar containers are mutable")
 		}
+		restartToResize(f, &p.Spec.InitContainers[i], &old.Spec.InitContainers[i], specPath.Child("initContainers").Index(i))
 	}
 	if len(f.List) == 0 && !equality.Semantic.DeepEqual(*rest, old.Spec) {
 		f.Forbidden(specPath, onlyCompute)
 	}
 	return f.List
+}
+
+// restartToResize refuses to resize an init container that would have to start again for it, unless it is a sidecar.
+func restartToResize(f *rule.Faults, c, old *corev1.Container, at *field.Path) {
+	sidecar := c.RestartPolicy != nil && *c.RestartPolicy == corev1.ContainerRestartPolicyAlways
+	if sidecar || equality.Semantic.DeepEqual(c, old) {
+		return
+	}
+	for _, p := range c.ResizePolicy {
+		if p.RestartPolicy == corev1.RestartContainer {
+			f.Forbidden(at, "non-sidecar init containers with a resize policy of RestartContainer cannot be resized")
+		}
+	}
 }
 
 // bounded says that a pod has requests or limits as a whole.

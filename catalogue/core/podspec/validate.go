@@ -3,6 +3,7 @@ package podspec
 import (
 	"math"
 	"reflect"
+	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -23,6 +24,8 @@ type Options struct {
 	// AnySELinuxChange: the old pod had a policy for changing SELinux labels, so that one may stay which is
 	// refused otherwise, as mounting with the label is off by default.
 	AnySELinuxChange bool
+	// RestartToResize: the old pod had an init container that starts again when it is resized, and may keep it.
+	RestartToResize bool
 }
 
 // OptionsFor says what an update of old may keep; old is nil on create.
@@ -34,6 +37,7 @@ func OptionsFor(old *corev1.PodSpec) Options {
 		LaxSelectors:     hasLaxSelector(old),
 		LaxAffinity:      hasLaxAffinity(old),
 		AnySELinuxChange: old.SecurityContext != nil && old.SecurityContext.SELinuxChangePolicy != nil,
+		RestartToResize:  slices.ContainsFunc(old.InitContainers, restartsToResize),
 	}
 }
 

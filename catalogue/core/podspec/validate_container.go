@@ -3,6 +3,7 @@ package podspec
 import (
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -61,6 +62,14 @@ func (v *validating) initContainers(at *field.Path) {
 	v.untrimmedImages(v.spec.InitContainers, at)
 }
 
+// restartsToResize says that an init container which is no sidecar would have to start again to be resized.
+func restartsToResize(c corev1.Container) bool {
+	sidecar := c.RestartPolicy != nil && *c.RestartPolicy == corev1.ContainerRestartPolicyAlways
+	return !sidecar && slices.ContainsFunc(c.ResizePolicy, func(p corev1.ContainerResizePolicy) bool {
+		return p.RestartPolicy == corev1.RestartContainer
+	})
+}
+
 func (v *validating) onlyForSidecars(c *corev1.Container, at *field.Path) {
 	const text = "may not be set for init containers without restartPolicy=Always"
 	refuse := func(name string, set bool) {
@@ -73,7 +82,7 @@ func (v *validating) onlyForSidecars(c *corev1.Container, at *field.Path) {
 	refuse("readinessProbe", c.ReadinessProbe != nil)
 	refuse("startupProbe", c.StartupProbe != nil)
 	for j, p := range c.ResizePolicy {
-		if p.RestartPolicy == corev1.RestartContainer {
+		if p.RestartPolicy == corev1.RestartContainer && !v.RestartToResize {
 			v.Invalid(at.Child("resizePolicy").Index(j).Child("restartPolicy"), p.RestartPolicy, "must not be set to 'RestartContainer' for non-sidecar initContainers")
 		}
 	}

@@ -53,7 +53,6 @@ func (v *validating) windows(at *field.Path) {
 	refuse(v.spec.HostUsers != nil, at.Child("hostUsers"))
 	refuse(v.spec.HostPID, at.Child("hostPID"))
 	refuse(v.spec.HostIPC, at.Child("hostIPC"))
-	refuse(v.spec.ShareProcessNamespace != nil, at.Child("shareProcessNamespace"))
 	if s := v.spec.SecurityContext; s != nil {
 		path := at.Child("securityContext")
 		refuse(s.AppArmorProfile != nil, path.Child("appArmorProfile"))
@@ -62,6 +61,10 @@ func (v *validating) windows(at *field.Path) {
 		refuse(s.FSGroup != nil, path.Child("fsGroup"))
 		refuse(s.FSGroupChangePolicy != nil, path.Child("fsGroupChangePolicy"))
 		refuse(len(s.Sysctls) > 0, path.Child("sysctls"))
+	}
+	refuse(v.spec.ShareProcessNamespace != nil, at.Child("shareProcessNamespace"))
+	if s := v.spec.SecurityContext; s != nil {
+		path := at.Child("securityContext")
 		refuse(s.RunAsUser != nil, path.Child("runAsUser"))
 		refuse(s.RunAsGroup != nil, path.Child("runAsGroup"))
 		refuse(s.SupplementalGroups != nil, path.Child("supplementalGroups"))
