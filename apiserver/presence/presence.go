@@ -18,9 +18,10 @@ import (
 	"clipper/store"
 )
 
-// Upstream's figures.
+// Upstream's figures, but for the first: kube-apiserver renews every ten seconds. A lease of an hour does not
+// need that, and a server that nobody uses should not write.
 const (
-	renewEvery     = 10 * time.Second
+	renewEvery     = 10 * time.Minute
 	leaseDuration  = time.Hour
 	collectEvery   = time.Hour
 	reconcileEvery = 10 * time.Second
