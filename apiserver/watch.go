@@ -189,6 +189,7 @@ func (w *watcher) follow(ctx context.Context, changes *store.Watch) {
 
 // until sends changes until ctx or the watch ends; it returns why.
 func (w *watcher) until(ctx context.Context, changes *store.Watch) error {
+	var pace pacer
 	for {
 		events, _, err := changes.Next(ctx)
 		if err != nil {
@@ -201,6 +202,7 @@ func (w *watcher) until(ctx context.Context, changes *store.Watch) error {
 		}
 		w.sent = changes.Revision()
 		w.out.flush()
+		pace.rest(ctx)
 	}
 }
 
