@@ -473,7 +473,7 @@ func TestAPIServices(t *testing.T) {
 		t.Fatalf("%d %s", res.StatusCode, out)
 	}
 	_, out := call{method: "GET", path: path, accept: jsonT + ";as=Table;v=v1;g=meta.k8s.io"}.do(t, s)
-	if !strings.Contains(string(out), `"cells":["v1.","Local","Unknown"`) {
+	if !strings.Contains(string(out), `"cells":["v1.","Local","True"`) {
 		t.Errorf("table %s", out)
 	}
 }
