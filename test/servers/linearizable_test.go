@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -204,12 +205,15 @@ func (h *history) write(ctx context.Context, id int, clients *kubernetes.Clients
 }
 
 // watch follows all changes until ctx ends, going on from where it was whenever the connection breaks.
-func (h *history) watch(ctx context.Context, clients *kubernetes.Clientset) []int64 {
+func (h *history) watch(ctx context.Context, clients *kubernetes.Clientset, come *atomic.Int64) []int64 {
 	var order []int64
 	after := "1"
 	for ctx.Err() == nil {
 		w, err := clients.CoreV1().ConfigMaps(namespace).Watch(ctx, metav1.ListOptions{LabelSelector: "test", ResourceVersion: after, AllowWatchBookmarks: true})
 		if err != nil {
+			if !utilnet.IsConnectionRefused(err) && ctx.Err() == nil {
+				h.t.Logf("watch from %s not begun: %v", after, err)
+			}
 			pause(ctx, 50*time.Millisecond)
 			continue
 		}
@@ -223,6 +227,7 @@ func (h *history) watch(ctx context.Context, clients *kubernetes.Clientset) []in
 			}
 			if after = cm.ResourceVersion; e.Type != watch.Bookmark {
 				order = append(order, h.saw(cm, e.Type == watch.Deleted))
+				come.Store(order[len(order)-1])
 			}
 		}
 		w.Stop()
@@ -316,9 +321,9 @@ func linearizable(t *testing.T, servers []*server, fault func(ctx context.Contex
 	var clients, watchers sync.WaitGroup
 	watching, stopWatching := context.WithCancel(t.Context())
 	defer stopWatching()
-	watches := make([][]int64, len(all))
+	watches, come := make([][]int64, len(all)), make([]atomic.Int64, len(all))
 	for i, c := range all {
-		watchers.Go(func() { watches[i] = h.watch(watching, c) })
+		watchers.Go(func() { watches[i] = h.watch(watching, c, &come[i]) })
 	}
 	for id := range 6 {
 		clients.Go(func() { h.client(ctx, id, all[id%len(all)]) })
@@ -338,14 +343,16 @@ func linearizable(t *testing.T, servers []*server, fault func(ctx context.Contex
 		t.Fatal(err)
 	}
 	end := h.saw(last, false)
-	pause(t.Context(), 2*time.Second)
-	stopWatching()
-	watchers.Wait()
-	for i, w := range watches {
-		if !slices.Contains(w, end) {
-			t.Errorf("watch %d has not come to revision %d in time", i, end)
+	for i := range come {
+		for deadline := time.Now().Add(20 * time.Second); come[i].Load() != end; pause(t.Context(), 50*time.Millisecond) {
+			if time.Now().After(deadline) {
+				t.Errorf("watch %d has come to revision %d in time, not to %d", i, come[i].Load(), end)
+				break
+			}
 		}
 	}
+	stopWatching()
+	watchers.Wait()
 	h.check(watches)
 }
 
