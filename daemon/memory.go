@@ -103,9 +103,21 @@ func dropProgramPages() error {
 		if err1 != nil || err2 != nil {
 			return fmt.Errorf("read /proc/self/maps: %q", line)
 		}
-		if _, _, errno := unix.Syscall(unix.SYS_MADVISE, uintptr(start), uintptr(end-start), unix.MADV_DONTNEED); errno != 0 {
-			return fmt.Errorf("release program pages: %w", errno)
+		if !strings.Contains(f[1], "x") {
+			// Tables of types and functions are read here and there. In huge pages, which some kernels use for
+			// files without being asked, each look would bring in two megabytes. Code does gain from them.
+			_ = madvise(start, end, unix.MADV_NOHUGEPAGE) // refused by kernels that have none
 		}
+		if err := madvise(start, end, unix.MADV_DONTNEED); err != nil {
+			return fmt.Errorf("release program pages: %w", err)
+		}
+	}
+	return nil
+}
+
+func madvise(start, end uint64, advice int) error {
+	if _, _, errno := unix.Syscall(unix.SYS_MADVISE, uintptr(start), uintptr(end-start), uintptr(advice)); errno != 0 {
+		return errno
 	}
 	return nil
 }
