@@ -95,6 +95,7 @@ type Server struct {
 	nodes    nodeProxy
 	inflight inflight
 	lanes    lanes
+	watches  atomic.Int64 // open ones
 	pages    pages
 	scrape   func() http.Handler
 
