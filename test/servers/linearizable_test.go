@@ -74,6 +74,7 @@ type history struct {
 	mu     sync.Mutex
 	ops    []porcupine.Operation
 	states map[int64]string // "key state" by resourceVersion
+	shown  int64            // the greatest revision that anybody was told of
 	lists  []listed
 	gaps   []gap
 }
@@ -100,8 +101,27 @@ func (h *history) saw(cm *corev1.ConfigMap, gone bool) int64 {
 	if had, ok := h.states[revision]; ok && had != what {
 		h.t.Errorf("revision %d is %q and %q", revision, had, what)
 	}
-	h.states[revision] = what
+	h.states[revision], h.shown = what, max(h.shown, revision)
 	return revision
+}
+
+// told remembers the revision of a list or of a bookmark.
+func (h *history) told(resourceVersion string) int64 {
+	revision, err := strconv.ParseInt(resourceVersion, 10, 64)
+	if err != nil {
+		h.t.Errorf("a list or a bookmark has the resourceVersion %q", resourceVersion)
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.shown = max(h.shown, revision)
+	return revision
+}
+
+// lastShown is the revision that no kill may take back any more.
+func (h *history) lastShown() int64 {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.shown
 }
 
 func (h *history) record(client int, in call, from time.Duration, out answer) {
@@ -149,11 +169,15 @@ func (h *history) client(ctx context.Context, id int, clients *kubernetes.Client
 }
 
 func (h *history) list(ctx context.Context, id int, clients *kubernetes.Clientset, from time.Duration) {
+	shown := h.lastShown()
 	list, err := clients.CoreV1().ConfigMaps(namespace).List(ctx, metav1.ListOptions{LabelSelector: "test"})
 	if err != nil {
 		return
 	}
-	revision, _ := strconv.ParseInt(list.ResourceVersion, 10, 64)
+	revision := h.told(list.ResourceVersion)
+	if revision < shown {
+		h.t.Errorf("a list is at revision %d after somebody was told of %d: that one was not durable", revision, shown)
+	}
 	l := listed{revision: revision, states: map[string]string{}}
 	for i := range list.Items {
 		h.saw(&list.Items[i], false)
@@ -204,11 +228,16 @@ func (h *history) write(ctx context.Context, id int, clients *kubernetes.Clients
 	return nil
 }
 
+// A watched is what one watch saw.
+type watched struct {
+	order []int64
+	come  atomic.Int64 // the revision up to which all has been seen, or been found gone by a new list
+}
+
 // watch follows all changes until ctx ends, going on from where it was whenever the connection breaks.
-func (h *history) watch(ctx context.Context, clients *kubernetes.Clientset, come *atomic.Int64) []int64 {
-	var order []int64
-	after := "1"
-	for ctx.Err() == nil {
+func (h *history) watch(ctx context.Context, clients *kubernetes.Clientset, to *watched) {
+	for to.come.Store(1); ctx.Err() == nil; {
+		after := strconv.FormatInt(to.come.Load(), 10)
 		w, err := clients.CoreV1().ConfigMaps(namespace).Watch(ctx, metav1.ListOptions{LabelSelector: "test", ResourceVersion: after, AllowWatchBookmarks: true})
 		if err != nil {
 			if !utilnet.IsConnectionRefused(err) && ctx.Err() == nil {
@@ -217,36 +246,41 @@ func (h *history) watch(ctx context.Context, clients *kubernetes.Clientset, come
 			pause(ctx, 50*time.Millisecond)
 			continue
 		}
-		for e := range w.ResultChan() {
-			cm, ok := e.Object.(*corev1.ConfigMap)
-			if !ok {
-				if err := apierrors.FromObject(e.Object); apierrors.IsResourceExpired(err) {
-					after = h.relist(ctx, clients, after)
-				} // else the connection broke
-				break
-			}
-			if after = cm.ResourceVersion; e.Type != watch.Bookmark {
-				order = append(order, h.saw(cm, e.Type == watch.Deleted))
-				come.Store(order[len(order)-1])
-			}
-		}
-		w.Stop()
+		if err := h.follow(w, to); apierrors.IsResourceExpired(err) {
+			h.relist(ctx, clients, to)
+		} // else the connection broke
 	}
-	return order
 }
 
-// relist finds out from where a watch can go on.
-func (h *history) relist(ctx context.Context, clients *kubernetes.Clientset, after string) string {
+// follow takes what a watch delivers until it ends or fails.
+func (h *history) follow(w watch.Interface, to *watched) error {
+	defer w.Stop()
+	for e := range w.ResultChan() {
+		cm, ok := e.Object.(*corev1.ConfigMap)
+		switch {
+		case !ok:
+			return apierrors.FromObject(e.Object)
+		case e.Type == watch.Bookmark:
+			to.come.Store(h.told(cm.ResourceVersion))
+		default:
+			to.order = append(to.order, h.saw(cm, e.Type == watch.Deleted))
+			to.come.Store(to.order[len(to.order)-1])
+		}
+	}
+	return nil
+}
+
+// relist finds out from where a watch can go on. What it lists has been seen: no event will tell of it.
+func (h *history) relist(ctx context.Context, clients *kubernetes.Clientset, to *watched) {
 	list, err := clients.CoreV1().ConfigMaps(namespace).List(ctx, metav1.ListOptions{LabelSelector: "test"})
 	if err != nil {
-		return after
+		return
 	}
-	from, _ := strconv.ParseInt(after, 10, 64)
-	to, _ := strconv.ParseInt(list.ResourceVersion, 10, 64)
+	revision := h.told(list.ResourceVersion)
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.gaps = append(h.gaps, gap{from, to})
-	return list.ResourceVersion
+	h.gaps = append(h.gaps, gap{to.come.Load(), revision})
+	to.come.Store(revision)
 }
 
 // unseen says whether some watch missed a part of what happened after a revision and up to another.
@@ -255,7 +289,7 @@ func (h *history) unseen(after, upTo int64) bool {
 }
 
 // check looks for an order that explains all answers, and compares watches and lists with what was acknowledged.
-func (h *history) check(watches [][]int64) {
+func (h *history) check(watches []watched) {
 	h.t.Helper()
 	unknown := 0
 	for _, op := range h.ops {
@@ -272,7 +306,8 @@ func (h *history) check(watches [][]int64) {
 		all = append(all, revision)
 	}
 	slices.Sort(all)
-	for i, order := range watches {
+	for i := range watches {
+		order := watches[i].order
 		if !slices.IsSorted(order) || len(slices.Compact(slices.Clone(order))) != len(order) {
 			h.t.Errorf("watch %d saw revisions out of order or twice: %v", i, order)
 		}
@@ -281,7 +316,7 @@ func (h *history) check(watches [][]int64) {
 			continue
 		}
 		for _, revision := range all {
-			if revision <= order[len(order)-1] && !slices.Contains(order, revision) && !h.unseen(revision-1, revision) {
+			if revision <= watches[i].come.Load() && !slices.Contains(order, revision) && !h.unseen(revision-1, revision) {
 				h.t.Errorf("watch %d did not see revision %d, %q", i, revision, h.states[revision])
 			}
 		}
@@ -321,9 +356,9 @@ func linearizable(t *testing.T, servers []*server, fault func(ctx context.Contex
 	var clients, watchers sync.WaitGroup
 	watching, stopWatching := context.WithCancel(t.Context())
 	defer stopWatching()
-	watches, come := make([][]int64, len(all)), make([]atomic.Int64, len(all))
+	watches := make([]watched, len(all))
 	for i, c := range all {
-		watchers.Go(func() { watches[i] = h.watch(watching, c, &come[i]) })
+		watchers.Go(func() { h.watch(watching, c, &watches[i]) })
 	}
 	for id := range 6 {
 		clients.Go(func() { h.client(ctx, id, all[id%len(all)]) })
@@ -336,24 +371,40 @@ func linearizable(t *testing.T, servers []*server, fault func(ctx context.Contex
 	for _, s := range servers {
 		s.clients() // ready again
 	}
-	// A last write that every watch must come to.
-	last, err := all[0].CoreV1().ConfigMaps(namespace).Create(t.Context(), &corev1.ConfigMap{
-		ObjectMeta: metav1.ObjectMeta{Name: "last", Labels: map[string]string{"test": ""}}}, metav1.CreateOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	end := h.saw(last, false)
-	for i := range come {
-		for deadline := time.Now().Add(20 * time.Second); come[i].Load() != end; pause(t.Context(), 50*time.Millisecond) {
-			if time.Now().After(deadline) {
-				t.Errorf("watch %d has come to revision %d in time, not to %d", i, come[i].Load(), end)
-				break
-			}
-		}
-	}
+	// Every watch must come to the first: by a list, if the last fault made it begin anew and the write was there
+	// before. Then nothing disturbs it any more, and it must be told of the second.
+	h.comeTo(all[0], watches, "settled")
+	end := h.comeTo(all[0], watches, "last")
 	stopWatching()
 	watchers.Wait()
+	for i := range watches {
+		if !slices.Contains(watches[i].order, end) {
+			t.Errorf("watch %d was not told of revision %d", i, end)
+		}
+	}
 	h.check(watches)
+}
+
+// comeTo makes a config map and waits until all watches have come to its revision, which it returns.
+func (h *history) comeTo(clients *kubernetes.Clientset, watches []watched, name string) int64 {
+	h.t.Helper()
+	cm, err := clients.CoreV1().ConfigMaps(namespace).Create(h.t.Context(), &corev1.ConfigMap{
+		ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{"test": ""}}}, metav1.CreateOptions{})
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	revision := h.saw(cm, false)
+	deadline := time.Now().Add(20 * time.Second)
+	for i := range watches {
+		for watches[i].come.Load() < revision {
+			if time.Now().After(deadline) {
+				h.t.Errorf("watch %d has come to revision %d in time, not to %d, %q", i, watches[i].come.Load(), revision, name)
+				break
+			}
+			pause(h.t.Context(), 50*time.Millisecond)
+		}
+	}
+	return revision
 }
 
 // TestLinearizable kills a server with a store of its own again and again.
