@@ -37,7 +37,7 @@ func TestMain(m *testing.M) {
 }
 
 // TestKill kills a process that writes with many writers, at random instants, 200 times. Whatever it
-// acknowledged through a pipe is there afterwards, whole.
+// acknowledged or showed to a watch, and told of through a pipe, is there afterwards, whole.
 func TestKill(t *testing.T) {
 	rounds := 200
 	if testing.Short() {
@@ -61,7 +61,7 @@ func TestKill(t *testing.T) {
 	t.Logf("%d kills, %d acknowledged writes", rounds, writes)
 }
 
-// A ledger holds the last acknowledged state of every key, and of all.
+// A ledger holds the last acknowledged state of every key, and the last revision that anybody was told of.
 type ledger struct {
 	keys map[string]ack
 	last int64
@@ -118,6 +118,10 @@ func (l *ledger) add(line string) error {
 	if l.keys == nil {
 		l.keys = map[string]ack{}
 	}
+	if what == "seen" {
+		l.last = max(l.last, rev)
+		return nil
+	}
 	prev := l.keys[key]
 	if what == "deleting" {
 		prev.deleting = true
@@ -146,7 +150,7 @@ func (l *ledger) check(dir string) error {
 	defer s.Close()
 	var errs []error
 	if s.Revision() < l.last {
-		errs = append(errs, fmt.Errorf("revision %d, acknowledged %d", s.Revision(), l.last))
+		errs = append(errs, fmt.Errorf("revision %d, shown %d", s.Revision(), l.last))
 	}
 	for name, a := range l.keys {
 		it, ok := s.Get(crashKey(name))
@@ -176,7 +180,7 @@ func crashKey(name string) store.Key {
 
 func sum(text string) string { return fmt.Sprintf("%08x", crc32.ChecksumIEEE([]byte(text))) }
 
-// writeForEver is the victim: 16 writers, each on its own keys, that acknowledge on out.
+// writeForEver is the victim: 16 writers, each on its own keys, and a watch, that say on out what they were told.
 func writeForEver(dir string, out io.Writer) error {
 	log, err := pebble.Open(dir, nil)
 	if err != nil {
@@ -189,16 +193,17 @@ func writeForEver(dir string, out io.Writer) error {
 		return err
 	}
 	var mu sync.Mutex
+	say := func(rev int64, name, what string) {
+		mu.Lock()
+		defer mu.Unlock()
+		fmt.Fprintln(out, rev, name, what)
+	}
 	errs := make(chan error)
+	go func() { errs <- watchForEver(s, say) }()
 	for w := range 16 {
 		go func() {
 			for {
-				err := writeOnce(s, fmt.Sprintf("w%d-%d", w, rand.IntN(12)), func(rev int64, name, what string) {
-					mu.Lock()
-					defer mu.Unlock()
-					fmt.Fprintln(out, rev, name, what)
-				})
-				if err != nil {
+				if err := writeOnce(s, fmt.Sprintf("w%d-%d", w, rand.IntN(12)), say); err != nil {
 					errs <- err
 					return
 				}
@@ -206,6 +211,18 @@ func writeForEver(dir string, out io.Writer) error {
 		}()
 	}
 	return <-errs
+}
+
+// watchForEver tells of the revisions that a watch shows: those must be durable as well.
+func watchForEver(s *store.Store, say func(rev int64, name, what string)) error {
+	w, err := s.Watch("configmaps", "", s.Revision())
+	for err == nil {
+		var revision int64
+		if _, revision, err = w.Next(context.Background()); err == nil {
+			say(revision, "watch", "seen")
+		}
+	}
+	return err
 }
 
 // writeOnce makes one write and says so. It announces deletions beforehand: afterwards nothing would
