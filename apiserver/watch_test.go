@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -108,6 +109,7 @@ func watchAll(t *testing.T, cs *kubernetes.Clientset, namespace string) {
 	if got := events(t, named, 2); !slices.Equal(got, want) {
 		t.Errorf("by name: %q, want %q", got, want)
 	}
+	watchFromFuture(t, cs, namespace)
 
 	for i := range 200 { // the ring forgets
 		put("a", fmt.Sprint(i), nil)
@@ -125,6 +127,29 @@ func watchAll(t *testing.T, cs *kubernetes.Clientset, namespace string) {
 		}
 	case <-time.After(10 * time.Second):
 		t.Error("the watch did not end in time")
+	}
+}
+
+// watchFromFuture: a watch from a revision that has yet to be written waits, and tells of what comes behind it.
+func watchFromFuture(t *testing.T, cs *kubernetes.Clientset, namespace string) {
+	t.Helper()
+	c := cs.CoreV1().ConfigMaps(namespace)
+	create := func(name string) int64 {
+		t.Helper()
+		cm := must(c.Create(t.Context(), &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: name}}, metav1.CreateOptions{}))(t)
+		return must(strconv.ParseInt(cm.ResourceVersion, 10, 64))(t)
+	}
+	future := create("present") + 5
+	w := must(c.Watch(t.Context(), metav1.ListOptions{ResourceVersion: strconv.FormatInt(future, 10)}))(t)
+	defer w.Stop()
+	var want []string
+	for i := range 8 {
+		if name := fmt.Sprint("f", i); create(name) > future {
+			want = append(want, "ADDED "+name+" ")
+		}
+	}
+	if got := events(t, w, len(want)); !slices.Equal(got, want) {
+		t.Errorf("from the future: %q, want %q", got, want)
 	}
 }
 
