@@ -15,6 +15,7 @@ import (
 func mutatingPolicies() *catalogue.Resource {
 	return catalogue.Describe[admissionv1.MutatingAdmissionPolicy, admissionv1.MutatingAdmissionPolicyList](catalogue.Kind[*admissionv1.MutatingAdmissionPolicy]{
 		Resource:       api.Resource{Group: "admissionregistration.k8s.io", Version: "v1", Name: "mutatingadmissionpolicies", Kind: "MutatingAdmissionPolicy"},
+		AnyFinalizers:  true,
 		ValidateCreate: validateMutatingPolicy,
 		ValidateUpdate: validateMutatingPolicyUpdate,
 		Warnings:       reservedName[*admissionv1.MutatingAdmissionPolicy],

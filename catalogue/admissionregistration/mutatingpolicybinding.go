@@ -15,6 +15,7 @@ import (
 func mutatingPolicyBindings() *catalogue.Resource {
 	return catalogue.Describe[admissionv1.MutatingAdmissionPolicyBinding, admissionv1.MutatingAdmissionPolicyBindingList](catalogue.Kind[*admissionv1.MutatingAdmissionPolicyBinding]{
 		Resource:       api.Resource{Group: "admissionregistration.k8s.io", Version: "v1", Name: "mutatingadmissionpolicybindings", Kind: "MutatingAdmissionPolicyBinding"},
+		AnyFinalizers:  true,
 		ValidateCreate: validateMutatingBinding,
 		ValidateUpdate: func(o, _ *admissionv1.MutatingAdmissionPolicyBinding) field.ErrorList {
 			return validateMutatingBinding(o)

@@ -15,6 +15,7 @@ import (
 func mutatingWebhooks() *catalogue.Resource {
 	return catalogue.Describe[admissionv1.MutatingWebhookConfiguration, admissionv1.MutatingWebhookConfigurationList](catalogue.Kind[*admissionv1.MutatingWebhookConfiguration]{
 		Resource:       api.Resource{Group: "admissionregistration.k8s.io", Version: "v1", Name: "mutatingwebhookconfigurations", Kind: "MutatingWebhookConfiguration"},
+		AnyFinalizers:  true,
 		ValidateCreate: validateMutatingHooks,
 		ValidateUpdate: validateMutatingHooksUpdate,
 		Warnings:       reservedName[*admissionv1.MutatingWebhookConfiguration],

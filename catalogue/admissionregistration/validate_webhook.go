@@ -13,25 +13,26 @@ import (
 	"clipper/catalogue/rule"
 )
 
-// A hook is what webhooks of both sorts have in common.
+// A hook is what webhooks of both sorts have in common, and what mutating ones have besides.
 type hook struct {
-	name       string
-	rules      []admissionv1.RuleWithOperations
-	failure    *admissionv1.FailurePolicyType
-	match      *admissionv1.MatchPolicyType
-	effects    *admissionv1.SideEffectClass
-	timeout    *int32
-	namespaces *metav1.LabelSelector
-	objects    *metav1.LabelSelector
-	client     admissionv1.WebhookClientConfig
-	versions   []string
-	conditions []admissionv1.MatchCondition
+	name         string
+	rules        []admissionv1.RuleWithOperations
+	failure      *admissionv1.FailurePolicyType
+	match        *admissionv1.MatchPolicyType
+	effects      *admissionv1.SideEffectClass
+	timeout      *int32
+	namespaces   *metav1.LabelSelector
+	objects      *metav1.LabelSelector
+	reinvocation *admissionv1.ReinvocationPolicyType // nil for validating ones
+	client       admissionv1.WebhookClientConfig
+	versions     []string
+	conditions   []admissionv1.MatchCondition
 }
 
 func validatingHooks(c *admissionv1.ValidatingWebhookConfiguration) []hook {
 	var out []hook
 	for _, w := range c.Webhooks {
-		out = append(out, hook{w.Name, w.Rules, w.FailurePolicy, w.MatchPolicy, w.SideEffects, w.TimeoutSeconds, w.NamespaceSelector, w.ObjectSelector, w.ClientConfig, w.AdmissionReviewVersions, w.MatchConditions})
+		out = append(out, hook{w.Name, w.Rules, w.FailurePolicy, w.MatchPolicy, w.SideEffects, w.TimeoutSeconds, w.NamespaceSelector, w.ObjectSelector, nil, w.ClientConfig, w.AdmissionReviewVersions, w.MatchConditions})
 	}
 	return out
 }
@@ -39,46 +40,34 @@ func validatingHooks(c *admissionv1.ValidatingWebhookConfiguration) []hook {
 func mutatingHooks(c *admissionv1.MutatingWebhookConfiguration) []hook {
 	var out []hook
 	for _, w := range c.Webhooks {
-		out = append(out, hook{w.Name, w.Rules, w.FailurePolicy, w.MatchPolicy, w.SideEffects, w.TimeoutSeconds, w.NamespaceSelector, w.ObjectSelector, w.ClientConfig, w.AdmissionReviewVersions, w.MatchConditions})
+		out = append(out, hook{w.Name, w.Rules, w.FailurePolicy, w.MatchPolicy, w.SideEffects, w.TimeoutSeconds, w.NamespaceSelector, w.ObjectSelector, w.ReinvocationPolicy, w.ClientConfig, w.AdmissionReviewVersions, w.MatchConditions})
 	}
 	return out
 }
 
 func validateValidatingHooks(c *admissionv1.ValidatingWebhookConfiguration) field.ErrorList {
-	return validateHooks(validatingHooks(c), leniency{}, nil)
+	return validateHooks(validatingHooks(c), leniency{})
 }
 
 func validateValidatingHooksUpdate(c, old *admissionv1.ValidatingWebhookConfiguration) field.ErrorList {
-	return validateHooks(validatingHooks(c), lenient(validatingHooks(c), validatingHooks(old)), nil)
+	return validateHooks(validatingHooks(c), lenient(validatingHooks(c), validatingHooks(old)))
 }
 
 func validateMutatingHooks(c *admissionv1.MutatingWebhookConfiguration) field.ErrorList {
-	return validateHooks(mutatingHooks(c), leniency{}, reinvocations(c))
+	return validateHooks(mutatingHooks(c), leniency{})
 }
 
 func validateMutatingHooksUpdate(c, old *admissionv1.MutatingWebhookConfiguration) field.ErrorList {
-	return validateHooks(mutatingHooks(c), lenient(mutatingHooks(c), mutatingHooks(old)), reinvocations(c))
+	return validateHooks(mutatingHooks(c), lenient(mutatingHooks(c), mutatingHooks(old)))
 }
 
-// reinvocations checks what only mutating webhooks have.
-func reinvocations(c *admissionv1.MutatingWebhookConfiguration) func(f *rule.Faults, i int, at *field.Path) {
-	return func(f *rule.Faults, i int, at *field.Path) {
-		if p := c.Webhooks[i].ReinvocationPolicy; p != nil {
-			rule.OneOf(f, at.Child("reinvocationPolicy"), *p, admissionv1.IfNeededReinvocationPolicy, admissionv1.NeverReinvocationPolicy)
-		}
-	}
-}
-
-func validateHooks(hooks []hook, allow leniency, own func(f *rule.Faults, i int, at *field.Path)) field.ErrorList {
+func validateHooks(hooks []hook, allow leniency) field.ErrorList {
 	f := &rule.Faults{}
 	x := &expressions{faults: f, before: allow.expressions}
 	names := rule.Seen[string]{}
 	for i, h := range hooks {
 		at := field.NewPath("webhooks").Index(i)
 		validateHook(x, h, allow, at)
-		if own != nil {
-			own(f, i, at)
-		}
 		reviewVersions(f, h.versions, allow.versions, at.Child("admissionReviewVersions"))
 		if !allow.names && h.name != "" && names.Again(h.name) {
 			f.Duplicate(at.Child("name"), h.name)
@@ -100,6 +89,9 @@ func validateHook(x *expressions, h hook, allow leniency, at *field.Path) {
 	}
 	f.Selector(at.Child("namespaceSelector"), h.namespaces, allow.selectors)
 	f.Selector(at.Child("objectSelector"), h.objects, allow.selectors)
+	if p := h.reinvocation; p != nil {
+		rule.OneOf(f, at.Child("reinvocationPolicy"), *p, admissionv1.IfNeededReinvocationPolicy, admissionv1.NeverReinvocationPolicy)
+	}
 	clientConfig(f, &h.client, at.Child("clientConfig"))
 	if !allow.conditions {
 		x.matchConditions(h.conditions, at.Child("matchConditions"))
@@ -201,7 +193,7 @@ func ruleResources(f *rule.Faults, list []string, at *field.Path) {
 		}
 		resource, sub, ok := strings.Cut(entry, "/")
 		if !ok {
-			bare = bare || entry != "*"
+			bare = entry != "*" // the last one decides, as upstream
 			continue
 		}
 		if anySub[resource] {

@@ -15,6 +15,7 @@ import (
 func validatingPolicies() *catalogue.Resource {
 	return catalogue.Describe[admissionv1.ValidatingAdmissionPolicy, admissionv1.ValidatingAdmissionPolicyList](catalogue.Kind[*admissionv1.ValidatingAdmissionPolicy]{
 		Resource:       api.Resource{Group: "admissionregistration.k8s.io", Version: "v1", Name: "validatingadmissionpolicies", Kind: "ValidatingAdmissionPolicy"},
+		AnyFinalizers:  true,
 		ValidateCreate: validatePolicy,
 		ValidateUpdate: validatePolicyUpdate,
 		Warnings:       reservedName[*admissionv1.ValidatingAdmissionPolicy],

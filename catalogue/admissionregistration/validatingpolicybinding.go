@@ -15,6 +15,7 @@ import (
 func validatingPolicyBindings() *catalogue.Resource {
 	return catalogue.Describe[admissionv1.ValidatingAdmissionPolicyBinding, admissionv1.ValidatingAdmissionPolicyBindingList](catalogue.Kind[*admissionv1.ValidatingAdmissionPolicyBinding]{
 		Resource:       api.Resource{Group: "admissionregistration.k8s.io", Version: "v1", Name: "validatingadmissionpolicybindings", Kind: "ValidatingAdmissionPolicyBinding"},
+		AnyFinalizers:  true,
 		ValidateCreate: validateBinding,
 		ValidateUpdate: func(o, _ *admissionv1.ValidatingAdmissionPolicyBinding) field.ErrorList { return validateBinding(o) },
 		Warnings:       reservedName[*admissionv1.ValidatingAdmissionPolicyBinding],

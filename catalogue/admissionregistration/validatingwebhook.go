@@ -15,6 +15,7 @@ import (
 func validatingWebhooks() *catalogue.Resource {
 	return catalogue.Describe[admissionv1.ValidatingWebhookConfiguration, admissionv1.ValidatingWebhookConfigurationList](catalogue.Kind[*admissionv1.ValidatingWebhookConfiguration]{
 		Resource:       api.Resource{Group: "admissionregistration.k8s.io", Version: "v1", Name: "validatingwebhookconfigurations", Kind: "ValidatingWebhookConfiguration"},
+		AnyFinalizers:  true,
 		ValidateCreate: validateValidatingHooks,
 		ValidateUpdate: func(o, _ *admissionv1.ValidatingWebhookConfiguration) field.ErrorList {
 			return validateValidatingHooks(o)
