@@ -4,6 +4,7 @@ import (
 	"time"
 
 	flowcontrolv1 "k8s.io/api/flowcontrol/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"clipper/api"
@@ -19,12 +20,15 @@ func flowSchemas() *catalogue.Resource {
 		ValidateCreate: validateSchema,
 		ValidateUpdate: func(o, _ *flowcontrolv1.FlowSchema) field.ErrorList { return validateSchema(o) },
 		ValidateStatus: func(o, _ *flowcontrolv1.FlowSchema) field.ErrorList { return schemaStatus(o) },
-		Columns:        flowSchemaColumns,
-		Row:            flowSchemaRow,
-		Default:        defaultFlowSchema,
-		Spec:           catalogue.PartOf(func(o *flowcontrolv1.FlowSchema) *flowcontrolv1.FlowSchemaSpec { return &o.Spec }),
-		Status:         catalogue.PartOf(func(o *flowcontrolv1.FlowSchema) *flowcontrolv1.FlowSchemaStatus { return &o.Status }),
-		Generation:     catalogue.PartOf(func(o *flowcontrolv1.FlowSchema) *flowcontrolv1.FlowSchemaSpec { return &o.Spec }),
+		PrepareStatus: func(o, old *flowcontrolv1.FlowSchema) {
+			metav1.ResetObjectMetaForStatus(&o.ObjectMeta, &old.ObjectMeta)
+		},
+		Columns:    flowSchemaColumns,
+		Row:        flowSchemaRow,
+		Default:    defaultFlowSchema,
+		Spec:       catalogue.PartOf(func(o *flowcontrolv1.FlowSchema) *flowcontrolv1.FlowSchemaSpec { return &o.Spec }),
+		Status:     catalogue.PartOf(func(o *flowcontrolv1.FlowSchema) *flowcontrolv1.FlowSchemaStatus { return &o.Status }),
+		Generation: catalogue.PartOf(func(o *flowcontrolv1.FlowSchema) *flowcontrolv1.FlowSchemaSpec { return &o.Spec }),
 	})
 }
 

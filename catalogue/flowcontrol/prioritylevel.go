@@ -4,6 +4,7 @@ import (
 	"time"
 
 	flowcontrolv1 "k8s.io/api/flowcontrol/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"clipper/api"
@@ -19,9 +20,12 @@ func priorityLevels() *catalogue.Resource {
 		ValidateCreate: validateLevel,
 		ValidateUpdate: func(o, _ *flowcontrolv1.PriorityLevelConfiguration) field.ErrorList { return validateLevel(o) },
 		ValidateStatus: func(o, _ *flowcontrolv1.PriorityLevelConfiguration) field.ErrorList { return levelStatus(o) },
-		Columns:        priorityLevelColumns,
-		Row:            priorityLevelRow,
-		Default:        defaultPriorityLevel,
+		PrepareStatus: func(o, old *flowcontrolv1.PriorityLevelConfiguration) {
+			metav1.ResetObjectMetaForStatus(&o.ObjectMeta, &old.ObjectMeta)
+		},
+		Columns: priorityLevelColumns,
+		Row:     priorityLevelRow,
+		Default: defaultPriorityLevel,
 		Spec: catalogue.PartOf(func(o *flowcontrolv1.PriorityLevelConfiguration) *flowcontrolv1.PriorityLevelConfigurationSpec {
 			return &o.Spec
 		}),

@@ -30,7 +30,8 @@ func validateLevel(p *flowcontrolv1.PriorityLevelConfiguration) field.ErrorList 
 			f.Forbidden(specPath.Child("limited"), "must be nil if the type is not Limited")
 		}
 		if e != nil {
-			shares(f, e.NominalConcurrencyShares, e.LendablePercent, specPath.Child("exempt"))
+			shares(f, e.NominalConcurrencyShares, specPath.Child("exempt"))
+			lendable(f, e.LendablePercent, specPath.Child("exempt"))
 		}
 	case limited:
 		if e != nil {
@@ -64,23 +65,30 @@ func fixedLevel(f *rule.Faults, p *flowcontrolv1.PriorityLevelConfiguration) {
 	}
 }
 
-func shares(f *rule.Faults, n, lendable *int32, at *field.Path) {
+func shares(f *rule.Faults, n *int32, at *field.Path) {
 	if ptr.Deref(n, 0) < 0 {
 		f.Invalid(at.Child("nominalConcurrencyShares"), *n, "must be a non-negative integer")
 	}
-	if l := ptr.Deref(lendable, 0); l < 0 || l > 100 {
+}
+
+func lendable(f *rule.Faults, percent *int32, at *field.Path) {
+	if l := ptr.Deref(percent, 0); l < 0 || l > 100 {
 		f.Invalid(at.Child("lendablePercent"), l, rangeFault)
 	}
 }
 
 func limitedLevel(f *rule.Faults, l *flowcontrolv1.LimitedPriorityLevelConfiguration, at *field.Path) {
-	shares(f, l.NominalConcurrencyShares, l.LendablePercent, at)
+	shares(f, l.NominalConcurrencyShares, at)
+	limitResponse(f, &l.LimitResponse, at.Child("limitResponse"))
+	lendable(f, l.LendablePercent, at)
 	if b := ptr.Deref(l.BorrowingLimitPercent, 0); b < 0 {
 		f.Invalid(at.Child("borrowingLimitPercent"), b, "if specified, must be a non-negative integer")
 	}
-	at = at.Child("limitResponse")
+}
+
+func limitResponse(f *rule.Faults, r *flowcontrolv1.LimitResponse, at *field.Path) {
 	queuing := at.Child("queuing")
-	switch r := l.LimitResponse; r.Type {
+	switch r.Type {
 	case flowcontrolv1.LimitResponseTypeReject:
 		if r.Queuing != nil {
 			f.Forbidden(queuing, "must be nil if limited.limitResponse.type is not Limited")

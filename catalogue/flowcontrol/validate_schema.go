@@ -113,6 +113,7 @@ func subject(f *rule.Faults, s *flowcontrolv1.Subject, at *field.Path) {
 		f.Add(field.NotSupported(at.Child("kind"), s.Kind, subjectKinds))
 		return
 	}
+	others := &rule.Faults{} // after those of the one part
 	for _, part := range []struct {
 		kind  flowcontrolv1.SubjectKind
 		name  string
@@ -130,9 +131,10 @@ func subject(f *rule.Faults, s *flowcontrolv1.Subject, at *field.Path) {
 		case part.kind == s.Kind:
 			part.check(at)
 		case part.set:
-			f.Forbidden(at, fmt.Sprintf("%s is forbidden when subject kind is not '%s'", part.name, part.kind))
+			others.Forbidden(at, fmt.Sprintf("%s is forbidden when subject kind is not '%s'", part.name, part.kind))
 		}
 	}
+	f.Add(others.List...)
 }
 
 var subjectKinds = []flowcontrolv1.SubjectKind{

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	storagev1 "k8s.io/api/storage/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"clipper/api"
@@ -19,6 +20,9 @@ func volumeAttachments() *catalogue.Resource {
 		Resource:       api.Resource{Group: "storage.k8s.io", Version: "v1", Name: "volumeattachments", Kind: "VolumeAttachment"},
 		ValidateCreate: validateAttachment,
 		ValidateUpdate: validateAttachmentUpdate,
+		PrepareStatus: func(a, old *storagev1.VolumeAttachment) {
+			metav1.ResetObjectMetaForStatus(&a.ObjectMeta, &old.ObjectMeta)
+		},
 		ValidateStatus: func(a, _ *storagev1.VolumeAttachment) field.ErrorList {
 			f := &rule.Faults{}
 			attachmentStatus(f, &a.Status)
