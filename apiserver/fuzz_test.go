@@ -174,7 +174,7 @@ func TestAnnouncedBodies(t *testing.T) {
 		}
 	}
 	runtime.ReadMemStats(&after)
-	if got := after.TotalAlloc - before.TotalAlloc; got > 20*believed {
+	if got := after.TotalAlloc - before.TotalAlloc; got > maxBody {
 		t.Errorf("10 bodies that did not come took %d bytes", got)
 	}
 }

@@ -357,6 +357,7 @@ func TestNoQuorum(t *testing.T) {
 		if time.Now().After(deadline) {
 			t.Fatalf("with a majority again: %v", s.Healthy(t.Context()))
 		}
+		time.Sleep(50 * time.Millisecond) // asking all the time would take the processors from the election
 	}
 	mustCommit(t, s, store.Write{Key: one.Key, Expect: one.Revision, Object: pod("ns", "one", "n2")})
 }

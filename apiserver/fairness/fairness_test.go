@@ -7,6 +7,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -267,14 +268,14 @@ func TestWideRequestsLeaveRoom(t *testing.T) {
 		var flood sync.WaitGroup
 		defer flood.Wait()
 		defer cancel()
-		lists := 0
+		var lists atomic.Int64
 		for range 50 {
 			flood.Go(func() {
 				for ctx.Err() == nil {
 					ticket := &Ticket{Request: resource(as("busy"), "list", "", "pods", "")}
 					if c.Admit(ctx, ticket, 15*time.Second) {
 						time.Sleep(time.Second)
-						lists++
+						lists.Add(1)
 						c.Release(ticket)
 					}
 				}
@@ -294,8 +295,8 @@ func TestWideRequestsLeaveRoom(t *testing.T) {
 		}
 		cancel()
 		flood.Wait()
-		if lists < 20 {
-			t.Errorf("only %d lists in four seconds: wide requests starve", lists)
+		if n := lists.Load(); n < 20 {
+			t.Errorf("only %d lists in four seconds: wide requests starve", n)
 		}
 	})
 }
