@@ -6,38 +6,50 @@ import (
 	"time"
 )
 
-// Each flush of a watch costs the server and its client several times what an event costs them. Where many watch,
-// a busy watch therefore gathers events for gapPerWatch times the number of open watches, maxGap at most: the
-// flushes of all of them take a bounded part of the processors, and a few watches are never held up.
+// Each flush of a watch costs the server and its client many times what an event costs them. Where many watches
+// are busy at the same time, each therefore gathers events before it flushes: the flushes of all of them come to
+// no more than one in flushEvery, unless that would hold an event up for longer than maxRest. A few busy watches
+// are hardly held up, and a quiet one never.
 const (
-	gapPerWatch = 50 * time.Microsecond
-	minGap      = time.Millisecond // less is not worth a timer
-	maxGap      = 10 * time.Millisecond
+	busyWithin = 10 * time.Millisecond // a watch with flushes closer together than this is busy
+	flushEvery = 100 * time.Microsecond
+	minRest    = time.Millisecond // less is not worth a timer
+	maxRest    = 20 * time.Millisecond
 )
 
-// A pacer spaces a watch's flushes out while changes come in quick succession. A change that comes after a quiet
-// moment, and the one behind it, are sent at once.
+// A pacer spaces the flushes of one watch out.
 type pacer struct {
-	open *atomic.Int64 // watches of the server
-	last time.Time     // end of the last flush, or of the rest after it
+	busy   *atomic.Int64 // busy watches of the server
+	isBusy bool          // this one is counted among them
+	last   time.Time     // end of the last flush, or of the rest after it
 }
 
-// rest is called after each flush. It returns at once unless the flush before was just now.
+// rest is called after each flush. It takes time only in a busy watch.
 func (p *pacer) rest(ctx context.Context) {
-	gap := min(time.Duration(p.open.Load())*gapPerWatch, maxGap)
-	if gap < minGap {
-		return
-	}
 	now := time.Now()
-	busy := now.Sub(p.last) < gap
+	p.count(now.Sub(p.last) < busyWithin)
 	p.last = now
-	if !busy {
+	rest := min(time.Duration(p.busy.Load())*flushEvery, maxRest)
+	if !p.isBusy || rest < minRest {
 		return
 	}
-	timer := time.NewTimer(gap)
+	timer := time.NewTimer(rest)
 	defer timer.Stop()
 	select {
 	case p.last = <-timer.C:
 	case <-ctx.Done():
 	}
 }
+
+func (p *pacer) count(busy bool) {
+	switch {
+	case busy && !p.isBusy:
+		p.busy.Add(1)
+	case !busy && p.isBusy:
+		p.busy.Add(-1)
+	}
+	p.isBusy = busy
+}
+
+// end is called when the watch ends.
+func (p *pacer) end() { p.count(false) }

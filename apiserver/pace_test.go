@@ -2,6 +2,7 @@ package apiserver
 
 import (
 	"context"
+	"slices"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -10,61 +11,60 @@ import (
 
 // TestPacer has changes come at given times and looks at when they are sent.
 func TestPacer(t *testing.T) {
-	const ms = time.Millisecond
 	for name, test := range map[string]struct {
-		watches int64
-		changes []time.Duration // since the start
-		flushes []time.Duration
+		others           int64 // watches that are busy all the time
+		changes, flushes []int // milliseconds since the start
 	}{
-		"few watches":       {10, []time.Duration{10 * ms, 11 * ms, 12 * ms, 13 * ms}, []time.Duration{10 * ms, 11 * ms, 12 * ms, 13 * ms}},
-		"very many":         {1000, []time.Duration{10 * ms, 11 * ms, 12 * ms, 20 * ms, 30 * ms}, []time.Duration{10 * ms, 11 * ms, 21 * ms, 31 * ms}},
-		"quiet":             {100, []time.Duration{10 * ms, 20 * ms, 30 * ms}, []time.Duration{10 * ms, 20 * ms, 30 * ms}},
-		"two at once":       {100, []time.Duration{10 * ms, 11 * ms}, []time.Duration{10 * ms, 11 * ms}},
-		"a burst":           {100, []time.Duration{10 * ms, 11 * ms, 12 * ms, 13 * ms, 14 * ms, 17 * ms}, []time.Duration{10 * ms, 11 * ms, 16 * ms, 21 * ms}},
-		"quiet after burst": {100, []time.Duration{10 * ms, 11 * ms, 40 * ms, 50 * ms}, []time.Duration{10 * ms, 11 * ms, 40 * ms, 50 * ms}},
+		"no others":         {0, []int{20, 21, 22, 23}, []int{20, 21, 22, 23}},
+		"quiet":             {99, []int{20, 40, 60}, []int{20, 40, 60}},
+		"two at once":       {99, []int{20, 21}, []int{20, 21}},
+		"a burst":           {99, []int{20, 21, 22, 23, 28, 33, 60}, []int{20, 21, 31, 41, 60}},
+		"a limit":           {1000, []int{20, 21, 22, 30, 45}, []int{20, 21, 41, 61}},
+		"quiet after burst": {99, []int{20, 21, 60, 80}, []int{20, 21, 60, 80}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				start := time.Now()
-				p := pacer{open: watches(test.watches)}
-				var flushes []time.Duration
-				for left := test.changes; len(left) > 0; {
-					time.Sleep(left[0] - time.Since(start))
-					for len(left) > 0 && left[0] <= time.Since(start) {
-						left = left[1:] // what has come goes out together
-					}
-					flushes = append(flushes, time.Since(start))
-					p.rest(context.Background())
+				var busy atomic.Int64
+				busy.Store(test.others)
+				if got := flushes(&pacer{busy: &busy}, test.changes); !slices.Equal(got, test.flushes) {
+					t.Errorf("flushes at %v ms, want %v", got, test.flushes)
 				}
-				if len(flushes) != len(test.flushes) {
-					t.Fatalf("flushes at %v, want %v", flushes, test.flushes)
-				}
-				for i := range flushes {
-					if flushes[i] != test.flushes[i] {
-						t.Fatalf("flushes at %v, want %v", flushes, test.flushes)
-					}
+				if n := busy.Load(); n != test.others {
+					t.Errorf("%d watches count as busy after the end, want %d", n, test.others)
 				}
 			})
 		})
 	}
 }
 
+// flushes returns when a watch flushes whose changes come at the given times.
+func flushes(p *pacer, changes []int) (at []int) {
+	defer p.end()
+	start := time.Now()
+	for len(changes) > 0 {
+		time.Sleep(time.Duration(changes[0])*time.Millisecond - time.Since(start))
+		now := int(time.Since(start).Milliseconds())
+		for len(changes) > 0 && changes[0] <= now {
+			changes = changes[1:] // what has come goes out together
+		}
+		at = append(at, now)
+		p.rest(context.Background())
+	}
+	return at
+}
+
 // TestPacerEnds: a client that leaves is not waited for.
 func TestPacerEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
+		var busy atomic.Int64
+		busy.Store(99)
 		start := time.Now()
-		p := pacer{open: watches(100), last: start}
+		p := pacer{busy: &busy, last: start}
 		cancel()
 		p.rest(ctx)
 		if took := time.Since(start); took != 0 {
 			t.Fatalf("rested %v after the watch had ended", took)
 		}
 	})
-}
-
-func watches(n int64) *atomic.Int64 {
-	open := &atomic.Int64{}
-	open.Store(n)
-	return open
 }

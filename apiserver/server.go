@@ -95,7 +95,7 @@ type Server struct {
 	nodes    nodeProxy
 	inflight inflight
 	lanes    lanes
-	watches  atomic.Int64 // open ones
+	busy     atomic.Int64 // watches whose changes come in quick succession
 	pages    pages
 	scrape   func() http.Handler
 

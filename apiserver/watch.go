@@ -69,8 +69,6 @@ func (q *request) watch() {
 		defer context.AfterFunc(c.Replaced, cancel)()
 	}
 	defer q.watching()()
-	q.s.watches.Add(1)
-	defer q.s.watches.Add(-1)
 	w := &watcher{q: q, m: m, selection: sel, options: o, out: newEventWriter(q, m)}
 	if wsstream.IsWebSocketRequest(q.r) {
 		w.overSocket(ctx, req)
@@ -191,7 +189,8 @@ func (w *watcher) follow(ctx context.Context, changes *store.Watch) {
 
 // until sends changes until ctx or the watch ends; it returns why.
 func (w *watcher) until(ctx context.Context, changes *store.Watch) error {
-	pace := pacer{open: &w.q.s.watches}
+	pace := pacer{busy: &w.q.s.busy}
+	defer pace.end()
 	for {
 		events, _, err := changes.Next(ctx)
 		if err != nil {
