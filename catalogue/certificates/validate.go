@@ -180,6 +180,7 @@ func validateApproval(r, old *request) field.ErrorList { return update(r, old, t
 func update(r, old *request, approve, sign bool) field.ErrorList {
 	f := &rule.Faults{}
 	validate(f, r)
+	changes := &rule.Faults{} // after the removals
 	for _, t := range []certificatesv1.RequestConditionType{certificatesv1.CertificateApproved, certificatesv1.CertificateDenied, certificatesv1.CertificateFailed} {
 		is, was := ofType(r, t), ofType(old, t)
 		decision := t != certificatesv1.CertificateFailed
@@ -188,11 +189,12 @@ func update(r, old *request, approve, sign bool) field.ErrorList {
 			f.Forbidden(conditionsPath, fmt.Sprintf("updates may not remove a condition of type %q", t))
 		case approve || !decision:
 		case len(is) > len(was):
-			f.Forbidden(conditionsPath, fmt.Sprintf("updates may not add a condition of type %q", t))
+			changes.Forbidden(conditionsPath, fmt.Sprintf("updates may not add a condition of type %q", t))
 		case !equality.Semantic.DeepEqual(is, was):
-			f.Forbidden(conditionsPath, fmt.Sprintf("updates may not modify a condition of type %q\n%v", t, rule.Diff(was, is)))
+			changes.Forbidden(conditionsPath, fmt.Sprintf("updates may not modify a condition of type %q\n%v", t, rule.Diff(was, is)))
 		}
 	}
+	f.Add(changes.List...)
 	if !bytes.Equal(r.Status.Certificate, old.Status.Certificate) {
 		at := field.NewPath("status", "certificate")
 		if !sign {
