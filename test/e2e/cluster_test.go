@@ -121,12 +121,15 @@ type user struct {
 	kubectl   []string // the program, with its first arguments
 }
 
+// user returns someone with the built-in kubectl.
+func (c *testCluster) user(t *testing.T, namespace string) *user {
+	return &user{testCluster: c, t: t, namespace: namespace, kubectl: []string{c.clipper, "kubectl"}}
+}
+
 // newUser makes a namespace named after the test, which goes away with it.
 func newUser(t *testing.T) *user {
 	t.Helper()
-	c := need(t)
-	u := &user{testCluster: c, t: t, namespace: strings.ToLower(strings.NewReplacer("/", "-", "_", "-").Replace(t.Name())),
-		kubectl: []string{c.clipper, "kubectl"}}
+	u := need(t).user(t, strings.ToLower(strings.NewReplacer("/", "-", "_", "-").Replace(t.Name())))
 	u.must("create", "namespace", u.namespace)
 	t.Cleanup(func() {
 		if t.Failed() {

@@ -18,7 +18,7 @@ func ownCluster(t *testing.T, nodes int) *user {
 	t.Helper()
 	shared := need(t)
 	c := &testCluster{clipper: shared.clipper, name: fmt.Sprintf("%s-own", shared.name)}
-	u := &user{testCluster: c, t: t, namespace: "default"}
+	u := c.user(t, "default")
 	t.Cleanup(func() { u.clipperRun("sandbox", "delete", c.name) })
 	u.clipperRun("sandbox", "create", c.name, "--nodes", strconv.Itoa(nodes))
 	u.clipperRun("sandbox", "image-load", c.name, imagesDir()+"/busybox.tar")
