@@ -6,6 +6,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -65,6 +66,11 @@ func TestEveryKindIsWalked(t *testing.T) {
 	for _, name := range unknown {
 		if unwalked[name] == "" {
 			t.Errorf("%s: add upstream's strategy to upstreams, and an example to testdata", name)
+		}
+	}
+	for name := range unwalked {
+		if !slices.Contains(unknown, name) {
+			t.Errorf("%s is walked, or gone: strike it off unwalked", name)
 		}
 	}
 }
