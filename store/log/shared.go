@@ -30,7 +30,8 @@ type Shared interface {
 	Revision(ctx context.Context) (int64, error)
 	// Follow calls fn with all that changes after a revision, in order and without a gap, until ctx ends, fn
 	// fails or the log cannot be followed on; it always returns an error, ErrCompacted among them. fn is told how
-	// far it knows everything; entries of one revision come in one call.
+	// far it knows everything; entries of one revision come in one call. The first call comes as soon as the log
+	// is followed, if need be without entries.
 	Follow(ctx context.Context, after int64, fn func(entries []Entry, revision int64) error) error
 	// Progress asks that Follow call fn soon, with the revision that is the latest then, also if nothing changes.
 	Progress(ctx context.Context) error

@@ -17,7 +17,7 @@ func (l *Log) Follow(ctx context.Context, after int64, fn func([]log.Entry, int6
 	ctx, cancel := context.WithCancel(clientv3.WithRequireLeader(ctx))
 	defer cancel()
 	changes := l.client.Watch(ctx, l.root, clientv3.WithPrefix(), clientv3.WithRev(after+1),
-		clientv3.WithFragment(), clientv3.WithProgressNotify())
+		clientv3.WithFragment(), clientv3.WithProgressNotify(), clientv3.WithCreatedNotify())
 	for resp := range changes {
 		switch err := resp.Err(); {
 		case errors.Is(err, rpctypes.ErrCompacted):
@@ -28,9 +28,12 @@ func (l *Log) Follow(ctx context.Context, after int64, fn func([]log.Entry, int6
 		// The header of a late answer names a revision beyond its events; only without events is it true
 		// that nothing else is to come before it.
 		revision := resp.Header.Revision
-		if n := len(resp.Events); n > 0 {
+		switch n := len(resp.Events); {
+		case n > 0:
 			revision = resp.Events[n-1].Kv.ModRevision
-		} else if !resp.IsProgressNotify() {
+		case resp.Created:
+			revision = after // a member with a leader has taken the watch; what is new comes later
+		case !resp.IsProgressNotify():
 			continue
 		}
 		if err := fn(entries(resp.Events), revision); err != nil {
