@@ -95,7 +95,6 @@ type Server struct {
 	nodes    nodeProxy
 	inflight inflight
 	lanes    lanes
-	busy     atomic.Int64 // watches whose changes come in quick succession
 	pages    pages
 	scrape   func() http.Handler
 

@@ -189,8 +189,6 @@ func (w *watcher) follow(ctx context.Context, changes *store.Watch) {
 
 // until sends changes until ctx or the watch ends; it returns why.
 func (w *watcher) until(ctx context.Context, changes *store.Watch) error {
-	pace := pacer{busy: &w.q.s.busy}
-	defer pace.end()
 	for {
 		events, _, err := changes.Next(ctx)
 		if err != nil {
@@ -203,7 +201,6 @@ func (w *watcher) until(ctx context.Context, changes *store.Watch) error {
 		}
 		w.sent = changes.Revision()
 		w.out.flush()
-		pace.rest(ctx)
 	}
 }
 
