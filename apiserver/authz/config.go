@@ -227,22 +227,15 @@ type webhookMetrics struct {
 
 // Run reads the file again when it changes, until ctx ends.
 func (a *Authorizer) Run(ctx context.Context) error {
-	if a.options.File == "" {
-		<-ctx.Done()
-		return ctx.Err()
+	if a.options.File != "" {
+		wait.UntilWithContext(ctx, func(_ context.Context) {
+			if err := a.reload(); err != nil {
+				slog.Error("authorization configuration not reloaded; the one before stays in use", "file", a.options.File, "err", err)
+			}
+		}, reloadPeriod)
 	}
-	tick := time.NewTicker(reloadPeriod)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-tick.C:
-		}
-		if err := a.reload(); err != nil {
-			slog.Error("authorization configuration not reloaded; the one before stays in use", "file", a.options.File, "err", err)
-		}
-	}
+	<-ctx.Done()
+	return ctx.Err()
 }
 
 // reload takes over the file if it has changed. It may change everything but leave out a kind of authorizer that is

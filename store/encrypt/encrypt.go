@@ -22,6 +22,7 @@ import (
 
 	"google.golang.org/protobuf/proto"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/apiserver/pkg/server/healthz"
 	"k8s.io/apiserver/pkg/server/options/encryptionconfig"
 	"k8s.io/apiserver/pkg/storage/value"
@@ -88,18 +89,12 @@ func (p *Providers) load() (*generation, error) {
 
 // Run looks at the file once a minute, until ctx ends.
 func (p *Providers) Run(ctx context.Context) error {
-	tick := time.NewTicker(reloadPeriod)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-tick.C:
-		}
+	wait.UntilWithContext(ctx, func(ctx context.Context) {
 		if err := p.Reload(ctx); err != nil {
 			slog.Error("encryption configuration not reloaded; the one before stays in use", "err", err)
 		}
-	}
+	}, reloadPeriod)
+	return ctx.Err()
 }
 
 // Reload takes over the file if its content has changed. A file that cannot be used changes nothing.

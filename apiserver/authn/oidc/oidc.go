@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"k8s.io/apimachinery/pkg/util/validation/field"
+	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/apiserver/pkg/apis/apiserver"
 	"k8s.io/apiserver/pkg/apis/apiserver/validation"
 	"k8s.io/apiserver/pkg/authentication/authenticator"
@@ -139,22 +140,15 @@ func (a *Authenticator) AuthenticateToken(ctx context.Context, token string) (*a
 
 // Run reads the file again when it changes, until ctx ends.
 func (a *Authenticator) Run(ctx context.Context) error {
-	if a.options.File == "" {
-		<-ctx.Done()
-		return ctx.Err()
+	if a.options.File != "" {
+		wait.UntilWithContext(ctx, func(ctx context.Context) {
+			if err := a.reload(ctx); err != nil {
+				slog.Error("authentication configuration not reloaded; the one before stays in use", "file", a.options.File, "err", err)
+			}
+		}, reloadPeriod)
 	}
-	tick := time.NewTicker(reloadPeriod)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-tick.C:
-		}
-		if err := a.reload(ctx); err != nil {
-			slog.Error("authentication configuration not reloaded; the one before stays in use", "file", a.options.File, "err", err)
-		}
-	}
+	<-ctx.Done()
+	return ctx.Err()
 }
 
 // reload takes over the file if it has changed and its providers answer.
