@@ -77,6 +77,7 @@ func nodeFlags(cmd *cobra.Command, o *daemon.NodeOptions) {
 	f.StringVar(&o.CgroupRoot, "cgroup-root", o.CgroupRoot, "cgroup below which pods are placed")
 	f.StringToStringVar(&o.Labels, "node-label", nil, "labels of the node at its registration: key=value")
 	f.StringVar(&o.Domain, "cluster-domain", o.Domain, "DNS domain of the cluster")
+	f.StringVar(&o.KubeletConfig, "kubelet-config", "", "KubeletConfiguration (kubelet.config.k8s.io/v1beta1): the settings of this node")
 }
 
 func newToken() *cobra.Command {

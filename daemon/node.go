@@ -45,6 +45,10 @@ type machine struct {
 
 // run is a node from start to end. Containers stay when it ends.
 func (m *machine) run(ctx context.Context) error {
+	config, err := m.options.kubeletConfig()
+	if err != nil {
+		return err
+	}
 	group, ctx := errgroup.WithContext(ctx)
 	m.group = group
 	images, err := image.Open(image.Options{
@@ -68,6 +72,7 @@ func (m *machine) run(ctx context.Context) error {
 		return fmt.Errorf("listen for the API server on port %d of --node-ip: %w; stop what uses the port, a kubelet perhaps", kubeletPort, err)
 	}
 	agent, err := node.New(node.Options{
+		Config:        config,
 		Client:        m.client,
 		Runtime:       rt,
 		Images:        images,

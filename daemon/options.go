@@ -15,6 +15,8 @@ import (
 
 	"github.com/vishvananda/netlink"
 	"k8s.io/apimachinery/pkg/util/validation"
+
+	"clipper/node/kubeletconfig"
 )
 
 // Where things are by default.
@@ -32,6 +34,8 @@ type NodeOptions struct {
 	CgroupRoot string            // below which pods are placed, in every hierarchy
 	Labels     map[string]string // given at registration
 	Domain     string            // DNS domain of the cluster
+	// KubeletConfig is the file of a KubeletConfiguration; "" for the defaults.
+	KubeletConfig string
 }
 
 // ServerOptions say how a server runs.
@@ -69,6 +73,14 @@ func DefaultServerOptions() ServerOptions {
 
 // DefaultAgentOptions returns what an agent does without flags.
 func DefaultAgentOptions() AgentOptions { return AgentOptions{Node: defaultNode()} }
+
+// kubeletConfig returns the node's settings.
+func (o *NodeOptions) kubeletConfig() (*kubeletconfig.Configuration, error) {
+	if o.KubeletConfig == "" {
+		return kubeletconfig.Default(), nil
+	}
+	return kubeletconfig.Load(o.KubeletConfig)
+}
 
 // complete fills in what depends on the machine and returns every fault at once, each with its flag.
 func (o *NodeOptions) complete() error {

@@ -63,7 +63,7 @@ func New(o Options) (*Agent, error) {
 	a.recorder = record.New(o.Client, "kubelet", o.NodeName)
 	facts := status.Facts{
 		Name: o.NodeName, IPs: o.NodeIPs, Hostname: o.Hostname, Labels: o.Labels, Taints: o.Taints,
-		MaxPods: o.MaxPods, Machine: machine, RuntimeVersion: "clipper://v" + o.Version, Reserved: o.Reserved,
+		MaxPods: int64(o.Config.MaxPods), Machine: machine, RuntimeVersion: "clipper://v" + o.Version, Reserved: o.Reserved,
 		NotReady: "container runtime network not ready: NetworkReady=false reason:NetworkPluginNotReady message:the pod network is being set up",
 	}
 	if o.Listener != nil {

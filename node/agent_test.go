@@ -15,6 +15,7 @@ import (
 
 	"clipper/api"
 	"clipper/node/cgroup"
+	"clipper/node/kubeletconfig"
 	"clipper/node/network"
 	"clipper/node/nodetest"
 	"clipper/node/runtime"
@@ -64,8 +65,10 @@ func removeTree(t testing.TB, root string) {
 // start runs an agent and returns what ends it, as SIGTERM does.
 func (r *rig) start() (stop func()) {
 	r.t.Helper()
+	config := kubeletconfig.Default()
+	config.MaxPods = 3
 	a, err := New(Options{Client: r.client, Runtime: r.rt, Images: r.images, NodeName: "n1",
-		NodeIPs: []netip.Addr{netip.MustParseAddr("192.168.0.1")}, DataDir: r.dir, MaxPods: 3, ManifestDir: r.manifests, CgroupRoot: r.cgroup(),
+		NodeIPs: []netip.Addr{netip.MustParseAddr("192.168.0.1")}, DataDir: r.dir, Config: config, ManifestDir: r.manifests, CgroupRoot: r.cgroup(),
 		OpenNetwork: func(context.Context, *corev1.Node) (network.Network, error) { return r.net, nil }})
 	if err != nil {
 		r.t.Fatal(err)

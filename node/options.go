@@ -23,6 +23,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"clipper/api"
+	"clipper/node/kubeletconfig"
 	"clipper/node/network"
 	"clipper/node/runtime"
 )
@@ -51,7 +52,8 @@ type Options struct {
 	ClusterDomain string // default "cluster.local"
 	ResolvConf    string // the node's resolver file; default "/etc/resolv.conf"
 
-	MaxPods  int64               // default 110
+	// Config are the settings that a kubelet has too. Default: kubeletconfig.Default.
+	Config   *kubeletconfig.Configuration
 	Reserved corev1.ResourceList // kept from pods
 	Version  string              // of Clipper, as in clipper://v<Version>
 
@@ -79,8 +81,8 @@ func (o *Options) complete() error {
 	def(&o.ClusterDomain, "cluster.local")
 	def(&o.ResolvConf, "/etc/resolv.conf")
 	def(&o.Version, "0.1.0")
-	if o.MaxPods == 0 {
-		o.MaxPods = 110
+	if o.Config == nil {
+		o.Config = kubeletconfig.Default()
 	}
 	var faults []error
 	missing := func(bad bool, name string) {

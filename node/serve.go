@@ -23,7 +23,7 @@ func (a *Agent) serve(ctx context.Context) error {
 		ServingCert: a.opts.ServingCert, ClientCAs: a.opts.ClientCAs,
 		Node: func() server.NodeFacts {
 			n := server.NodeFacts{Name: a.opts.NodeName, Memory: facts.Machine.Memory, DataDir: a.opts.DataDir, LogsDir: a.opts.LogsDir,
-				BootTime: boot, MaxPods: a.opts.MaxPods,
+				BootTime: boot, MaxPods: int64(a.opts.Config.MaxPods),
 				Cluster: server.ClusterFacts{Domain: a.opts.ClusterDomain, CgroupRoot: a.opts.CgroupRoot, Manifests: a.opts.ManifestDir}}
 			for _, ip := range a.opts.ClusterDNS {
 				n.Cluster.DNS = append(n.Cluster.DNS, ip.String())

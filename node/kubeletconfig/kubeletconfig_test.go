@@ -1,0 +1,57 @@
+package kubeletconfig
+
+import (
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+const header = "apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\n"
+
+func TestParse(t *testing.T) {
+	c, ignored, err := parse([]byte(header + "maxPods: 7\nhairpinMode: none\nnodeStatusUpdateFrequency: 3s\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.MaxPods != 7 || c.NodeStatusReportFrequency.Duration != 3*time.Second || *c.ImageGCHighThresholdPercent != 85 {
+		t.Errorf("got maxPods %d, report frequency %v, threshold %d", c.MaxPods, c.NodeStatusReportFrequency, *c.ImageGCHighThresholdPercent)
+	}
+	if !slices.Contains(ignored, "hairpinMode") || slices.Contains(ignored, "maxPods") {
+		t.Errorf("ignored fields are %v", ignored)
+	}
+}
+
+func TestParseRefuses(t *testing.T) {
+	for text, want := range map[string]string{
+		"kind: Pod\napiVersion: v1\n":                                    `is apiVersion "v1", kind "Pod"`,
+		"kind: KubeletConfiguration\napiVersion: v1\n":                   `want "kubelet.config.k8s.io/v1beta1"`,
+		header + "maxPod: 7\n":                                           `unknown field "maxPod"`,
+		header + "maxPods: 7\nmaxPods: 8\n":                              "already set in map",
+		header + "maxPods: -1\n":                                         "maxPods (--max-pods) -1 must not be a negative number",
+		header + "imageGCHighThresholdPercent: 80\n":                     "must be less than imageGCHighThresholdPercent",
+		header + "topologyManagerPolicy: wild\n":                         `topologyManagerPolicy (--topology-manager-policy) "wild" must be one of`,
+		header + "shutdownGracePeriod: 10ms\n":                           "must be either zero or otherwise >= 1 sec",
+		header + "serializeImagePulls: true\nmaxParallelImagePulls: 2\n": "cannot be larger than 1",
+	} {
+		if _, _, err := parse([]byte(text)); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: got error %v, want one with %q", text, err, want)
+		}
+	}
+}
+
+func TestDefaultIsValid(t *testing.T) {
+	if err := validate(Default()); err != nil {
+		t.Error(err)
+	}
+}
+
+func FuzzParse(f *testing.F) {
+	f.Add([]byte(header + "maxPods: 7\n"))
+	f.Add([]byte(header + "crashLoopBackOff: {maxContainerRestartPeriod: 1s}\n"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		if c, _, err := parse(data); err == nil && validate(c) != nil {
+			t.Errorf("accepted but not valid: %q", data)
+		}
+	})
+}
