@@ -37,8 +37,8 @@ func TestMain(m *testing.M) {
 }
 
 type fakeFlags struct {
-	dataDir, name, ip, cgroup, listen, server string
-	fd                                        int
+	dataDir, name, ip, cgroup, listen, server, config string
+	fd                                                int
 }
 
 func fakeNode(kind string, args []string) error {
@@ -51,6 +51,7 @@ func fakeNode(kind string, args []string) error {
 	fs.StringVar(&f.listen, "listen", "", "")
 	fs.StringVar(&f.server, "server", "", "")
 	fs.IntVar(&f.fd, "listen-fd", 0, "")
+	fs.StringVar(&f.config, "kubelet-config", "", "")
 	switch kind {
 	case "token":
 		fmt.Println("the-token")
@@ -66,6 +67,15 @@ func fakeNode(kind string, args []string) error {
 	}
 	if os.Getenv("FAKE_NODE_FAILS") == f.name {
 		return fmt.Errorf("%s was told to fail", f.name)
+	}
+	if f.config != "" {
+		data, err := os.ReadFile(f.config)
+		if err != nil {
+			return err
+		}
+		if err := os.WriteFile(filepath.Join(f.dataDir, "config-seen"), data, 0o600); err != nil {
+			return err
+		}
 	}
 	if f.fd > 0 {
 		syscall.CloseOnExec(f.fd) // else a pod would keep the API's port

@@ -72,12 +72,16 @@ func (l *launcher) agent(i int, token string) (process, error) {
 }
 
 func (l *launcher) nodeFlags(i int) []string {
-	return []string{
+	flags := []string{
 		"--data-dir", l.sandbox.nodeDir(i),
 		"--node-name", nodeName(i),
 		"--node-ip", nodeIP(i).String(),
 		"--cgroup-root", l.sandbox.cgroup() + "/" + nodeName(i),
 	}
+	if config := l.sandbox.kubeletConfig(); exists(config) {
+		flags = append(flags, "--kubelet-config", config)
+	}
+	return flags
 }
 
 // start starts a node's process in its namespace, detached from the terminal, writing to its log.

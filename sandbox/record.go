@@ -126,8 +126,10 @@ func (s Sandbox) lock() (unlock func(), err error) {
 }
 
 // exists reports whether there is anything of the sandbox.
-func (s Sandbox) exists() bool {
-	_, err := os.Stat(s.dir)
+func (s Sandbox) exists() bool { return exists(s.dir) }
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
 	return err == nil
 }
 

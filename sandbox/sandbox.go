@@ -69,6 +69,9 @@ type Options struct {
 	Timeout  time.Duration // for all nodes to get ready; 0: a minute
 	Keep     bool          // leave what there is if it fails, to look at
 	Progress func(step string)
+	// KubeletConfig is a file with the settings of all nodes. It is copied, so that parts that are started
+	// again have them too; "" leaves those that the sandbox has.
+	KubeletConfig string
 }
 
 // Addresses on the switch. Every sandbox has the same: they never meet.
@@ -135,6 +138,20 @@ func (s Sandbox) Create(ctx context.Context, o Options) (err error) {
 	return nil
 }
 
+// kubeletConfig is where the settings of the nodes are, if the sandbox has any of its own.
+func (s Sandbox) kubeletConfig() string { return s.path("kubelet.yaml") }
+
+func (s Sandbox) keepKubeletConfig(file string) error {
+	if file == "" {
+		return nil
+	}
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return fmt.Errorf("--kubelet-config: %w", err)
+	}
+	return writeFile(s.kubeletConfig(), data)
+}
+
 func (o *Options) complete() error {
 	if o.Nodes < 0 || o.Nodes > maxNodes {
 		return fmt.Errorf("--nodes %d: must be from 1 to %d", o.Nodes, maxNodes)
@@ -155,6 +172,9 @@ func (o *Options) complete() error {
 // start brings up what is not there: namespaces, the server, then the other nodes at once.
 func (s Sandbox) start(ctx context.Context, rec *record, o Options) error {
 	if err := s.save(*rec); err != nil { // before the first thing that could be left behind
+		return err
+	}
+	if err := s.keepKubeletConfig(o.KubeletConfig); err != nil {
 		return err
 	}
 	if err := s.buildNetwork(rec.Nodes); err != nil {

@@ -283,3 +283,29 @@ func TestAncestorsEndAtInit(t *testing.T) {
 		t.Errorf("%v", a)
 	}
 }
+
+// TestKubeletConfig: all nodes get the settings, and one that is started again gets them without being told.
+func TestKubeletConfig(t *testing.T) {
+	s := lab(t)
+	file := filepath.Join(t.TempDir(), "kubelet.yaml")
+	if err := os.WriteFile(file, []byte("maxPods: 500\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s.mustCreate(t, Options{Nodes: 2, KubeletConfig: file})
+	if err := os.Remove(file); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.killAll(); err != nil {
+		t.Fatal(err)
+	}
+	seen := func(node int) string { return filepath.Join(s.nodeDir(node), "config-seen") }
+	if err := os.Remove(seen(1)); err != nil {
+		t.Fatal(err)
+	}
+	s.mustCreate(t, Options{})
+	for node := 1; node <= 2; node++ {
+		if data, err := os.ReadFile(seen(node)); string(data) != "maxPods: 500\n" {
+			t.Errorf("node %d has seen %q, %v", node, data, err)
+		}
+	}
+}

@@ -91,6 +91,7 @@ what does not run, for example after a reboot; pods and objects are kept.`,
 	}
 	cmd.Flags().IntVar(&o.Nodes, "nodes", 0, "number of nodes; default 1, or as many as the sandbox has")
 	cmd.Flags().BoolVar(&o.Keep, "keep", false, "if it fails, leave what there is, to look at")
+	cmd.Flags().StringVar(&o.KubeletConfig, "kubelet-config", "", "KubeletConfiguration of the nodes, kept with the sandbox")
 	cmd.Flags().DurationVar(&o.Timeout, "timeout", time.Minute, "how long to wait for the nodes")
 	return cmd
 }
