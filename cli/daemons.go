@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"clipper/daemon"
+	"clipper/node/kubeletdir"
 )
 
 func newServer() *cobra.Command {
@@ -72,6 +73,7 @@ Later starts use the certificate that the node was given.`,
 func nodeFlags(cmd *cobra.Command, o *daemon.NodeOptions) {
 	f := cmd.Flags()
 	f.StringVar(&o.DataDir, "data-dir", o.DataDir, "where all state is kept")
+	f.StringVar(&o.RootDir, "root-dir", o.RootDir, "what the node shares with plug-ins, and where pods' volumes lie; pods find it at "+kubeletdir.Known+" wherever it is")
 	f.StringVar(&o.Name, "node-name", o.Name, "name of this node; default: the host's name")
 	f.StringVar(&o.IP, "node-ip", "", "address of this node; default: that of the interface of the default route")
 	f.StringVar(&o.CgroupRoot, "cgroup-root", o.CgroupRoot, "cgroup below which pods are placed")

@@ -19,6 +19,7 @@ import (
 	"clipper/image"
 	"clipper/image/registry"
 	"clipper/node"
+	"clipper/node/kubeletdir"
 	"clipper/node/network"
 	"clipper/node/network/routed"
 	"clipper/node/runtime/embedded"
@@ -81,6 +82,7 @@ func (m *machine) run(ctx context.Context) error {
 		NodeIPs:       []netip.Addr{ip},
 		Labels:        m.options.Labels,
 		DataDir:       m.options.DataDir,
+		RootDir:       kubeletdir.Dir(filepath.Clean(m.options.RootDir)),
 		CgroupRoot:    m.options.CgroupRoot + "/pods",
 		ManifestDir:   filepath.Join(m.options.DataDir, "manifests"),
 		ClusterDNS:    []netip.Addr{dns.ServiceIP(m.serviceCIDR)},

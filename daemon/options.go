@@ -17,6 +17,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation"
 
 	"clipper/node/kubeletconfig"
+	"clipper/node/kubeletdir"
 )
 
 // Where things are by default.
@@ -34,6 +35,8 @@ type NodeOptions struct {
 	CgroupRoot string            // below which pods are placed, in every hierarchy
 	Labels     map[string]string // given at registration
 	Domain     string            // DNS domain of the cluster
+	// RootDir is what the node shares with its plug-ins, volumes of pods included: the kubelet's root directory.
+	RootDir string
 	// KubeletConfig is the file of a KubeletConfiguration; "" for the defaults.
 	KubeletConfig string
 }
@@ -63,7 +66,7 @@ type AgentOptions struct {
 
 func defaultNode() NodeOptions {
 	name, _ := os.Hostname() // Validate asks for a name if there is none
-	return NodeOptions{DataDir: DefaultDataDir, Name: strings.ToLower(name), CgroupRoot: "/clipper", Domain: "cluster.local"}
+	return NodeOptions{DataDir: DefaultDataDir, RootDir: kubeletdir.Known, Name: strings.ToLower(name), CgroupRoot: "/clipper", Domain: "cluster.local"}
 }
 
 // DefaultServerOptions returns what a server does without flags.
@@ -104,6 +107,9 @@ func (o *NodeOptions) complete() error {
 		faults = append(faults, fmt.Errorf("--data-dir %q: give a directory that can be written", o.DataDir))
 	} else {
 		o.DataDir = dir
+	}
+	if !filepath.IsAbs(o.RootDir) {
+		faults = append(faults, fmt.Errorf("--root-dir %q: give an absolute path", o.RootDir))
 	}
 	if o.IP == "" {
 		ip, err := hostAddress()

@@ -74,13 +74,13 @@ func New(o Options) (*Agent, error) {
 	}
 	a.reporter = status.New(o.Client, a.recorder, facts, o.DataDir, o.Images.ListImages)
 	allocatable := facts.Allocatable()
-	podsDir := filepath.Join(o.DataDir, "pods")
+	podsDir := o.RootDir.Join("pods")
 	if o.Credentials == nil {
 		o.Credentials = pullSecrets{objects{o.Client}, o.Client}.credentials
 	}
 	a.volumes = volume.New(volume.Config{
 		Images: imagesForVolumes(o.Images), Credentials: o.Credentials,
-		Client: o.Client, PodsDir: podsDir, MemoryDir: filepath.Join(o.DataDir, "memory"), NodeName: o.NodeName,
+		Client: o.Client, RootDir: o.RootDir, PodsDir: podsDir, MemoryDir: filepath.Join(o.DataDir, "memory"), NodeName: o.NodeName,
 		Allocatable: func() corev1.ResourceList { return allocatable }, Changed: a.nudge,
 	})
 	a.cfg = podworker.Config{

@@ -265,7 +265,7 @@ func (c *cluster) cleanUp() {
 		}
 	}
 	c.eventually("all pods are gone", func() bool { return len(api.Pods.View(c.client).List("")) == 0 })
-	for _, dir := range []string{"pods", "memory", "logs/pods", "netns", "runtime/containers", "images/snapshots/node"} {
+	for _, dir := range []string{"kubelet/pods", "memory", "logs/pods", "netns", "runtime/containers", "images/snapshots/node"} {
 		if left, _ := os.ReadDir(filepath.Join(c.dir, dir)); len(left) > 0 {
 			c.Errorf("left in %s: %v", dir, left)
 		}

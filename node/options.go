@@ -24,6 +24,7 @@ import (
 
 	"clipper/api"
 	"clipper/node/kubeletconfig"
+	"clipper/node/kubeletdir"
 	"clipper/node/network"
 	"clipper/node/runtime"
 )
@@ -43,10 +44,11 @@ type Options struct {
 	Labels   map[string]string
 	Taints   []corev1.Taint
 
-	DataDir     string // absolute
-	LogsDir     string // default: <DataDir>/logs/pods
-	CgroupRoot  string // of pods, relative to the hierarchies' roots; default "/clipper/pods"
-	ManifestDir string // static pods; "" for none
+	DataDir     string         // absolute
+	RootDir     kubeletdir.Dir // shared with plug-ins, pods' directories lie in it; default: <DataDir>/kubelet
+	LogsDir     string         // default: <DataDir>/logs/pods
+	CgroupRoot  string         // of pods, relative to the hierarchies' roots; default "/clipper/pods"
+	ManifestDir string         // static pods; "" for none
 
 	ClusterDNS    []netip.Addr
 	ClusterDomain string // default "cluster.local"
@@ -76,6 +78,9 @@ func (o *Options) complete() error {
 		}
 	}
 	def(&o.Hostname, strings.ToLower(o.NodeName))
+	if o.RootDir == "" {
+		o.RootDir = kubeletdir.Dir(filepath.Join(o.DataDir, "kubelet"))
+	}
 	def(&o.LogsDir, filepath.Join(o.DataDir, "logs", "pods"))
 	def(&o.CgroupRoot, "/clipper/pods")
 	def(&o.ClusterDomain, "cluster.local")
@@ -97,11 +102,12 @@ func (o *Options) complete() error {
 	missing(o.NodeName == "", "NodeName")
 	missing(len(o.NodeIPs) == 0, "NodeIPs")
 	missing(!filepath.IsAbs(o.DataDir), "an absolute DataDir")
+	missing(!filepath.IsAbs(string(o.RootDir)), "an absolute RootDir")
 	missing(o.Listener != nil && (o.ServingCert == nil || o.ClientCAs == nil), "ServingCert or ClientCAs, which Listener needs,")
 	if len(faults) > 0 {
 		return errors.Join(faults...)
 	}
-	for _, dir := range []string{o.DataDir, o.LogsDir} {
+	for _, dir := range []string{o.DataDir, string(o.RootDir), o.LogsDir} {
 		if err := os.MkdirAll(dir, 0o750); err != nil {
 			return fmt.Errorf("create the node's directory: %w", err)
 		}

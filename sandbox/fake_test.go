@@ -45,6 +45,7 @@ func fakeNode(kind string, args []string) error {
 	var f fakeFlags
 	fs := flag.NewFlagSet(kind, flag.ContinueOnError)
 	fs.StringVar(&f.dataDir, "data-dir", "", "")
+	fs.String("root-dir", "", "")
 	fs.StringVar(&f.name, "node-name", "", "")
 	fs.StringVar(&f.ip, "node-ip", "", "")
 	fs.StringVar(&f.cgroup, "cgroup-root", "", "")

@@ -33,7 +33,7 @@ func (m *Manager) mountClaim(ctx context.Context, pod *corev1.Pod, v *corev1.Vol
 	}
 	switch {
 	case pv.Spec.HostPath != nil:
-		if err := checkHostPath(pv.Spec.HostPath.Path, pv.Spec.HostPath.Type); err != nil {
+		if err := checkHostPath(m.cfg.RootDir.Host(pv.Spec.HostPath.Path), pv.Spec.HostPath.Type); err != nil {
 			return fmt.Errorf("MountVolume.SetUp failed for volume %q : %w", pv.Name, err)
 		}
 		return nil

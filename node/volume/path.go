@@ -34,7 +34,7 @@ func (m *Manager) Path(ctx context.Context, pod *corev1.Pod, container string, v
 func (m *Manager) base(ctx context.Context, pod *corev1.Pod, v *corev1.Volume) (string, error) {
 	switch {
 	case v.HostPath != nil:
-		return makeMissing(v.HostPath.Path)
+		return makeMissing(m.cfg.RootDir.Host(v.HostPath.Path))
 	case v.Image != nil:
 		return m.imagePath(pod.UID, v.Name)
 	case claimName(pod, v) != "":
@@ -43,7 +43,7 @@ func (m *Manager) base(ctx context.Context, pod *corev1.Pod, v *corev1.Volume) (
 		case err != nil:
 			return "", err
 		case pv.Spec.HostPath != nil:
-			return makeMissing(pv.Spec.HostPath.Path)
+			return makeMissing(m.cfg.RootDir.Host(pv.Spec.HostPath.Path))
 		case pv.Spec.Local != nil:
 			return pv.Spec.Local.Path, nil
 		}

@@ -24,14 +24,16 @@ import (
 
 	"clipper/api"
 	"clipper/api/podrefs"
+	"clipper/node/kubeletdir"
 	"clipper/node/runtime"
 )
 
 // Config is what a Manager needs. All fields are required unless said otherwise.
 type Config struct {
 	Client      api.Client
-	PodsDir     string // a directory per pod, by UID
-	MemoryDir   string // a tmpfs is mounted here, for what must not reach a disk
+	RootDir     kubeletdir.Dir // where hostPath volumes of /var/lib/kubelet lead
+	PodsDir     string         // a directory per pod, by UID
+	MemoryDir   string         // a tmpfs is mounted here, for what must not reach a disk
 	NodeName    string
 	Allocatable func() corev1.ResourceList
 	Images      Images // optional
@@ -109,7 +111,7 @@ func (m *Manager) mountOne(ctx context.Context, pod *corev1.Pod, v *corev1.Volum
 	case v.EmptyDir != nil:
 		return setUp(m.mountEmptyDir(pod, v))
 	case v.HostPath != nil:
-		return setUp(checkHostPath(v.HostPath.Path, v.HostPath.Type))
+		return setUp(checkHostPath(m.cfg.RootDir.Host(v.HostPath.Path), v.HostPath.Type))
 	case v.Image != nil:
 		return setUp(m.mountImage(ctx, pod, v))
 	case fromAPI(v):
