@@ -35,6 +35,12 @@ require (
 )
 
 require (
+	github.com/container-storage-interface/spec v1.9.0 // indirect
+	k8s.io/csi-translation-lib v0.36.3 // indirect
+	k8s.io/mount-utils v0.36.3 // indirect
+)
+
+require (
 	cel.dev/expr v0.25.1 // indirect
 	cyphar.com/go-pathrs v0.2.6 // indirect
 	github.com/Azure/go-ansiterm v0.0.0-20230124172434-306776ec8161 // indirect
