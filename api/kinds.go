@@ -73,6 +73,7 @@ var (
 	ResourceClaims                    = kind[*resourcev1.ResourceClaim]("resource.k8s.io", "v1", "resourceclaims", "ResourceClaim", true)
 	CSIDrivers                        = kind[*storagev1.CSIDriver]("storage.k8s.io", "v1", "csidrivers", "CSIDriver", false)
 	VolumeAttributesClasses           = kind[*storagev1.VolumeAttributesClass]("storage.k8s.io", "v1", "volumeattributesclasses", "VolumeAttributesClass", false)
+	CSINodes                          = kind[*storagev1.CSINode]("storage.k8s.io", "v1", "csinodes", "CSINode", false)
 	VolumeAttachments                 = kind[*storagev1.VolumeAttachment]("storage.k8s.io", "v1", "volumeattachments", "VolumeAttachment", false)
 )
 
