@@ -100,6 +100,16 @@ func (r *Runtime) RemoveSandbox(_ context.Context, id string) error {
 	return nil
 }
 
+// SandboxStatus implements runtime.Runtime.
+func (r *Runtime) SandboxStatus(_ context.Context, id string) (runtime.SandboxStatus, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if s := r.sandboxes[id]; s != nil {
+		return *s, nil
+	}
+	return runtime.SandboxStatus{}, runtime.ErrNotFound
+}
+
 // CreateContainer implements runtime.Runtime.
 func (r *Runtime) CreateContainer(_ context.Context, c runtime.Container) (string, error) {
 	r.mu.Lock()
@@ -275,6 +285,12 @@ func (r *Runtime) Exec(_ context.Context, id string, e runtime.Exec) (int, error
 func (r *Runtime) Attach(ctx context.Context, _ string, _ runtime.Exec) error {
 	<-ctx.Done()
 	return ctx.Err()
+}
+
+// PortForward implements runtime.Runtime: it says what comes back.
+func (r *Runtime) PortForward(_ context.Context, _ string, _ int32, stream io.ReadWriteCloser) error {
+	_, err := io.Copy(stream, stream)
+	return err
 }
 
 // ReopenLog implements runtime.Runtime.

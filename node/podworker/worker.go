@@ -47,12 +47,12 @@ type Worker struct {
 
 // snapshot is what others may ask a worker about.
 type snapshot struct {
-	mu     sync.Mutex
-	pod    *corev1.Pod
-	status corev1.PodStatus
-	netns  string
-	states map[string]*runtime.ContainerStatus
-	prev   map[string]*runtime.ContainerStatus
+	mu      sync.Mutex
+	pod     *corev1.Pod
+	status  corev1.PodStatus
+	sandbox string
+	states  map[string]*runtime.ContainerStatus
+	prev    map[string]*runtime.ContainerStatus
 }
 
 // New returns the worker of pod. sandboxes and containers are what the runtime already holds of it.
@@ -319,11 +319,11 @@ func (w *Worker) Status() (*corev1.Pod, corev1.PodStatus) {
 	return w.published.pod, w.published.status
 }
 
-// NetNS returns the path of the pod's network namespace, "" without one of its own.
-func (w *Worker) NetNS() string {
+// Sandbox returns the ID of the pod's sandbox, "" while none runs.
+func (w *Worker) Sandbox() string {
 	w.published.mu.Lock()
 	defer w.published.mu.Unlock()
-	return w.published.netns
+	return w.published.sandbox
 }
 
 // Container returns the newest and the previous attempt of a container; either may be nil.
@@ -344,10 +344,14 @@ func (w *Worker) publish(st corev1.PodStatus) {
 			prev[name] = r.Previous
 		}
 	}
+	sandbox := ""
+	if w.o.Sandbox.Done {
+		sandbox = sandboxID(w.pod, w.o.Attempt)
+	}
 	p := &w.published
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.pod, p.status, p.netns, p.states, p.prev = w.pod, st, w.o.NetNS, states, prev
+	p.pod, p.status, p.sandbox, p.states, p.prev = w.pod, st, sandbox, states, prev
 }
 
 // event records an event about the pod or one of its containers. Actions call it from their goroutines.

@@ -11,6 +11,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"net/netip"
 	"time"
 )
 
@@ -22,6 +23,7 @@ var ErrNotFound = errors.New("not found")
 type Sandbox struct {
 	ID                     string
 	PodUID, Namespace, Pod string
+	Attempt                int    // how many sandboxes the pod had before
 	Hostname               string // UTS hostname; ignored with HostNetwork
 	Domainname             string // kernel domain name, may be empty
 	NetNS                  string // path of a bind-mounted network namespace; "" with HostNetwork
@@ -33,7 +35,10 @@ type Sandbox struct {
 	CgroupParent           string            // pod's cgroup, relative to the hierarchy roots: "/clipper/pods/burstable/pod<uid>"
 	Resources              Resources         // limits of the pod cgroup as a whole; zero: none
 	LogDir                 string            // directory of the pod's logs, exists
-	Labels                 map[string]string // kept and returned by List
+	Labels, Annotations    map[string]string // kept and returned by List
+	Handler                string            // runtime handler of the pod's RuntimeClass, "" for the default
+	// External: made by another client of the runtime than the agent, crictl for instance. The agent leaves it alone.
+	External bool
 }
 
 // Resources are cgroup settings. Zero values leave the kernel's default.
@@ -75,8 +80,22 @@ type Container struct {
 	Resources  Resources
 	Security   Security
 	StopSignal string // "" for the image's, else SIGTERM
-	Labels     map[string]string
+	PID        PIDMode
+	// TargetID is the container whose PID namespace is joined with TargetPID.
+	TargetID            string
+	Labels, Annotations map[string]string // kept and returned by List
 }
+
+// A PIDMode says which PID namespace a container is in.
+type PIDMode int
+
+// PID namespaces: what the sandbox says, one of the container's own, the host's, or another container's.
+const (
+	SandboxPID PIDMode = iota
+	OwnPID
+	HostPID
+	TargetPID
+)
 
 // A Device is a host device node to make visible.
 type Device struct{ Host, Container, Permissions string }
@@ -96,7 +115,14 @@ type Security struct {
 	Seccomp            string // "" or "RuntimeDefault", "Unconfined", or the absolute path of a profile
 	AppArmor           string
 	UnmaskedProc       bool // procMount: Unmasked
+	// Paths replaces the paths of /proc and /sys that are kept from the container. Nil: the kubelet's choice.
+	Paths *GuardedPaths
+	// AmbientCapabilities, without CAP_, are kept by programs of users that are not root.
+	AmbientCapabilities []string
 }
+
+// GuardedPaths are paths inside a container that nothing in it may see, or write to.
+type GuardedPaths struct{ Masked, ReadOnly []string }
 
 // A State is where a container is in its life.
 type State int
@@ -124,7 +150,7 @@ type ContainerStatus struct {
 	Reason, Message                  string // for a container that could not start
 	LogPath                          string
 	User                             *ContainerUser // resolved credentials of the first process
-	Labels                           map[string]string
+	Labels, Annotations              map[string]string
 }
 
 // ContainerUser is the resolved identity of a container's first process.
@@ -136,13 +162,21 @@ type ContainerUser struct {
 // A SandboxStatus is what the runtime knows of a sandbox.
 type SandboxStatus struct {
 	ID, PodUID, Namespace, Pod string
+	Attempt                    int
 	Ready                      bool
 	NetNS                      string
-	CreatedAt                  time.Time
-	Labels                     map[string]string
+	// IPs are the pod's addresses where the runtime brings the network, primary first. The embedded one does not.
+	IPs                 []netip.Addr
+	CreatedAt           time.Time
+	Labels, Annotations map[string]string
+	Handler             string
+	External            bool
+	// What the sandbox shares with the host, and whether its containers share a PID namespace.
+	HostNetwork, HostPID, HostIPC, SharedPID bool
 }
 
-// An Event says that a container changed state. It is a hint: Status has the facts.
+// An Event says that a container, or where none is named a sandbox, changed state or is gone. It is a hint: Status
+// has the facts.
 type Event struct {
 	PodUID, SandboxID, ContainerID string
 	State                          State
@@ -151,11 +185,13 @@ type Event struct {
 // Exec asks for a process in a running container.
 type Exec struct {
 	Command []string
-	TTY     bool
-	Stdin   io.Reader
-	Stdout  io.Writer
-	Stderr  io.Writer // nil with TTY
-	Resize  <-chan Size
+	// Short: the command reads nothing and its output is small, so that all of it may come at the end.
+	Short  bool
+	TTY    bool
+	Stdin  io.Reader
+	Stdout io.Writer
+	Stderr io.Writer // nil with TTY
+	Resize <-chan Size
 }
 
 // Size is a terminal size in characters.
@@ -185,6 +221,7 @@ type Runtime interface {
 	StopSandbox(ctx context.Context, id string) error
 	// RemoveSandbox removes it with all its containers. Logs and the network namespace are the agent's.
 	RemoveSandbox(ctx context.Context, id string) error
+	SandboxStatus(ctx context.Context, id string) (SandboxStatus, error)
 
 	CreateContainer(ctx context.Context, c Container) (id string, err error)
 	StartContainer(ctx context.Context, id string) error
@@ -204,6 +241,8 @@ type Runtime interface {
 	Exec(ctx context.Context, containerID string, e Exec) (exitCode int, err error)
 	// Attach joins the container's own stdio until it ends or ctx does.
 	Attach(ctx context.Context, containerID string, e Exec) error
+	// PortForward connects stream to a TCP port of the sandbox's loopback until either side ends.
+	PortForward(ctx context.Context, sandboxID string, port int32, stream io.ReadWriteCloser) error
 	// ReopenLog starts a new log file at LogPath after the agent has moved the old one away.
 	ReopenLog(ctx context.Context, containerID string) error
 

@@ -28,8 +28,8 @@ import (
 type Pod interface {
 	// Status returns the object and the status as the node knows it.
 	Status() (*corev1.Pod, corev1.PodStatus)
-	// NetNS is the path of the pod's network namespace, "" if it uses the node's.
-	NetNS() string
+	// Sandbox is the ID of the pod's sandbox, "" while none runs.
+	Sandbox() string
 	// Container returns the newest and the previous attempt of a container; either may be nil.
 	Container(name string) (current, previous *runtime.ContainerStatus)
 }

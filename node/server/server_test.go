@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -35,7 +34,7 @@ type fakePod struct {
 }
 
 func (p *fakePod) Status() (*corev1.Pod, corev1.PodStatus) { return p.obj, p.obj.Status }
-func (p *fakePod) NetNS() string                           { return "" }
+func (p *fakePod) Sandbox() string                         { return "sandbox" }
 func (p *fakePod) Container(string) (cur, prev *runtime.ContainerStatus) {
 	if p.cur == nil {
 		return nil, nil
@@ -190,34 +189,6 @@ func TestExec(t *testing.T) {
 			t.Errorf("%s: %q, %v", name, out.String(), err)
 		}
 	}
-}
-
-func TestPortForwardReachesTheHostsPort(t *testing.T) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	go func() {
-		c, err := l.Accept()
-		if err != nil {
-			return
-		}
-		io.Copy(c, c)
-		c.Close()
-	}()
-	near, far := net.Pipe()
-	done := make(chan error, 1)
-	go func() {
-		done <- forwarder{}.PortForward(context.Background(), "p", "u", int32(l.Addr().(*net.TCPAddr).Port), far)
-	}()
-	go near.Write([]byte("hello"))
-	buf := make([]byte, 5)
-	if _, err := io.ReadFull(near, buf); err != nil || string(buf) != "hello" {
-		t.Fatalf("%q, %v", buf, err)
-	}
-	near.Close()
-	<-done
 }
 
 func TestSummaryAndMetrics(t *testing.T) {

@@ -143,11 +143,26 @@ func (s *Server) portForward(w http.ResponseWriter, r *http.Request) {
 	if !ok {
 		return
 	}
-	netns := p.NetNS()
-	if netns == "" && !obj.Spec.HostNetwork {
+	sandbox := p.Sandbox()
+	if sandbox == "" {
 		http.Error(w, fmt.Sprintf("sandbox of pod %s/%s is not running", obj.Namespace, obj.Name), http.StatusInternalServerError)
 		return
 	}
-	portforward.ServePortForward(w, r, forwarder{netns}, obj.Name, string(obj.UID), opts,
+	portforward.ServePortForward(w, r, forwarder{s.cfg.Runtime, sandbox}, obj.Name, string(obj.UID), opts,
 		streamIdle, streamCreation, portforward.SupportedProtocols)
+}
+
+// forwarder connects streams to ports of a pod's sandbox.
+type forwarder struct {
+	rt      runtime.Runtime
+	sandbox string
+}
+
+// PortForward implements portforward.PortForwarder.
+func (f forwarder) PortForward(ctx context.Context, name, _ string, port int32, stream io.ReadWriteCloser) error {
+	err := f.rt.PortForward(ctx, f.sandbox, port, stream)
+	if err != nil {
+		return fmt.Errorf("failed to connect to localhost:%d inside namespace of pod %s: %w", port, name, err)
+	}
+	return nil
 }

@@ -87,8 +87,8 @@ func (c *cache) applyLocked(resp *wire.Response) {
 			continue
 		}
 		c.sandboxes[r.ID] = r
-		if known && old.Ready && !r.Ready {
-			c.publishLocked(runtime.Event{PodUID: r.PodUID, SandboxID: r.ID, State: runtime.Exited})
+		if !known && r.Ready || known && old.Ready != r.Ready {
+			c.publishLocked(runtime.Event{PodUID: r.PodUID, SandboxID: r.ID, State: sandboxState(r.Ready)})
 		}
 	}
 	for _, r := range resp.Containers {
@@ -103,12 +103,22 @@ func (c *cache) applyLocked(resp *wire.Response) {
 	}
 }
 
+// sandboxState is the state of a sandbox in terms of events.
+func sandboxState(ready bool) runtime.State {
+	if ready {
+		return runtime.Running
+	}
+	return runtime.Exited
+}
+
 func (c *cache) removeLocked(r wire.Removal) {
 	if old, ok := c.containers[r.ID]; ok && old.Rev < r.Rev {
 		delete(c.containers, r.ID)
+		c.publishLocked(runtime.Event{PodUID: old.PodUID, SandboxID: old.SandboxID, ContainerID: r.ID, State: runtime.Exited})
 	}
 	if old, ok := c.sandboxes[r.ID]; ok && old.Rev < r.Rev {
 		delete(c.sandboxes, r.ID)
+		c.publishLocked(runtime.Event{PodUID: old.PodUID, SandboxID: r.ID, State: runtime.Exited})
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"path"
 	"path/filepath"
@@ -15,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"clipper/image/reference"
+	"clipper/node/network/forward"
 	"clipper/node/runtime"
 	"clipper/node/runtime/embedded/wire"
 )
@@ -150,6 +152,24 @@ func (r *Runtime) StopSandbox(ctx context.Context, id string) error {
 	return err
 }
 
+// SandboxStatus returns a sandbox's status.
+func (r *Runtime) SandboxStatus(ctx context.Context, id string) (runtime.SandboxStatus, error) {
+	sb, err := r.sandbox(ctx, id)
+	return sb.SandboxStatus, err
+}
+
+// PortForward connects stream to a port of the sandbox.
+func (r *Runtime) PortForward(ctx context.Context, id string, port int32, stream io.ReadWriteCloser) error {
+	sb, err := r.sandbox(ctx, id)
+	if err != nil {
+		return err
+	}
+	if !sb.Ready {
+		return fmt.Errorf("sandbox %s is not running", id)
+	}
+	return forward.To(ctx, sb.NetNS, port, stream)
+}
+
 // RemoveSandbox removes it with its containers and their root file systems.
 func (r *Runtime) RemoveSandbox(ctx context.Context, id string) error {
 	if err := r.StopSandbox(ctx, id); err != nil {
@@ -179,7 +199,7 @@ func (r *Runtime) CreateContainer(ctx context.Context, c runtime.Container) (str
 	id := newID()
 	identity := runtime.ContainerStatus{
 		ID: id, SandboxID: c.SandboxID, Name: c.Name, PodUID: sb.PodUID, Attempt: c.Attempt,
-		Image: c.Image, LogPath: c.LogPath, Labels: c.Labels,
+		Image: c.Image, LogPath: c.LogPath, Labels: c.Labels, Annotations: c.Annotations,
 	}
 	_, err = r.call(ctx, &wire.Request{Op: wire.OpReserve, ID: id, Container: &wire.ContainerSpec{Status: identity}})
 	if err != nil {

@@ -63,6 +63,9 @@ func (r *Runtime) joined(id string, c *runtime.Container, sb *wire.Sandbox) (*oc
 		out.NetNS = ""
 		out.Hostname, _ = os.Hostname()
 	}
+	if err := r.joinPID(out, c); err != nil {
+		return nil, err
+	}
 	var err error
 	if c.Security.Privileged {
 		if out.HostDevices, err = hostDevices(); err != nil {
@@ -73,6 +76,23 @@ func (r *Runtime) joined(id string, c *runtime.Container, sb *wire.Sandbox) (*oc
 		out.LocalhostSeccompParsed, err = readSeccomp(path)
 	}
 	return out, err
+}
+
+// joinPID takes the container's choice of PID namespace over the sandbox's.
+func (r *Runtime) joinPID(sb *ocispec.Sandbox, c *runtime.Container) error {
+	switch c.PID {
+	case runtime.OwnPID:
+		sb.PID, sb.HostPID = "", false
+	case runtime.HostPID:
+		sb.PID, sb.HostPID = "", true
+	case runtime.TargetPID:
+		target, known, _ := r.cache.container(c.TargetID)
+		if !known || target.State != runtime.Running || target.SandboxID != c.SandboxID {
+			return fmt.Errorf("target container %q is not running in the pod", c.TargetID)
+		}
+		sb.PID, sb.HostPID = fmt.Sprintf("/proc/%d/ns/pid", target.Pid), false
+	}
+	return nil
 }
 
 // readSeccomp reads a profile from the node's disk.

@@ -52,6 +52,7 @@ func capabilities(sec *runtime.Security, held []string) []string {
 		clear(set)
 	}
 	put(qualified(sec.AddCapabilities), true)
+	put(ambientCapabilities(sec, held), true)
 	put(qualified(sec.DropCapabilities), false)
 	var out []string
 	for _, c := range held {
@@ -61,6 +62,14 @@ func capabilities(sec *runtime.Security, held []string) []string {
 	}
 	slices.Sort(out)
 	return out
+}
+
+// ambientCapabilities are kept by programs of users that are not root. Those we do not hold cannot be given.
+func ambientCapabilities(sec *runtime.Security, held []string) []string {
+	if containsAll(sec.AmbientCapabilities) {
+		return held
+	}
+	return slices.DeleteFunc(qualified(sec.AmbientCapabilities), func(c string) bool { return !slices.Contains(held, c) })
 }
 
 func containsAll(list []string) bool {

@@ -54,6 +54,7 @@ func Build(c *runtime.Container, image *Image, sb *Sandbox, rootfs string, user 
 	sec := &c.Security
 	oom := c.Resources.OOMScoreAdj
 	caps := capabilities(sec, sb.HeldCapabilities)
+	ambient := ambientCapabilities(sec, sb.HeldCapabilities)
 	spec := &specs.Spec{
 		Version: specs.Version,
 		Root:    &specs.Root{Path: rootfs, Readonly: sec.ReadOnlyRoot},
@@ -65,6 +66,7 @@ func Build(c *runtime.Container, image *Image, sb *Sandbox, rootfs string, user 
 			Cwd:      firstOf(c.WorkDir, image.WorkDir, "/"),
 			Capabilities: &specs.LinuxCapabilities{
 				Bounding: caps, Effective: caps, Permitted: caps,
+				Inheritable: ambient, Ambient: ambient,
 			},
 			NoNewPrivileges: sec.NoNewPrivileges,
 			OOMScoreAdj:     &oom,
@@ -77,7 +79,11 @@ func Build(c *runtime.Container, image *Image, sb *Sandbox, rootfs string, user 
 	}
 	spec.Mounts, spec.Linux.RootfsPropagation = mounts(c, sb)
 	setDevices(spec.Linux, sec.Privileged, sb.HostDevices, devices)
-	if !sec.Privileged && !sec.UnmaskedProc {
+	switch {
+	case sec.Privileged || sec.UnmaskedProc:
+	case sec.Paths != nil:
+		spec.Linux.MaskedPaths, spec.Linux.ReadonlyPaths = sec.Paths.Masked, sec.Paths.ReadOnly
+	default:
 		spec.Linux.MaskedPaths = append(slices.Clone(maskedPaths), sb.ThermalThrottle...)
 		spec.Linux.ReadonlyPaths = readonlyPaths
 	}

@@ -87,7 +87,9 @@ func (s *Server) newSandboxRecord(spec *runtime.Sandbox) wire.Sandbox {
 	rec := wire.Sandbox{
 		SandboxStatus: runtime.SandboxStatus{
 			ID: spec.ID, PodUID: spec.PodUID, Namespace: spec.Namespace, Pod: spec.Pod,
-			NetNS: spec.NetNS, Labels: spec.Labels,
+			Attempt: spec.Attempt, NetNS: spec.NetNS, Labels: spec.Labels, Annotations: spec.Annotations,
+			Handler: spec.Handler, External: spec.External,
+			HostNetwork: spec.HostNetwork, HostPID: spec.HostPID, HostIPC: spec.HostIPC, SharedPID: spec.SharedPID,
 		},
 		Spec:       spec,
 		ShmPath:    "/dev/shm",

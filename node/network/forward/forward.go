@@ -1,4 +1,6 @@
-package server
+// Package forward connects streams to TCP ports inside pods' network namespaces: what kubectl port-forward asks
+// of a node.
+package forward
 
 import (
 	"context"
@@ -14,17 +16,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// forwarder connects streams to ports inside a pod's network namespace.
-type forwarder struct{ netns string }
-
 const dialTimeout = 10 * time.Second
 
-// PortForward implements portforward.PortForwarder.
-func (f forwarder) PortForward(ctx context.Context, name, uid string, port int32, stream io.ReadWriteCloser) error {
+// To connects stream to a port of the loopback in the network namespace at path netns, "" for the caller's own,
+// until either side ends.
+func To(ctx context.Context, netns string, port int32, stream io.ReadWriteCloser) error {
 	defer stream.Close()
-	conn, err := f.dial(ctx, strconv.Itoa(int(port)))
+	conn, err := dial(ctx, netns, strconv.Itoa(int(port)))
 	if err != nil {
-		return fmt.Errorf("failed to connect to localhost:%d inside namespace of pod %s: %w", port, name, err)
+		return err
 	}
 	defer conn.Close()
 	stop := context.AfterFunc(ctx, func() { conn.Close() })
@@ -49,8 +49,8 @@ func (f forwarder) PortForward(ctx context.Context, name, uid string, port int32
 
 // dial connects to localhost in the pod's namespace. A socket belongs to the namespace of the thread that
 // makes it: a thread of its own enters the namespace, dials, and is not used again.
-func (f forwarder) dial(ctx context.Context, port string) (net.Conn, error) {
-	if f.netns == "" {
+func dial(ctx context.Context, netns, port string) (net.Conn, error) {
+	if netns == "" {
 		return dialLocal(ctx, port)
 	}
 	type result struct {
@@ -60,7 +60,7 @@ func (f forwarder) dial(ctx context.Context, port string) (net.Conn, error) {
 	done := make(chan result, 1)
 	go func() {
 		goruntime.LockOSThread() // never unlocked: the thread ends with the goroutine
-		err := enter(f.netns)
+		err := enter(netns)
 		if err != nil {
 			done <- result{nil, err}
 			return
