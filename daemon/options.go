@@ -16,6 +16,7 @@ import (
 	"github.com/vishvananda/netlink"
 	"k8s.io/apimachinery/pkg/util/validation"
 
+	"clipper/controllers/nodeipam"
 	"clipper/node/kubeletconfig"
 	"clipper/node/kubeletdir"
 )
@@ -51,6 +52,7 @@ type ServerOptions struct {
 	SANs         []string
 	DisableAgent bool
 	PodCIDR      string
+	NodeCIDRBits int // length of the prefix of PodCIDR that each node gets
 	ServiceCIDR  string
 	Identity     IdentityOptions
 	// EncryptionConfig is the file of an EncryptionConfiguration; "" for one of the server's own.
@@ -71,7 +73,7 @@ func defaultNode() NodeOptions {
 
 // DefaultServerOptions returns what a server does without flags.
 func DefaultServerOptions() ServerOptions {
-	return ServerOptions{Node: defaultNode(), Identity: defaultIdentity(), Operation: defaultOperation(), Datastore: defaultDatastore(), Listen: ":6443", PodCIDR: "10.42.0.0/16", ServiceCIDR: "10.43.0.0/16"}
+	return ServerOptions{Node: defaultNode(), Identity: defaultIdentity(), Operation: defaultOperation(), Datastore: defaultDatastore(), Listen: ":6443", PodCIDR: "10.42.0.0/16", NodeCIDRBits: nodeipam.DefaultBits, ServiceCIDR: "10.43.0.0/16"}
 }
 
 // DefaultAgentOptions returns what an agent does without flags.
@@ -134,8 +136,14 @@ func (o *ServerOptions) complete() error {
 			faults = append(faults, fmt.Errorf("%s %q: give an IPv4 network of at least 256 addresses, such as 10.42.0.0/16", flag, cidr))
 		}
 	}
+	if p, err := netip.ParsePrefix(o.PodCIDR); err == nil && (o.NodeCIDRBits < p.Bits() || o.NodeCIDRBits > mostNodeCIDRBits) {
+		faults = append(faults, fmt.Errorf("--node-cidr-mask-size %d: must be from %d, that of --pod-cidr, to %d", o.NodeCIDRBits, p.Bits(), mostNodeCIDRBits))
+	}
 	return errors.Join(faults...)
 }
+
+// mostNodeCIDRBits leaves a node five addresses for pods.
+const mostNodeCIDRBits = 29
 
 func (o *AgentOptions) complete() error {
 	faults := []error{o.Node.complete()}

@@ -98,7 +98,9 @@ func (cp *controlPlane) manage(ctx context.Context, group *errgroup.Group, manag
 	}
 	events := record.New(manager, "cidrAllocator", "")
 	group.Go(func() error { return events.Run(ctx) })
-	group.Go(func() error { return nodeipam.New(manager, netip.MustParsePrefix(cp.options.PodCIDR), events).Run(ctx) })
+	group.Go(func() error {
+		return nodeipam.New(manager, netip.MustParsePrefix(cp.options.PodCIDR), cp.options.NodeCIDRBits, events).Run(ctx)
+	})
 }
 
 // runNode runs a node in the server's process: on the store's own objects, with certificates of its own.

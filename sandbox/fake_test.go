@@ -52,6 +52,7 @@ func fakeNode(kind string, args []string) error {
 	fs.StringVar(&f.listen, "listen", "", "")
 	fs.StringVar(&f.server, "server", "", "")
 	fs.IntVar(&f.fd, "listen-fd", 0, "")
+	fs.Int("node-cidr-mask-size", 0, "")
 	fs.StringVar(&f.config, "kubelet-config", "", "")
 	switch kind {
 	case "token":

@@ -44,7 +44,8 @@ func (l *launcher) server(rec *record) error {
 	defer socket.Close()
 	const firstExtraFile = 3
 	args := append([]string{"server"}, l.nodeFlags(1)...)
-	args = append(args, "--listen", fmt.Sprintf("0.0.0.0:%d", apiPort), "--listen-fd", fmt.Sprint(firstExtraFile))
+	args = append(args, "--listen", fmt.Sprintf("0.0.0.0:%d", apiPort), "--listen-fd", fmt.Sprint(firstExtraFile),
+		"--node-cidr-mask-size", fmt.Sprint(nodeCIDRBits))
 	p, err := l.start(1, args, nil, socket)
 	if err != nil {
 		return err

@@ -82,6 +82,9 @@ var (
 
 const apiPort = 6443
 
+// nodeCIDRBits makes shares of the pod addresses that are enough for maxNodes, each with room for 500 pods.
+const nodeCIDRBits = 23
+
 func nodeIP(i int) netip.Addr { return netip.AddrFrom4([4]byte{172, 30, 0, byte(10 + i)}) }
 
 func nodeName(i int) string { return fmt.Sprintf("node-%d", i) }

@@ -53,12 +53,23 @@ func (s *shares) take(node string) (netip.Prefix, error) {
 	for range s.count() {
 		p := s.nth(s.next)
 		s.next = (s.next + 1) % s.count()
-		if _, taken := s.owner[p]; !taken {
+		if !s.taken(p) {
 			s.owner[p] = node
 			return p, nil
 		}
 	}
 	return netip.Prefix{}, ErrExhausted
+}
+
+// taken reports whether somebody has an address of p. Nodes may have shares of another size, from before the
+// server was given another.
+func (s *shares) taken(p netip.Prefix) bool {
+	for have := range s.owner {
+		if have.Overlaps(p) {
+			return true
+		}
+	}
+	return false
 }
 
 // claim notes what a Node says it has. A CIDR outside of the cluster's, set by the user, is not ours to manage.
@@ -88,9 +99,13 @@ type Controller struct {
 	wake    chan struct{}
 }
 
-// New returns a controller that gives each node a /24 of cluster. events may be nil. It starts nothing.
-func New(c api.Client, cluster netip.Prefix, events eventRecorder) *Controller {
-	const bits = 24 // upstream's size: 254 addresses for 110 pods
+// DefaultBits is the length of a share's prefix where nothing else is asked for: 254 addresses for 110 pods.
+// Upstream's figure.
+const DefaultBits = 24
+
+// New returns a controller that gives each node a prefix of that many bits of cluster. events may be nil. It
+// starts nothing.
+func New(c api.Client, cluster netip.Prefix, bits int, events eventRecorder) *Controller {
 	return &Controller{client: c, events: events, shares: newShares(cluster, max(bits, cluster.Bits())), waiting: map[string]bool{}, wake: make(chan struct{}, 1)}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"slices"
 	"testing"
 	"time"
 
@@ -22,7 +23,7 @@ func run(t *testing.T, client *apitest.Client, cluster string) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
-	go func() { done <- New(client, netip.MustParsePrefix(cluster), nil).Run(ctx) }()
+	go func() { done <- New(client, netip.MustParsePrefix(cluster), DefaultBits, nil).Run(ctx) }()
 	t.Cleanup(func() {
 		cancel()
 		if err := <-done; err != nil {
@@ -86,5 +87,23 @@ func TestNth(t *testing.T) {
 	s := newShares(netip.MustParsePrefix("10.42.0.0/16"), 24)
 	if s.count() != 256 || s.nth(0).String() != "10.42.0.0/24" || s.nth(255).String() != "10.42.255.0/24" {
 		t.Errorf("%d: %s … %s", s.count(), s.nth(0), s.nth(255))
+	}
+}
+
+// TestOtherSize: nodes keep shares of the size there was when they joined; no new one overlaps them.
+func TestOtherSize(t *testing.T) {
+	s := newShares(netip.MustParsePrefix("10.42.0.0/16"), 23)
+	s.claim("before", "10.42.1.0/24")
+	s.claim("wide", "10.42.4.0/22")
+	var got []string
+	for range 2 {
+		p, err := s.take("new")
+		if err != nil {
+			t.Fatal(err)
+		}
+		got = append(got, p.String())
+	}
+	if want := []string{"10.42.2.0/23", "10.42.8.0/23"}; !slices.Equal(got, want) {
+		t.Errorf("got %v, want %v", got, want)
 	}
 }
