@@ -61,18 +61,17 @@ func New(o Options) (*Agent, error) {
 	}
 	a := &Agent{opts: o, workers: map[types.UID]*handle{}}
 	a.recorder = record.New(o.Client, "kubelet", o.NodeName)
-	facts := status.Facts{
-		Name: o.NodeName, IPs: o.NodeIPs, Hostname: o.Hostname, Labels: o.Labels, Taints: o.Taints,
-		MaxPods: int64(o.Config.MaxPods), Machine: machine, RuntimeVersion: "clipper://v" + o.Version, Reserved: o.Reserved,
-		NotReady: "container runtime network not ready: NetworkReady=false reason:NetworkPluginNotReady message:the pod network is being set up",
-	}
-	if o.Listener != nil {
-		facts.Port = listenPort(o.Listener)
+	facts, err := o.facts(machine)
+	if err != nil {
+		return nil, err
 	}
 	if a.tree, err = cgroup.OpenTree(o.CgroupRoot); err != nil {
 		slog.Warn("Pods will not be told apart by quality of service", "err", err)
 	}
-	a.reporter = status.New(o.Client, a.recorder, facts, o.DataDir, o.Images.ListImages)
+	a.reporter = status.New(status.Options{
+		Client: o.Client, Recorder: a.recorder, Facts: facts, Config: o.Config, Images: o.Images.ListImages,
+		Pressure: func() (status.Pressure, error) { return status.ReadPressure(o.DataDir) },
+	})
 	allocatable := facts.Allocatable()
 	podsDir := o.RootDir.Join("pods")
 	if o.Credentials == nil {
@@ -124,7 +123,7 @@ func (a *Agent) work(ctx context.Context, group *errgroup.Group) error {
 		return fmt.Errorf("node %s: open the pod network: %w", a.opts.NodeName, err)
 	}
 	a.cfg.Network = net
-	a.reporter.SetNotReady("")
+	a.reporter.SetNotReady(status.Network, "")
 	group.Go(func() error { return a.volumes.Run(ctx) })
 	group.Go(func() error { return a.collectImages(ctx) })
 	return a.runPods(ctx, group, net)

@@ -69,7 +69,19 @@ func parse(data []byte) (c *Configuration, ignored []string, err error) {
 }
 
 // honoured are the fields that the node acts upon. Whoever reads a further one adds it here.
-var honoured = map[string]bool{"apiVersion": true, "kind": true, "maxPods": true}
+var honoured = map[string]bool{
+	"apiVersion":                   true,
+	"enableControllerAttachDetach": true,
+	"kind":                         true,
+	"maxPods":                      true,
+	"nodeLeaseDurationSeconds":     true,
+	"nodeStatusMaxImages":          true,
+	"nodeStatusReportFrequency":    true,
+	"nodeStatusUpdateFrequency":    true,
+	"providerID":                   true,
+	"registerNode":                 true,
+	"registerWithTaints":           true,
+}
 
 func def[T comparable](field *T, value T) {
 	if *field == *new(T) {

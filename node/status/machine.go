@@ -2,6 +2,7 @@ package status
 
 import (
 	"bufio"
+	"cmp"
 	"fmt"
 	"os"
 	goruntime "runtime"
@@ -20,6 +21,7 @@ type Machine struct {
 	Memory    int64 // bytes
 	Disk      int64 // bytes of the file system that holds the data directory
 	HugePages map[string]int64
+	Swap      int64
 	Info      corev1.NodeSystemInfo // without the versions of our own programs
 }
 
@@ -30,7 +32,7 @@ func ReadMachine(dataDir string) (Machine, error) {
 	if err != nil {
 		return m, err
 	}
-	m.Memory = mem["MemTotal"]
+	m.Memory, m.Swap = mem["MemTotal"], mem["SwapTotal"]
 	if size := mem["Hugepagesize"]; size > 0 {
 		m.HugePages[pageName(size)] = size * mem["HugePages_Total"] / 1024 // the count has no unit
 	}
@@ -40,13 +42,16 @@ func ReadMachine(dataDir string) (Machine, error) {
 	}
 	m.Disk = int64(fs.Blocks) * fs.Bsize
 	m.Info = corev1.NodeSystemInfo{
-		MachineID:       firstLine("/etc/machine-id"),
+		MachineID:       cmp.Or(firstLine("/etc/machine-id"), firstLine("/var/lib/dbus/machine-id")),
 		SystemUUID:      strings.ToLower(firstLine("/sys/class/dmi/id/product_uuid")),
 		BootID:          firstLine("/proc/sys/kernel/random/boot_id"),
 		OSImage:         osImage(),
 		OperatingSystem: goruntime.GOOS,
 		Architecture:    goruntime.GOARCH,
 		KernelVersion:   kernelVersion(),
+	}
+	if m.Swap > 0 {
+		m.Info.Swap = &corev1.NodeSwapStatus{Capacity: &m.Swap}
 	}
 	if m.Info.SystemUUID == "" {
 		m.Info.SystemUUID = m.Info.MachineID

@@ -4,6 +4,7 @@ package status
 
 import (
 	"cmp"
+	"errors"
 	"maps"
 	"net/netip"
 	"slices"
@@ -11,9 +12,10 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	utilerrors "k8s.io/apimachinery/pkg/util/errors"
+	"k8s.io/utils/ptr"
 
 	"clipper/node/runtime"
 )
@@ -21,29 +23,47 @@ import (
 // Versions that the node reports.
 const KubeletVersion = "v1.36.3"
 
-// maxImages bounds the list of images in a node's status. Upstream's figure.
-const maxImages = 50
+// maxNames bounds the names of one image in a node's status. Upstream's figure.
+const maxNames = 5
 
 // Facts are what a node's status is made of.
 type Facts struct {
-	Name           string
-	IPs            []netip.Addr // primary first
-	Hostname       string
-	Labels         map[string]string
-	Annotations    map[string]string
-	Taints         []corev1.Taint
-	Unschedulable  bool
-	Port           int32 // of the node's own HTTPS server
-	MaxPods        int64
-	Machine        Machine
-	RuntimeVersion string // clipper://v…
-	Reserved       corev1.ResourceList
+	Name        string
+	IPs         []netip.Addr // primary first
+	Hostname    string
+	Labels      map[string]string
+	Annotations map[string]string
+	Taints      []corev1.Taint
+	ProviderID  string
+	// AttachesVolumes says that the node does so itself: the controller is to leave its volumes alone.
+	AttachesVolumes bool
+	PodCIDRs        []string // that the node has had already, when it comes back
+	Unschedulable   bool
+	Port            int32 // of the node's own HTTPS server
+	MaxPods         int64
+	MaxImages       int32 // in the list of images; -1 for all
+	Machine         Machine
+	RuntimeVersion  string // clipper://v…
+	Runtime         runtime.Features
+	Reserved        corev1.ResourceList
 
 	Images   []runtime.Image
 	Pressure Pressure
-	// NotReady explains why pods cannot be run, "" when they can.
-	NotReady string
+	// NotReady explains why pods cannot be run, by what cannot; empty when they can.
+	NotReady map[Part]string
 }
+
+// A Part is something without which a node is not ready.
+type Part int
+
+// The parts, in the order in which a node names those that fail.
+const (
+	Runtime Part = iota
+	Network
+	Storage
+	Shutdown
+	parts
+)
 
 // Capacity returns all that the node has.
 func (f *Facts) Capacity() corev1.ResourceList {
@@ -86,6 +106,10 @@ func (f *Facts) Object(now time.Time) *corev1.Node {
 	n := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: f.Name, Labels: f.labels(), Annotations: f.annotations()}}
 	n.Spec.Taints = slices.Clone(f.Taints)
 	n.Spec.Unschedulable = f.Unschedulable
+	n.Spec.ProviderID = f.ProviderID
+	if len(f.PodCIDRs) > 0 {
+		n.Spec.PodCIDR, n.Spec.PodCIDRs = f.PodCIDRs[0], slices.Clone(f.PodCIDRs)
+	}
 	n.Status = f.Status(n, now)
 	return n
 }
@@ -100,8 +124,14 @@ func (f *Facts) labels() map[string]string {
 	return l
 }
 
+// attachAnnotation says that volumes of the node are attached by the controller, not by the node.
+const attachAnnotation = "volumes.kubernetes.io/controller-managed-attach-detach"
+
 func (f *Facts) annotations() map[string]string {
-	a := map[string]string{"volumes.kubernetes.io/controller-managed-attach-detach": "true"}
+	a := map[string]string{}
+	if !f.AttachesVolumes {
+		a[attachAnnotation] = "true"
+	}
 	maps.Copy(a, f.Annotations)
 	return a
 }
@@ -130,9 +160,9 @@ func (f *Facts) Status(n *corev1.Node, now time.Time) corev1.NodeStatus {
 	s.DaemonEndpoints.KubeletEndpoint.Port = f.Port
 	s.NodeInfo = f.Machine.Info
 	s.NodeInfo.KubeletVersion, s.NodeInfo.ContainerRuntimeVersion = KubeletVersion, f.RuntimeVersion
-	yes := true
-	s.Features = &corev1.NodeFeatures{SupplementalGroupsPolicy: &yes}
-	s.RuntimeHandlers = []corev1.NodeRuntimeHandler{{Features: &corev1.NodeRuntimeHandlerFeatures{RecursiveReadOnlyMounts: &yes}}}
+	s.Features = &corev1.NodeFeatures{SupplementalGroupsPolicy: ptr.To(f.Runtime.SupplementalGroupsPolicy)}
+	s.RuntimeHandlers = f.handlers()
+	s.DeclaredFeatures = declaredFeatures(f.Runtime)
 	s.Images = f.images()
 	for _, c := range f.conditions() {
 		setCondition(&s, c, now)
@@ -144,13 +174,40 @@ func (f *Facts) images() []corev1.ContainerImage {
 	out := make([]corev1.ContainerImage, 0, len(f.Images))
 	for _, i := range f.Images {
 		if names := slices.Concat(i.Digests, i.Tags); len(names) > 0 {
-			out = append(out, corev1.ContainerImage{Names: names, SizeBytes: i.Size})
+			out = append(out, corev1.ContainerImage{Names: names[:min(len(names), maxNames)], SizeBytes: i.Size})
 		}
 	}
 	slices.SortFunc(out, func(a, b corev1.ContainerImage) int {
 		return cmp.Or(cmp.Compare(b.SizeBytes, a.SizeBytes), cmp.Compare(a.Names[0], b.Names[0]))
 	})
-	return out[:min(len(out), maxImages)]
+	if f.MaxImages >= 0 {
+		out = out[:min(len(out), int(f.MaxImages))]
+	}
+	return out
+}
+
+// handlers returns what the runtime's handlers can do; the one without a name is the default.
+func (f *Facts) handlers() []corev1.NodeRuntimeHandler {
+	out := make([]corev1.NodeRuntimeHandler, 0, len(f.Runtime.Handlers))
+	for _, h := range f.Runtime.Handlers {
+		out = append(out, corev1.NodeRuntimeHandler{Name: h.Name, Features: &corev1.NodeRuntimeHandlerFeatures{
+			RecursiveReadOnlyMounts: ptr.To(h.RecursiveReadOnlyMounts), UserNamespaces: ptr.To(h.UserNamespaces)}})
+	}
+	return out
+}
+
+// notReady joins the reasons why pods cannot be run, as the library of errors joins several.
+func (f *Facts) notReady() string {
+	var faults []error
+	for p := range parts {
+		if why := f.NotReady[p]; why != "" {
+			faults = append(faults, errors.New(why))
+		}
+	}
+	if len(faults) == 0 {
+		return ""
+	}
+	return utilerrors.NewAggregate(faults).Error()
 }
 
 func (f *Facts) conditions() []corev1.NodeCondition {
@@ -162,8 +219,8 @@ func (f *Facts) conditions() []corev1.NodeCondition {
 	}
 	ready := corev1.NodeCondition{Type: corev1.NodeReady, Status: corev1.ConditionTrue,
 		Reason: "KubeletReady", Message: "kubelet is posting ready status"}
-	if f.NotReady != "" {
-		ready.Status, ready.Reason, ready.Message = corev1.ConditionFalse, "KubeletNotReady", f.NotReady
+	if why := f.notReady(); why != "" {
+		ready.Status, ready.Reason, ready.Message = corev1.ConditionFalse, "KubeletNotReady", why
 	}
 	return []corev1.NodeCondition{
 		pick(corev1.NodeMemoryPressure, f.Pressure.Memory, "KubeletHasInsufficientMemory", "kubelet has insufficient memory available",
@@ -174,57 +231,4 @@ func (f *Facts) conditions() []corev1.NodeCondition {
 			"KubeletHasSufficientPID", "kubelet has sufficient PID available"),
 		ready,
 	}
-}
-
-func setCondition(s *corev1.NodeStatus, c corev1.NodeCondition, now time.Time) {
-	t := metav1.NewTime(now).Rfc3339Copy()
-	c.LastHeartbeatTime, c.LastTransitionTime = t, t
-	for i := range s.Conditions {
-		if old := &s.Conditions[i]; old.Type == c.Type {
-			if old.Status == c.Status {
-				c.LastTransitionTime = old.LastTransitionTime
-			}
-			*old = c
-			return
-		}
-	}
-	s.Conditions = append(s.Conditions, c)
-}
-
-// sameApartFromHeartbeat reports whether b says nothing that a does not, times of heartbeat aside.
-func sameApartFromHeartbeat(a, b *corev1.NodeStatus) bool {
-	x, y := *a, *b
-	strip := func(in []corev1.NodeCondition) []corev1.NodeCondition {
-		out := slices.Clone(in)
-		for i := range out {
-			out[i].LastHeartbeatTime = metav1.Time{}
-		}
-		return out
-	}
-	x.Conditions, y.Conditions = strip(a.Conditions), strip(b.Conditions)
-	return apiequality.Semantic.DeepEqual(x, y)
-}
-
-// transitions names the conditions that differ between two states, as the events that tell of them.
-func transitions(old, next *corev1.NodeStatus) []string {
-	names := map[corev1.NodeConditionType][2]string{
-		corev1.NodeMemoryPressure: {"NodeHasInsufficientMemory", "NodeHasSufficientMemory"},
-		corev1.NodeDiskPressure:   {"NodeHasDiskPressure", "NodeHasNoDiskPressure"},
-		corev1.NodePIDPressure:    {"NodeHasInsufficientPID", "NodeHasSufficientPID"},
-		corev1.NodeReady:          {"NodeReady", "NodeNotReady"},
-	}
-	var out []string
-	for _, c := range next.Conditions {
-		i := slices.IndexFunc(old.Conditions, func(o corev1.NodeCondition) bool { return o.Type == c.Type })
-		n, known := names[c.Type]
-		if !known || (i >= 0 && old.Conditions[i].Status == c.Status) {
-			continue
-		}
-		if c.Status == corev1.ConditionTrue {
-			out = append(out, n[0])
-		} else {
-			out = append(out, n[1])
-		}
-	}
-	return out
 }

@@ -4,24 +4,18 @@ import (
 	"context"
 	"log/slog"
 	"maps"
+	"math/rand/v2"
 	"sync"
 	"time"
 
-	coordinationv1 "k8s.io/api/coordination/v1"
+	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
 	"clipper/api"
+	"clipper/node/kubeletconfig"
 	"clipper/node/runtime"
-)
-
-// How often things are said anew although nothing changed. Upstream's figures.
-const (
-	renewEvery   = 10 * time.Second
-	leaseSeconds = 40
-	reportEvery  = 5 * time.Minute
 )
 
 // A Recorder takes events.
@@ -29,27 +23,51 @@ type Recorder interface {
 	EventAt(ref corev1.ObjectReference, eventType, reason, format string, args ...any)
 }
 
-// A Reporter keeps the Node object and its lease. Make it with New, Register once, then Run.
-type Reporter struct {
-	client   api.Client
-	recorder Recorder
-	images   func(context.Context) ([]runtime.Image, error)
-	dataDir  string
-	wake     chan struct{}
+// A Setter completes a node's status with what another part of the node knows: devices and their capacity, or
+// volumes in use. It must not change what it did not make: the status shares parts with others.
+type Setter func(*corev1.NodeStatus)
 
-	mu    sync.Mutex
-	facts Facts
-
-	// The rest belongs to Register and then Run's goroutine.
-	last     *corev1.Node
-	reported time.Time
-	lease    *coordinationv1.Lease
+// Options say what is reported, and from where. All fields are required.
+type Options struct {
+	Client   api.Client
+	Recorder Recorder
+	Facts    Facts // what is known from the start; images, pressure and readiness are looked at later
+	Config   *kubeletconfig.Configuration
+	Images   func(context.Context) ([]runtime.Image, error)
+	Pressure func() (Pressure, error)
 }
 
-// New returns the reporter of the node that facts describe. images lists what the node has; dataDir is
-// where its disk is.
-func New(c api.Client, r Recorder, facts Facts, dataDir string, images func(context.Context) ([]runtime.Image, error)) *Reporter {
-	return &Reporter{client: c, recorder: r, facts: facts, dataDir: dataDir, images: images, wake: make(chan struct{}, 1)}
+// A Reporter keeps the Node object and its lease. Make it with New, Register once, then Run.
+type Reporter struct {
+	opts  Options
+	wake  chan struct{}
+	lease *lease
+
+	mu      sync.Mutex
+	facts   Facts
+	setters []Setter
+
+	// The rest belongs to Register and then to Run.
+	last          *corev1.Node
+	reported      time.Time
+	delay         time.Duration // added to the wait for the next report that nothing but time asks for
+	unschedulable bool
+	bootTold      bool
+}
+
+// New returns the reporter of the node that o.Facts describe.
+func New(o Options) *Reporter {
+	return &Reporter{
+		opts: o, facts: o.Facts, wake: make(chan struct{}, 1),
+		lease: &lease{client: o.Client, node: o.Facts.Name, duration: time.Duration(o.Config.NodeLeaseDurationSeconds) * time.Second},
+	}
+}
+
+// Extend adds what a further part knows to all statuses to come. Call it before Register.
+func (r *Reporter) Extend(s Setter) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.setters = append(r.setters, s)
 }
 
 // Facts returns what is currently reported.
@@ -59,11 +77,15 @@ func (r *Reporter) Facts() Facts {
 	return r.facts
 }
 
-// SetNotReady changes whether pods can be run; "" means they can. The report follows at once.
-func (r *Reporter) SetNotReady(why string) {
+// SetNotReady changes whether a part of the node keeps pods from being run; "" means it does not. The report
+// follows at once.
+func (r *Reporter) SetNotReady(part Part, why string) {
 	r.mu.Lock()
-	changed := r.facts.NotReady != why
-	r.facts.NotReady = why
+	changed := r.facts.NotReady[part] != why
+	next := map[Part]string{}
+	maps.Copy(next, r.facts.NotReady) // facts are handed out: the map in use is never changed
+	next[part] = why
+	r.facts.NotReady = next
 	r.mu.Unlock()
 	if changed {
 		r.Changed()
@@ -84,6 +106,7 @@ func (r *Reporter) Register(ctx context.Context) (*corev1.Node, error) {
 	for {
 		n, err := r.register(ctx)
 		if err == nil {
+			r.event(n, corev1.EventTypeNormal, "Starting", "Starting kubelet.")
 			r.last, r.reported = n, time.Now()
 			return n, nil
 		}
@@ -111,25 +134,27 @@ func sleep(ctx context.Context, d time.Duration) bool {
 
 func (r *Reporter) register(ctx context.Context) (*corev1.Node, error) {
 	f := r.refreshed(ctx)
-	want := f.Object(time.Now())
-	n, err := api.Nodes.Create(ctx, r.client, want)
-	if err == nil {
-		r.event(n, corev1.EventTypeNormal, "Starting", "Starting kubelet.")
-		r.tell(n, &corev1.NodeStatus{}, &n.Status)
-		return n, nil
+	if r.last != nil { // it was there and has been deleted: pods still have its addresses
+		f.PodCIDRs = r.last.Spec.PodCIDRs
 	}
-	if !apierrors.IsAlreadyExists(err) {
-		return nil, err
+	if *r.opts.Config.RegisterNode {
+		want := f.Object(time.Now())
+		r.complete(&want.Status)
+		n, err := api.Nodes.Create(ctx, r.opts.Client, want)
+		if err == nil {
+			r.tell(n, &corev1.NodeStatus{}, &n.Status)
+			return n, nil
+		}
+		if !apierrors.IsAlreadyExists(err) {
+			return nil, err
+		}
 	}
-	n, err = api.Nodes.Mutate(ctx, r.client, "", f.Name, "", func(n *corev1.Node) (bool, error) {
-		labels, annotations := maps.Clone(n.Labels), maps.Clone(n.Annotations)
-		n.Labels, n.Annotations = merge(n.Labels, want.Labels), merge(n.Annotations, want.Annotations)
-		return !maps.Equal(labels, n.Labels) || !maps.Equal(annotations, n.Annotations), nil
+	n, err := api.Nodes.Mutate(ctx, r.opts.Client, "", f.Name, "", func(n *corev1.Node) (bool, error) {
+		return f.reconcile(n), nil
 	})
 	if err != nil {
 		return nil, err
 	}
-	r.event(n, corev1.EventTypeNormal, "Starting", "Starting kubelet.")
 	r.last = n
 	if err := r.report(ctx, f, true); err != nil {
 		return nil, err
@@ -137,21 +162,13 @@ func (r *Reporter) register(ctx context.Context) (*corev1.Node, error) {
 	return r.last, nil
 }
 
-func merge(have, want map[string]string) map[string]string {
-	if have == nil {
-		have = map[string]string{}
-	}
-	maps.Copy(have, want)
-	return have
-}
-
 // refreshed returns the facts with what changes over time read anew.
 func (r *Reporter) refreshed(ctx context.Context) Facts {
-	images, err := r.images(ctx)
+	images, err := r.opts.Images(ctx)
 	if err != nil {
 		slog.Warn("Listing the node's images failed", "err", err)
 	}
-	pressure, perr := ReadPressure(r.dataDir)
+	pressure, perr := r.opts.Pressure()
 	if perr != nil {
 		slog.Warn("Looking for pressure failed", "err", perr)
 	}
@@ -168,55 +185,78 @@ func (r *Reporter) refreshed(ctx context.Context) Facts {
 
 // Run renews the lease and reports changes until ctx ends.
 func (r *Reporter) Run(ctx context.Context) error {
-	tick := time.NewTimer(0)
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return r.lease.run(ctx) })
+	group.Go(func() error { return r.keepReporting(ctx) })
+	return group.Wait()
+}
+
+func (r *Reporter) keepReporting(ctx context.Context) error {
+	tick := time.NewTicker(r.opts.Config.NodeStatusUpdateFrequency.Duration)
 	defer tick.Stop()
 	for {
+		if err := r.report(ctx, r.refreshed(ctx), false); err != nil && ctx.Err() == nil {
+			slog.Warn("Reporting the node's status failed; it will be retried", "node", r.Facts().Name, "err", err)
+		}
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-r.wake:
 		case <-tick.C:
-			next := renewEvery
-			if err := r.renew(ctx); err != nil && ctx.Err() == nil {
-				slog.Warn("Renewing the node's lease failed; it will be retried", "node", r.Facts().Name, "err", err)
-				next = time.Second
-			}
-			tick.Reset(next)
-		}
-		if err := r.report(ctx, r.refreshed(ctx), false); err != nil && ctx.Err() == nil {
-			slog.Warn("Reporting the node's status failed; it will be retried", "node", r.Facts().Name, "err", err)
 		}
 	}
 }
 
 // report writes the status if it says something new, if it is due, or if force says so.
 func (r *Reporter) report(ctx context.Context, f Facts, force bool) error {
-	now := time.Now()
-	if v, ok := api.Nodes.View(r.client).Get("", f.Name); ok && newer(v, r.last) {
+	now, every := time.Now(), r.opts.Config.NodeStatusReportFrequency.Duration
+	if v, ok := api.Nodes.View(r.opts.Client).Get("", f.Name); ok && newer(v, r.last) {
 		r.last = v
 	}
 	st := f.Status(r.last, now)
-	if !force && now.Sub(r.reported) < reportEvery && sameApartFromHeartbeat(&r.last.Status, &st) {
+	r.complete(&st)
+	changed := force || !sameApartFromHeartbeat(&r.last.Status, &st)
+	if !changed && now.Sub(r.reported) < every+r.delay {
+		r.tellSchedulable(r.last)
 		return nil
 	}
-	old := r.last.Status
-	n, err := api.Nodes.Mutate(ctx, r.client, "", f.Name, "status", func(n *corev1.Node) (bool, error) {
+	n, err := r.write(ctx, f, now)
+	if err != nil {
+		return err
+	}
+	r.last, r.reported, r.delay = n, now, 0
+	if changed {
+		// Nodes that changed together, at the start of a cluster perhaps, shall not go on reporting together.
+		r.delay = time.Duration((rand.Float64() - 0.5) * float64(every))
+	}
+	return nil
+}
+
+func (r *Reporter) write(ctx context.Context, f Facts, now time.Time) (*corev1.Node, error) {
+	var old corev1.NodeStatus
+	n, err := api.Nodes.Mutate(ctx, r.opts.Client, "", f.Name, "status", func(n *corev1.Node) (bool, error) {
 		old = n.Status
 		n.Status = f.Status(n, now)
+		r.complete(&n.Status)
 		return true, nil
 	})
-	switch {
-	case apierrors.IsNotFound(err): // deleted by hand: a node that lives comes back
-		if n, err = r.register(ctx); err != nil {
-			return err
-		}
-	case err != nil:
-		return err
-	default:
+	if apierrors.IsNotFound(err) && *r.opts.Config.RegisterNode { // deleted by hand: a node that lives comes back
+		return r.register(ctx)
+	}
+	if err == nil {
 		r.tell(n, &old, &n.Status)
 	}
-	r.last, r.reported = n, now
-	return nil
+	return n, err
+}
+
+// complete lets the other parts add to a status.
+func (r *Reporter) complete(s *corev1.NodeStatus) {
+	r.mu.Lock()
+	setters := r.setters
+	r.mu.Unlock()
+	for _, set := range setters {
+		set(s)
+	}
 }
 
 func newer(a, b *corev1.Node) bool {
@@ -224,59 +264,32 @@ func newer(a, b *corev1.Node) bool {
 		(a.UID == b.UID && len(a.ResourceVersion) > len(b.ResourceVersion))
 }
 
+// tell records what has changed between two statuses of n.
 func (r *Reporter) tell(n *corev1.Node, old, next *corev1.NodeStatus) {
+	if rebooted(old, next) && !r.bootTold {
+		r.bootTold = true
+		r.event(n, corev1.EventTypeWarning, "Rebooted", "Node %s has been rebooted, boot id: %s", n.Name, next.NodeInfo.BootID)
+	}
 	for _, name := range transitions(old, next) {
 		r.event(n, corev1.EventTypeNormal, name, "Node %s status is now: %s", n.Name, name)
 	}
+	r.tellSchedulable(n)
+}
+
+// tellSchedulable records that an administrator has closed the node to new pods, or opened it.
+func (r *Reporter) tellSchedulable(n *corev1.Node) {
+	if r.unschedulable == n.Spec.Unschedulable {
+		return
+	}
+	r.unschedulable = n.Spec.Unschedulable
+	name := "NodeSchedulable"
+	if r.unschedulable {
+		name = "NodeNotSchedulable"
+	}
+	r.event(n, corev1.EventTypeNormal, name, "Node %s status is now: %s", n.Name, name)
 }
 
 func (r *Reporter) event(n *corev1.Node, eventType, reason, format string, args ...any) {
 	// Events of nodes have carried the name as UID ever since, and tools look for that.
-	r.recorder.EventAt(corev1.ObjectReference{Kind: "Node", APIVersion: "v1", Name: n.Name, UID: types.UID(n.Name)}, eventType, reason, format, args...)
-}
-
-// renew moves the lease's time on, making the lease if there is none.
-func (r *Reporter) renew(ctx context.Context) error {
-	name := r.Facts().Name
-	now := metav1.NewMicroTime(time.Now())
-	if r.lease != nil {
-		next := *r.lease
-		next.Spec.RenewTime = &now
-		updated, err := api.Leases.Update(ctx, r.client, &next)
-		if err == nil {
-			r.lease = updated
-			return nil
-		}
-		if !apierrors.IsConflict(err) && !apierrors.IsNotFound(err) {
-			return err
-		}
-	}
-	var err error
-	r.lease, err = api.Leases.Get(ctx, r.client, corev1.NamespaceNodeLease, name)
-	if apierrors.IsNotFound(err) {
-		r.lease, err = api.Leases.Create(ctx, r.client, r.newLease(name, now))
-		return err
-	}
-	if err != nil {
-		r.lease = nil
-		return err
-	}
-	next := r.lease.DeepCopy()
-	seconds := int32(leaseSeconds)
-	next.Spec.HolderIdentity, next.Spec.LeaseDurationSeconds, next.Spec.RenewTime = &name, &seconds, &now
-	r.lease, err = api.Leases.Update(ctx, r.client, next)
-	if err != nil {
-		r.lease = nil
-	}
-	return err
-}
-
-func (r *Reporter) newLease(name string, now metav1.MicroTime) *coordinationv1.Lease {
-	seconds := int32(leaseSeconds)
-	l := &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Namespace: corev1.NamespaceNodeLease, Name: name},
-		Spec: coordinationv1.LeaseSpec{HolderIdentity: &name, LeaseDurationSeconds: &seconds, RenewTime: &now}}
-	if r.last != nil && r.last.UID != "" {
-		l.OwnerReferences = []metav1.OwnerReference{{APIVersion: "v1", Kind: "Node", Name: name, UID: r.last.UID}}
-	}
-	return l
+	r.opts.Recorder.EventAt(corev1.ObjectReference{Kind: "Node", APIVersion: "v1", Name: n.Name, UID: types.UID(n.Name)}, eventType, reason, format, args...)
 }
