@@ -15,6 +15,7 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"golang.org/x/sys/unix"
 
+	"clipper/diskusage"
 	"clipper/node/runtime"
 )
 
@@ -31,7 +32,7 @@ type Snapshot struct {
 }
 
 // Usage is what a container has written to its root file system.
-type Usage struct{ Bytes, Inodes int64 }
+type Usage = diskusage.Usage
 
 func (s *Store) snapshotsRoot() string { return s.path("snapshots") }
 func (s *Store) snapshotsDir() string  { return s.path("snapshots", s.owner) }
@@ -219,30 +220,7 @@ func (s *Store) SnapshotUsage(id string) (Usage, error) {
 	if err := checkID(id); err != nil {
 		return Usage{}, err
 	}
-	var u Usage
-	seen := map[uint64]bool{}
-	err := filepath.WalkDir(s.snapshotPath(id, "upper"), func(path string, _ fs.DirEntry, err error) error {
-		if errors.Is(err, fs.ErrNotExist) {
-			return nil // the container is at work meanwhile
-		}
-		if err != nil {
-			return err
-		}
-		var st unix.Stat_t
-		if err := unix.Lstat(path, &st); err != nil {
-			return nil
-		}
-		if st.Nlink > 1 && st.Mode&unix.S_IFMT != unix.S_IFDIR {
-			if seen[st.Ino] {
-				return nil
-			}
-			seen[st.Ino] = true
-		}
-		u.Bytes += st.Blocks * 512
-		u.Inodes++
-		return nil
-	})
-	return u, err
+	return diskusage.Of(context.Background(), s.snapshotPath(id, "upper"))
 }
 
 // lowerDirs returns the layer directories' names, uppermost first, each once: overlayfs refuses the same
