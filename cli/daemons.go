@@ -81,6 +81,8 @@ func nodeFlags(cmd *cobra.Command, o *daemon.NodeOptions) {
 	f.StringToStringVar(&o.Labels, "node-label", nil, "labels of the node at its registration: key=value")
 	f.StringVar(&o.Domain, "cluster-domain", o.Domain, "DNS domain of the cluster")
 	f.StringVar(&o.KubeletConfig, "kubelet-config", "", "KubeletConfiguration (kubelet.config.k8s.io/v1beta1): the settings of this node")
+	f.StringVar(&o.ImageCredentialProviderConfig, "image-credential-provider-config", "", "CredentialProviderConfig, a file or a folder of them: plug-ins that know logins for registries")
+	f.StringVar(&o.ImageCredentialProviderBinDir, "image-credential-provider-bin-dir", "", "folder of the credential provider plug-ins")
 }
 
 func newToken() *cobra.Command {

@@ -91,6 +91,9 @@ func (m *machine) run(ctx context.Context) error {
 		ServingCert:   m.serving,
 		Authorize:     (&kubeletGuard{client: m.client, node: m.options.Name, clientCAs: m.clientCAs}).authorize,
 		ClientCAs:     m.clientCAs,
+
+		ImageCredentialProviderConfig: m.options.ImageCredentialProviderConfig,
+		ImageCredentialProviderBinDir: m.options.ImageCredentialProviderBinDir,
 	})
 	if err != nil {
 		return errors.Join(err, listener.Close())

@@ -40,6 +40,9 @@ type NodeOptions struct {
 	RootDir string
 	// KubeletConfig is the file of a KubeletConfiguration; "" for the defaults.
 	KubeletConfig string
+	// ImageCredentialProviderConfig and ImageCredentialProviderBinDir are those of plug-ins that know the
+	// logins of registries; "" for none.
+	ImageCredentialProviderConfig, ImageCredentialProviderBinDir string
 }
 
 // ServerOptions say how a server runs.

@@ -20,6 +20,7 @@ import (
 	"clipper/node/imagegc"
 	"clipper/node/manifests"
 	"clipper/node/network"
+	"clipper/node/plugins"
 	"clipper/node/podworker"
 	"clipper/node/runtime"
 	"clipper/node/status"
@@ -32,6 +33,7 @@ type Agent struct {
 	recorder *record.Recorder
 	reporter *status.Reporter
 	volumes  *volume.Manager
+	plugins  *plugins.Watcher
 	cfg      podworker.Config
 
 	mu      sync.Mutex
@@ -74,21 +76,19 @@ func New(o Options) (*Agent, error) {
 	})
 	allocatable := facts.Allocatable()
 	podsDir := o.RootDir.Join("pods")
-	if o.Credentials == nil {
-		o.Credentials = pullSecrets{objects{o.Client}, o.Client}.credentials
-	}
 	a.volumes = volume.New(volume.Config{
-		Images: imagesForVolumes(o.Images), Credentials: o.Credentials,
+		Images: imagesForVolumes(o.Images), EnsureImage: a.ensureVolumeImage,
 		Client: o.Client, RootDir: o.RootDir, PodsDir: podsDir, MemoryDir: filepath.Join(o.DataDir, "memory"), NodeName: o.NodeName,
 		Allocatable: func() corev1.ResourceList { return allocatable }, Changed: a.nudge,
 	})
+	a.plugins = plugins.NewWatcher(o.RootDir, map[string]plugins.Handler{})
 	a.cfg = podworker.Config{
 		Client: o.Client, Runtime: o.Runtime, Images: o.Images, Volumes: a.volumes, Objects: objects{o.Client}, Recorder: a.recorder,
 		NodeName: o.NodeName, NodeIPs: o.NodeIPs, Memory: machine.Memory,
 		Allocatable: func() corev1.ResourceList { return allocatable },
 		PodsDir:     podsDir, LogsDir: o.LogsDir, CgroupRoot: o.CgroupRoot,
 		ClusterDNS: o.ClusterDNS, ClusterDomain: o.ClusterDomain, ResolvConf: o.ResolvConf,
-		Credentials: o.Credentials, Resizable: a.resizable,
+		Resizable: a.resizable,
 	}
 	return a, nil
 }
@@ -109,6 +109,11 @@ func (a *Agent) Run(ctx context.Context) error {
 
 // work registers the node and then brings up, in this order, what pods need.
 func (a *Agent) work(ctx context.Context, group *errgroup.Group) error {
+	puller, err := openPuller(ctx, &a.opts)
+	if err != nil {
+		return err
+	}
+	a.cfg.Puller = puller
 	if err := a.volumes.Prepare(); err != nil {
 		return fmt.Errorf("prepare volumes: %w", err)
 	}
@@ -125,6 +130,7 @@ func (a *Agent) work(ctx context.Context, group *errgroup.Group) error {
 	a.cfg.Network = net
 	a.reporter.SetNotReady(status.Network, "")
 	group.Go(func() error { return a.volumes.Run(ctx) })
+	group.Go(func() error { return a.plugins.Run(ctx) })
 	group.Go(func() error { return a.collectImages(ctx) })
 	return a.runPods(ctx, group, net)
 }

@@ -68,7 +68,10 @@ type Options struct {
 	// server is asked, with token and access reviews. ClientCAs verifies callers' certificates.
 	Authorize   func(r *http.Request, verb, subresource string) error
 	ClientCAs   *x509.CertPool
-	Credentials func(ctx context.Context, pod *corev1.Pod, image string) []runtime.PullAuth
+
+	// ImageCredentialProviderConfig and ImageCredentialProviderBinDir are the configuration and the programs
+	// of plug-ins that know registries' logins, as a kubelet's flags of that name have them. "" for none.
+	ImageCredentialProviderConfig, ImageCredentialProviderBinDir string
 }
 
 func (o *Options) complete() error {

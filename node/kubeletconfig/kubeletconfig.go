@@ -70,17 +70,23 @@ func parse(data []byte) (c *Configuration, ignored []string, err error) {
 
 // honoured are the fields that the node acts upon. Whoever reads a further one adds it here.
 var honoured = map[string]bool{
-	"apiVersion":                   true,
-	"enableControllerAttachDetach": true,
-	"kind":                         true,
-	"maxPods":                      true,
-	"nodeLeaseDurationSeconds":     true,
-	"nodeStatusMaxImages":          true,
-	"nodeStatusReportFrequency":    true,
-	"nodeStatusUpdateFrequency":    true,
-	"providerID":                   true,
-	"registerNode":                 true,
-	"registerWithTaints":           true,
+	"apiVersion":                             true,
+	"enableControllerAttachDetach":           true,
+	"imagePullCredentialsVerificationPolicy": true,
+	"kind":                                   true,
+	"maxParallelImagePulls":                  true,
+	"maxPods":                                true,
+	"nodeLeaseDurationSeconds":               true,
+	"nodeStatusMaxImages":                    true,
+	"nodeStatusReportFrequency":              true,
+	"nodeStatusUpdateFrequency":              true,
+	"preloadedImagesVerificationAllowlist":   true,
+	"providerID":                             true,
+	"registerNode":                           true,
+	"registerWithTaints":                     true,
+	"registryBurst":                          true,
+	"registryPullQPS":                        true,
+	"serializeImagePulls":                    true,
 }
 
 func def[T comparable](field *T, value T) {

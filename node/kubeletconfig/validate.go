@@ -19,7 +19,7 @@ type rule struct {
 // validate returns every fault of completed settings at once. The words are upstream's.
 func validate(c *Configuration) error {
 	var faults []error
-	for _, r := range append(rules(c), imageRules(c)...) {
+	for _, r := range slices.Concat(rules(c), imageRules(c), verificationRules(c)) {
 		if !r.ok {
 			faults = append(faults, fmt.Errorf("invalid configuration: "+r.message, r.args...))
 		}

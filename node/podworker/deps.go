@@ -9,6 +9,7 @@ import (
 
 	"clipper/api"
 	"clipper/node/network"
+	"clipper/node/pull"
 	"clipper/node/runtime"
 )
 
@@ -32,6 +33,11 @@ type Objects interface {
 	Services(namespace string) []*corev1.Service
 }
 
+// A Puller makes sure of images. Package node/pull is the one there is.
+type Puller interface {
+	Ensure(ctx context.Context, r pull.Request) *pull.Failure
+}
+
 // A Recorder takes events.
 type Recorder interface {
 	EventAt(ref corev1.ObjectReference, eventType, reason, format string, args ...any)
@@ -42,6 +48,7 @@ type Config struct {
 	Client   api.Client
 	Runtime  runtime.Runtime
 	Images   runtime.Images
+	Puller   Puller
 	Network  network.Network
 	Volumes  Volumes
 	Objects  Objects
@@ -63,6 +70,4 @@ type Config struct {
 	// Resizable says why the node cannot grant what the pod's spec asks for: a reason and a message of the
 	// condition PodResizePending; "" if it can. Optional: it always can.
 	Resizable func(*corev1.Pod) (reason, message string)
-	// Credentials returns what to offer a registry for an image, from the pod's pull secrets. Optional.
-	Credentials func(ctx context.Context, pod *corev1.Pod, image string) []runtime.PullAuth
 }

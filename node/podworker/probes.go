@@ -8,6 +8,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"clipper/node/probe"
+	"clipper/node/pull"
 	"clipper/node/runtime"
 )
 
@@ -151,7 +152,7 @@ func (w *Worker) tellBackoffs(now time.Time) {
 			w.told["backoff:"+name] = r.Current.ID
 			w.event(name, corev1.EventTypeWarning, "BackOff", "Back-off restarting failed container %s in pod %s", name, fullName(w.pod))
 		}
-		if f := r.Image.Failure; f != nil && f.Reason == "ErrImagePull" && !now.Before(r.Image.Since.Add(showBackoff)) {
+		if f := r.Image.Failure; f != nil && pull.BacksOff(f.Reason) && !now.Before(r.Image.Since.Add(showBackoff)) {
 			if since := r.Image.Since.String(); w.told["image:"+name] != since {
 				w.told["image:"+name] = since
 				w.event(name, corev1.EventTypeNormal, "BackOff", "Back-off pulling image %q", c.Image)

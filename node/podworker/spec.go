@@ -12,8 +12,8 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 
-	"clipper/image/reference"
 	"clipper/node/cgroup"
+	"clipper/node/pull"
 	"clipper/node/runtime"
 )
 
@@ -209,7 +209,7 @@ func (w *Worker) checkNonRoot(ctx context.Context, pod *corev1.Pod, c *corev1.Co
 		}
 		return nil
 	}
-	name, err := defaultTag(c.Image)
+	name, _, err := pull.WithTag(c.Image)
 	if err != nil {
 		return err
 	}
@@ -229,16 +229,4 @@ func (w *Worker) checkNonRoot(ctx context.Context, pod *corev1.Pod, c *corev1.Co
 		return fmt.Errorf("container has runAsNonRoot and image will run as root %s", where)
 	}
 	return nil
-}
-
-// defaultTag adds :latest to an image name without tag or digest, and refuses what is no image name.
-func defaultTag(image string) (string, error) {
-	if _, err := reference.Parse(image); err != nil {
-		return "", err
-	}
-	last := image[strings.LastIndexByte(image, '/')+1:]
-	if strings.ContainsAny(last, ":@") {
-		return image, nil
-	}
-	return image + ":latest", nil
 }

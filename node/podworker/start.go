@@ -12,6 +12,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
 	"clipper/node/probe"
+	"clipper/node/pull"
 	"clipper/node/runtime"
 )
 
@@ -164,7 +165,11 @@ func (w *Worker) pull(a Action) carry {
 			case fail == nil:
 				s.Ready, s.Failure = true, nil
 			case ctx.Err() == nil:
-				s.Backoff.raise(s.Since, now)
+				if pull.BacksOff(fail.Reason) {
+					s.Backoff.raise(s.Since, now)
+				} else {
+					s.Backoff = Backoff{Delay: configRetry, Set: now}
+				}
 				s.Failure, s.Since = fail, now
 				w.failed(ctx, c.Name, "Error: %s", fail.Reason)
 			}
@@ -174,42 +179,16 @@ func (w *Worker) pull(a Action) carry {
 
 // ensureImage makes the image present as the pull policy says.
 func (w *Worker) ensureImage(ctx context.Context, pod *corev1.Pod, c *corev1.Container) *Failure {
-	name, err := defaultTag(c.Image)
-	if err != nil {
-		msg := fmt.Sprintf("Failed to apply default image tag %q: %v", c.Image, err)
-		w.event(c.Name, corev1.EventTypeWarning, "InspectFailed", "%s", msg)
-		return &Failure{"InvalidImageName", msg}
+	tell := func(container string) func(eventType, reason, format string, args ...any) {
+		return func(eventType, reason, format string, args ...any) {
+			w.event(container, eventType, reason, format, args...)
+		}
 	}
-	img, err := w.cfg.Images.ImageStatus(ctx, name)
-	present := err == nil
-	switch {
-	case err != nil && !errors.Is(err, runtime.ErrNotFound):
-		msg := fmt.Sprintf("Failed to inspect image %q: %v", c.Image, err)
-		w.event(c.Name, corev1.EventTypeWarning, "InspectFailed", "%s", msg)
-		return &Failure{"ImageInspectError", msg}
-	case present && c.ImagePullPolicy != corev1.PullAlways:
-		w.event(c.Name, corev1.EventTypeNormal, "Pulled",
-			"Container image %q already present on machine and can be accessed by the pod", c.Image)
+	f := w.cfg.Puller.Ensure(ctx, pull.Request{Pod: pod, Image: c.Image, Policy: c.ImagePullPolicy, Tell: tell(c.Name), TellPod: tell("")})
+	if f == nil {
 		return nil
-	case c.ImagePullPolicy == corev1.PullNever:
-		msg := fmt.Sprintf("Container image %q is not present with pull policy of Never", c.Image)
-		w.event(c.Name, corev1.EventTypeWarning, "ErrImageNeverPull", "%s", msg)
-		return &Failure{"ErrImageNeverPull", msg}
 	}
-	w.event(c.Name, corev1.EventTypeNormal, "Pulling", "Pulling image %q", c.Image)
-	began := time.Now()
-	var auth []runtime.PullAuth
-	if w.cfg.Credentials != nil {
-		auth = w.cfg.Credentials(ctx, pod, name)
-	}
-	if img, err = w.cfg.Images.PullImage(ctx, name, auth); err != nil {
-		w.failed(ctx, c.Name, "Failed to pull image %q: %v", c.Image, err)
-		return &Failure{"ErrImagePull", err.Error()}
-	}
-	took := time.Since(began).Truncate(time.Millisecond)
-	w.event(c.Name, corev1.EventTypeNormal, "Pulled",
-		"Successfully pulled image %q in %v (%v including waiting). Image size: %v bytes.", c.Image, took, took, img.Size)
-	return nil
+	return &Failure{Reason: f.Reason, Message: f.Message}
 }
 
 func (w *Worker) stop(a Action) carry {

@@ -12,6 +12,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"clipper/image/reference"
+	"clipper/node/pull"
 	"clipper/node/runtime"
 )
 
@@ -229,9 +230,9 @@ func (r *reporter) anyInitRan() bool {
 // pullFailure reports a failed pull as such at first, and as backing off from then on.
 func (r *reporter) pullFailure(c *corev1.Container, s ImageState) *corev1.ContainerStateWaiting {
 	f := *s.Failure
-	if f.Reason == "ErrImagePull" && !r.now.Before(s.Since.Add(showBackoff)) {
+	if pull.BacksOff(f.Reason) && !r.now.Before(s.Since.Add(showBackoff)) {
 		return &corev1.ContainerStateWaiting{Reason: "ImagePullBackOff",
-			Message: fmt.Sprintf("Back-off pulling image %q: ErrImagePull: %s", c.Image, f.Message)}
+			Message: fmt.Sprintf("Back-off pulling image %q: %s: %s", c.Image, f.Reason, f.Message)}
 	}
 	return &corev1.ContainerStateWaiting{Reason: f.Reason, Message: f.Message}
 }

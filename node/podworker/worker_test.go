@@ -18,7 +18,10 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"clipper/api"
+	"clipper/node/credential"
+	"clipper/node/kubeletconfig"
 	"clipper/node/nodetest"
+	"clipper/node/pull"
 	"clipper/node/runtime"
 )
 
@@ -90,7 +93,16 @@ func newRig(t *testing.T) *rig {
 
 func (r *rig) config() *Config {
 	dir := r.t.TempDir()
-	return &Config{Client: r.client, Runtime: r.rt, Images: r.images, Network: r.net, Volumes: r, Objects: r, Recorder: r,
+	puller, err := pull.New(r.t.Context(), pull.Config{
+		Images: r.images, Settings: kubeletconfig.Default(), Dir: dir + "/image_manager", Secret: r.Secret,
+		Logins: func(context.Context, *corev1.Pod, []*corev1.Secret, string) ([]credential.Login, error) {
+			return nil, nil
+		},
+	})
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return &Config{Client: r.client, Runtime: r.rt, Images: r.images, Puller: puller, Network: r.net, Volumes: r, Objects: r, Recorder: r,
 		NodeName: "node-1", NodeIPs: []netip.Addr{netip.MustParseAddr("192.168.0.1")}, Memory: 1 << 32,
 		Allocatable: func() corev1.ResourceList { return corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("2")} },
 		PodsDir:     dir + "/pods", LogsDir: dir + "/log", CgroupRoot: "/clipper/pods",

@@ -28,22 +28,9 @@ func (m *Manager) mountImage(ctx context.Context, pod *corev1.Pod, v *corev1.Vol
 	if m.cfg.Images == nil {
 		return errors.New("this node's image store cannot mount images")
 	}
-	ref, policy := v.Image.Reference, v.Image.PullPolicy
-	_, err := m.cfg.Images.ImageStatus(ctx, ref)
-	present := err == nil
-	switch {
-	case err != nil && !errors.Is(err, runtime.ErrNotFound):
+	ref := v.Image.Reference
+	if err := m.cfg.EnsureImage(ctx, pod, ref, v.Image.PullPolicy); err != nil {
 		return err
-	case policy == corev1.PullNever && !present:
-		return fmt.Errorf("Container image %q is not present with pull policy of Never", ref) //nolint:staticcheck // upstream's words
-	case policy == corev1.PullAlways || !present:
-		var auth []runtime.PullAuth
-		if m.cfg.Credentials != nil {
-			auth = m.cfg.Credentials(ctx, pod, ref)
-		}
-		if _, err := m.cfg.Images.PullImage(ctx, ref, auth); err != nil {
-			return fmt.Errorf("failed to pull image %q: %w", ref, err)
-		}
 	}
 	path, err := m.cfg.Images.MountImage(ctx, imageMountID(pod.UID, v.Name), ref)
 	if err != nil {

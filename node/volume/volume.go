@@ -25,7 +25,6 @@ import (
 	"clipper/api"
 	"clipper/api/podrefs"
 	"clipper/node/kubeletdir"
-	"clipper/node/runtime"
 )
 
 // Config is what a Manager needs. All fields are required unless said otherwise.
@@ -37,8 +36,8 @@ type Config struct {
 	NodeName    string
 	Allocatable func() corev1.ResourceList
 	Images      Images // optional
-	// Credentials returns what to offer a registry for an image volume. Optional.
-	Credentials func(ctx context.Context, pod *corev1.Pod, image string) []runtime.PullAuth
+	// EnsureImage makes the image of an image volume present, as the policy says. Required with Images.
+	EnsureImage func(ctx context.Context, pod *corev1.Pod, image string, policy corev1.PullPolicy) error
 	// Changed is called when an object that a pod's volumes or variables refer to has changed. Optional.
 	Changed func(pod types.UID)
 }
