@@ -18,12 +18,19 @@ import (
 	"testing"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	flowcontrolv1 "k8s.io/api/flowcontrol/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	auditv1 "k8s.io/apiserver/pkg/apis/audit/v1"
+	"k8s.io/apiserver/pkg/authentication/user"
 
+	"clipper/api"
 	"clipper/apiserver"
 	"clipper/apiserver/audit"
 	"clipper/apiserver/fairness"
+	"clipper/apiserver/inprocess"
 	"clipper/apiserver/servertest"
 )
 
@@ -395,7 +402,8 @@ rules:
 - level: Metadata
 `
 
-func TestAudit(t *testing.T) {
+// newAuditor returns one that goes by policy, and its log.
+func newAuditor(t *testing.T) (auditor *audit.Auditor, log string) {
 	dir := t.TempDir()
 	file, log := filepath.Join(dir, "policy.yaml"), filepath.Join(dir, "log", "audit.log")
 	if err := os.WriteFile(file, []byte(policy), 0o600); err != nil {
@@ -407,6 +415,11 @@ func TestAudit(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return auditor, log
+}
+
+func TestAudit(t *testing.T) {
+	auditor, log := newAuditor(t)
 	s := start(t, servertest.Options{Server: func(o *apiserver.Options) { o.Audit = auditor }})
 	resp, _ := ask(t, s, "admin", "POST", "/api/v1/namespaces/default/configmaps", `{"metadata":{"generateName":"a-"},"data":{"k":"v"}}`, "Audit-Id", "mine", "User-Agent", "tester/1")
 	if resp.Header.Get("Audit-Id") != "mine" {
@@ -432,6 +445,44 @@ func TestAudit(t *testing.T) {
 		`Metadata ResponseComplete list admin as alice [friends system:authenticated] /nodes/ 200 allow`,
 		`Metadata ResponseStarted watch admin /secrets/ 200 allow`,
 		`Metadata ResponseComplete watch admin /secrets/ 200 allow`,
+	}
+	if text := strings.Join(got, "\n"); text != strings.Join(want, "\n") {
+		t.Errorf("events:\n%s\nwant:\n%s", text, strings.Join(want, "\n"))
+	}
+}
+
+// TestAuditOfOwnParts: what the server's own parts write is recorded like what comes over HTTP.
+func TestAuditOfOwnParts(t *testing.T) {
+	auditor, log := newAuditor(t)
+	s := start(t, servertest.Options{Server: func(o *apiserver.Options) { o.Audit = auditor }})
+	c := inprocess.New(auditor.Door(s.Pipeline), s.Live, s.Store, &user.DefaultInfo{Name: "system:kube-controller-manager"}, "kube-controller-manager")
+	_, err := api.ConfigMaps.Create(t.Context(), c, &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "c"}, Data: map[string]string{"k": "v"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	stale := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "c", ResourceVersion: "1"}}
+	if _, err := c.Update(t.Context(), api.ConfigMaps.Resource, "", stale, metav1.UpdateOptions{}); !apierrors.IsConflict(err) {
+		t.Errorf("update of an older state: %v", err)
+	}
+	if _, err := c.Patch(t.Context(), api.Pods.Resource, "default", "none", "status", types.MergePatchType, []byte(`{"a":1}`), metav1.PatchOptions{}); !apierrors.IsNotFound(err) {
+		t.Errorf("patch of no pod: %v", err)
+	}
+	if err := api.ConfigMaps.Delete(t.Context(), c, "default", "c", metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, e := range auditEvents(t, log) {
+		if e.UserAgent != "kube-controller-manager" || e.AuditID == "" || len(e.SourceIPs) != 1 {
+			t.Errorf("event %+v: user agent, ID or source is missing", e)
+		}
+		got = append(got, e.RequestURI+" "+shown(&e))
+	}
+	const cm = "/api/v1/namespaces/default/configmaps"
+	want := []string{
+		cm + ` RequestResponse ResponseComplete create system:kube-controller-manager default/configmaps/c 201  request={"kind":"ConfigMap","apiVersion":"v1","metadata":{"name":"c","namespace":"default"},"data":{"k":"v"}} response=ConfigMap`,
+		cm + `/c RequestResponse ResponseComplete update system:kube-controller-manager default/configmaps/c 409 Conflict Operation cannot be fulfilled on configmaps "c": the object has been modified; please apply your changes to the latest version and try again request={"kind":"ConfigMap","apiVersion":"v1","metadata":{"name":"c","namespace":"default","resourceVersion":"1"}}`,
+		`/api/v1/namespaces/default/pods/none/status Metadata ResponseComplete patch system:kube-controller-manager default/pods/none 404 NotFound pods "none" not found`,
+		cm + `/c RequestResponse ResponseComplete delete system:kube-controller-manager default/configmaps/c 200  request={"kind":"DeleteOptions","apiVersion":"v1"}`,
 	}
 	if text := strings.Join(got, "\n"); text != strings.Join(want, "\n") {
 		t.Errorf("events:\n%s\nwant:\n%s", text, strings.Join(want, "\n"))

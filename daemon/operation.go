@@ -71,9 +71,7 @@ func (cp *controlPlane) operate(ctx context.Context, o *apiserver.Options) (err 
 			return err
 		}
 	}
-	if o.Audit, err = audit.New(operation.Audit); err != nil {
-		return err
-	}
+	o.Audit = cp.auditor
 	o.Limits, o.Profiling, o.Flags = operation.Limits, operation.Profiling, operation.Flags
 	o.Checks = map[string]func(context.Context) error{"etcd": cp.store.Healthy}
 	maps.Copy(o.Checks, cp.checks())

@@ -21,6 +21,7 @@ import (
 	"clipper/apiserver"
 	"clipper/apiserver/aggregation"
 	"clipper/apiserver/allocate"
+	"clipper/apiserver/audit"
 	"clipper/apiserver/bootstrap"
 	"clipper/apiserver/customresource"
 	"clipper/apiserver/fairness"
@@ -46,6 +47,7 @@ type controlPlane struct {
 	claims     allocate.Claims // among them; nil if there are none
 	store      *store.Store
 	pipeline   *pipeline.Pipeline
+	auditor    *audit.Auditor    // nil: nothing is recorded
 	client     *inprocess.Client // as the API server itself
 	allocator  *allocate.Allocator
 	collectors []prometheus.Collector // what parts of the server count
@@ -168,7 +170,10 @@ func (cp *controlPlane) assemble(ctx context.Context) error {
 	}
 	live := served.NewLive(table)
 	cp.pipeline = pipeline.New(pipeline.Config{Store: cp.store, Served: live, TypeConverter: openapi.TypeConverter()})
-	cp.client = inprocess.New(cp.pipeline, live, cp.store,
+	if cp.auditor, err = audit.New(cp.options.Operation.Audit); err != nil {
+		return err
+	}
+	cp.client = inprocess.New(cp.auditor.Door(cp.pipeline), live, cp.store,
 		&user.DefaultInfo{Name: user.APIServerUser, Groups: []string{user.SystemPrivilegedGroup}}, "clipper")
 	if err := cp.identify(ctx); err != nil {
 		return err
