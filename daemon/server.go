@@ -30,6 +30,7 @@ import (
 	"clipper/apiserver/reviews"
 	"clipper/apiserver/served"
 	"clipper/catalogue"
+	"clipper/controllers/queue"
 	"clipper/openapi"
 	"clipper/pki"
 	"clipper/store"
@@ -206,7 +207,7 @@ func (cp *controlPlane) assemble(ctx context.Context) error {
 		OpenAPI:    documents,
 		Extensions: cp.extensions.Directory,
 		Address:    cp.advertise.String(),
-		Collectors: append(cp.collectors, cp.extensions),
+		Collectors: append(cp.collectors, cp.extensions, queue.Metrics),
 		NodeTLS:    &tls.Config{Certificates: []tls.Certificate{cp.pki.KubeletClient}, RootCAs: cp.pki.ClientCAs(), MinVersion: tls.VersionTLS12},
 		Log:        slog.Default(),
 	}

@@ -30,11 +30,12 @@ type Queue[K comparable] struct {
 	name    string
 	workers int
 	work    func(context.Context, K) error
+	meter   meter
 
 	mu      sync.Mutex
 	waiting []K             // in order of arrival
-	dirty   map[K]bool      // waiting, or added while being worked on
-	busy    map[K]bool      // being worked on
+	dirty   map[K]time.Time // waiting, or added while being worked on; since when
+	busy    map[K]time.Time // being worked on; since when
 	fails   map[K]int       // failures in a row
 	timers  map[K]*timer    // of keys that come later
 	group   *errgroup.Group // of the workers; nil unless running
@@ -50,8 +51,8 @@ type timer struct {
 // New returns a queue whose keys are worked on by work, at most workers at a time. name is for the log.
 func New[K comparable](name string, workers int, work func(context.Context, K) error) *Queue[K] {
 	return &Queue[K]{
-		name: name, workers: workers, work: work,
-		dirty: map[K]bool{}, busy: map[K]bool{}, fails: map[K]int{}, timers: map[K]*timer{},
+		name: name, workers: workers, work: work, meter: newMeter(name),
+		dirty: map[K]time.Time{}, busy: map[K]time.Time{}, fails: map[K]int{}, timers: map[K]*timer{},
 	}
 }
 
@@ -63,11 +64,12 @@ func (q *Queue[K]) Add(k K) {
 }
 
 func (q *Queue[K]) addLocked(k K) {
-	if q.dirty[k] {
+	if _, dirty := q.dirty[k]; dirty {
 		return
 	}
-	q.dirty[k] = true
-	if !q.busy[k] {
+	q.meter.adds.Inc()
+	q.dirty[k] = time.Now()
+	if _, busy := q.busy[k]; !busy {
 		q.waiting = append(q.waiting, k)
 		q.startWorkerLocked()
 	}
@@ -145,6 +147,7 @@ func (q *Queue[K]) Run(ctx context.Context, sources ...Source) error {
 }
 
 func (q *Queue[K]) start(ctx context.Context, group *errgroup.Group) {
+	register(q, q.state)
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.ctx, q.group = ctx, group
@@ -154,6 +157,7 @@ func (q *Queue[K]) start(ctx context.Context, group *errgroup.Group) {
 }
 
 func (q *Queue[K]) stop() {
+	unregister(q)
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.group = nil
@@ -189,8 +193,10 @@ func (q *Queue[K]) next() (k K, ok bool) {
 	if len(q.waiting) == 0 {
 		q.waiting = nil // frees the array
 	}
+	now := time.Now()
+	q.meter.waited.Observe(now.Sub(q.dirty[k]).Seconds())
 	delete(q.dirty, k)
-	q.busy[k] = true
+	q.busy[k] = now
 	return k, true
 }
 
@@ -204,6 +210,7 @@ func (q *Queue[K]) done(k K, err error) {
 			}
 			slog.Log(context.Background(), level, "controller will try again", "controller", q.name, "object", k, "err", err)
 		}
+		q.meter.retries.Inc()
 		q.AddAfter(k, pause)
 	}
 }
@@ -212,8 +219,9 @@ func (q *Queue[K]) done(k K, err error) {
 func (q *Queue[K]) finish(k K, err error) time.Duration {
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	q.meter.worked.Observe(time.Since(q.busy[k]).Seconds())
 	delete(q.busy, k)
-	if q.dirty[k] {
+	if _, dirty := q.dirty[k]; dirty {
 		q.waiting = append(q.waiting, k)
 		q.startWorkerLocked()
 	}
@@ -227,4 +235,17 @@ func (q *Queue[K]) finish(k K, err error) time.Duration {
 		return maxPause
 	}
 	return min(firstPause<<n, maxPause)
+}
+
+// state tells the metrics what there is to do.
+func (q *Queue[K]) state() (string, state) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	s := state{depth: len(q.waiting)}
+	for _, since := range q.busy {
+		took := time.Since(since)
+		s.undone += took
+		s.longest = max(s.longest, took)
+	}
+	return q.name, s
 }

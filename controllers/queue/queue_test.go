@@ -8,6 +8,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus/testutil"
+
 	"clipper/api"
 )
 
@@ -160,6 +162,39 @@ func TestWorkWaitsForTheSources(t *testing.T) {
 		synctest.Wait()
 		if !worked {
 			t.Error("did not work afterwards")
+		}
+	})
+}
+
+func TestMetrics(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		release, fail := make(chan struct{}), errors.New("once")
+		q := New("metered", 1, func(context.Context, string) error {
+			<-release
+			err := fail
+			fail = nil
+			return err
+		})
+		run(t, q)
+		q.Add("a")
+		synctest.Wait()
+		q.Add("b")
+		time.Sleep(3 * time.Second)
+		want := state{depth: 1, undone: 3 * time.Second, longest: 3 * time.Second}
+		if got := states()["metered"]; got != want {
+			t.Errorf("while one key is worked on and one waits: %+v, want %+v", got, want)
+		}
+		close(release)
+		time.Sleep(time.Second)
+		if got := states()["metered"]; got != (state{}) {
+			t.Errorf("after the work: %+v", got)
+		}
+		added, retried := testutil.ToFloat64(adds.WithLabelValues("metered")), testutil.ToFloat64(retries.WithLabelValues("metered"))
+		if added != 3 || retried != 1 {
+			t.Errorf("%v adds, %v retries; want 3 (one of them again) and 1", added, retried)
+		}
+		if problems, err := testutil.CollectAndLint(Metrics); err != nil {
+			t.Error(problems, err)
 		}
 	})
 }
