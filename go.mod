@@ -36,8 +36,11 @@ require (
 
 require (
 	github.com/container-storage-interface/spec v1.9.0 // indirect
+	github.com/opencontainers/runtime-tools v0.9.1-0.20251114084447-edf4cb3d2116 // indirect
 	k8s.io/csi-translation-lib v0.36.3 // indirect
 	k8s.io/mount-utils v0.36.3 // indirect
+	tags.cncf.io/container-device-interface v1.1.0
+	tags.cncf.io/container-device-interface/specs-go v1.1.0 // indirect
 )
 
 require (

@@ -51,6 +51,7 @@ type Resources struct {
 	OOMScoreAdj   int // clamped to what the process may set
 	HugepageLimit map[string]int64
 	CpusetCpus    string
+	CpusetMems    string // NUMA nodes
 }
 
 // A Mount is a bind mount into a container.
@@ -76,7 +77,8 @@ type Container struct {
 	StdinOnce  bool
 	Mounts     []Mount
 	Devices    []Device
-	LogPath    string // CRI-format log file, absolute; its directory exists
+	CDIDevices []string // vendor.com/class=name, as described in the host's CDI files
+	LogPath    string   // CRI-format log file, absolute; its directory exists
 	Resources  Resources
 	Security   Security
 	StopSignal string // "" for the image's, else SIGTERM
@@ -205,6 +207,7 @@ type Stats struct {
 	MemoryUsage                 int64
 	MemoryWorkingSet            int64
 	MemoryRSS                   int64
+	SwapUsage                   int64
 	PageFaults, MajorPageFaults int64
 	Pids                        int64
 	RootfsUsed, RootfsInodes    int64 // writable layer

@@ -35,6 +35,9 @@ func (r *Runtime) containerSpec(id string, c *runtime.Container, sb *wire.Sandbo
 	if err != nil {
 		return nil, err
 	}
+	if err := injectCDI(spec, c.CDIDevices); err != nil {
+		return nil, err
+	}
 	stop, err := stopSignal(c.StopSignal, config.StopSignal)
 	if err != nil {
 		return nil, err

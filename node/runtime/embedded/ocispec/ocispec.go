@@ -175,8 +175,8 @@ func namespaces(sb *Sandbox) []specs.LinuxNamespace {
 // Resources translates cgroup settings.
 func Resources(r runtime.Resources) *specs.LinuxResources {
 	out := &specs.LinuxResources{}
-	if r.CPUShares != 0 || r.CPUQuota != 0 || r.CPUPeriod != 0 || r.CpusetCpus != "" {
-		out.CPU = &specs.LinuxCPU{Cpus: r.CpusetCpus}
+	if r.CPUShares != 0 || r.CPUQuota != 0 || r.CPUPeriod != 0 || r.CpusetCpus != "" || r.CpusetMems != "" {
+		out.CPU = &specs.LinuxCPU{Cpus: r.CpusetCpus, Mems: r.CpusetMems}
 		if r.CPUShares != 0 {
 			out.CPU.Shares = &r.CPUShares
 		}

@@ -106,6 +106,9 @@ func setResources(out *cgroups.Resources, r *specs.LinuxResources) error {
 	if in.CpusetCpus != "" {
 		out.CpusetCpus = in.CpusetCpus
 	}
+	if in.CpusetMems != "" {
+		out.CpusetMems = in.CpusetMems
+	}
 	if len(in.HugetlbLimit) > 0 {
 		out.HugetlbLimit = in.HugetlbLimit
 	}
