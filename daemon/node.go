@@ -10,19 +10,17 @@ import (
 	"net"
 	"net/netip"
 	"path/filepath"
+	"sync/atomic"
 
 	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
 
 	"clipper/api"
 	"clipper/dns"
-	"clipper/image"
-	"clipper/image/registry"
 	"clipper/node"
 	"clipper/node/kubeletdir"
 	"clipper/node/network"
 	"clipper/node/network/routed"
-	"clipper/node/runtime/embedded"
 	"clipper/service"
 )
 
@@ -41,7 +39,8 @@ type machine struct {
 	serving     func(*tls.ClientHelloInfo) (*tls.Certificate, error)
 	clientCAs   *x509.CertPool
 
-	group *errgroup.Group // of all that the node runs
+	group   *errgroup.Group // of all that the node runs
+	network atomic.Pointer[routed.Network]
 }
 
 // run is a node from start to end. Containers stay when it ends.
@@ -52,18 +51,11 @@ func (m *machine) run(ctx context.Context) error {
 	}
 	group, ctx := errgroup.WithContext(ctx)
 	m.group = group
-	images, err := image.Open(image.Options{
-		Dir:        filepath.Join(m.options.DataDir, "images"),
-		Registries: &registry.Config{HostsDirs: []string{filepath.Join(m.options.DataDir, "registries"), "/etc/clipper/registries"}},
-	})
+	containers, err := m.openRuntime(ctx)
 	if err != nil {
 		return err
 	}
-	rt, err := embedded.Open(ctx, embedded.Options{DataDir: m.options.DataDir, Snapshots: images, ShimCgroup: m.options.CgroupRoot + "/shim"})
-	if err != nil {
-		return err
-	}
-	defer rt.Close()
+	defer containers.close()
 	ip, err := netip.ParseAddr(m.options.IP)
 	if err != nil {
 		return fmt.Errorf("--node-ip %q: %w", m.options.IP, err)
@@ -75,8 +67,8 @@ func (m *machine) run(ctx context.Context) error {
 	agent, err := node.New(node.Options{
 		Config:        config,
 		Client:        m.client,
-		Runtime:       rt,
-		Images:        images,
+		Runtime:       containers.runtime,
+		Images:        containers.images,
 		OpenNetwork:   m.openNetwork(ip),
 		NodeName:      m.options.Name,
 		NodeIPs:       []netip.Addr{ip},
@@ -98,7 +90,7 @@ func (m *machine) run(ctx context.Context) error {
 	if err != nil {
 		return errors.Join(err, listener.Close())
 	}
-	group.Go(func() error { return rt.Run(ctx) })
+	group.Go(func() error { return containers.run(ctx) })
 	group.Go(func() error { return agent.Run(ctx) })
 	return group.Wait()
 }
@@ -138,6 +130,7 @@ func (m *machine) openNetwork(ip netip.Addr) func(context.Context, *corev1.Node)
 				return nil, ctx.Err()
 			}
 		}
+		m.network.Store(net)
 		return net, nil
 	}
 }

@@ -148,9 +148,9 @@ func (a *Agent) runPods(ctx context.Context, group *errgroup.Group, net network.
 		return fmt.Errorf("node %s: list what the runtime holds: %w", a.opts.NodeName, err)
 	}
 	held := inventory{}
-	held.add(sandboxes, containers)
+	external := held.add(sandboxes, containers)
 	a.static = manifests.Read(a.opts.ManifestDir, a.opts.NodeName)
-	a.sweep(ctx, held, net)
+	a.sweep(ctx, held, external, net)
 	a.wg.Go(func() {
 		for ev := range events {
 			a.containerChanged(ev)
@@ -293,6 +293,9 @@ func (a *Agent) deleted(pod *corev1.Pod) {
 }
 
 func (a *Agent) containerChanged(ev runtime.Event) {
+	if uid, _ := podworker.SandboxOwner(ev.SandboxID); string(uid) != ev.PodUID {
+		return // somebody else's sandbox, whatever it calls itself
+	}
 	if h := a.worker(types.UID(ev.PodUID)); h != nil {
 		h.ContainerChanged(ev.ContainerID)
 	}
@@ -330,17 +333,27 @@ func (inv inventory) of(uid string) *holding {
 	return h
 }
 
-func (inv inventory) add(ss []runtime.SandboxStatus, cs []runtime.ContainerStatus) {
+// add takes what the runtime holds, but for what others have made there: it returns the IDs of their sandboxes.
+func (inv inventory) add(ss []runtime.SandboxStatus, cs []runtime.ContainerStatus) (external map[string]bool) {
+	external = map[string]bool{}
 	for _, s := range ss {
+		if s.External {
+			external[s.ID] = true
+			continue
+		}
 		inv.of(s.PodUID).sandboxes = append(inv.of(s.PodUID).sandboxes, s)
 	}
 	for _, c := range cs {
+		if external[c.SandboxID] {
+			continue
+		}
 		inv.of(c.PodUID).containers = append(inv.of(c.PodUID).containers, c)
 	}
+	return external
 }
 
 // sweep removes what is left of pods that the API no longer has on this node: deleted while no agent ran.
-func (a *Agent) sweep(ctx context.Context, held inventory, net network.Network) {
+func (a *Agent) sweep(ctx context.Context, held inventory, external map[string]bool, net network.Network) {
 	known := map[types.UID]bool{}
 	for _, p := range api.Pods.View(a.opts.Client).ByIndex(api.ByNode, a.opts.NodeName) {
 		known[p.UID] = true
@@ -365,7 +378,7 @@ func (a *Agent) sweep(ctx context.Context, held inventory, net network.Network) 
 		slog.Warn("Listing network attachments failed", "err", err)
 	}
 	for _, id := range ids {
-		if uid, _ := podworker.SandboxOwner(id); !known[uid] {
+		if uid, _ := podworker.SandboxOwner(id); !known[uid] && !external[id] {
 			if err := net.Detach(ctx, id); err != nil {
 				slog.Warn("Detaching a pod that is gone failed", "sandbox", id, "err", err)
 			}

@@ -29,6 +29,9 @@ import (
 	"clipper/node/runtime"
 )
 
+// Version is Clipper's.
+const Version = "0.1.0"
+
 // Options say what a node is made of. Fields without a default are required.
 type Options struct {
 	Client  api.Client
@@ -88,7 +91,7 @@ func (o *Options) complete() error {
 	def(&o.CgroupRoot, "/clipper/pods")
 	def(&o.ClusterDomain, "cluster.local")
 	def(&o.ResolvConf, "/etc/resolv.conf")
-	def(&o.Version, "0.1.0")
+	def(&o.Version, Version)
 	if o.Config == nil {
 		o.Config = kubeletconfig.Default()
 	}

@@ -171,6 +171,7 @@ func (w *Worker) createSandbox(ctx context.Context, pod *corev1.Pod, attempt int
 		CgroupParent: cgroup.Parent(w.cfg.CgroupRoot, pod),
 		Resources:    cgroup.Pod(pod),
 		LogDir:       w.logDir(pod),
+		Attempt:      attempt, Labels: sandboxLabels(pod), Annotations: pod.Annotations,
 	}
 	if fqdn := pod.Spec.SetHostnameAsFQDN; fqdn != nil && *fqdn && domain != "" {
 		s.Hostname = host + "." + domain

@@ -40,6 +40,7 @@ func (w *Worker) containerSpec(ctx context.Context, pod *corev1.Pod, c *corev1.C
 		Mounts: mounts, Security: sec,
 		LogPath:   filepath.Join(w.logDir(pod), c.Name, strconv.Itoa(attempt)+".log"),
 		Resources: cgroup.Container(pod, c, w.cfg.Memory),
+		Labels:    containerLabels(pod, c), Annotations: containerAnnotations(c, attempt),
 	}
 	if !pod.Spec.HostNetwork {
 		host, _ := hostname(pod, w.cfg.ClusterDomain)

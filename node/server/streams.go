@@ -14,6 +14,7 @@ import (
 	utilexec "k8s.io/utils/exec"
 
 	"clipper/node/runtime"
+	"clipper/node/runtime/stream"
 )
 
 // Time limits of streams. Upstream's figures.
@@ -25,48 +26,11 @@ const (
 // streams runs commands for the streaming library, which speaks SPDY and WebSocket.
 type streams struct{ rt runtime.Runtime }
 
-func sizes(ctx context.Context, in <-chan remotecommand.TerminalSize) <-chan runtime.Size {
-	if in == nil {
-		return nil
-	}
-	out := make(chan runtime.Size, 1)
-	go func() { // ends with the stream: the library closes in, or the request's context ends
-		defer close(out)
-		for {
-			select {
-			case s, ok := <-in:
-				if !ok {
-					return
-				}
-				select {
-				case out <- runtime.Size{Width: s.Width, Height: s.Height}:
-				case <-ctx.Done():
-					return
-				}
-			case <-ctx.Done():
-				return
-			}
-		}
-	}()
-	return out
-}
-
-func request(ctx context.Context, cmd []string, in io.Reader, out, stderr io.WriteCloser, tty bool, resize <-chan remotecommand.TerminalSize) runtime.Exec {
-	e := runtime.Exec{Command: cmd, TTY: tty, Stdin: in, Resize: sizes(ctx, resize)}
-	if out != nil {
-		e.Stdout = out
-	}
-	if stderr != nil && !tty {
-		e.Stderr = stderr
-	}
-	return e
-}
-
 // ExecInContainer implements remotecommand.Executor.
 func (s streams) ExecInContainer(ctx context.Context, _, _, container string, cmd []string, in io.Reader, out, stderr io.WriteCloser, tty bool, resize <-chan remotecommand.TerminalSize, timeout time.Duration) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	code, err := s.rt.Exec(ctx, container, request(ctx, cmd, in, out, stderr, tty, resize))
+	code, err := s.rt.Exec(ctx, container, stream.Request(ctx, cmd, in, out, stderr, tty, resize))
 	if err == nil && code != 0 {
 		return utilexec.CodeExitError{Err: fmt.Errorf("command terminated with exit code %d", code), Code: code}
 	}
@@ -77,7 +41,7 @@ func (s streams) ExecInContainer(ctx context.Context, _, _, container string, cm
 func (s streams) AttachContainer(ctx context.Context, _, _, container string, in io.Reader, out, stderr io.WriteCloser, tty bool, resize <-chan remotecommand.TerminalSize) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	return s.rt.Attach(ctx, container, request(ctx, nil, in, out, stderr, tty, resize))
+	return s.rt.Attach(ctx, container, stream.Request(ctx, nil, in, out, stderr, tty, resize))
 }
 
 func (s *Server) exec(w http.ResponseWriter, r *http.Request) {

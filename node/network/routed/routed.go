@@ -211,6 +211,15 @@ func (n *Network) Detach(_ context.Context, id string) error {
 	return nil
 }
 
+// Lookup returns what Attach has returned for id, if it is attached.
+func (n *Network) Lookup(id string) (network.Attachment, bool) {
+	r, ok := n.lookup(id)
+	if !ok || !r.Complete {
+		return network.Attachment{}, false
+	}
+	return network.Attachment{NetNS: n.nsPath(id), IPs: []netip.Addr{r.IP}}, true
+}
+
 // List implements network.Network.
 func (n *Network) List(context.Context) ([]string, error) {
 	ids := map[string]bool{}
