@@ -33,6 +33,9 @@ func (s *Server) libcontainerConfig(id string, spec *wire.ContainerSpec) (*confi
 		}
 		config.Seccomp = p.config
 	}
+	if err := spellOutCgroupMounts(config); err != nil {
+		return nil, fmt.Errorf("container %s: cgroup mounts: %w", id, err)
+	}
 	return config, nil
 }
 

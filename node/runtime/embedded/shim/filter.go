@@ -8,12 +8,14 @@ import (
 	"log/slog"
 	"os"
 	"os/exec"
+	"slices"
 	"sync"
 
 	"github.com/opencontainers/runc/libcontainer/configs"
 	libseccomp "github.com/opencontainers/runc/libcontainer/seccomp"
 	"github.com/opencontainers/runc/libcontainer/specconv"
 	specs "github.com/opencontainers/runtime-spec/specs-go"
+	seccomplib "github.com/seccomp/libseccomp-golang"
 	"golang.org/x/sys/unix"
 
 	"clipper/node/runtime/embedded/seccomp"
@@ -25,6 +27,7 @@ const filterMark = "CLIPBPF1"
 
 // A profile is a variant of the default seccomp profile.
 type profile struct {
+	// config has all rules, or, where there is a program, only those that count beside it: see beside.
 	config  *configs.Seccomp
 	program *os.File // compiled, in a sealed memory file; nil where that did not work: it is then compiled each time
 }
@@ -56,11 +59,51 @@ func (c *profileCache) get(p *specs.Process) (*profile, error) {
 	if err != nil {
 		slog.Warn("compiling the seccomp filter for each process anew", "err", err)
 	}
+	if program != nil {
+		config = beside(config)
+	}
 	if c.profiles == nil {
 		c.profiles = map[string]*profile{}
 	}
 	c.profiles[key] = &profile{config, program}
 	return c.profiles[key], nil
+}
+
+// beside returns what a set-up process needs of the rules when it has them as a program too. The library still
+// looks for the highest system call that a rule names, by architecture: what is newer fails with ENOSYS. The other
+// some hundred rules, 25 kB, it would only be handed with every start, to no effect.
+func beside(config *configs.Seccomp) *configs.Seccomp {
+	native, err := seccomplib.GetNativeArch()
+	if err != nil {
+		return config
+	}
+	archs := []seccomplib.ScmpArch{native}
+	for _, name := range config.Architectures {
+		arch, err := seccomplib.GetArchFromString(name)
+		if err != nil {
+			return config
+		}
+		archs = append(archs, arch)
+	}
+	out := *config
+	out.Syscalls = nil
+	for _, arch := range archs {
+		if last := lastCall(config.Syscalls, arch); last != nil && !slices.Contains(out.Syscalls, last) {
+			out.Syscalls = append(out.Syscalls, last)
+		}
+	}
+	return &out
+}
+
+// lastCall returns a rule for the system call of the highest number.
+func lastCall(rules []*configs.Syscall, arch seccomplib.ScmpArch) (last *configs.Syscall) {
+	var highest seccomplib.ScmpSyscall
+	for _, rule := range rules {
+		if nr, err := seccomplib.GetSyscallFromNameByArch(rule.Name, arch); err == nil && nr > highest {
+			last, highest = rule, nr
+		}
+	}
+	return last
 }
 
 // defaultProfile returns the profile of a container that has the default one, else nil.

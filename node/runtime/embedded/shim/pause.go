@@ -39,6 +39,11 @@ func (s *Server) startPause(rec *wire.Sandbox) error {
 	defer null.Close()
 	process := newProcess(spec.OCI.Process)
 	process.Init, process.Stdin, process.Stdout, process.Stderr = true, null, null, null
+	profile, err := s.defaultProfile(spec)
+	if err != nil {
+		return errors.Join(err, lc.Destroy())
+	}
+	process.ExtraFiles = profile.passTo()
 	if err := lc.Run(process); err != nil {
 		return errors.Join(fmt.Errorf("start the init of the shared PID namespace: %w", err), lc.Destroy())
 	}
