@@ -19,7 +19,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime/debug"
 	"strings"
 	"syscall"
 
@@ -30,9 +29,6 @@ import (
 )
 
 func main() {
-	// The shim's heap is small and mostly garbage of starts: collect it early. There is no limit in bytes: with many
-	// containers it would make the collector run without end.
-	debug.SetGCPercent(30)
 	// What set-up processes of containers inherit: they are Go too, and do one thing after the other.
 	os.Setenv("GOMAXPROCS", "1")
 	if len(os.Args) < 2 {

@@ -37,13 +37,13 @@ func (c *cache) replace(resp *wire.Response) {
 	for _, r := range resp.Containers {
 		present[r.ID] = true
 	}
-	for id := range c.sandboxes {
-		if !present[id] {
+	for id, r := range c.sandboxes {
+		if !present[id] && r.Rev <= resp.Rev { // else it is newer than the message: an answer told it
 			delete(c.sandboxes, id)
 		}
 	}
 	for id, r := range c.containers {
-		if !present[id] { // removed while nobody watched
+		if !present[id] && r.Rev <= resp.Rev { // removed while nobody watched
 			delete(c.containers, id)
 			c.publishLocked(runtime.Event{PodUID: r.PodUID, SandboxID: r.SandboxID, ContainerID: id, State: runtime.Exited})
 		}

@@ -382,7 +382,10 @@ func (r *Runtime) Status(ctx context.Context, id string) (runtime.ContainerStatu
 }
 
 func (r *Runtime) record(ctx context.Context, id string) (wire.Container, error) {
-	if rec, known, live := r.cache.container(id); known && live {
+	if rec, known, live := r.cache.container(id); live { // what the shim does not know, the cache does not
+		if !known {
+			return rec, wire.NotFound("container", id)
+		}
 		return rec, nil
 	}
 	resp, err := r.call(ctx, &wire.Request{Op: wire.OpList})
@@ -398,7 +401,10 @@ func (r *Runtime) record(ctx context.Context, id string) (wire.Container, error)
 }
 
 func (r *Runtime) sandbox(ctx context.Context, id string) (wire.Sandbox, error) {
-	if rec, known, live := r.cache.sandbox(id); known && live {
+	if rec, known, live := r.cache.sandbox(id); live {
+		if !known {
+			return rec, wire.NotFound("sandbox", id)
+		}
 		return rec, nil
 	}
 	resp, err := r.call(ctx, &wire.Request{Op: wire.OpList})

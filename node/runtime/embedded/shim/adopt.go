@@ -193,5 +193,6 @@ func (c *container) updateSpec(r *specs.LinuxResources) error {
 		r.CPU = old.CPU
 	}
 	spec.OCI.Linux.Resources = r
+	c.spec = nil // what is written is what counts
 	return writeJSON(path, &spec)
 }

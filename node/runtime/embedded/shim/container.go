@@ -34,6 +34,7 @@ type container struct {
 	ended   chan struct{} // closed once the exit is recorded
 
 	// Guarded by op.
+	spec      *wire.ContainerSpec   // from create to start; nil when an earlier shim did the former
 	child     *libcontainer.Process // nil when adopted from another shim: not our child
 	startTime uint64
 	sharedPID bool
@@ -111,7 +112,7 @@ func (s *Server) create(id string, spec *wire.ContainerSpec) (wire.Container, er
 		TTY: spec.TTY, Stdin: spec.Stdin, StdinOnce: spec.StdinOnce,
 	}
 	rec.ID, rec.State, rec.CreatedAt = id, runtime.Created, old.CreatedAt
-	c.sharedPID = spec.SharedPID
+	c.sharedPID, c.spec = spec.SharedPID, spec
 	return c.save(rec)
 }
 
@@ -180,11 +181,11 @@ func startMessage(err error) string { return err.Error() + ": unknown" }
 
 // launch creates the libcontainer container and runs its process. On failure nothing of it is left.
 func (c *container) launch() (pid int, err error) {
-	var spec wire.ContainerSpec
-	if err := readJSON(filepath.Join(c.s.containerDir(c.id), "config.json"), &spec); err != nil {
+	spec, err := c.takeSpec()
+	if err != nil {
 		return 0, err
 	}
-	config, err := c.s.libcontainerConfig(c.id, &spec)
+	config, err := c.s.libcontainerConfig(c.id, spec)
 	if err != nil {
 		return 0, err
 	}
@@ -192,13 +193,13 @@ func (c *container) launch() (pid int, err error) {
 	if err != nil {
 		return 0, err
 	}
-	streams, err := c.openStdio(&spec)
+	streams, err := c.openStdio(spec)
 	if err != nil {
 		return 0, errors.Join(err, lc.Destroy())
 	}
 	process := newProcess(spec.OCI.Process)
 	process.Init = true
-	profile, err := c.s.defaultProfile(&spec)
+	profile, err := c.s.defaultProfile(spec)
 	if err != nil {
 		streams.discard()
 		return 0, errors.Join(err, lc.Destroy())
@@ -219,6 +220,16 @@ func (c *container) launch() (pid int, err error) {
 		return 0, errors.Join(err, lc.Destroy())
 	}
 	return pid, nil
+}
+
+// takeSpec returns what was asked for at create. It is not kept: of a running container only a part is needed.
+func (c *container) takeSpec() (*wire.ContainerSpec, error) {
+	if spec := c.spec; spec != nil {
+		c.spec = nil
+		return spec, nil
+	}
+	spec := &wire.ContainerSpec{}
+	return spec, readJSON(filepath.Join(c.s.containerDir(c.id), "config.json"), spec)
 }
 
 // adoptProcess takes hold of a process that has just been started.

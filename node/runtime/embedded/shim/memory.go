@@ -18,6 +18,13 @@ const (
 	settle = 500 * time.Millisecond
 )
 
+// How far the heap may grow before it is collected, in percent: it is small and mostly garbage of starts. While
+// things happen the collector would otherwise run all the time, a quarter of the shim's work in a burst.
+const (
+	busyGC  = 200
+	quietGC = 30
+)
+
 // A trimmer gives memory back once things have calmed down: the heap that a burst of starts has needed, then the
 // program's own pages that only starts and the collector use. Measured on a shim with one container: 9.4 MB
 // without, 7.2 MB with it.
@@ -25,6 +32,7 @@ type trimmer struct {
 	mu    sync.Mutex
 	timer *time.Timer
 	freed bool // the heap has been given back since the last touch
+	busy  bool
 }
 
 // touch says that something is happening.
@@ -32,6 +40,10 @@ func (t *trimmer) touch() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.freed = false
+	if !t.busy {
+		t.busy = true
+		debug.SetGCPercent(busyGC)
+	}
 	if t.timer == nil {
 		t.timer = time.AfterFunc(quiet, t.trim)
 		return
@@ -51,7 +63,8 @@ func (t *trimmer) trim() {
 	t.mu.Lock()
 	freed := t.freed
 	if !freed {
-		t.freed = true
+		t.freed, t.busy = true, false
+		debug.SetGCPercent(quietGC)
 		t.timer.Reset(settle)
 	}
 	t.mu.Unlock()

@@ -197,7 +197,7 @@ func (s *Server) answer(req *wire.Request) (*wire.Response, error) {
 	case wire.OpHello:
 		resp.Hello = &wire.Hello{Version: wire.Version, Build: s.opts.Build, Pid: os.Getpid()}
 	case wire.OpList:
-		resp.Sandboxes, resp.Containers = s.list()
+		resp = s.list()
 	case wire.OpRunSandbox:
 		var rec wire.Sandbox
 		if rec, err = s.runSandbox(req.Sandbox); err == nil {
@@ -265,18 +265,19 @@ func (s *Server) withIO(id string, do func(*stdio) error) error {
 	return do(io)
 }
 
-func (s *Server) list() ([]wire.Sandbox, []wire.Container) {
+func (s *Server) list() *wire.Response {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	sandboxes := make([]wire.Sandbox, 0, len(s.sandboxes))
+	resp := &wire.Response{
+		Sandboxes: make([]wire.Sandbox, 0, len(s.sandboxes)), Containers: make([]wire.Container, 0, len(s.containers)), Rev: s.rev,
+	}
 	for _, sb := range s.sandboxes {
-		sandboxes = append(sandboxes, sb.rec)
+		resp.Sandboxes = append(resp.Sandboxes, sb.rec)
 	}
-	containers := make([]wire.Container, 0, len(s.containers))
 	for _, c := range s.containers {
-		containers = append(containers, c.rec)
+		resp.Containers = append(resp.Containers, c.rec)
 	}
-	return sandboxes, containers
+	return resp
 }
 
 // containersOf returns the containers of a sandbox.

@@ -31,9 +31,7 @@ func (s *Server) serveWatch(ctx context.Context, c *wire.Conn) {
 	closed := hangUp(c, cancel)
 	defer func() { c.Close(); <-closed }()
 
-	first := &wire.Response{}
-	first.Sandboxes, first.Containers = s.list()
-	if c.Send(first) != nil {
+	if c.Send(s.list()) != nil {
 		return
 	}
 	for {

@@ -66,6 +66,8 @@ type Response struct {
 	Containers []Container `json:"containers,omitempty"`
 	Removed    []Removal   `json:"removed,omitempty"`
 	Exit       *Exit       `json:"exit,omitempty"`
+	// Rev is as of when the first message of a watch holds everything.
+	Rev uint64 `json:"rev,omitempty"`
 }
 
 // Hello introduces the shim.
