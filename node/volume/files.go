@@ -1,6 +1,7 @@
 package volume
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -63,25 +64,25 @@ func unmount(path string) error {
 	return fmt.Errorf("unmount %s: %w", path, err)
 }
 
-// removeFiles takes down a pod's mounts and removes its volumes' directories.
-func (m *Manager) removeFiles(uid types.UID) error {
-	dir := filepath.Join(m.cfg.PodsDir, string(uid))
-	subs, err := filepath.Glob(filepath.Join(dir, "volume-subpaths", "*", "*", "*"))
+// unmountSubPaths takes down the parts of volumes that containers have mounted.
+func (m *Manager) unmountSubPaths(uid types.UID) error {
+	dir := filepath.Join(m.cfg.PodsDir, string(uid), "volume-subpaths")
+	paths, err := filepath.Glob(filepath.Join(dir, "*", "*", "*"))
 	if err != nil {
 		return err
 	}
-	tmpfs, err := filepath.Glob(filepath.Join(dir, "volumes", "kubernetes.io~empty-dir", "*"))
-	if err != nil {
-		return err
-	}
-	for _, path := range append(subs, tmpfs...) {
+	for _, path := range paths {
 		if err := unmount(path); err != nil {
 			return err
 		}
 	}
+	return removeTree(dir)
+}
+
+// removeFiles takes down what else is mounted for a pod and removes its volumes' directories.
+func (m *Manager) removeFiles(uid types.UID) error {
 	return errors.Join(
-		removeTree(filepath.Join(dir, "volume-subpaths")),
-		removeTree(filepath.Join(dir, "volumes")),
+		removeTree(filepath.Join(m.cfg.PodsDir, string(uid), "volumes")),
 		removeTree(filepath.Join(m.cfg.MemoryDir, string(uid))))
 }
 
@@ -146,65 +147,57 @@ func openDir(dirFD int, name string) (int, error) {
 	})
 }
 
-// Modes that a volume's group gets on top of what files have.
-const (
-	groupReadWrite = 0o660
-	groupRead      = 0o440
-	groupEnter     = 0o110
-)
-
-// own gives the tree to the group, so that its members can use it, new files inherit it. Nil: nothing to do.
-func own(dir string, gid *int64, readOnly bool) error {
-	if gid == nil {
-		return nil
-	}
-	return filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
-		if err != nil {
-			return err
-		}
-		info, err := d.Info()
-		if err != nil {
-			return err
-		}
-		if err := os.Lchown(path, -1, int(*gid)); err != nil {
-			return err
-		}
-		if info.Mode()&fs.ModeSymlink != 0 {
-			return nil
-		}
-		add := fs.FileMode(groupReadWrite)
-		if readOnly {
-			add = groupRead
-		}
-		if d.IsDir() {
-			add |= groupEnter | fs.ModeSetgid
-		}
-		return os.Chmod(path, info.Mode().Perm()|info.Mode()&(fs.ModeSetgid|fs.ModeSetuid|fs.ModeSticky)|add)
-	})
-}
-
-// Sweep removes what earlier agents left of pods that keep does not know.
+// Sweep looks through what earlier agents have left, and removes what belongs to pods that keep does not know.
+// What a driver is needed for is removed later, when the driver is there.
 func (m *Manager) Sweep(keep func(types.UID) bool) error {
-	var errs []error
-	for _, root := range []string{m.cfg.PodsDir, m.cfg.MemoryDir} {
-		entries, err := os.ReadDir(root)
-		if err != nil {
-			errs = append(errs, err)
+	pods, err := directories(m.cfg.PodsDir)
+	errs := []error{err}
+	inMemory, err := directories(m.cfg.MemoryDir)
+	errs = append(errs, err)
+	errs = append(errs, m.recallLocal(), m.recallCSI(pods))
+	for _, uid := range slices.Compact(slices.Sorted(slices.Values(append(pods, inMemory...)))) {
+		if keep(uid) {
 			continue
 		}
-		for _, e := range entries {
-			uid := types.UID(e.Name())
-			if keep(uid) {
-				continue
-			}
-			if err := m.removeFiles(uid); err != nil {
-				errs = append(errs, err)
-				continue
-			}
-			errs = append(errs, os.RemoveAll(filepath.Join(m.cfg.PodsDir, string(uid))))
+		if m.hasCSI(uid) {
+			m.mu.Lock()
+			m.orphans = append(m.orphans, uid)
+			m.mu.Unlock()
+			continue
+		}
+		errs = append(errs, m.Unmount(context.Background(), uid), m.removePodDir(uid))
+	}
+	m.mu.Lock()
+	m.swept = true
+	m.mu.Unlock()
+	m.stirUp()
+	m.cfg.InUseChanged()
+	return errors.Join(errs...)
+}
+
+func directories(root string) ([]types.UID, error) {
+	entries, err := os.ReadDir(root)
+	out := make([]types.UID, 0, len(entries))
+	for _, e := range entries {
+		out = append(out, types.UID(e.Name()))
+	}
+	return out, err
+}
+
+// hasCSI reports whether a driver has given something to a pod, or may have.
+func (m *Manager) hasCSI(uid types.UID) bool {
+	dir := filepath.Join(m.cfg.PodsDir, string(uid))
+	for _, sub := range []string{"volumes/kubernetes.io~csi", "volumeDevices/kubernetes.io~csi"} {
+		if _, err := os.Stat(filepath.Join(dir, sub)); err == nil {
+			return true
 		}
 	}
-	return errors.Join(errs...)
+	return false
+}
+
+// removePodDir removes all else that is left of a pod.
+func (m *Manager) removePodDir(uid types.UID) error {
+	return removeTree(filepath.Join(m.cfg.PodsDir, string(uid)))
 }
 
 // UnmountBelow takes down every mount at or below dir, deepest first: what an agent that is never started

@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
 )
 
 // Path returns where the volume that a container mounts is on the host. A subPath is resolved inside the
@@ -22,7 +23,7 @@ func (m *Manager) Path(ctx context.Context, pod *corev1.Pod, container string, v
 		if v.Name != vm.Name {
 			continue
 		}
-		base, err := m.base(ctx, pod, v)
+		base, err := m.base(pod, v)
 		if err != nil || subPath == "" {
 			return base, err
 		}
@@ -31,25 +32,55 @@ func (m *Manager) Path(ctx context.Context, pod *corev1.Pod, container string, v
 	return "", fmt.Errorf("cannot find volume %q to mount into container %q", vm.Name, container)
 }
 
-func (m *Manager) base(ctx context.Context, pod *corev1.Pod, v *corev1.Volume) (string, error) {
+// base returns where a volume is. What it takes to know was learned when it was mounted.
+func (m *Manager) base(pod *corev1.Pod, v *corev1.Volume) (string, error) {
 	switch {
-	case v.HostPath != nil:
-		return makeMissing(m.cfg.RootDir.Host(v.HostPath.Path))
 	case v.Image != nil:
 		return m.imagePath(pod.UID, v.Name)
-	case claimName(pod, v) != "":
-		pv, err := m.resolveClaim(ctx, pod, v)
-		switch {
-		case err != nil:
-			return "", err
-		case pv.Spec.HostPath != nil:
-			return makeMissing(m.cfg.RootDir.Host(pv.Spec.HostPath.Path))
-		case pv.Spec.Local != nil:
-			return pv.Spec.Local.Path, nil
-		}
-		return "", fmt.Errorf("volume %q is of a kind this node cannot mount", pv.Name)
+	case v.EmptyDir != nil || fromAPI(v):
+		return m.dir(pod.UID, v), nil
 	}
-	return m.dir(pod.UID, v), nil
+	s := m.source(pod.UID, v.Name)
+	if s == nil {
+		return "", fmt.Errorf("volume %q is not mounted", v.Name)
+	}
+	if c := csiVolume(pod, s); c != nil {
+		return m.csi.Path(c, pod.UID), nil
+	}
+	switch {
+	case hostPath(s) != nil:
+		return makeMissing(m.cfg.RootDir.Host(hostPath(s).Path))
+	case s.pv != nil && s.pv.Spec.Local != nil:
+		return m.localPath(s)
+	case nfs(s) != nil:
+		return m.nfsPath(pod.UID, s), nil
+	}
+	return "", fmt.Errorf("volume %q is of a kind this node cannot mount", s.name())
+}
+
+func (m *Manager) source(pod types.UID, volume string) *source {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if pv := m.pods[pod]; pv != nil {
+		return pv.sources[volume]
+	}
+	return nil
+}
+
+// Device returns the block device behind a volume, and whether it may only be read.
+func (m *Manager) Device(pod *corev1.Pod, name string) (path string, readOnly bool, err error) {
+	s := m.source(pod.UID, name)
+	if s == nil || !s.block() {
+		return "", false, fmt.Errorf("cannot find a block volume %q", name)
+	}
+	if c := csiVolume(pod, s); c != nil {
+		return m.csi.Path(c, pod.UID), c.ReadOnly, nil
+	}
+	if s.pv.Spec.Local != nil {
+		path, err = filepath.EvalSymlinks(s.pv.Spec.Local.Path)
+		return path, s.readOnly, err
+	}
+	return "", false, fmt.Errorf("volume %q is of a kind that this node cannot give to a container as a device", s.name())
 }
 
 // makeMissing makes a host path that is not there a directory, as container runtimes do.

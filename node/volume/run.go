@@ -20,6 +20,9 @@ func (m *Manager) Run(ctx context.Context) error {
 		})
 	}
 	g.Go(func() error { return m.renewTokens(ctx) })
+	g.Go(func() error { return m.csi.Run(ctx) })
+	g.Go(func() error { return m.watchNode(ctx) })
+	g.Go(func() error { return m.upkeep(ctx) })
 	return g.Wait()
 }
 

@@ -1,9 +1,13 @@
-// Package volume makes pods' volumes available on the node: emptyDir, hostPath, configMap, secret,
-// projected, downwardAPI, and claims bound to hostPath and local volumes. Content that comes from the API
-// is written atomically and follows its source at once; what is confidential lives in memory only.
+// Package volume makes pods' volumes available on the node: those that the node makes itself (emptyDir, and content
+// from the API, written atomically, following its source at once, in memory only if it is confidential), those
+// that are there already (hostPath, local, images), those that are mounted from the network, and those that CSI
+// drivers provide (package csi).
 //
-// Nothing is remembered on disk. A pod's volumes lie in its directory, so that what a crash left behind can
-// be found and undone by looking.
+// Drivers and dead servers may keep their callers waiting for ever. So no lock that others need is held while
+// one is asked, each question has its time, and one pod never waits for the volumes of another.
+//
+// Nothing is remembered on disk but what a driver has been asked for. A pod's volumes lie in its directory, so that
+// what a crash left behind can be found and undone by looking, without the API.
 package volume
 
 import (
@@ -12,19 +16,22 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
-	"os"
 	"path/filepath"
+	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/component-helpers/resource"
+	storagehelpers "k8s.io/component-helpers/storage/volume"
 
 	"clipper/api"
 	"clipper/api/podrefs"
+	"clipper/node/csi"
 	"clipper/node/kubeletdir"
+	"clipper/node/plugins"
 )
 
 // Config is what a Manager needs. All fields are required unless said otherwise.
@@ -38,28 +45,48 @@ type Config struct {
 	Images      Images // optional
 	// EnsureImage makes the image of an image volume present, as the policy says. Required with Images.
 	EnsureImage func(ctx context.Context, pod *corev1.Pod, image string, policy corev1.PullPolicy) error
+	Recorder    Recorder
+	// InUseChanged is called when InUse has. Optional.
+	InUseChanged func()
 	// Changed is called when an object that a pod's volumes or variables refer to has changed. Optional.
 	Changed func(pod types.UID)
 }
 
+// A Recorder takes events.
+type Recorder interface {
+	Event(about api.Object, eventType, reason, format string, args ...any)
+}
+
 // A Manager looks after the volumes of a node's pods. Its methods may be called concurrently.
 type Manager struct {
-	cfg Config
+	cfg   Config
+	csi   *csi.Plugin
+	guard *guard
+	stir  chan struct{} // there may be upkeep to do
+	alarm chan struct{} // a token to be renewed earlier than the others may have come
 
-	mu     sync.Mutex
-	pods   map[types.UID]*podVolumes
-	users  map[podrefs.Ref]map[types.UID]bool // who refers to an object
-	tokens map[tokenKey]token
-	alarm  chan struct{} // a token to be renewed earlier than the others may have come
+	mu          sync.Mutex
+	pods        map[types.UID]*podVolumes
+	users       map[podrefs.Ref]map[types.UID]bool // who refers to an object
+	tokens      map[tokenKey]token
+	devices     map[corev1.UniqueVolumeName]*device
+	orphans     []types.UID   // pods that are gone and have left volumes
+	swept       bool          // what an earlier agent left is known
+	nodeChanged chan struct{} // closed when the node's status has changed
 }
 
 // podVolumes is a pod whose volumes are mounted or being mounted.
 type podVolumes struct {
-	mu     sync.Mutex // serializes work on the pod's directory
-	pod    *corev1.Pod
-	refs   map[podrefs.Ref]bool
-	images map[string]string // where image volumes are mounted; guarded by the manager's mu
-	gone   bool
+	mu   sync.Mutex  // serializes writing what comes from the API; not held while the kernel or a driver may hang
+	gone atomic.Bool // changes with mu held
+
+	// The rest is guarded by the manager's mu.
+	pod      *corev1.Pod
+	refs     map[podrefs.Ref]bool
+	images   map[string]string    // where image volumes are mounted
+	sources  map[string]*source   // what stands behind the volumes, by their names, once known
+	csi      map[string]*csiMount // by the names of the volumes
+	wantsCSI bool
 }
 
 // New returns a Manager. Call Prepare before the first Mount, and Run to keep content current.
@@ -67,9 +94,18 @@ func New(cfg Config) *Manager {
 	if cfg.Changed == nil {
 		cfg.Changed = func(types.UID) {}
 	}
-	return &Manager{cfg: cfg, pods: map[types.UID]*podVolumes{}, users: map[podrefs.Ref]map[types.UID]bool{},
-		tokens: map[tokenKey]token{}, alarm: make(chan struct{}, 1)}
+	if cfg.InUseChanged == nil {
+		cfg.InUseChanged = func() {}
+	}
+	m := &Manager{cfg: cfg, guard: newGuard(hangTimeout), stir: make(chan struct{}, 1), alarm: make(chan struct{}, 1),
+		pods: map[types.UID]*podVolumes{}, users: map[podrefs.Ref]map[types.UID]bool{}, tokens: map[tokenKey]token{},
+		devices: map[corev1.UniqueVolumeName]*device{}, nodeChanged: make(chan struct{})}
+	m.csi = csi.New(csi.Config{Client: cfg.Client, NodeName: cfg.NodeName, Dir: cfg.RootDir, Tokens: m.driverTokens, Registered: m.driverRegistered})
+	return m
 }
+
+// Drivers takes the CSI drivers that register with the node.
+func (m *Manager) Drivers() plugins.Handler { return m.csi }
 
 // Mount sets up every volume of the pod. It is idempotent. The error joins one per volume that failed.
 func (m *Manager) Mount(ctx context.Context, pod *corev1.Pod) error {
@@ -77,56 +113,107 @@ func (m *Manager) Mount(ctx context.Context, pod *corev1.Pod) error {
 	if first {
 		m.recall(pod)
 	}
-	pv.mu.Lock()
-	defer pv.mu.Unlock()
-	if pv.gone {
+	if pv.gone.Load() {
 		return fmt.Errorf("pod %s/%s: its volumes are being taken down", pod.Namespace, pod.Name)
 	}
-	return m.mountAll(ctx, pod)
-}
-
-func (m *Manager) mountAll(ctx context.Context, pod *corev1.Pod) error {
-	var errs []error
+	errs := make([]error, len(pod.Spec.Volumes))
+	var group sync.WaitGroup
 	for i := range pod.Spec.Volumes {
-		if err := m.mountOne(ctx, pod, &pod.Spec.Volumes[i]); err != nil {
-			errs = append(errs, err)
+		v := &pod.Spec.Volumes[i]
+		if v.EmptyDir != nil || fromAPI(v) {
+			continue
 		}
+		group.Go(func() { errs[i] = m.mountForeign(ctx, pod, v) })
 	}
-	if len(errs) == 1 {
-		return errs[0]
+	m.mountOwn(ctx, pv, pod, errs)
+	group.Wait()
+	if err := errors.Join(errs...); err == nil || len(errs) > 1 {
+		return err
 	}
-	return errors.Join(errs...)
+	return errs[0]
 }
 
-// mountOne sets up one volume. Its error reads as the event it becomes.
-func (m *Manager) mountOne(ctx context.Context, pod *corev1.Pod, v *corev1.Volume) error {
-	setUp := func(err error) error {
-		if err == nil {
-			return nil
+// mountOwn sets up the volumes that the node makes itself.
+func (m *Manager) mountOwn(ctx context.Context, pv *podVolumes, pod *corev1.Pod, errs []error) {
+	pv.mu.Lock()
+	defer pv.mu.Unlock()
+	for i := range pod.Spec.Volumes {
+		v := &pod.Spec.Volumes[i]
+		var err error
+		switch {
+		case v.EmptyDir != nil:
+			err = m.mountEmptyDir(pod, v)
+		case fromAPI(v):
+			err = m.writeContent(ctx, pod, v)
 		}
-		return fmt.Errorf("MountVolume.SetUp failed for volume %q : %w", v.Name, err)
+		if err != nil {
+			errs[i] = setUpFailed(v.Name, err)
+		}
 	}
-	switch {
-	case v.EmptyDir != nil:
-		return setUp(m.mountEmptyDir(pod, v))
-	case v.HostPath != nil:
-		return setUp(checkHostPath(m.cfg.RootDir.Host(v.HostPath.Path), v.HostPath.Type))
+}
+
+// setUpFailed words an error as the event it becomes.
+func setUpFailed(volume string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("MountVolume.SetUp failed for volume %q : %w", volume, err)
+}
+
+// mountForeign sets up a volume that somebody else makes, and that may keep us waiting therefore.
+func (m *Manager) mountForeign(ctx context.Context, pod *corev1.Pod, v *corev1.Volume) error {
+	s, err := m.resolve(ctx, pod, v)
+	if err != nil {
+		return err
+	}
+	if err := m.checkNode(s); err != nil {
+		return err
+	}
+	m.mu.Lock()
+	if pv := m.pods[pod.UID]; pv != nil {
+		pv.sources[v.Name] = s
+		pv.wantsCSI = pv.wantsCSI || csiVolume(pod, s) != nil
+	}
+	m.mu.Unlock()
+	if c := csiVolume(pod, s); c != nil {
+		return m.mountCSI(ctx, pod, s, c)
+	}
+	return m.mountInTree(ctx, pod, s)
+}
+
+// checkNode makes sure that the volume can be used on this node: who has chosen the node may not have looked.
+func (m *Manager) checkNode(s *source) error {
+	if s.pv == nil || s.pv.Spec.NodeAffinity == nil {
+		return nil
+	}
+	node, ok := api.Nodes.View(m.cfg.Client).Get("", m.cfg.NodeName)
+	if !ok {
+		return fmt.Errorf("MountVolume.NodeAffinity check failed for volume %q : node %s is not known yet", s.pv.Name, m.cfg.NodeName)
+	}
+	if err := storagehelpers.CheckNodeAffinity(s.pv, node.Labels); err != nil {
+		return fmt.Errorf("MountVolume.NodeAffinity check failed for volume %q : %w", s.pv.Name, err)
+	}
+	return nil
+}
+
+// mountInTree sets up a volume of a kind that the node knows itself.
+func (m *Manager) mountInTree(ctx context.Context, pod *corev1.Pod, s *source) error {
+	v := s.volume
+	switch path := hostPath(s); {
+	case path != nil:
+		if s.pv != nil && len(s.pv.Spec.MountOptions) > 0 {
+			return fmt.Errorf("MountVolume.MountOptionSupport check failed for volume %q : Mount options are not supported for this volume type", s.name())
+		}
+		dir := m.cfg.RootDir.Host(path.Path)
+		return setUpFailed(s.name(), m.guard.do(ctx, dir, func() error { return checkHostPath(dir, path.Type) }))
 	case v.Image != nil:
-		return setUp(m.mountImage(ctx, pod, v))
-	case fromAPI(v):
-		return setUp(m.writeContent(ctx, pod, v))
-	case v.PersistentVolumeClaim != nil || v.Ephemeral != nil:
-		return m.mountClaim(ctx, pod, v)
-	case inTree(v) != nil:
-		return m.notAttached(*inTree(v))
-	case v.CSI != nil:
-		return setUp(fmt.Errorf("kubernetes.io/csi: mounter.SetUpAt failed to get CSI client: %w", errNoDriver(v.CSI.Driver)))
+		return setUpFailed(v.Name, m.mountImage(ctx, pod, v))
+	case s.pv != nil && s.pv.Spec.Local != nil:
+		return m.mountLocal(ctx, pod, s)
+	case nfs(s) != nil:
+		return setUpFailed(s.name(), m.mountNFS(ctx, pod, s))
 	}
-	return setUp(fmt.Errorf("no volume plugin matched: this node has none for the kind of volume %q", v.Name))
-}
-
-func errNoDriver(driver string) error {
-	return fmt.Errorf("driver name %s not found in the list of registered CSI drivers", driver)
+	return setUpFailed(s.name(), fmt.Errorf("no volume plugin matched: this node has none for the kind of volume %q", s.name()))
 }
 
 // fromAPI reports whether a volume's content is written from API objects.
@@ -152,41 +239,6 @@ func (m *Manager) dir(pod types.UID, v *corev1.Volume) string {
 	return filepath.Join(root, string(pod), "volumes", kind, v.Name)
 }
 
-func (m *Manager) mountEmptyDir(pod *corev1.Pod, v *corev1.Volume) error {
-	dir := m.dir(pod.UID, v)
-	if err := os.MkdirAll(dir, 0o750); err != nil {
-		return err
-	}
-	switch medium := v.EmptyDir.Medium; medium {
-	case corev1.StorageMediumDefault:
-		if err := os.Chmod(dir, 0o777); err != nil { // MkdirAll's mode went through the umask
-			return err
-		}
-	case corev1.StorageMediumMemory:
-		// Sticky, as the kernel makes a tmpfs and as upstream leaves it.
-		if err := mountTmpfs(dir, m.memorySize(pod, v.EmptyDir), "1777"); err != nil {
-			return err
-		}
-	default:
-		return fmt.Errorf("unknown storage medium %q", medium)
-	}
-	return own(dir, fsGroup(pod), false)
-}
-
-// memorySize bounds an emptyDir in memory: its own limit, the pod's, or what the node has.
-func (m *Manager) memorySize(pod *corev1.Pod, e *corev1.EmptyDirVolumeSource) int64 {
-	allocatable := m.cfg.Allocatable()
-	size := allocatable.Memory().Value()
-	lim := resource.PodLimits(pod, resource.PodResourcesOptions{})
-	if q := lim.Memory(); q.Sign() > 0 && q.Value() < size {
-		size = q.Value()
-	}
-	if q := e.SizeLimit; q != nil && q.Sign() > 0 && q.Value() < size {
-		size = q.Value()
-	}
-	return size
-}
-
 func fsGroup(pod *corev1.Pod) *int64 {
 	if pod.Spec.SecurityContext == nil {
 		return nil
@@ -196,13 +248,20 @@ func fsGroup(pod *corev1.Pod) *int64 {
 
 // Groups returns the groups that bound volumes ask for by annotation.
 func (m *Manager) Groups(pod *corev1.Pod) []int64 {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	pv := m.pods[pod.UID]
+	if pv == nil {
+		return nil
+	}
 	var out []int64
 	for i := range pod.Spec.Volumes {
-		if pv := m.boundVolume(pod, &pod.Spec.Volumes[i]); pv != nil {
-			var gid int64
-			if _, err := fmt.Sscan(pv.Annotations["pv.beta.kubernetes.io/gid"], &gid); err == nil {
-				out = append(out, gid)
-			}
+		s := pv.sources[pod.Spec.Volumes[i].Name]
+		if s == nil || s.pv == nil {
+			continue
+		}
+		if gid, err := strconv.ParseInt(s.pv.Annotations["pv.beta.kubernetes.io/gid"], 10, 64); err == nil {
+			out = append(out, gid)
 		}
 	}
 	return out
@@ -215,7 +274,7 @@ func (m *Manager) register(pod *corev1.Pod) (pv *podVolumes, first bool) {
 	pv = m.pods[pod.UID]
 	if pv == nil {
 		first = true
-		pv = &podVolumes{refs: map[podrefs.Ref]bool{}, images: map[string]string{}}
+		pv = &podVolumes{refs: map[podrefs.Ref]bool{}, images: map[string]string{}, sources: map[string]*source{}, csi: map[string]*csiMount{}}
 		m.pods[pod.UID] = pv
 	}
 	pv.pod = pod
@@ -278,7 +337,7 @@ func (m *Manager) refresh(ctx context.Context, uid types.UID) {
 	m.mu.Lock()
 	pod := pv.pod
 	m.mu.Unlock()
-	if pv.gone {
+	if pv.gone.Load() {
 		return
 	}
 	for i := range pod.Spec.Volumes {
@@ -296,24 +355,34 @@ func (m *Manager) refresh(ctx context.Context, uid types.UID) {
 	}
 }
 
-// Unmount removes the pod's volumes. Data of the host and of bound volumes is not touched.
+// Unmount removes the pod's volumes. Data of the host and of bound volumes is not touched. It comes after the last
+// Mount of the pod has returned.
 func (m *Manager) Unmount(ctx context.Context, uid types.UID) error {
 	m.mu.Lock()
 	pv := m.pods[uid]
 	m.mu.Unlock()
 	if pv != nil {
 		pv.mu.Lock()
-		defer pv.mu.Unlock()
-		pv.gone = true
+		pv.gone.Store(true)
+		pv.mu.Unlock()
 	}
-	if err := errors.Join(m.removeFiles(uid), m.unmountImages(ctx, uid)); err != nil {
-		if pv != nil {
-			pv.gone = false
-		}
+	if err := m.unmountAll(ctx, uid); err != nil {
 		return err
 	}
+	m.release(ctx, uid)
 	m.forget(uid)
 	return nil
+}
+
+// unmountAll begins with what lies inside of other volumes.
+func (m *Manager) unmountAll(ctx context.Context, uid types.UID) error {
+	if err := m.unmountSubPaths(uid); err != nil {
+		return err
+	}
+	if err := m.unmountCSI(ctx, uid); err != nil {
+		return err
+	}
+	return errors.Join(m.removeFiles(uid), m.unmountImages(ctx, uid))
 }
 
 func (m *Manager) forget(uid types.UID) {

@@ -1,0 +1,44 @@
+package volume
+
+import (
+	"fmt"
+	"os"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/component-helpers/resource"
+)
+
+func (m *Manager) mountEmptyDir(pod *corev1.Pod, v *corev1.Volume) error {
+	dir := m.dir(pod.UID, v)
+	if err := os.MkdirAll(dir, 0o750); err != nil {
+		return err
+	}
+	switch medium := v.EmptyDir.Medium; medium {
+	case corev1.StorageMediumDefault:
+		if err := os.Chmod(dir, 0o777); err != nil { // MkdirAll's mode went through the umask
+			return err
+		}
+	case corev1.StorageMediumMemory:
+		// Sticky, as the kernel makes a tmpfs and as upstream leaves it.
+		if err := mountTmpfs(dir, m.memorySize(pod, v.EmptyDir), "1777"); err != nil {
+			return err
+		}
+	default:
+		return fmt.Errorf("unknown storage medium %q", medium)
+	}
+	return own(dir, fsGroup(pod), false)
+}
+
+// memorySize bounds an emptyDir in memory: its own limit, the pod's, or what the node has.
+func (m *Manager) memorySize(pod *corev1.Pod, e *corev1.EmptyDirVolumeSource) int64 {
+	allocatable := m.cfg.Allocatable()
+	size := allocatable.Memory().Value()
+	lim := resource.PodLimits(pod, resource.PodResourcesOptions{})
+	if q := lim.Memory(); q.Sign() > 0 && q.Value() < size {
+		size = q.Value()
+	}
+	if q := e.SizeLimit; q != nil && q.Sign() > 0 && q.Value() < size {
+		size = q.Value()
+	}
+	return size
+}

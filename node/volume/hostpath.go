@@ -1,0 +1,58 @@
+package volume
+
+import (
+	"fmt"
+	"os"
+
+	corev1 "k8s.io/api/core/v1"
+)
+
+// hostPath returns the path of the host that s is, nil if it is something else.
+func hostPath(s *source) *corev1.HostPathVolumeSource {
+	if s.pv != nil {
+		return s.pv.Spec.HostPath
+	}
+	return s.volume.HostPath
+}
+
+// checkHostPath applies a hostPath's type: what must be there, and what is made.
+func checkHostPath(path string, t *corev1.HostPathType) error {
+	kind := corev1.HostPathUnset
+	if t != nil {
+		kind = *t
+	}
+	switch kind {
+	case corev1.HostPathUnset:
+		return nil
+	case corev1.HostPathDirectoryOrCreate:
+		if err := os.MkdirAll(path, 0o755); err != nil {
+			return fmt.Errorf("hostPath type check failed: %s is not a directory", path)
+		}
+		return nil
+	case corev1.HostPathFileOrCreate:
+		f, err := os.OpenFile(path, os.O_CREATE|os.O_RDONLY, 0o644)
+		if err != nil {
+			return fmt.Errorf("hostPath type check failed: %s is not a file", path)
+		}
+		f.Close()
+		kind = corev1.HostPathFile
+	}
+	info, err := os.Stat(path)
+	check := map[corev1.HostPathType]struct {
+		what string
+		is   func(os.FileMode) bool
+	}{
+		corev1.HostPathDirectory: {"directory", os.FileMode.IsDir},
+		corev1.HostPathFile:      {"file", os.FileMode.IsRegular},
+		corev1.HostPathSocket:    {"socket file", func(m os.FileMode) bool { return m&os.ModeSocket != 0 }},
+		corev1.HostPathCharDev:   {"character device", func(m os.FileMode) bool { return m&os.ModeCharDevice != 0 }},
+		corev1.HostPathBlockDev:  {"block device", func(m os.FileMode) bool { return m&os.ModeDevice != 0 && m&os.ModeCharDevice == 0 }},
+	}[kind]
+	if check.is == nil {
+		return fmt.Errorf("%s is an invalid volume type", kind)
+	}
+	if err != nil || !check.is(info.Mode()) {
+		return fmt.Errorf("hostPath type check failed: %s is not a %s", path, check.what)
+	}
+	return nil
+}
