@@ -12,6 +12,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/component-helpers/resource"
+	registration "k8s.io/kubelet/pkg/apis/pluginregistration/v1"
 
 	"clipper/api"
 	"clipper/api/record"
@@ -80,8 +81,12 @@ func New(o Options) (*Agent, error) {
 		Images: imagesForVolumes(o.Images), EnsureImage: a.ensureVolumeImage,
 		Client: o.Client, RootDir: o.RootDir, PodsDir: podsDir, MemoryDir: filepath.Join(o.DataDir, "memory"), NodeName: o.NodeName,
 		Allocatable: func() corev1.ResourceList { return allocatable }, Changed: a.nudge,
+		Recorder: a.recorder, InUseChanged: a.reporter.Changed,
 	})
-	a.plugins = plugins.NewWatcher(o.RootDir, map[string]plugins.Handler{})
+	a.reporter.Extend(a.setVolumesInUse)
+	a.plugins = plugins.NewWatcher(o.RootDir, map[string]plugins.Handler{
+		registration.CSIPlugin: a.volumes.Drivers(),
+	})
 	a.cfg = podworker.Config{
 		Client: o.Client, Runtime: o.Runtime, Images: o.Images, Volumes: a.volumes, Objects: objects{o.Client}, Recorder: a.recorder,
 		NodeName: o.NodeName, NodeIPs: o.NodeIPs, Memory: machine.Memory,
@@ -277,6 +282,14 @@ func (a *Agent) shareCPU() {
 	a.mu.Unlock()
 	if err := a.tree.Set(milli); err != nil {
 		slog.Warn("Setting up the node's control groups failed", "err", err)
+	}
+}
+
+// setVolumesInUse reports what must not be detached from the node. Until it is known, what an earlier agent has
+// reported stands.
+func (a *Agent) setVolumesInUse(s *corev1.NodeStatus) {
+	if names, ok := a.volumes.InUse(); ok {
+		s.VolumesInUse = names
 	}
 }
 
