@@ -7,48 +7,20 @@
 package logs
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
-	"time"
+
+	"clipper/node/runtime/embedded/crilog"
 )
 
 const (
 	compressed = ".gz"
 	temporary  = ".tmp"
-	// stampLayout is the time of a rotation as it stands in a file's name.
-	stampLayout = "20060102-150405"
 )
-
-// rotated returns the files that were rotated away from the log at path, the oldest first, half made ones included.
-func rotated(path string) ([]string, error) {
-	entries, err := os.ReadDir(filepath.Dir(path))
-	if err != nil {
-		return nil, err
-	}
-	var out []string
-	for _, e := range entries {
-		if strings.HasPrefix(e.Name(), filepath.Base(path)+".") {
-			out = append(out, filepath.Join(filepath.Dir(path), e.Name()))
-		}
-	}
-	slices.SortStableFunc(out, func(a, b string) int { return compareStamps(a[len(path)+1:], b[len(path)+1:]) })
-	return out, nil
-}
-
-// compareStamps orders what stands behind a log's name: a time, perhaps with a number where it was not alone, and
-// what has become of the file.
-func compareStamps(a, b string) int {
-	trim := func(s string) string { return strings.TrimSuffix(strings.TrimSuffix(s, temporary), compressed) }
-	a, b = trim(a), trim(b)
-	second := func(s string) string { return s[:min(len(s), len(stampLayout))] }
-	return cmp.Or(strings.Compare(second(a), second(b)), cmp.Compare(len(a), len(b)), strings.Compare(a, b))
-}
 
 // unused are files that an interrupted rotation has left: half made ones, and those that there are compressed.
 func unused(files []string) (out []string) {
@@ -86,7 +58,7 @@ func RemoveLog(path string) error {
 	if path == "" {
 		return nil
 	}
-	files, err := rotated(path)
+	files, err := crilog.Rotated(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
@@ -100,18 +72,4 @@ func RemoveLog(path string) error {
 		}
 	}
 	return errors.Join(errs...)
-}
-
-// rotatedName is what the log at path is renamed to. Two rotations may happen in one second.
-func rotatedName(path string, now time.Time) string {
-	name := path + "." + now.Format(stampLayout)
-	for i := 1; exists(name) || exists(name+compressed); i++ {
-		name = fmt.Sprintf("%s.%s-%d", path, now.Format(stampLayout), i)
-	}
-	return name
-}
-
-func exists(path string) bool {
-	_, err := os.Lstat(path)
-	return err == nil
 }

@@ -127,7 +127,11 @@ func TestRotation(t *testing.T) {
 	}
 	// The current one, the one before as it is, and two compressed ones.
 	var plain, packed []string
-	for _, f := range c.files() {
+	files, err := crilog.Rotated(c.path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range append(files, c.path) {
 		if strings.HasSuffix(f, compressed) {
 			packed = append(packed, f)
 		} else {
@@ -137,7 +141,7 @@ func TestRotation(t *testing.T) {
 	if len(packed) != 2 || len(plain) != 2 {
 		t.Fatalf("got %v", c.files())
 	}
-	f, err := os.Open(filepath.Join(filepath.Dir(c.path), packed[1]))
+	f, err := os.Open(packed[1])
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -278,7 +282,7 @@ func TestRead(t *testing.T) {
 // TestFollowAcrossRotation: every line once and in order, while the log is rotated as fast as it can be.
 func TestFollowAcrossRotation(t *testing.T) {
 	c := newContainer(t)
-	const lines = 20000
+	const lines = 5000
 	var alive atomic.Bool
 	alive.Store(true)
 	var wg sync.WaitGroup
@@ -292,8 +296,11 @@ func TestFollowAcrossRotation(t *testing.T) {
 	wg.Go(func() {
 		for alive.Load() {
 			// Without the removal and compression of old files: how far a reader may fall behind is not the question.
-			old := rotatedName(c.path, time.Now())
-			if err := os.Rename(c.path, old); err != nil {
+			files, err := crilog.Rotated(c.path)
+			if err != nil {
+				t.Error(err)
+			}
+			if err := os.Rename(c.path, crilog.RotatedName(c.path, files, time.Now())); err != nil {
 				t.Error(err)
 			}
 			if err := c.ReopenLog(t.Context(), "id"); err != nil {
@@ -328,4 +335,33 @@ func FuzzEntry(f *testing.F) {
 		l := entryWriter{w: io.Discard, o: Options{Timestamps: true, Limit: 10}, left: 10, fresh: true}
 		_ = l.entry(line)
 	})
+}
+
+// TestFollowBehindCompression: the file that is being read is compressed away before the reader is through.
+func TestFollowBehindCompression(t *testing.T) {
+	c := newContainer(t)
+	r := c.rotator("0", 5)
+	c.say("one\n")
+	var out bytes.Buffer
+	var alive atomic.Bool
+	alive.Store(true)
+	flushed := 0
+	flush := func() {
+		if flushed++; flushed > 1 {
+			return
+		}
+		for _, text := range []string{"two\n", "three\n"} { // two rotations while the reader is in the first file
+			if err := r.round(t.Context()); err != nil {
+				t.Error(err)
+			}
+			c.say(text)
+		}
+		alive.Store(false)
+	}
+	if err := Read(t.Context(), c.path, Options{Follow: true, Tail: -1, Limit: -1}, &out, alive.Load, flush); err != nil {
+		t.Fatal(err)
+	}
+	if out.String() != "one\ntwo\nthree\n" {
+		t.Errorf("got %q", out.String())
+	}
 }

@@ -9,7 +9,10 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"syscall"
 	"time"
+
+	"clipper/node/runtime/embedded/crilog"
 )
 
 // Options say what of a log is wanted.
@@ -152,33 +155,48 @@ func successor(f *os.File, path string) (*os.File, error) {
 	if err != nil {
 		return nil, err
 	}
+	// Opened first: what is rotated away from now on comes after it.
 	current, err := os.Open(path)
 	if err != nil {
-		return nil, nil //nolint:nilerr // between two names: the one at hand is all there is
-	}
-	if info, err := current.Stat(); err != nil || os.SameFile(own, info) {
+		current = nil // between two names
+	} else if info, err := current.Stat(); err != nil || os.SameFile(own, info) {
 		current.Close()
 		return nil, err
 	}
-	files, err := rotated(path)
+	files, err := crilog.Rotated(path)
 	if err != nil {
-		return current, nil //nolint:nilerr // the current one is open, which is what counts
+		return current, nil //nolint:nilerr // the folder goes; what is open can still be read
 	}
-	found := false
-	for _, name := range files {
-		info, err := os.Stat(name)
-		switch {
-		case err != nil:
-		case os.SameFile(own, info):
-			found = true
-		case found && filepath.Ext(name) != compressed && filepath.Ext(name) != temporary:
-			if next, err := os.Open(name); err == nil {
-				current.Close()
-				return next, nil
-			}
+	if next := openAfter(own, files); next != nil {
+		if current != nil {
+			current.Close()
 		}
+		return next, nil
 	}
 	return current, nil
+}
+
+// openAfter opens the file that comes after own in files, or returns nil. Where own has been compressed meanwhile,
+// that is the oldest that has not: they are compressed in order.
+func openAfter(own os.FileInfo, files []string) *os.File {
+	found := false
+	if st, ok := own.Sys().(*syscall.Stat_t); ok && st.Nlink == 0 {
+		found = true
+	}
+	for _, name := range files {
+		info, err := os.Stat(name)
+		if err != nil || filepath.Ext(name) == compressed || filepath.Ext(name) == temporary {
+			continue
+		}
+		if !found {
+			found = os.SameFile(own, info)
+			continue
+		}
+		if next, err := os.Open(name); err == nil {
+			return next
+		}
+	}
+	return nil
 }
 
 // stampOut is how timestamps are shown: all of the same width.

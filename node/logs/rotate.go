@@ -16,6 +16,7 @@ import (
 
 	"clipper/node/kubeletconfig"
 	"clipper/node/runtime"
+	"clipper/node/runtime/embedded/crilog"
 )
 
 // A Runtime is what rotation needs of one.
@@ -113,7 +114,7 @@ func (r *Rotator) look(ctx context.Context, c *runtime.ContainerStatus) error {
 }
 
 func (r *Rotator) rotate(ctx context.Context, id, path string) error {
-	files, err := rotated(path)
+	files, err := crilog.Rotated(path)
 	if err != nil {
 		return err
 	}
@@ -128,7 +129,7 @@ func (r *Rotator) rotate(ctx context.Context, id, path string) error {
 			return fmt.Errorf("compress old log: %w", err)
 		}
 	}
-	old := rotatedName(path, time.Now())
+	old := crilog.RotatedName(path, files, time.Now())
 	if err := os.Rename(path, old); err != nil {
 		return fmt.Errorf("move log away: %w", err)
 	}

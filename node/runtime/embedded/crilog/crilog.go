@@ -10,8 +10,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
-	"slices"
 	"sync"
 	"time"
 )
@@ -161,11 +159,11 @@ func (e *entries) flush() {
 
 // rotate moves the full file away under the name a kubelet would give it and starts a new one.
 func (l *File) rotate() error {
-	old := l.path + "." + l.now().UTC().Format("20060102-150405")
-	for i := 1; exists(old); i++ { // more than one rotation in a second
-		old = fmt.Sprintf("%s.%s-%d", l.path, l.now().UTC().Format("20060102-150405"), i)
+	files, err := Rotated(l.path)
+	if err != nil {
+		return fmt.Errorf("rotate log: %w", err)
 	}
-	if err := os.Rename(l.path, old); err != nil && !errors.Is(err, os.ErrNotExist) {
+	if err := os.Rename(l.path, RotatedName(l.path, files, l.now())); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return fmt.Errorf("rotate log: %w", err)
 	}
 	if err := l.Reopen(); err != nil {
@@ -179,11 +177,10 @@ func (l *File) prune() error {
 	if l.limits.Files <= 0 {
 		return nil
 	}
-	old, err := filepath.Glob(escapeGlob(l.path) + ".*")
+	old, err := Rotated(l.path)
 	if err != nil {
 		return err
 	}
-	slices.SortFunc(old, func(a, b string) int { return modTime(a).Compare(modTime(b)) })
 	for len(old) > l.limits.Files-1 {
 		if err := os.Remove(old[0]); err != nil && !errors.Is(err, os.ErrNotExist) {
 			return fmt.Errorf("prune log: %w", err)
@@ -213,30 +210,4 @@ func (l *File) Close() error {
 		l.file = nil
 	}
 	return err
-}
-
-func exists(path string) bool {
-	_, err := os.Lstat(path)
-	return err == nil
-}
-
-func modTime(path string) time.Time {
-	st, err := os.Stat(path)
-	if err != nil {
-		return time.Time{}
-	}
-	return st.ModTime()
-}
-
-// escapeGlob makes path literal in a pattern.
-func escapeGlob(path string) string {
-	out := make([]byte, 0, len(path))
-	for i := range len(path) {
-		switch path[i] {
-		case '*', '?', '[', '\\':
-			out = append(out, '\\')
-		}
-		out = append(out, path[i])
-	}
-	return string(out)
 }
