@@ -81,7 +81,6 @@ func (m *machine) run(ctx context.Context) error {
 		ClusterDomain: m.options.Domain,
 		Listener:      listener,
 		ServingCert:   m.serving,
-		Authorize:     (&kubeletGuard{client: m.client, node: m.options.Name, clientCAs: m.clientCAs}).authorize,
 		ClientCAs:     m.clientCAs,
 
 		ImageCredentialProviderConfig: m.options.ImageCredentialProviderConfig,

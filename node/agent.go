@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"sync"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -38,6 +39,8 @@ type Agent struct {
 	cfg      podworker.Config
 
 	mu      sync.Mutex
+	collectors []prometheus.Collector // what the parts count
+
 	workers map[types.UID]*handle
 	static  map[types.UID]*corev1.Pod // what the folder of manifests says
 	tree    *cgroup.Tree              // nil: there is no CPU controller
@@ -62,7 +65,7 @@ func New(o Options) (*Agent, error) {
 	if err != nil {
 		return nil, fmt.Errorf("look at the machine: %w", err)
 	}
-	a := &Agent{opts: o, workers: map[types.UID]*handle{}}
+	a := &Agent{opts: o, collectors: o.Collectors, workers: map[types.UID]*handle{}}
 	a.recorder = record.New(o.Client, "kubelet", o.NodeName)
 	facts, err := o.facts(machine)
 	if err != nil {

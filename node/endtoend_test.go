@@ -25,12 +25,14 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/kubelet/config/v1beta1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"clipper/api"
 	"clipper/api/remote"
 	"clipper/apiserver/apiservertest"
 	"clipper/image"
+	"clipper/node/kubeletconfig"
 	"clipper/node/network"
 	"clipper/node/network/netns"
 	"clipper/node/runtime/embedded"
@@ -215,6 +217,15 @@ func busyboxImage(t testing.TB, path string) v1.Image {
 	return img
 }
 
+// openSettings let everybody do everything.
+func openSettings() *kubeletconfig.Configuration {
+	c := kubeletconfig.Default()
+	*c.Authentication.Anonymous.Enabled = true
+	c.Authorization.Mode = v1beta1.KubeletAuthorizationModeAlwaysAllow
+	*c.HealthzPort = 0
+	return c
+}
+
 // start runs an agent. Its runtime connects to the shim that an earlier one may have left.
 func (c *cluster) start(shim string) {
 	c.Helper()
@@ -232,7 +243,7 @@ func (c *cluster) start(shim string) {
 	a, err := New(Options{Client: c.client, Runtime: rt, Images: c.images, NodeName: "n1", NodeIPs: []netip.Addr{netip.MustParseAddr("127.0.0.1")},
 		DataDir: c.dir, CgroupRoot: c.cgroup, Listener: l, ClientCAs: x509.NewCertPool(),
 		ServingCert: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return &cert, nil },
-		Authorize:   func(*http.Request, string, string) error { return nil },
+		Config:      openSettings(),
 		OpenNetwork: func(context.Context, *corev1.Node) (network.Network, error) { return c.net, nil }})
 	if err != nil {
 		c.Fatal(err)

@@ -14,12 +14,12 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/http"
 	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
 
+	"github.com/prometheus/client_golang/prometheus"
 	corev1 "k8s.io/api/core/v1"
 
 	"clipper/api"
@@ -66,11 +66,9 @@ type Options struct {
 	// the like do not work.
 	Listener    net.Listener
 	ServingCert func(*tls.ClientHelloInfo) (*tls.Certificate, error)
-	// Authorize decides about each request to that server: it identifies the caller and returns nil or a
-	// *server.Refusal. A GET of /metrics is verb get on subresource metrics of the node. Default: the API
-	// server is asked, with token and access reviews. ClientCAs verifies callers' certificates.
-	Authorize   func(r *http.Request, verb, subresource string) error
-	ClientCAs   *x509.CertPool
+	// ClientCAs verifies callers' certificates; what callers may do, the API server is asked.
+	ClientCAs  *x509.CertPool
+	Collectors []prometheus.Collector // further metrics of the node, for /metrics
 
 	// ImageCredentialProviderConfig and ImageCredentialProviderBinDir are the configuration and the programs
 	// of plug-ins that know registries' logins, as a kubelet's flags of that name have them. "" for none.

@@ -1,153 +1,196 @@
 package server
 
 import (
-	"fmt"
-	"io"
 	"net/http"
+	"strconv"
 	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/promhttp"
 	corev1 "k8s.io/api/core/v1"
+	statsapi "k8s.io/kubelet/pkg/apis/stats/v1alpha1"
 
+	"clipper/node/manifests"
 	"clipper/node/runtime"
 )
 
-// exposition writes metrics in Prometheus' text format.
-type exposition struct{ w io.Writer }
-
-func (e exposition) head(name, kind, help string) {
-	fmt.Fprintf(e.w, "# HELP %s %s\n# TYPE %s %s\n", name, help, name, kind)
+// metrics are those of the server's own requests.
+type metrics struct {
+	requests *prometheus.CounterVec
+	duration *prometheus.HistogramVec
+	inFlight *prometheus.GaugeVec
 }
 
-var escaper = strings.NewReplacer(`\`, `\\`, `"`, `\"`, "\n", `\n`)
-
-// value writes one sample; labels are pairs of name and value. A zero time leaves the time stamp out.
-func (e exposition) value(name string, v float64, at time.Time, labels ...string) {
-	var b strings.Builder
-	b.WriteString(name)
-	for i := 0; i+1 < len(labels); i += 2 {
-		sep := ","
-		if i == 0 {
-			sep = "{"
-		}
-		fmt.Fprintf(&b, `%s%s="%s"`, sep, labels[i], escaper.Replace(labels[i+1]))
-	}
-	if len(labels) > 0 {
-		b.WriteString("}")
-	}
-	fmt.Fprintf(&b, " %v", v)
-	if !at.IsZero() {
-		fmt.Fprintf(&b, " %d", at.UnixMilli())
-	}
-	fmt.Fprintln(e.w, b.String())
-}
-
-func contentType(w http.ResponseWriter) exposition {
-	w.Header().Set("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
-	return exposition{w}
-}
-
-// resourceMetrics answers /metrics/resource, which metrics-server reads.
-func (s *Server) resourceMetrics(w http.ResponseWriter, r *http.Request) {
-	e := contentType(w)
-	usages := s.collect(r.Context())
-	each := func(fn func(u usage, c containerUsage, labels []string)) {
-		for _, u := range usages {
-			for _, c := range u.containers {
-				fn(u, c, []string{"container", c.name, "namespace", u.pod.Namespace, "pod", u.pod.Name})
-			}
-		}
-	}
-	e.head("container_cpu_usage_seconds_total", "counter", "[STABLE] Cumulative cpu time consumed by the container in core-seconds")
-	each(func(_ usage, c containerUsage, l []string) {
-		e.value("container_cpu_usage_seconds_total", c.stats.CPUUsage.Seconds(), c.stats.At, l...)
-	})
-	e.head("container_memory_working_set_bytes", "gauge", "[STABLE] Current working set of the container in bytes")
-	each(func(_ usage, c containerUsage, l []string) {
-		e.value("container_memory_working_set_bytes", float64(c.stats.MemoryWorkingSet), c.stats.At, l...)
-	})
-	e.head("container_start_time_seconds", "gauge", "[STABLE] Start time of the container since unix epoch in seconds")
-	each(func(_ usage, c containerUsage, l []string) {
-		e.value("container_start_time_seconds", float64(c.started.UnixNano())/1e9, time.Time{}, l...)
-	})
-	n := nodeStats(time.Now())
-	e.head("node_cpu_usage_seconds_total", "counter", "[STABLE] Cumulative cpu time consumed by the node in core-seconds")
-	e.value("node_cpu_usage_seconds_total", n.CPUUsage.Seconds(), n.At)
-	e.head("node_memory_working_set_bytes", "gauge", "[STABLE] Current working set of the node in bytes")
-	e.value("node_memory_working_set_bytes", float64(n.MemoryWorkingSet), n.At)
-	s.podTotals(e, usages)
-	e.head("resource_scrape_error", "gauge", "[STABLE] 1 if there was an error while getting container metrics, 0 otherwise")
-	e.value("resource_scrape_error", 0, time.Time{})
-}
-
-func (s *Server) podTotals(e exposition, usages []usage) {
-	e.head("pod_cpu_usage_seconds_total", "counter", "[STABLE] Cumulative cpu time consumed by the pod in core-seconds")
-	for _, u := range usages {
-		if u.hasSandbox {
-			e.value("pod_cpu_usage_seconds_total", u.sandbox.CPUUsage.Seconds(), u.sandbox.At, "namespace", u.pod.Namespace, "pod", u.pod.Name)
-		}
-	}
-	e.head("pod_memory_working_set_bytes", "gauge", "[STABLE] Current working set of the pod in bytes")
-	for _, u := range usages {
-		if u.hasSandbox {
-			e.value("pod_memory_working_set_bytes", float64(u.sandbox.MemoryWorkingSet), u.sandbox.At, "namespace", u.pod.Namespace, "pod", u.pod.Name)
-		}
+func newMetrics() *metrics {
+	labels := []string{"method", "path", "server_type", "long_running"}
+	return &metrics{
+		requests: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "kubelet_http_requests_total",
+			Help: "[ALPHA] Number of the http requests received since the server started"}, labels),
+		duration: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "kubelet_http_requests_duration_seconds", Buckets: prometheus.DefBuckets,
+			Help: "[ALPHA] Duration in seconds to serve http requests"}, labels),
+		inFlight: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "kubelet_http_inflight_requests",
+			Help: "[ALPHA] Number of the inflight http requests"}, labels),
 	}
 }
 
-// cadvisorMetrics answers /metrics/cadvisor with the series that dashboards are built on.
-func (s *Server) cadvisorMetrics(w http.ResponseWriter, r *http.Request) {
-	e := contentType(w)
-	usages := s.collect(r.Context())
-	for _, m := range []struct {
-		name, kind, help string
-		of               func(runtime.Stats) float64
-	}{
-		{"container_cpu_usage_seconds_total", "counter", "Cumulative cpu time consumed in seconds.", func(s runtime.Stats) float64 { return s.CPUUsage.Seconds() }},
-		{"container_memory_usage_bytes", "gauge", "Current memory usage in bytes, including all memory regardless of when it was accessed", func(s runtime.Stats) float64 { return float64(s.MemoryUsage) }},
-		{"container_memory_working_set_bytes", "gauge", "Current working set in bytes.", func(s runtime.Stats) float64 { return float64(s.MemoryWorkingSet) }},
-		{"container_memory_rss", "gauge", "Size of RSS in bytes.", func(s runtime.Stats) float64 { return float64(s.MemoryRSS) }},
-		{"container_processes", "gauge", "Number of processes running inside the container.", func(s runtime.Stats) float64 { return float64(s.Pids) }},
-		{"container_fs_usage_bytes", "gauge", "Number of bytes that are consumed by the container on this filesystem.", func(s runtime.Stats) float64 { return float64(s.RootfsUsed) }},
-	} {
-		e.head(m.name, m.kind, m.help)
-		for _, u := range usages {
-			for _, c := range u.containers {
-				image := ""
-				if spec := findContainer(u.pod, c.name); spec != nil {
-					image = spec.Image
-				}
-				e.value(m.name, m.of(c.stats), c.stats.At, "container", c.name, "image", image, "namespace", u.pod.Namespace, "pod", u.pod.Name)
-			}
-		}
+// Describe implements prometheus.Collector.
+func (m *metrics) Describe(ch chan<- *prometheus.Desc) { prometheus.DescribeByCollect(m, ch) }
+
+// Collect implements prometheus.Collector.
+func (m *metrics) Collect(ch chan<- prometheus.Metric) {
+	m.requests.Collect(ch)
+	m.duration.Collect(ch)
+	m.inFlight.Collect(ch)
+}
+
+// observe counts a request; what it returns is to be called at the request's end.
+func (m *metrics) observe(r *http.Request, server string) func() {
+	method := r.Method
+	switch method {
+	case http.MethodOptions, http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodDelete, http.MethodTrace, http.MethodConnect:
+	default:
+		method = "other"
+	}
+	path := bucket(r.URL.Path)
+	labels := []string{method, path, server, strconv.FormatBool(longRunning[path])}
+	start := time.Now()
+	m.requests.WithLabelValues(labels...).Inc()
+	m.inFlight.WithLabelValues(labels...).Inc()
+	return func() {
+		m.inFlight.WithLabelValues(labels...).Dec()
+		m.duration.WithLabelValues(labels...).Observe(time.Since(start).Seconds())
 	}
 }
 
-// metrics answers /metrics: counts of the node's own, and those of the process.
-func (s *Server) metrics(w http.ResponseWriter, r *http.Request) {
-	pods, containers := 0, map[string]int{}
-	for _, p := range s.cfg.Pods() {
+var (
+	longRunning = map[string]bool{"exec": true, "attach": true, "portForward": true, "debug": true}
+	buckets     = map[string]bool{
+		"run": true, "exec": true, "attach": true, "portForward": true, "containerLogs": true, "configz": true, "runningpods": true,
+		"checkpoint": true, "debug": true, "flagz": true, "healthz": true, "logs": true, "pods": true, "stats": true, "statusz": true,
+		"metrics": true, "metrics/cadvisor": true, "metrics/probes": true, "metrics/resource": true,
+	}
+)
+
+// bucket is what a path is counted as, so that callers cannot make up ever more series.
+func bucket(path string) string {
+	path = strings.Trim(path, "/")
+	first, _, _ := strings.Cut(path, "/")
+	if first == "metrics" && buckets[path] {
+		return path
+	}
+	if buckets[first] {
+		return first
+	}
+	return "other"
+}
+
+func describe(name, help string, labels ...string) *prometheus.Desc {
+	return prometheus.NewDesc(name, "[ALPHA] "+help, labels, nil)
+}
+
+var (
+	nodeName          = describe("kubelet_node_name", "The node's name. The count is always 1.", "node")
+	runningPods       = describe("kubelet_running_pods", "Number of pods that have a running pod sandbox")
+	runningContainers = describe("kubelet_running_containers", "Number of containers currently running", "container_state")
+	desiredPods       = describe("kubelet_desired_pods", "The number of pods the kubelet is being instructed to run. static is true if the pod is not from the apiserver.", "static")
+	activePods        = describe("kubelet_active_pods", "The number of pods the kubelet considers active and which are being considered when admitting new pods. static is true if the pod is not from the apiserver.", "static")
+	mirrorPods        = describe("kubelet_mirror_pods", "The number of mirror pods the kubelet will try to create (one per admitted static pod)")
+	ephemeral         = describe("kubelet_managed_ephemeral_containers", "Current number of ephemeral containers in pods managed by this kubelet.")
+)
+
+// nodeMetrics counts pods and containers when it is asked.
+type nodeMetrics struct{ *Server }
+
+// Describe implements prometheus.Collector. Which series there are is known when they are collected.
+func (nodeMetrics) Describe(chan<- *prometheus.Desc) {}
+
+// Collect implements prometheus.Collector.
+func (m nodeMetrics) Collect(ch chan<- prometheus.Metric) {
+	gauge := func(d *prometheus.Desc, v int, labels ...string) {
+		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, float64(v), labels...)
+	}
+	c := m.count()
+	gauge(nodeName, 1, m.cfg.NodeName)
+	gauge(runningPods, c.running)
+	for state, n := range c.containers {
+		gauge(runningContainers, n, state)
+	}
+	for static, label := range map[bool]string{false: "", true: "true"} {
+		gauge(desiredPods, c.desired[static], label)
+		gauge(activePods, c.active[static], label)
+	}
+	gauge(mirrorPods, c.desired[true])
+	gauge(ephemeral, c.ephemeral)
+	if m.cfg.Stats != nil {
+		m.volumes(ch)
+	}
+}
+
+// counts are what a node's pods add up to.
+type counts struct {
+	running, ephemeral int
+	containers         map[string]int // by state
+	desired, active    map[bool]int   // by whether they are static
+}
+
+var stateNames = map[runtime.State]string{runtime.Created: "created", runtime.Running: "running", runtime.Exited: "exited"}
+
+func (m nodeMetrics) count() counts {
+	c := counts{containers: map[string]int{}, desired: map[bool]int{}, active: map[bool]int{}}
+	for _, p := range m.cfg.Pods() {
 		obj, st := p.Status()
-		if st.Phase == corev1.PodRunning {
-			pods++
+		static := manifests.IsStatic(obj)
+		c.desired[static]++
+		if st.Phase != corev1.PodSucceeded && st.Phase != corev1.PodFailed {
+			c.active[static]++
 		}
-		for i := range obj.Spec.Containers {
-			if cur, _ := p.Container(obj.Spec.Containers[i].Name); cur != nil {
-				containers[map[runtime.State]string{runtime.Created: "created", runtime.Running: "running", runtime.Exited: "exited"}[cur.State]]++
+		if st.Phase == corev1.PodRunning {
+			c.running++
+		}
+		c.ephemeral += len(obj.Spec.EphemeralContainers)
+		for _, list := range [][]corev1.Container{obj.Spec.InitContainers, obj.Spec.Containers} {
+			for i := range list {
+				if cur, _ := p.Container(list[i].Name); cur != nil {
+					c.containers[stateNames[cur.State]]++
+				}
 			}
 		}
 	}
-	reg := prometheus.NewRegistry()
-	running := prometheus.NewGauge(prometheus.GaugeOpts{Name: "kubelet_running_pods", Help: "[ALPHA] Number of pods that have a running pod sandbox"})
-	running.Set(float64(pods))
-	states := prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "kubelet_running_containers", Help: "[ALPHA] Number of containers currently running"}, []string{"container_state"})
-	for state, n := range containers {
-		states.WithLabelValues(state).Set(float64(n))
+	return c
+}
+
+// volumeStats are the figures of claims, by what they are in the summary.
+var volumeStats = []struct {
+	desc *prometheus.Desc
+	of   func(*statsapi.VolumeStats) *uint64
+}{
+	{volumeDesc("capacity_bytes", "Capacity in bytes of the volume"), func(v *statsapi.VolumeStats) *uint64 { return v.CapacityBytes }},
+	{volumeDesc("available_bytes", "Number of available bytes in the volume"), func(v *statsapi.VolumeStats) *uint64 { return v.AvailableBytes }},
+	{volumeDesc("used_bytes", "Number of used bytes in the volume"), func(v *statsapi.VolumeStats) *uint64 { return v.UsedBytes }},
+	{volumeDesc("inodes", "Maximum number of inodes in the volume"), func(v *statsapi.VolumeStats) *uint64 { return v.Inodes }},
+	{volumeDesc("inodes_free", "Number of free inodes in the volume"), func(v *statsapi.VolumeStats) *uint64 { return v.InodesFree }},
+	{volumeDesc("inodes_used", "Number of used inodes in the volume"), func(v *statsapi.VolumeStats) *uint64 { return v.InodesUsed }},
+}
+
+func volumeDesc(name, help string) *prometheus.Desc {
+	return describe("kubelet_volume_stats_"+name, help, "namespace", "persistentvolumeclaim")
+}
+
+// volumes tells what claims hold; two pods may use the same one.
+func (m nodeMetrics) volumes(ch chan<- prometheus.Metric) {
+	told := map[statsapi.PVCReference]bool{}
+	for _, p := range m.cfg.Pods() {
+		obj, _ := p.Status()
+		for _, v := range m.cfg.Stats.Volumes(obj.UID) {
+			if v.PVCRef == nil || told[*v.PVCRef] {
+				continue
+			}
+			told[*v.PVCRef] = true
+			for _, s := range volumeStats {
+				if n := s.of(&v); n != nil {
+					ch <- prometheus.MustNewConstMetric(s.desc, prometheus.GaugeValue, float64(*n), v.PVCRef.Namespace, v.PVCRef.Name)
+				}
+			}
+		}
 	}
-	name := prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "kubelet_node_name", Help: "[ALPHA] The node's name. The count is always 1."}, []string{"node"})
-	name.WithLabelValues(s.cfg.Node().Name).Set(1)
-	reg.MustRegister(running, states, name)
-	promhttp.HandlerFor(prometheus.Gatherers{prometheus.DefaultGatherer, reg}, promhttp.HandlerOpts{}).ServeHTTP(w, r)
 }

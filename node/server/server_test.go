@@ -23,8 +23,10 @@ import (
 	utilexec "k8s.io/client-go/util/exec"
 	statsapi "k8s.io/kubelet/pkg/apis/stats/v1alpha1"
 
+	"clipper/node/kubeletconfig"
 	"clipper/node/nodetest"
 	"clipper/node/runtime"
+	"clipper/node/stats"
 )
 
 type fakePod struct {
@@ -51,7 +53,19 @@ type bench struct {
 	pod *fakePod
 	rt  *nodetest.Runtime
 	log string
-	ask func(r *http.Request, verb, sub string) error
+	ask func(r *http.Request, verb string, subs []string) error
+
+	server   *Server
+	settings *kubeletconfig.Configuration
+	sick     error
+}
+
+// Authorize implements Authorizer.
+func (b *bench) Authorize(r *http.Request, verb string, subs []string) error {
+	if b.ask != nil {
+		return b.ask(r, verb, subs)
+	}
+	return nil
 }
 
 func newBench(t *testing.T) *bench {
@@ -62,15 +76,11 @@ func newBench(t *testing.T) *bench {
 	obj.Spec.Containers = []corev1.Container{{Name: "c", Image: "i"}}
 	obj.Status.Phase = corev1.PodRunning
 	b.pod = &fakePod{obj: obj, cur: &runtime.ContainerStatus{ID: "c1", Name: "c", State: runtime.Running, LogPath: b.log, SandboxID: "s"}}
-	srv := New(Config{Pods: func() []Pod { return []Pod{b.pod} }, Runtime: b.rt,
-		Node: func() NodeFacts { return NodeFacts{Name: "n", DataDir: "/", Memory: 1 << 30} },
-		Authorize: func(r *http.Request, verb, sub string) error {
-			if b.ask != nil {
-				return b.ask(r, verb, sub)
-			}
-			return nil
-		}})
-	b.Server = httptest.NewServer(srv)
+	b.settings = kubeletconfig.Default()
+	b.server = New(Config{NodeName: "n", Settings: b.settings, Pods: func() []Pod { return []Pod{b.pod} }, Runtime: b.rt, Authorizer: b, Healthy: func() error { return b.sick },
+		SystemLogs: t.TempDir(), Machine: stats.Machine{BootID: "boot", MachineID: "machine", SystemUUID: "system", Memory: 1 << 30},
+		Stats: stats.New(stats.Config{NodeName: "n", Memory: 1 << 30, DataDir: "/", CgroupRoot: "/none", Runtime: b.rt, Pods: func() []stats.Pod { return []stats.Pod{b.pod} }})})
+	b.Server = httptest.NewServer(b.server)
 	t.Cleanup(b.Close)
 	return b
 }
@@ -203,9 +213,13 @@ func TestSummaryAndMetrics(t *testing.T) {
 	}
 	for path, want := range map[string]string{
 		"/metrics/resource": `container_memory_working_set_bytes{container="c",namespace="ns",pod="p"} 1.048576e+06 `,
-		"/metrics/cadvisor": `container_cpu_usage_seconds_total{container="c",image="i",namespace="ns",pod="p"} 1 `,
+		"/metrics/cadvisor": `machine_memory_bytes{boot_id="boot",machine_id="machine",system_uuid="system"} 1.073741824e+09`,
+		"/metrics/probes":   "",
+		"/metrics/slis":     "",
+		"/statusz":          "kubelet statusz",
+		"/debug/pprof/":     "goroutine",
 		"/metrics":          "kubelet_running_pods 1",
-		"/configz":          `"kind":"KubeletConfiguration"`,
+		"/configz":          `{"kubeletconfig":{"enableServer":true`,
 		"/pods":             `"name":"p"`,
 		"/healthz":          "ok",
 	} {
@@ -218,13 +232,14 @@ func TestSummaryAndMetrics(t *testing.T) {
 func TestEveryPathIsGuarded(t *testing.T) {
 	b := newBench(t)
 	var got string
-	b.ask = func(_ *http.Request, verb, sub string) error {
-		got = verb + " " + sub
+	b.ask = func(_ *http.Request, verb string, subs []string) error {
+		got = verb + " " + strings.Join(subs, ",")
 		return &Refusal{http.StatusForbidden, "no"}
 	}
 	for path, want := range map[string]string{
-		"/pods": "get pods", "/containerLogs/ns/p/c": "get proxy", "/exec/ns/p/c": "get proxy", "/stats/summary": "get stats",
-		"/metrics/cadvisor": "get metrics", "/logs/": "get log", "/healthz": "get healthz", "/configz": "get configz", "/runningpods/": "get pods",
+		"/pods": "get pods,proxy", "/containerLogs/ns/p/c": "get proxy", "/exec/ns/p/c": "get proxy", "/stats/summary": "get stats",
+		"/metrics/cadvisor": "get metrics", "/logs/": "get log", "/healthz": "get healthz,proxy", "/configz": "get configz,proxy", "/runningpods/": "get pods,proxy",
+		"/flagz": "get configz", "/statusz": "get statusz", "/debug/pprof/": "get proxy", "/podsbutnot": "get proxy",
 	} {
 		if code, _ := b.get(t, path); code != 403 || got != want {
 			t.Errorf("%s: %d, asked for %q, want %q", path, code, got, want)

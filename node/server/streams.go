@@ -17,11 +17,11 @@ import (
 	"clipper/node/runtime/stream"
 )
 
-// Time limits of streams. Upstream's figures.
-const (
-	streamIdle     = 4 * time.Hour
-	streamCreation = 30 * time.Second
-)
+// streamCreation bounds how long a client may take to open its streams. Upstream's figure.
+const streamCreation = 30 * time.Second
+
+// idle is how long nothing may pass through a stream.
+func (s *Server) idle() time.Duration { return s.cfg.Settings.StreamingConnectionIdleTimeout.Duration }
 
 // streams runs commands for the streaming library, which speaks SPDY and WebSocket.
 type streams struct{ rt runtime.Runtime }
@@ -56,7 +56,7 @@ func (s *Server) exec(w http.ResponseWriter, r *http.Request) {
 	}
 	name, uid := r.PathValue("ns")+"/"+r.PathValue("pod"), r.PathValue("uid")
 	remotecommand.ServeExec(w, r, streams{s.cfg.Runtime}, name, uid, id, r.Form["command"], opts,
-		streamIdle, streamCreation, remotecommand.SupportedStreamingProtocols)
+		s.idle(), streamCreation, remotecommand.SupportedStreamingProtocols)
 }
 
 func (s *Server) attach(w http.ResponseWriter, r *http.Request) {
@@ -76,7 +76,7 @@ func (s *Server) attach(w http.ResponseWriter, r *http.Request) {
 	}
 	name, uid := r.PathValue("ns")+"/"+r.PathValue("pod"), r.PathValue("uid")
 	remotecommand.ServeAttach(w, r, streams{s.cfg.Runtime}, name, uid, id, opts,
-		streamIdle, streamCreation, remotecommand.SupportedStreamingProtocols)
+		s.idle(), streamCreation, remotecommand.SupportedStreamingProtocols)
 }
 
 // run executes a command and answers with its output.
@@ -86,7 +86,7 @@ func (s *Server) run(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	var out bytes.Buffer
-	code, err := s.cfg.Runtime.Exec(r.Context(), id, runtime.Exec{Command: strings.Fields(r.FormValue("cmd")), Stdout: &out, Stderr: &out})
+	code, err := s.cfg.Runtime.Exec(r.Context(), id, runtime.Exec{Command: strings.Split(r.FormValue("cmd"), " "), Stdout: &out, Stderr: &out})
 	if err == nil && code != 0 {
 		err = fmt.Errorf("command terminated with exit code %d: %s", code, out.String())
 	}
@@ -107,13 +107,17 @@ func (s *Server) portForward(w http.ResponseWriter, r *http.Request) {
 	if !ok {
 		return
 	}
+	if uid := r.PathValue("uid"); uid != "" && uid != string(obj.UID) {
+		http.Error(w, "pod not found", http.StatusNotFound)
+		return
+	}
 	sandbox := p.Sandbox()
 	if sandbox == "" {
 		http.Error(w, fmt.Sprintf("sandbox of pod %s/%s is not running", obj.Namespace, obj.Name), http.StatusInternalServerError)
 		return
 	}
 	portforward.ServePortForward(w, r, forwarder{s.cfg.Runtime, sandbox}, obj.Name, string(obj.UID), opts,
-		streamIdle, streamCreation, portforward.SupportedProtocols)
+		s.idle(), streamCreation, portforward.SupportedProtocols)
 }
 
 // forwarder connects streams to ports of a pod's sandbox.

@@ -120,6 +120,7 @@ func (h *host) readUsageV1(path string, s *runtime.Stats) error {
 		return err
 	}
 	s.CPUUsage = time.Duration(cpu)
+	s.SwapUsage = stat["total_swap"]
 	setMemory(s, used, stat["total_inactive_file"], stat["total_rss"], stat["total_pgfault"], stat["total_pgmajfault"])
 	s.Pids, err = readCount(filepath.Join(cgroupRoot, "pids", path, "pids.current"))
 	return err
@@ -140,6 +141,10 @@ func (h *host) readUsageV2(path string, s *runtime.Stats) error {
 		return err
 	}
 	s.CPUUsage = time.Duration(cpu["usage_usec"]) * time.Microsecond
+	s.SwapUsage, err = readCount(filepath.Join(dir, "memory.swap.current"))
+	if err != nil && !errors.Is(err, os.ErrNotExist) { // without swap the kernel does not count it
+		return err
+	}
 	setMemory(s, used, stat["inactive_file"], stat["anon"], stat["pgfault"], stat["pgmajfault"])
 	s.Pids, err = readCount(filepath.Join(dir, "pids.current"))
 	return err
