@@ -75,6 +75,7 @@ func newBench(t *testing.T) *bench {
 	obj.Spec.HostNetwork = true
 	obj.Spec.Containers = []corev1.Container{{Name: "c", Image: "i"}}
 	obj.Status.Phase = corev1.PodRunning
+	obj.Status.ContainerStatuses = []corev1.ContainerStatus{{Name: "c", ContainerID: "clipper://c1", State: corev1.ContainerState{Running: &corev1.ContainerStateRunning{}}}}
 	b.pod = &fakePod{obj: obj, cur: &runtime.ContainerStatus{ID: "c1", Name: "c", State: runtime.Running, LogPath: b.log, SandboxID: "s"}}
 	b.settings = kubeletconfig.Default()
 	b.server = New(Config{NodeName: "n", Settings: b.settings, Pods: func() []Pod { return []Pod{b.pod} }, Runtime: b.rt, Authorizer: b, Healthy: func() error { return b.sick },
@@ -121,19 +122,36 @@ func TestLogs(t *testing.T) {
 		{"?limitBytes=5", 200, "one\nt"},
 		{"?sinceTime=2026-01-01T00:00:03Z", 200, "three\n"},
 		{"?timestamps=true&tailLines=3", 200, "2026-01-01T00:00:02.000000001Z two, continued\n2026-01-01T00:00:03.000000001Z three\n"},
-		{"?previous=true", 400, "previous terminated container \"c\" in pod \"p\" not found\n"},
-		{"?tailLines=x", 422, "tailLines: Invalid value: \"x\": must be greater than or equal to 0\n"},
+		{"?previous=true", 400, "previous terminated container \"c\" in pod \"p\" not found"},
+		{"?tailLines=x", 400, `{"message": "Unable to decode query."}`},
+		{"?sinceTime=yesterday", 400, `{"message": "Unable to decode query."}`},
+		{"?tailLines=-1", 422, `{"message": "Invalid request."}`},
+		{"?limitBytes=0", 422, `{"message": "Invalid request."}`},
+		{"?sinceSeconds=1&sinceTime=2026-01-01T00:00:03Z", 422, `{"message": "Invalid request."}`},
+		{"?tail=1", 200, "three\n"},
+		{"?tail=all", 200, "one\ntwo, continued\nthree\n"},
+		{"?stream=All&tailLines=1", 200, "three\n"},
+		{"?stream=Stderr", 400, `unable to return the given log stream: "Stderr". Please enable PodLogsQuerySplitStreams feature gate in kubelet`},
 	} {
 		if code, body := b.get(t, "/containerLogs/ns/p/c"+tc.query); code != tc.code || body != tc.want {
 			t.Errorf("%s: %d %q, want %d %q", tc.query, code, body, tc.code, tc.want)
 		}
 	}
-	if code, body := b.get(t, "/containerLogs/ns/p/nope"); code != 404 || body != "container \"nope\" not found in pod \"p\"\n\n" {
+	if code, body := b.get(t, "/containerLogs/ns/p/nope"); code != 404 || body != "container \"nope\" not found in pod \"p\"" {
 		t.Errorf("%d %q", code, body)
 	}
+	if err := os.Remove(b.log); err != nil {
+		t.Fatal(err)
+	}
+	if code, body := b.get(t, "/containerLogs/ns/p/c"); code != 200 || !strings.HasPrefix(body, "failed to try resolving symlinks in path ") {
+		t.Errorf("a log that has vanished: %d %q", code, body)
+	}
 	b.pod.cur = nil
+	if code, body := b.get(t, "/containerLogs/ns/p/c"); code != 400 || body != "unable to retrieve container logs for clipper://c1" {
+		t.Errorf("a container that has vanished: %d %q", code, body)
+	}
 	b.pod.obj.Status.ContainerStatuses = []corev1.ContainerStatus{{Name: "c", State: corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: "ContainerCreating"}}}}
-	if code, body := b.get(t, "/containerLogs/ns/p/c"); code != 400 || body != "container \"c\" in pod \"p\" is waiting to start: ContainerCreating\n" {
+	if code, body := b.get(t, "/containerLogs/ns/p/c"); code != 400 || body != "container \"c\" in pod \"p\" is waiting to start: ContainerCreating" {
 		t.Errorf("%d %q", code, body)
 	}
 }
@@ -162,7 +180,7 @@ func TestFollowAcrossRotation(t *testing.T) {
 	io.WriteString(f, entry(2, "F", "two"))
 	read("two\n")
 	io.WriteString(f, entry(3, "F", "last of the old"))
-	if err := os.Rename(b.log, b.log+".1"); err != nil {
+	if err := os.Rename(b.log, b.log+".20260101-000000"); err != nil {
 		t.Fatal(err)
 	}
 	if err := os.WriteFile(b.log, []byte(entry(4, "F", "first of the new")), 0o644); err != nil {
