@@ -24,6 +24,7 @@ import (
 	"clipper/node/network"
 	"clipper/node/plugins"
 	"clipper/node/podworker"
+	"clipper/node/reserve"
 	"clipper/node/runtime"
 	"clipper/node/status"
 	"clipper/node/volume"
@@ -38,14 +39,16 @@ type Agent struct {
 	plugins  *plugins.Watcher
 	cfg      podworker.Config
 
-	mu      sync.Mutex
 	collectors []prometheus.Collector // what the parts count
 
+	mu      sync.Mutex
 	workers map[types.UID]*handle
 	static  map[types.UID]*corev1.Pod // what the folder of manifests says
 	tree    *cgroup.Tree              // nil: there is no CPU controller
 	treeMu  sync.Mutex                // held before mu
-	wg      sync.WaitGroup
+
+	reservation reserve.Reservation
+	wg          sync.WaitGroup
 }
 
 // handle is a pod's worker. It stays, done, until the API says that the pod is gone: a late notice must
@@ -71,8 +74,12 @@ func New(o Options) (*Agent, error) {
 	if err != nil {
 		return nil, err
 	}
-	if a.tree, err = cgroup.OpenTree(o.CgroupRoot); err != nil {
-		slog.Warn("Pods will not be told apart by quality of service", "err", err)
+	if a.reservation, err = o.reserveFrom(&facts); err != nil {
+		return nil, err
+	}
+	settings, err := a.openCgroups(machine)
+	if err != nil {
+		return nil, err
 	}
 	a.reporter = status.New(status.Options{
 		Client: o.Client, Recorder: a.recorder, Facts: facts, Config: o.Config, Images: o.Images.ListImages,
@@ -92,7 +99,7 @@ func New(o Options) (*Agent, error) {
 	})
 	a.cfg = podworker.Config{
 		Client: o.Client, Runtime: o.Runtime, Images: o.Images, Volumes: a.volumes, Objects: objects{o.Client}, Recorder: a.recorder,
-		NodeName: o.NodeName, NodeIPs: o.NodeIPs, Memory: machine.Memory,
+		NodeName: o.NodeName, NodeIPs: o.NodeIPs, Cgroups: settings,
 		Allocatable: func() corev1.ResourceList { return allocatable },
 		PodsDir:     podsDir, LogsDir: o.LogsDir, CgroupRoot: o.CgroupRoot,
 		ClusterDNS: o.ClusterDNS, ClusterDomain: o.ClusterDomain, ResolvConf: o.ResolvConf,
@@ -126,6 +133,10 @@ func (a *Agent) work(ctx context.Context, group *errgroup.Group) error {
 		return fmt.Errorf("prepare volumes: %w", err)
 	}
 	a.shareCPU()
+	if err := a.enforceReserved(); err != nil {
+		return err
+	}
+	group.Go(func() error { return a.enforceAllocatable(ctx) })
 	node, err := a.reporter.Register(ctx)
 	if err != nil {
 		return err

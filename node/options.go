@@ -58,9 +58,8 @@ type Options struct {
 	ResolvConf    string // the node's resolver file; default "/etc/resolv.conf"
 
 	// Config are the settings that a kubelet has too. Default: kubeletconfig.Default.
-	Config   *kubeletconfig.Configuration
-	Reserved corev1.ResourceList // kept from pods
-	Version  string              // of Clipper, as in clipper://v<Version>
+	Config  *kubeletconfig.Configuration
+	Version string // of Clipper, as in clipper://v<Version>
 
 	// Listener takes the node's HTTPS server, with ServingCert. Nil: the node has none, and logs, exec and
 	// the like do not work.

@@ -7,18 +7,10 @@ import (
 	"path"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/component-helpers/resource"
-
-	"clipper/node/runtime"
 )
 
-// The scale of CPU settings, and their bounds in the kernel.
+// The OOM scores of the classes at either end.
 const (
-	sharesPerCPU  = 1024
-	minShares     = 2
-	maxShares     = 262144
-	quotaPeriod   = 100_000 // µs
-	minQuota      = 1000    // µs
 	guaranteedOOM = -997
 	bestEffortOOM = 1000
 )
@@ -76,62 +68,6 @@ func ComputeQOS(pod *corev1.Pod) corev1.PodQOSClass {
 	return corev1.PodQOSBurstable
 }
 
-// Pod returns the settings of the pod's group as a whole. Limits apply only where every container has one:
-// otherwise the pod as a whole has none.
-func Pod(pod *corev1.Pod) runtime.Resources {
-	req := resource.PodRequests(pod, resource.PodResourcesOptions{})
-	limited := map[corev1.ResourceName]bool{corev1.ResourceCPU: true, corev1.ResourceMemory: true}
-	lim := resource.PodLimits(pod, resource.PodResourcesOptions{ContainerFn: func(l corev1.ResourceList, _ resource.ContainerType) {
-		for n := range limited {
-			if q := l[n]; q.IsZero() {
-				limited[n] = false
-			}
-		}
-	}})
-	podLevel := resource.IsPodLevelLimitsSet(pod)
-	r := runtime.Resources{CPUShares: shares(req.Cpu().MilliValue())}
-	if req.Cpu().IsZero() && !lim.Cpu().IsZero() {
-		r.CPUShares = shares(lim.Cpu().MilliValue())
-	}
-	if limited[corev1.ResourceCPU] || podLevel {
-		r.CPUQuota, r.CPUPeriod = quota(lim.Cpu().MilliValue())
-	}
-	if limited[corev1.ResourceMemory] || podLevel {
-		r.MemoryLimit = lim.Memory().Value()
-	}
-	return r
-}
-
-// Container returns the settings of one container on a node of the given memory.
-func Container(pod *corev1.Pod, c *corev1.Container, memory int64) runtime.Resources {
-	req, lim := c.Resources.Requests.Cpu(), c.Resources.Limits.Cpu()
-	if req.IsZero() && !lim.IsZero() {
-		req = lim
-	}
-	r := runtime.Resources{
-		CPUShares:   shares(req.MilliValue()),
-		MemoryLimit: c.Resources.Limits.Memory().Value(),
-		OOMScoreAdj: OOMScore(pod, c, memory),
-	}
-	r.CPUQuota, r.CPUPeriod = quota(lim.MilliValue())
-	for name, q := range c.Resources.Limits {
-		if size, ok := hugepage(name); ok {
-			if r.HugepageLimit == nil {
-				r.HugepageLimit = map[string]int64{}
-			}
-			r.HugepageLimit[size] = q.Value()
-		}
-	}
-	return r
-}
-
-func hugepage(n corev1.ResourceName) (size string, ok bool) {
-	if p := corev1.ResourceHugePagesPrefix; len(n) > len(p) && string(n[:len(p)]) == p {
-		return string(n[len(p):]), true
-	}
-	return "", false
-}
-
 // OOMScore returns the oom_score_adj of a container: the more of the node's memory a burstable container
 // has asked for, the less likely it is to be killed.
 func OOMScore(pod *corev1.Pod, c *corev1.Container, memory int64) int {
@@ -160,15 +96,4 @@ func burstableOOM(c *corev1.Container, memory int64) int {
 		score = 1000 - 1000*c.Resources.Requests.Memory().Value()/memory
 	}
 	return int(min(max(score, 1000+guaranteedOOM), bestEffortOOM-1))
-}
-
-func shares(milli int64) uint64 {
-	return uint64(min(max(milli*sharesPerCPU/1000, minShares), maxShares))
-}
-
-func quota(milli int64) (q int64, period uint64) {
-	if milli <= 0 {
-		return 0, 0
-	}
-	return max(milli*quotaPeriod/1000, minQuota), quotaPeriod
 }

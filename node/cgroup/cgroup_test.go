@@ -45,11 +45,12 @@ func TestOnePodOneContainer(t *testing.T) {
 			if got := Parent("/k", pod); got != tc.parent {
 				t.Errorf("Parent = %s, want %s", got, tc.parent)
 			}
-			r := Container(pod, &pod.Spec.Containers[0], memory)
+			s := Settings{Memory: memory}
+			r := s.Container(pod, &pod.Spec.Containers[0])
 			if r.CPUShares != tc.shares || r.CPUQuota != tc.quota || r.MemoryLimit != tc.limit || r.OOMScoreAdj != tc.oom {
 				t.Errorf("Container = %+v", r)
 			}
-			p := Pod(pod)
+			p := s.Pod(pod)
 			if p.MemoryLimit != tc.podLimit || p.CPUShares != tc.podShares || p.CPUQuota != tc.podQuotaUs {
 				t.Errorf("Pod = %+v", p)
 			}

@@ -11,88 +11,134 @@ import (
 	"github.com/opencontainers/cgroups"
 )
 
-// A Tree is the upper part of the node's control groups: one for each quality of service below Guaranteed,
-// whose pods lie at the root itself.
+// A Tree is the upper part of the node's control groups: that of all pods together, and below it one for each
+// quality of service below Guaranteed, whose pods lie at the root itself.
 type Tree struct {
-	mount string // of the hierarchy with the CPU controller
-	v2    bool
-	root  string
+	mounts map[string]string // of the hierarchy of each controller that there is
+	v2     bool
+	root   string
 }
 
-// OpenTree finds the hierarchy. root is relative to it.
+// unified is where version 2's only hierarchy is mounted.
+const unified = "/sys/fs/cgroup"
+
+// controllers are those with which a node limits its pods.
+var controllers = []string{"cpu", "memory", "pids", "hugetlb"}
+
+// OpenTree finds the hierarchies. root is relative to them.
 func OpenTree(root string) (*Tree, error) {
 	if cgroups.IsCgroup2UnifiedMode() {
-		return &Tree{mount: "/sys/fs/cgroup", v2: true, root: root}, nil
+		names, err := os.ReadFile(filepath.Join(unified, "cgroup.controllers"))
+		return &Tree{root: root, v2: true, mounts: unifiedMounts(string(names))}, err
 	}
 	info, err := os.ReadFile("/proc/self/mountinfo")
 	if err != nil {
 		return nil, err
 	}
-	for line := range strings.Lines(string(info)) {
+	t := &Tree{root: root, mounts: mounts(string(info))}
+	if t.mounts["cpu"] == "" {
+		return nil, errors.New("no cgroup hierarchy with the cpu controller is mounted; mount one at /sys/fs/cgroup")
+	}
+	return t, nil
+}
+
+// unifiedMounts says where version 2's controllers are: all in one place.
+func unifiedMounts(names string) map[string]string {
+	out := map[string]string{}
+	for name := range strings.FieldsSeq(names) {
+		out[name] = unified
+	}
+	return out
+}
+
+// mounts finds where version 1's controllers are mounted.
+func mounts(info string) map[string]string {
+	out := map[string]string{}
+	for line := range strings.Lines(info) {
 		left, right, _ := strings.Cut(line, " - ")
 		l, r := strings.Fields(left), strings.Fields(right)
-		if len(l) > 4 && len(r) > 2 && r[0] == "cgroup" && hasController(r[2], "cpu") {
-			return &Tree{mount: l[4], root: root}, nil
+		if len(l) < 5 || len(r) < 3 || r[0] != "cgroup" {
+			continue
+		}
+		options := strings.Split(r[2], ",")
+		for _, c := range controllers {
+			for _, o := range options {
+				if o == c && out[c] == "" {
+					out[c] = l[4]
+				}
+			}
 		}
 	}
-	return nil, errors.New("no cgroup hierarchy with the cpu controller is mounted; mount one at /sys/fs/cgroup")
+	return out
 }
 
-func hasController(options, name string) bool {
-	for o := range strings.SplitSeq(options, ",") {
-		if o == name {
-			return true
-		}
+// Dir returns where a control group is in the hierarchy of a controller; "" if the machine does not have that.
+func (t *Tree) Dir(controller, path string) string {
+	if t.mounts[controller] == "" {
+		return ""
 	}
-	return false
+	return filepath.Join(t.mounts[controller], path)
 }
 
-// Set makes both groups and shares the CPU out: best-effort pods get what nobody else wants, burstable
-// ones together what they have asked for.
+// Root returns where the control group of all pods is in the hierarchy of a controller.
+func (t *Tree) Root(controller string) string { return t.Dir(controller, t.root) }
+
+// Unified reports whether control groups are of version 2.
+func (t *Tree) Unified() bool { return t.v2 }
+
+// Set makes the groups for the qualities of service and shares the CPU out: best-effort pods get what nobody
+// else wants, burstable ones together what they have asked for.
 func (t *Tree) Set(burstableMilli int64) error {
-	return errors.Join(t.set("besteffort", minShares), t.set("burstable", shares(burstableMilli)))
+	return errors.Join(
+		t.limit(filepath.Join(t.root, "besteffort"), Limits{CPUShares: minShares}),
+		t.limit(filepath.Join(t.root, "burstable"), Limits{CPUShares: shares(burstableMilli)}))
 }
 
-func (t *Tree) set(name string, shares uint64) error {
-	dir := filepath.Join(t.mount, t.root, name)
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return fmt.Errorf("make cgroup: %w", err)
-	}
-	file, value := "cpu.shares", shares
-	if t.v2 {
-		t.delegate(dir)
-		file, value = "cpu.weight", cgroups.ConvertCPUSharesToCgroupV2Value(shares)
-	}
-	err := os.WriteFile(filepath.Join(dir, file), []byte(strconv.FormatUint(value, 10)), 0o644)
-	if err != nil {
-		return fmt.Errorf("share out the CPU: %w", err)
-	}
-	return nil
-}
-
-// delegate turns controllers on along the way to dir, as far as the kernel lets us: each group's parent
-// has the say. A controller that is missing shows when a limit of its kind is set.
-func (t *Tree) delegate(dir string) {
-	rel, err := filepath.Rel(t.mount, dir)
-	if err != nil {
-		return
-	}
-	at := t.mount
-	for part := range strings.SplitSeq(rel, "/") {
-		for _, c := range []string{"+cpu", "+cpuset", "+memory", "+pids", "+io", "+hugetlb"} {
-			_ = os.WriteFile(filepath.Join(at, "cgroup.subtree_control"), []byte(c), 0o644)
-		}
-		at = filepath.Join(at, part)
-	}
-}
-
-// Remove removes both groups and the root's own, if they are empty. For nodes that end for good.
+// Remove removes the groups and the root's own, if they are empty. For nodes that end for good.
 func (t *Tree) Remove() error {
 	var errs []error
-	for _, name := range []string{"besteffort", "burstable", ""} {
-		if err := os.Remove(filepath.Join(t.mount, t.root, name)); err != nil && !os.IsNotExist(err) {
-			errs = append(errs, err)
+	seen := map[string]bool{}
+	for _, c := range controllers {
+		for _, name := range []string{"besteffort", "burstable", ""} {
+			dir := t.Dir(c, filepath.Join(t.root, name))
+			if dir == "" || seen[dir] {
+				continue
+			}
+			seen[dir] = true
+			if err := os.Remove(dir); err != nil && !os.IsNotExist(err) {
+				errs = append(errs, err)
+			}
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// Memory returns what all pods together use, and of that what cannot be had back at once.
+func (t *Tree) Memory() (usage, workingSet int64, err error) {
+	dir := t.Root("memory")
+	file, inactive := "memory.current", "inactive_file"
+	if !t.v2 {
+		file, inactive = "memory.usage_in_bytes", "total_inactive_file"
+	}
+	text, err := os.ReadFile(filepath.Join(dir, file))
+	if err != nil {
+		return 0, 0, fmt.Errorf("ask what all pods use: %w", err)
+	}
+	if usage, err = strconv.ParseInt(strings.TrimSpace(string(text)), 10, 64); err != nil {
+		return 0, 0, fmt.Errorf("%s: %w", filepath.Join(dir, file), err)
+	}
+	stat, err := os.ReadFile(filepath.Join(dir, "memory.stat"))
+	if err != nil {
+		return 0, 0, fmt.Errorf("ask what all pods use: %w", err)
+	}
+	for line := range strings.Lines(string(stat)) {
+		if name, value, _ := strings.Cut(strings.TrimSpace(line), " "); name == inactive {
+			n, err := strconv.ParseInt(value, 10, 64)
+			if err != nil {
+				return 0, 0, fmt.Errorf("memory.stat of %s: %w", dir, err)
+			}
+			return usage, max(usage-n, 0), nil
+		}
+	}
+	return usage, usage, nil
 }

@@ -9,7 +9,7 @@ import (
 	"k8s.io/klog/v2"
 
 	"clipper/node/cgroup"
-	"clipper/node/preempt"
+	"clipper/node/priority"
 )
 
 // Conditions returns what the node is short of.
@@ -37,7 +37,7 @@ func (m *Manager) Refuse(pod *corev1.Pod) (reason, message string) {
 // refuse lets in who is critical and, while only memory is short, who has asked for some or says that it
 // bears the shortage.
 func refuse(pod *corev1.Pod, conditions []corev1.NodeConditionType) (reason, message string) {
-	if len(conditions) == 0 || preempt.Critical(pod) {
+	if len(conditions) == 0 || priority.Critical(pod) {
 		return "", ""
 	}
 	if slices.Equal(conditions, []corev1.NodeConditionType{corev1.NodeMemoryPressure}) {

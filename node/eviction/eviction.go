@@ -20,7 +20,7 @@ import (
 
 	"clipper/node/eviction/threshold"
 	"clipper/node/podworker"
-	"clipper/node/preempt"
+	"clipper/node/priority"
 )
 
 // How often the node is looked at, and how long and how often an evicted pod's end is waited for. Upstream's
@@ -208,7 +208,7 @@ func (m *Manager) evictOne(ctx context.Context, starved []threshold.Threshold, o
 		m.cfg.Metrics.age.WithLabelValues(string(t.Signal)).Observe(time.Since(measured).Seconds())
 	}
 	for _, c := range candidates {
-		if preempt.Critical(c.Pod) {
+		if priority.Critical(c.Pod) {
 			continue
 		}
 		if depth < Containers && first.Signal.Condition() == corev1.NodeMemoryPressure {
@@ -265,7 +265,7 @@ func (m *Manager) enforceStorage(ctx context.Context, now time.Time) []*corev1.P
 			continue
 		}
 		c := m.measure(ctx, pod, AllFiles)
-		if c.Usage == nil || preempt.Critical(pod) {
+		if c.Usage == nil || priority.Critical(pod) {
 			continue
 		}
 		if signal, message := overStorage(c, m.cfg.DedicatedImageFS); signal != "" {

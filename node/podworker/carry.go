@@ -169,7 +169,7 @@ func (w *Worker) createSandbox(ctx context.Context, pod *corev1.Pod, attempt int
 		HostNetwork: pod.Spec.HostNetwork, HostPID: pod.Spec.HostPID, HostIPC: pod.Spec.HostIPC,
 		SharedPID:    pod.Spec.ShareProcessNamespace != nil && *pod.Spec.ShareProcessNamespace,
 		CgroupParent: cgroup.Parent(w.cfg.CgroupRoot, pod),
-		Resources:    cgroup.Pod(pod),
+		Resources:    w.cfg.Cgroups.Pod(pod),
 		LogDir:       w.logDir(pod),
 		Attempt:      attempt, Labels: sandboxLabels(pod), Annotations: pod.Annotations,
 	}

@@ -8,6 +8,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"clipper/api"
+	"clipper/node/cgroup"
 	"clipper/node/network"
 	"clipper/node/pull"
 	"clipper/node/runtime"
@@ -58,7 +59,7 @@ type Config struct {
 	NodeIPs  []netip.Addr // primary first
 	// Allocatable is what downward-API limits default to.
 	Allocatable func() corev1.ResourceList
-	Memory      int64  // of the node, bytes
+	Cgroups     cgroup.Settings
 	PodsDir     string // one directory per pod, by UID
 	LogsDir     string // the root of the pods' logs
 	CgroupRoot  string

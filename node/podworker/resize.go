@@ -6,8 +6,6 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-
-	"clipper/node/cgroup"
 )
 
 // resizable are the resources that a running container's share of can be changed.
@@ -111,9 +109,9 @@ func (w *Worker) resize(a Action) carry {
 	c, want := findContainer(pod, a.Container), r.Granted
 	sandbox := sandboxID(w.pod, w.o.Attempt)
 	return func(ctx context.Context, _ *corev1.Pod) func(time.Time) {
-		whole := cgroup.Pod(pod)
+		whole := w.cfg.Cgroups.Pod(pod)
 		first := w.cfg.Runtime.UpdateResources(ctx, sandbox, whole)
-		err := w.cfg.Runtime.UpdateResources(ctx, a.ID, cgroup.Container(pod, c, w.cfg.Memory))
+		err := w.cfg.Runtime.UpdateResources(ctx, a.ID, w.cfg.Cgroups.Container(pod, c))
 		if err == nil && first != nil {
 			err = w.cfg.Runtime.UpdateResources(ctx, sandbox, whole)
 		}

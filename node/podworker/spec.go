@@ -12,7 +12,6 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 
-	"clipper/node/cgroup"
 	"clipper/node/pull"
 	"clipper/node/runtime"
 )
@@ -39,7 +38,7 @@ func (w *Worker) containerSpec(ctx context.Context, pod *corev1.Pod, c *corev1.C
 		TTY: c.TTY, Stdin: c.Stdin, StdinOnce: c.StdinOnce,
 		Mounts: mounts, Security: sec,
 		LogPath:   filepath.Join(w.logDir(pod), c.Name, strconv.Itoa(attempt)+".log"),
-		Resources: cgroup.Container(pod, c, w.cfg.Memory),
+		Resources: w.cfg.Cgroups.Container(pod, c),
 		Labels:    containerLabels(pod, c), Annotations: containerAnnotations(c, attempt),
 	}
 	if !pod.Spec.HostNetwork {

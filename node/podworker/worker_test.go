@@ -18,6 +18,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"clipper/api"
+	"clipper/node/cgroup"
 	"clipper/node/credential"
 	"clipper/node/kubeletconfig"
 	"clipper/node/nodetest"
@@ -103,7 +104,7 @@ func (r *rig) config() *Config {
 		r.t.Fatal(err)
 	}
 	return &Config{Client: r.client, Runtime: r.rt, Images: r.images, Puller: puller, Network: r.net, Volumes: r, Objects: r, Recorder: r,
-		NodeName: "node-1", NodeIPs: []netip.Addr{netip.MustParseAddr("192.168.0.1")}, Memory: 1 << 32,
+		NodeName: "node-1", NodeIPs: []netip.Addr{netip.MustParseAddr("192.168.0.1")}, Cgroups: cgroup.Settings{Memory: 1 << 32},
 		Allocatable: func() corev1.ResourceList { return corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("2")} },
 		PodsDir:     dir + "/pods", LogsDir: dir + "/log", CgroupRoot: "/clipper/pods",
 		Resizable:  func(*corev1.Pod) (string, string) { return r.refuse, "no room" },

@@ -13,24 +13,8 @@ import (
 	"k8s.io/component-helpers/resource"
 
 	"clipper/node/cgroup"
-	"clipper/node/manifests"
+	"clipper/node/priority"
 )
-
-// systemCritical is the priority from which on pods are critical: that of system-cluster-critical.
-const systemCritical = 2_000_000_000
-
-// Critical reports whether the node itself depends on a pod: it is never evicted, and others make room for it.
-func Critical(pod *corev1.Pod) bool {
-	return manifests.IsStatic(pod) || manifests.IsMirror(pod) || (pod.Spec.Priority != nil && *pod.Spec.Priority >= systemCritical)
-}
-
-// Over reports whether pod a may take the place of pod b.
-func Over(a, b *corev1.Pod) bool {
-	if Critical(a) && !Critical(b) {
-		return true
-	}
-	return a.Spec.Priority != nil && b.Spec.Priority != nil && *a.Spec.Priority > *b.Spec.Priority
-}
 
 // A Need is an amount of a resource that is missing: thousandths of CPU, else units.
 type Need struct {
@@ -54,7 +38,7 @@ func Requested(pod *corev1.Pod, name corev1.ResourceName) int64 {
 func Victims(pod *corev1.Pod, running []*corev1.Pod, needs []Need) ([]*corev1.Pod, error) {
 	classes := map[corev1.PodQOSClass][]*corev1.Pod{}
 	for _, p := range running {
-		if Over(pod, p) {
+		if priority.Over(pod, p) {
 			qos := cgroup.QOS(p)
 			classes[qos] = append(classes[qos], p)
 		}

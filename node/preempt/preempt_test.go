@@ -6,8 +6,6 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
-
-	"clipper/node/manifests"
 )
 
 // pod makes one that requests cpu and memory, "" for none; limits equal to them if guaranteed.
@@ -65,19 +63,5 @@ func TestVictims(t *testing.T) {
 	_, err := Victims(critical, all, []Need{{corev1.ResourceCPU, 900}})
 	if want := "no set of running pods found to reclaim resources: [(res: cpu, q: 100), ]"; err == nil || !strings.HasSuffix(err.Error(), want) {
 		t.Errorf("got %v, want %s", err, want)
-	}
-}
-
-func TestOver(t *testing.T) {
-	low, high := pod("low", "", "", false, 1), pod("high", "", "", false, 2)
-	static := pod("static", "", "", false, 0)
-	static.Annotations = map[string]string{manifests.SourceAnnotation: manifests.FileSource}
-	for _, tc := range []struct {
-		a, b *corev1.Pod
-		want bool
-	}{{high, low, true}, {low, high, false}, {low, low, false}, {static, high, true}, {critical, static, true}, {static, critical, false}} {
-		if got := Over(tc.a, tc.b); got != tc.want {
-			t.Errorf("%s over %s: %v", tc.a.Name, tc.b.Name, got)
-		}
 	}
 }

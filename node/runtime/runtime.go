@@ -52,6 +52,8 @@ type Resources struct {
 	HugepageLimit map[string]int64
 	CpusetCpus    string
 	CpusetMems    string // NUMA nodes
+	// SwapLimit is in bytes, beside memory. Nil: the kernel's default. Without MemoryLimit only cgroup v2 has it.
+	SwapLimit *int64
 }
 
 // A Mount is a bind mount into a container.

@@ -17,6 +17,7 @@ import (
 	utilerrors "k8s.io/apimachinery/pkg/util/errors"
 	"k8s.io/utils/ptr"
 
+	"clipper/node/reserve"
 	"clipper/node/runtime"
 )
 
@@ -79,27 +80,8 @@ func (f *Facts) Capacity() corev1.ResourceList {
 	return c
 }
 
-// Allocatable returns what pods may use: all but what is reserved and what eviction keeps free.
-func (f *Facts) Allocatable() corev1.ResourceList {
-	a := f.Capacity()
-	for name, q := range a {
-		q = q.DeepCopy()
-		if r, ok := f.Reserved[name]; ok {
-			q.Sub(r)
-		}
-		switch name {
-		case corev1.ResourceMemory:
-			q.Sub(*resource.NewQuantity(minMemory, resource.BinarySI))
-		case corev1.ResourceEphemeralStorage:
-			q = *resource.NewQuantity(q.Value()/100*(100-minDiskPercent), resource.BinarySI)
-		}
-		if q.Sign() < 0 {
-			q = *resource.NewQuantity(0, q.Format)
-		}
-		a[name] = q
-	}
-	return a
-}
+// Allocatable returns what pods may use: all but what is reserved, which is also what eviction keeps free.
+func (f *Facts) Allocatable() corev1.ResourceList { return reserve.Allocatable(f.Capacity(), f.Reserved) }
 
 // Object returns the Node as it is registered.
 func (f *Facts) Object(now time.Time) *corev1.Node {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"path"
 	"slices"
+	"strconv"
 	"strings"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
@@ -190,6 +191,7 @@ func Resources(r runtime.Resources) *specs.LinuxResources {
 	if r.MemoryLimit != 0 {
 		out.Memory = &specs.LinuxMemory{Limit: &r.MemoryLimit}
 	}
+	setSwap(out, r)
 	if r.PidsLimit != 0 {
 		out.Pids = &specs.LinuxPids{Limit: &r.PidsLimit}
 	}
@@ -198,6 +200,18 @@ func Resources(r runtime.Resources) *specs.LinuxResources {
 	}
 	slices.SortFunc(out.HugepageLimits, func(a, b specs.LinuxHugepageLimit) int { return strings.Compare(a.Pagesize, b.Pagesize) })
 	return out
+}
+
+// setSwap limits swap: as the sum with memory where that is limited, else by the file that only version 2 has.
+func setSwap(out *specs.LinuxResources, r runtime.Resources) {
+	switch {
+	case r.SwapLimit == nil:
+	case r.MemoryLimit != 0:
+		sum := r.MemoryLimit + *r.SwapLimit
+		out.Memory.Swap = &sum
+	default:
+		out.Unified = map[string]string{"memory.swap.max": strconv.FormatInt(*r.SwapLimit, 10)}
+	}
 }
 
 func firstOf(values ...string) string {
