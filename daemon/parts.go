@@ -84,7 +84,7 @@ func (cp *controlPlane) manage(ctx context.Context, group *errgroup.Group, manag
 		serviceaccount.New(manager),
 		rootca.New(manager, ca),
 		tokensecret.New(manager, cp.signer, ca),
-		namespace.New(manager, cp.client.Resources),
+		namespace.New(manager, cp.client.Resources, cp.held),
 		bootstraptoken.New(manager),
 		resourcequota.New(manager, cp.client.Resources),
 		volumeprotection.New(manager),

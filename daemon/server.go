@@ -15,6 +15,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apiserver/pkg/authentication/serviceaccount"
 	"k8s.io/apiserver/pkg/authentication/user"
 	"k8s.io/component-base/version"
 
@@ -57,6 +59,7 @@ type controlPlane struct {
 	customs    *customresource.Controller
 	registrar  *aggregation.Registrar
 	extensions *aggregation.Controller
+	held       *aggregation.Held // for the namespace controller
 	listeners  []net.Listener
 	advertise  netip.AddrPort
 	serviceIP  netip.Addr // of default/kubernetes: the first of the service range
@@ -191,6 +194,10 @@ func (cp *controlPlane) assemble(ctx context.Context) error {
 	cp.registrar = aggregation.NewRegistrar(cp.client, live)
 	cp.extensions = aggregation.New(aggregation.Config{Client: cp.client, Identity: cp.pki.FrontProxyClient, Changed: documents.Invalidate})
 	documents.Extend(cp.extensions.Documents)
+	// Extension servers ask this one what the user may do: upstream's controller has the rights for it.
+	if cp.held, err = cp.extensions.Held(serviceaccount.UserInfo(metav1.NamespaceSystem, "namespace-controller", "")); err != nil {
+		return err
+	}
 	cp.customs = customresource.New(customresource.Config{Client: cp.client, Live: live, Builtin: builtin, Changed: func() {
 		documents.Invalidate()
 		cp.pipeline.Forget()

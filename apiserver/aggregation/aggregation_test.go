@@ -20,6 +20,8 @@ import (
 	discoveryv1 "k8s.io/api/discovery/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apiserver/pkg/authentication/user"
 	"k8s.io/client-go/kubernetes"
 	apiregistrationv1 "k8s.io/kube-aggregator/pkg/apis/apiregistration/v1"
 	"k8s.io/kube-aggregator/pkg/client/clientset_generated/clientset"
@@ -44,13 +46,19 @@ func (x *extension) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 		w.Header().Set("Content-Type", "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList")
 		fmt.Fprint(w, `{"items":[{"metadata":{"name":"wardle.example.com"},"versions":[{"version":"v1alpha1","resources":[`+
-			`{"resource":"flunders","responseKind":{"kind":"Flunder"},"scope":"Namespaced","singularResource":"flunder","verbs":["get","watch"]}]}]}]}`)
+			`{"resource":"flunders","responseKind":{"kind":"Flunder"},"scope":"Namespaced","singularResource":"flunder","verbs":["get","list","delete","watch"]}]}]}]}`)
 	case groupVersion:
 		w.Header().Set("Content-Type", "application/json")
 		fmt.Fprint(w, `{"kind":"APIResourceList","apiVersion":"v1","groupVersion":"wardle.example.com/v1alpha1","resources":[`+
-			`{"name":"flunders","singularName":"flunder","namespaced":true,"kind":"Flunder","verbs":["get","watch"]}]}`)
+			`{"name":"flunders","singularName":"flunder","namespaced":true,"kind":"Flunder","verbs":["get","list","delete","watch"]}]}`)
 	case groupVersion + "/namespaces/default/flunders":
 		x.watch(w, r)
+	case groupVersion + "/namespaces/ns/flunders":
+		w.Header().Set("Content-Type", "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1")
+		fmt.Fprintf(w, `{"kind":"PartialObjectMetadataList","apiVersion":"meta.k8s.io/v1","metadata":{},"items":[{"metadata":{"namespace":"ns","name":%q}}]}`, r.Header.Get("X-Remote-User"))
+	case groupVersion + "/namespaces/ns/flunders/f":
+		w.Header().Set("Content-Type", "application/json")
+		fmt.Fprintf(w, `{"kind":"Status","apiVersion":"v1","status":"Success","message":%q}`, r.Method)
 	case groupVersion + "/echo":
 		body, err := io.ReadAll(r.Body)
 		if err != nil {
@@ -297,6 +305,7 @@ func TestProxy(t *testing.T) {
 			f.watches()
 			f.upgrades()
 			f.documents()
+			f.held()
 		})
 	}
 }
@@ -345,6 +354,30 @@ func (f *fixture) upgrades() {
 	fmt.Fprintln(conn, "hello")
 	if text, err := io.ReadAll(conn); err != nil || string(text) != "hello\nhello\n" {
 		f.Errorf("upgraded: %q %v", text, err)
+	}
+}
+
+// held: the server's own parts reach what the extension holds, in the name of the user they choose.
+func (f *fixture) held() {
+	f.Helper()
+	h, err := f.s.Extensions.Held(&user.DefaultInfo{Name: "collector"})
+	if err != nil {
+		f.Fatal(err)
+	}
+	resources, err := h.Namespaced()
+	flunders := schema.GroupVersionResource{Group: "wardle.example.com", Version: "v1alpha1", Resource: "flunders"}
+	if err != nil || len(resources) != 1 || resources[0] != flunders {
+		f.Fatalf("resources %v, error %v", resources, err)
+	}
+	list, err := h.Resource(flunders).Namespace("ns").List(context.Background(), metav1.ListOptions{})
+	if err != nil || len(list.Items) != 1 || list.Items[0].Name != "collector" {
+		f.Errorf("list: %v, error %v", list, err)
+	}
+	if err := h.Resource(flunders).Namespace("ns").Delete(context.Background(), "f", metav1.DeleteOptions{}); err != nil {
+		f.Error(err)
+	}
+	if err := h.Resource(flunders).Namespace("ns").Delete(context.Background(), "none", metav1.DeleteOptions{}); !apierrors.IsNotFound(err) {
+		f.Errorf("delete of what is not there: %v", err)
 	}
 }
 

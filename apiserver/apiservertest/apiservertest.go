@@ -21,6 +21,7 @@ import (
 	"clipper/api"
 	"clipper/apiserver"
 	admissionall "clipper/apiserver/admission/all"
+	"clipper/apiserver/aggregation"
 	"clipper/apiserver/allocate"
 	"clipper/apiserver/authn"
 	"clipper/apiserver/authn/satoken"
@@ -123,12 +124,16 @@ func (s *Server) run(t testing.TB, ctx context.Context, group *errgroup.Group, l
 		t.Fatal(err)
 	}
 	srv.SetReady(true)
+	held, err := aggregation.New(aggregation.Config{Client: s.Client}).Held(&user.DefaultInfo{Name: "test"}) // nothing: it does not run
+	if err != nil {
+		t.Fatal(err)
+	}
 	services := netip.MustParsePrefix("10.96.0.0/16")
 	for _, run := range []func(context.Context) error{
 		srv.Run, alloc.Run,
 		certificates.New(s.Client, az, s.Keys.CA, certificates.Reserved{Services: []netip.Prefix{services}}).Run,
 		serviceaccount.New(s.Client).Run, rootca.New(s.Client, s.Keys.CA.CertPEM).Run, clusterrole.New(s.Client).Run,
-		namespace.New(s.Client, s.Client.Resources).Run, tokensecret.New(s.Client, s.Signer, s.Keys.CA.CertPEM).Run,
+		namespace.New(s.Client, s.Client.Resources, held).Run, tokensecret.New(s.Client, s.Signer, s.Keys.CA.CertPEM).Run,
 	} {
 		group.Go(func() error { return run(ctx) })
 	}

@@ -57,6 +57,8 @@ type Server struct {
 	Store    *store.Store
 	Pipeline *pipeline.Pipeline
 	Live     *served.Live
+	// Extensions are the extension servers that APIServices name.
+	Extensions *aggregation.Controller
 
 	stop  context.CancelFunc
 	group *errgroup.Group
@@ -116,10 +118,10 @@ func (s *Server) serve(o Options) error {
 		Log:       slog.Default(),
 	}
 	client := inprocess.New(s.Pipeline, s.Live, s.Store, &user.DefaultInfo{Name: user.APIServerUser}, "clipper")
-	extensions := aggregation.New(aggregation.Config{Client: client, Identity: certificate(), Dial: o.Dial, Changed: documents.Invalidate})
-	documents.Extend(extensions.Documents)
-	so.Extensions = extensions.Directory
-	so.Collectors = append(so.Collectors, extensions)
+	s.Extensions = aggregation.New(aggregation.Config{Client: client, Identity: certificate(), Dial: o.Dial, Changed: documents.Invalidate})
+	documents.Extend(s.Extensions.Documents)
+	so.Extensions = s.Extensions.Directory
+	so.Collectors = append(so.Collectors, s.Extensions)
 	if o.Server != nil {
 		o.Server(&so)
 	}
@@ -129,7 +131,7 @@ func (s *Server) serve(o Options) error {
 	customs := customresource.New(customresource.Config{Client: client, Live: s.Live, Builtin: o.Resources, Changed: documents.Invalidate})
 	s.group.Go(func() error { return customs.Run(ctx) })
 	if s.Live.Table().Resource(aggregation.APIServices.Resource) != nil {
-		s.group.Go(func() error { return extensions.Run(ctx) })
+		s.group.Go(func() error { return s.Extensions.Run(ctx) })
 	}
 	s.group.Go(func() error { return server.Run(ctx) })
 	server.SetReady(true)

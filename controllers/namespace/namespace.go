@@ -3,7 +3,6 @@ package namespace
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -13,6 +12,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/metadata"
 
 	"clipper/api"
 	"clipper/controllers/queue"
@@ -29,17 +30,26 @@ const (
 // Resources lists every stored resource that is served now; the set grows with custom resources.
 type Resources func() []api.Resource
 
+// Elsewhere is what namespaces hold on extension API servers.
+type Elsewhere interface {
+	metadata.Interface
+	// Namespaced lists the resources there that can be listed and deleted. The error says which servers could not
+	// be asked; the list is good nevertheless.
+	Namespaced() ([]schema.GroupVersionResource, error)
+}
+
 // A Controller is the namespace controller.
 type Controller struct {
 	client    api.Client
 	resources Resources
+	elsewhere Elsewhere
 	now       func() time.Time
 	queue     *queue.Queue[string]
 }
 
 // New returns the controller; Run starts it.
-func New(c api.Client, resources Resources) *Controller {
-	k := &Controller{client: c, resources: resources, now: time.Now}
+func New(c api.Client, resources Resources, elsewhere Elsewhere) *Controller {
+	k := &Controller{client: c, resources: resources, elsewhere: elsewhere, now: time.Now}
 	k.queue = queue.New("namespaces", workers, k.sync)
 	return k
 }
@@ -65,13 +75,12 @@ func (k *Controller) sync(ctx context.Context, name string) error {
 	if !ok || ns.DeletionTimestamp == nil || !slices.Contains(ns.Spec.Finalizers, corev1.FinalizerKubernetes) {
 		return nil
 	}
-	failures := k.empty(ctx, name)
-	left := k.content(name)
-	if err := k.report(ctx, ns, conditions(left, failures, metav1.NewTime(k.now()).Rfc3339Copy())); err != nil {
+	left, trouble := k.empty(ctx, name)
+	if err := k.report(ctx, ns, conditions(left, trouble, metav1.NewTime(k.now()).Rfc3339Copy())); err != nil {
 		return fmt.Errorf("namespace %s: write conditions: %w", name, err)
 	}
-	if len(failures) > 0 {
-		return fmt.Errorf("namespace %s: delete content: %w", name, errors.Join(failures...))
+	if err := trouble.err(); err != nil {
+		return fmt.Errorf("namespace %s: delete content: %w", name, err)
 	}
 	if len(left) > 0 {
 		k.queue.AddAfter(name, recheck)
@@ -80,16 +89,15 @@ func (k *Controller) sync(ctx context.Context, name string) error {
 	return k.finalize(ctx, name)
 }
 
-// empty deletes what can go now; content that becomes ready to go because of that goes in the same pass.
-func (k *Controller) empty(ctx context.Context, name string) []error {
+// empty deletes what can go now; content that becomes ready to go because of that goes in the same pass. It returns
+// what is left then.
+func (k *Controller) empty(ctx context.Context, name string) (left []content, t trouble) {
 	for {
-		batch := next(k.content(name))
-		if len(batch) == 0 {
-			return nil
-		}
-		started, failures := k.deleteAll(ctx, batch)
+		left, t = k.content(ctx, name)
+		started, failures := k.deleteAll(ctx, next(left))
+		t.content = append(t.content, failures...)
 		if len(failures) > 0 || started == 0 {
-			return failures
+			return left, t
 		}
 	}
 }
@@ -108,8 +116,7 @@ func (k *Controller) deleteAll(ctx context.Context, batch []content) (started in
 			started++
 			uid := o.GetUID()
 			g.Go(func() error {
-				err := k.client.Delete(ctx, c.resource, o.GetNamespace(), o.GetName(), metav1.DeleteOptions{
-					PropagationPolicy: &background, Preconditions: &metav1.Preconditions{UID: &uid}})
+				err := k.delete(ctx, c, o, metav1.DeleteOptions{PropagationPolicy: &background, Preconditions: &metav1.Preconditions{UID: &uid}})
 				if err == nil || apierrors.IsNotFound(err) || apierrors.IsConflict(err) {
 					return nil
 				}
@@ -124,17 +131,40 @@ func (k *Controller) deleteAll(ctx context.Context, batch []content) (started in
 	return started, failures
 }
 
+func (k *Controller) delete(ctx context.Context, c content, o api.Object, options metav1.DeleteOptions) error {
+	if c.elsewhere {
+		return k.elsewhere.Resource(c.resource.GVR()).Namespace(o.GetNamespace()).Delete(ctx, o.GetName(), options)
+	}
+	return k.client.Delete(ctx, c.resource, o.GetNamespace(), o.GetName(), options)
+}
+
 // content lists what a namespace holds.
-func (k *Controller) content(name string) (all []content) {
+func (k *Controller) content(ctx context.Context, name string) (all []content, t trouble) {
 	for _, r := range k.resources() {
 		if !r.Namespaced {
 			continue
 		}
 		if objects := k.client.View(r).List(name); len(objects) > 0 {
-			all = append(all, content{r, objects})
+			all = append(all, content{resource: r, objects: objects})
 		}
 	}
-	return all
+	resources, err := k.elsewhere.Namespaced()
+	t.discovery = err
+	for _, r := range resources {
+		list, err := k.elsewhere.Resource(r).Namespace(name).List(ctx, metav1.ListOptions{})
+		if err != nil {
+			t.content = append(t.content, fmt.Errorf("list %s: %w", r.GroupResource(), err))
+			continue
+		}
+		c := content{resource: api.Resource{Group: r.Group, Version: r.Version, Name: r.Resource, Namespaced: true}, elsewhere: true}
+		for i := range list.Items {
+			c.objects = append(c.objects, &list.Items[i])
+		}
+		if len(c.objects) > 0 {
+			all = append(all, c)
+		}
+	}
+	return all, t
 }
 
 func (k *Controller) report(ctx context.Context, ns *corev1.Namespace, next []corev1.NamespaceCondition) error {

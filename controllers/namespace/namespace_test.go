@@ -11,6 +11,11 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/discovery"
+	"k8s.io/client-go/metadata"
+	metadatafake "k8s.io/client-go/metadata/fake"
 
 	"clipper/api"
 	"clipper/api/apitest"
@@ -18,6 +23,69 @@ import (
 
 func resources() []api.Resource {
 	return []api.Resource{api.ConfigMaps.Resource, api.Nodes.Resource, api.Pods.Resource, api.Secrets.Resource}
+}
+
+// elsewhere is an extension server of flunders.
+type elsewhere struct {
+	metadata.Interface
+	err error
+}
+
+var flunders = schema.GroupVersionResource{Group: "wardle.example.com", Version: "v1alpha1", Resource: "flunders"}
+
+func newElsewhere(objects ...runtime.Object) *elsewhere {
+	known := metadatafake.NewTestScheme()
+	if err := metav1.AddMetaToScheme(known); err != nil {
+		panic(err)
+	}
+	return &elsewhere{Interface: metadatafake.NewSimpleMetadataClient(known, objects...)}
+}
+
+func (e *elsewhere) Namespaced() ([]schema.GroupVersionResource, error) {
+	if e.err != nil {
+		return nil, e.err
+	}
+	return []schema.GroupVersionResource{flunders}, nil
+}
+
+func TestEmptiesExtensionServers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		flunder := func(namespace string) *metav1.PartialObjectMetadata {
+			return &metav1.PartialObjectMetadata{TypeMeta: metav1.TypeMeta{APIVersion: "wardle.example.com/v1alpha1", Kind: "Flunder"},
+				ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "f"}}
+		}
+		there := newElsewhere(flunder("ns"), flunder("other"))
+		there.err = &discovery.ErrGroupDiscoveryFailed{Groups: map[schema.GroupVersion]error{flunders.GroupVersion(): errors.New("no answer")}}
+		c := &apitest.Client{}
+		c.Add(api.Namespaces.Resource, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "ns"},
+			Spec: corev1.NamespaceSpec{Finalizers: []corev1.FinalizerName{"kubernetes"}}})
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error)
+		go func() { done <- New(c, resources, there).Run(ctx) }()
+		if err := api.Namespaces.Delete(ctx, c, "", "ns", metav1.DeleteOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		ns, ok := api.Namespaces.View(c).Get("", "ns")
+		const want = "Discovery failed for some groups, 1 failing: unable to retrieve the complete list of server APIs: wardle.example.com/v1alpha1: no answer"
+		if !ok || ns.Status.Conditions[0].Message != want {
+			t.Fatalf("while the extension server does not answer: there %v, conditions %+v", ok, ns.Status.Conditions)
+		}
+		there.err = nil
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if _, ok := api.Namespaces.View(c).Get("", "ns"); ok {
+			t.Error("the namespace is still there")
+		}
+		list, err := there.Resource(flunders).List(ctx, metav1.ListOptions{})
+		if err != nil || len(list.Items) != 1 || list.Items[0].Namespace != "other" {
+			t.Errorf("left are %v, error %v", list, err)
+		}
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
 }
 
 func TestEmptiesInOrder(t *testing.T) {
@@ -33,7 +101,7 @@ func TestEmptiesInOrder(t *testing.T) {
 		c.Add(api.Nodes.Resource, &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n"}})
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error)
-		go func() { done <- New(c, resources).Run(ctx) }()
+		go func() { done <- New(c, resources, newElsewhere()).Run(ctx) }()
 		synctest.Wait()
 		if _, ok := api.ConfigMaps.View(c).Get("ns", "cm"); !ok {
 			t.Fatal("a namespace that is not being deleted was emptied")
@@ -83,7 +151,7 @@ func TestEmptiesInOrder(t *testing.T) {
 }
 
 func TestConditionsOfFailures(t *testing.T) {
-	got := conditions(nil, []error{errors.New("b"), errors.New("a")}, metav1.Now())
+	got := conditions(nil, trouble{content: []error{errors.New("b"), errors.New("a")}}, metav1.Now())
 	if got[2].Status != corev1.ConditionTrue || got[2].Message != "Failed to delete all resource types, 2 remaining: a, b" {
 		t.Errorf("%+v", got[2])
 	}
@@ -94,11 +162,11 @@ func TestConditionsOfFailures(t *testing.T) {
 
 func TestMergeKeepsTimes(t *testing.T) {
 	early, late := metav1.NewTime(time.Unix(1, 0)), metav1.NewTime(time.Unix(2, 0))
-	old := conditions(nil, nil, early)
-	if _, changed := merge(old, conditions(nil, nil, late)); changed {
+	old := conditions(nil, trouble{}, early)
+	if _, changed := merge(old, conditions(nil, trouble{}, late)); changed {
 		t.Error("the same conditions at another time are a change")
 	}
-	next, changed := merge(old, conditions(nil, []error{errors.New("x")}, late))
+	next, changed := merge(old, conditions(nil, trouble{content: []error{errors.New("x")}}, late))
 	if !changed || !next[2].LastTransitionTime.Equal(&late) || !next[3].LastTransitionTime.Equal(&early) {
 		t.Errorf("%v %+v", changed, next)
 	}

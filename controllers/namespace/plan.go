@@ -1,6 +1,7 @@
 package namespace
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -8,14 +9,32 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/discovery"
 
 	"clipper/api"
 )
 
 // content is what a namespace holds of one resource.
 type content struct {
-	resource api.Resource
-	objects  []api.Object
+	resource  api.Resource
+	objects   []api.Object
+	elsewhere bool // on an extension server
+}
+
+// trouble is what keeps a pass from emptying the namespace, apart from finalizers.
+type trouble struct {
+	discovery error // extension servers that could not be asked what they have
+	content   []error
+}
+
+func (t trouble) err() error { return errors.Join(append(t.content, t.discovery)...) }
+
+// unknown says in upstream's words what could not be asked.
+func (t trouble) unknown() string {
+	if failed, ok := errors.AsType[*discovery.ErrGroupDiscoveryFailed](t.discovery); ok {
+		return fmt.Sprintf("Discovery failed for some groups, %d failing: %v", len(failed.Groups), failed)
+	}
+	return t.discovery.Error()
 }
 
 // next returns what is to be deleted now. Pods go first and alone: what they still do on their way out may
@@ -29,8 +48,8 @@ func next(all []content) []content {
 	return all
 }
 
-// conditions says in upstream's words how far the deletion has come. failures are of this pass.
-func conditions(left []content, failures []error, now metav1.Time) []corev1.NamespaceCondition {
+// conditions says in upstream's words how far the deletion has come. t is of this pass.
+func conditions(left []content, t trouble, now metav1.Time) []corev1.NamespaceCondition {
 	ok := func(t corev1.NamespaceConditionType, reason, message string) corev1.NamespaceCondition {
 		return corev1.NamespaceCondition{Type: t, Status: corev1.ConditionFalse, Reason: reason, Message: message, LastTransitionTime: now}
 	}
@@ -44,13 +63,16 @@ func conditions(left []content, failures []error, now metav1.Time) []corev1.Name
 	set := func(i int, reason, message string) {
 		out[i].Status, out[i].Reason, out[i].Message = corev1.ConditionTrue, reason, message
 	}
-	if len(failures) > 0 {
+	if t.discovery != nil {
+		set(0, "DiscoveryFailed", t.unknown())
+	}
+	if len(t.content) > 0 {
 		var texts []string
-		for _, err := range failures {
+		for _, err := range t.content {
 			texts = append(texts, err.Error())
 		}
 		slices.Sort(texts)
-		set(2, "ContentDeletionFailed", fmt.Sprintf("Failed to delete all resource types, %d remaining: %s", len(failures), strings.Join(texts, ", ")))
+		set(2, "ContentDeletionFailed", fmt.Sprintf("Failed to delete all resource types, %d remaining: %s", len(t.content), strings.Join(texts, ", ")))
 	}
 	remaining, finalizers := count(left)
 	if len(remaining) > 0 {
