@@ -27,7 +27,11 @@ func (s *Store) mount(sn Snapshot) error {
 	if err := os.RemoveAll(filepath.Join(work, "work", "incompat")); err != nil {
 		return err
 	}
-	err = s.mountByHandle(lower, sn.Upper, work, sn.Rootfs)
+	paths := make([]string, 0, len(lower))
+	for _, l := range lower {
+		paths = append(paths, s.path("layers", l))
+	}
+	err = mountByHandle(paths, sn.Upper, work, sn.Rootfs)
 	if errors.Is(err, unix.ENOSYS) || errors.Is(err, unix.EINVAL) || errors.Is(err, unix.EPERM) {
 		return s.mountByOptions(lower, sn.Upper, work, sn.Rootfs)
 	}
@@ -39,7 +43,7 @@ var overlayFlags = []string{"volatile"}
 
 // mountByHandle uses the new mount interface, which takes layers one by one and so any number of them. The
 // attribute for that is known since Linux 6.7.
-func (s *Store) mountByHandle(lower []string, upper, work, target string) error {
+func mountByHandle(lower []string, upper, work, target string) error {
 	fs, err := unix.Fsopen("overlay", unix.FSOPEN_CLOEXEC)
 	if err != nil {
 		return fmt.Errorf("fsopen overlay: %w", err)
@@ -67,7 +71,7 @@ func (s *Store) mountByHandle(lower []string, upper, work, target string) error 
 		return nil
 	}
 	for _, l := range lower {
-		if err := set("lowerdir+", s.path("layers", l)); err != nil {
+		if err := set("lowerdir+", l); err != nil {
 			return err
 		}
 	}

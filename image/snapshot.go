@@ -29,6 +29,7 @@ type Snapshot struct {
 	Rootfs   string    `json:"-"` // mount point
 	Upper    string    `json:"-"` // writable layer
 	Manifest string    `json:"manifest"`
+	Mapped   bool      `json:"mapped,omitempty"` // for a user namespace
 }
 
 // Usage is what a container has written to its root file system.
@@ -44,21 +45,30 @@ func (s *Store) snapshotPath(p ...string) string {
 // image's configuration. Called again for the same id it returns the same, mounted again if need be: after
 // a restart of the machine the mount is gone and the written files are not.
 func (s *Store) Prepare(ctx context.Context, id, ref string) (Snapshot, *v1.ConfigFile, error) {
+	return s.prepare(ctx, id, ref, nil)
+}
+
+func (s *Store) prepare(ctx context.Context, id, ref string, owners *Owners) (Snapshot, *v1.ConfigFile, error) {
 	if err := checkID(id); err != nil {
 		return Snapshot{}, nil, err
 	}
-	sn, config, err := s.record(ctx, id, ref)
+	sn, config, err := s.record(ctx, id, ref, owners)
 	if err != nil {
 		return Snapshot{}, nil, fmt.Errorf("prepare root file system of container %s: %w", id, err)
 	}
-	if err := s.mount(sn); err != nil {
+	if owners != nil {
+		err = s.mountMapped(sn, owners)
+	} else {
+		err = s.mount(sn)
+	}
+	if err != nil {
 		return Snapshot{}, nil, fmt.Errorf("mount root file system of container %s from image %q: %w", id, ref, err)
 	}
 	return sn, config, nil
 }
 
 // record writes down what the snapshot is made of. From then on its layers are safe from collection.
-func (s *Store) record(_ context.Context, id, ref string) (Snapshot, *v1.ConfigFile, error) {
+func (s *Store) record(_ context.Context, id, ref string, owners *Owners) (Snapshot, *v1.ConfigFile, error) {
 	release, err := s.adding()
 	if err != nil {
 		return Snapshot{}, nil, err
@@ -75,7 +85,7 @@ func (s *Store) record(_ context.Context, id, ref string) (Snapshot, *v1.ConfigF
 	if sn, err := s.Snapshot(id); err == nil {
 		return sn, config, nil
 	}
-	sn := Snapshot{ID: id, ImageID: rec.ID, Image: ref, Manifest: rec.Manifest, Created: time.Now()}
+	sn := Snapshot{ID: id, ImageID: rec.ID, Image: ref, Manifest: rec.Manifest, Created: time.Now(), Mapped: owners != nil}
 	for _, l := range rec.Layers {
 		sn.Layers = append(sn.Layers, l.DiffID)
 	}
@@ -84,7 +94,7 @@ func (s *Store) record(_ context.Context, id, ref string) (Snapshot, *v1.ConfigF
 			return Snapshot{}, nil, err
 		}
 	}
-	if err := s.inheritRoot(sn); err != nil {
+	if err := s.inheritRoot(sn, owners); err != nil {
 		return Snapshot{}, nil, err
 	}
 	b, err := json.Marshal(sn)
@@ -103,7 +113,7 @@ func (s *Store) record(_ context.Context, id, ref string) (Snapshot, *v1.ConfigF
 }
 
 // inheritRoot gives the upper directory owner and mode of the image's root, which the mount shows as "/".
-func (s *Store) inheritRoot(sn Snapshot) error {
+func (s *Store) inheritRoot(sn Snapshot, owners *Owners) error {
 	if len(sn.Layers) == 0 {
 		return nil
 	}
@@ -112,11 +122,14 @@ func (s *Store) inheritRoot(sn Snapshot) error {
 		return fmt.Errorf("layer %s is missing: %w; remove and import or pull the image again", sn.Layers[len(sn.Layers)-1], err)
 	}
 	upper := s.snapshotPath(sn.ID, "upper")
-	return errors.Join(unix.Chown(upper, int(st.Uid), int(st.Gid)), unix.Chmod(upper, st.Mode&0o7777))
+	return errors.Join(unix.Chown(upper, owners.host(st.Uid), owners.host(st.Gid)), unix.Chmod(upper, st.Mode&0o7777))
 }
 
 func (s *Store) located(sn Snapshot) Snapshot {
 	sn.Rootfs, sn.Upper = s.snapshotPath(sn.ID, "rootfs"), s.snapshotPath(sn.ID, "upper")
+	if sn.Mapped {
+		sn.Rootfs = mappedRootfs(sn.ID)
+	}
 	return sn
 }
 
@@ -153,7 +166,7 @@ func (s *Store) RemoveSnapshot(_ context.Context, id string) error {
 	if !exists(dir) {
 		return nil
 	}
-	if err := unmount(filepath.Join(dir, "rootfs")); err != nil {
+	if err := errors.Join(unmount(filepath.Join(dir, "rootfs")), s.unmountMapped(id)); err != nil {
 		return fmt.Errorf("unmount root file system of container %s: %w", id, err)
 	}
 	// Without its description it is garbage for every reader, should the removal be interrupted.

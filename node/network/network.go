@@ -5,6 +5,8 @@ package network
 import (
 	"context"
 	"net/netip"
+
+	"clipper/node/userns"
 )
 
 // Gateway returns the address that a node keeps for itself of its pod CIDR, the first: pods' way out, and
@@ -34,4 +36,10 @@ type Network interface {
 	Detach(ctx context.Context, id string) error
 	// List returns the ids that are attached, so that the agent can detach those it no longer knows.
 	List(ctx context.Context) ([]string, error)
+}
+
+// A UserNamespaced network can give a pod a user namespace, to which its network namespace then belongs.
+type UserNamespaced interface {
+	// Separate makes the namespaces of the sandbox id, ahead of Attach, unless it has one.
+	Separate(id string, ids userns.IDs) error
 }

@@ -28,6 +28,7 @@ import (
 
 	"clipper/node/network"
 	"clipper/node/network/netns"
+	"clipper/node/userns"
 
 	"github.com/vishvananda/netlink"
 	vns "github.com/vishvananda/netns"
@@ -184,6 +185,22 @@ func (n *Network) Attach(ctx context.Context, id string, ports []network.PodPort
 		return network.Attachment{}, fmt.Errorf("attach sandbox %s: %w", id, err)
 	}
 	return att, nil
+}
+
+// Separate implements network.UserNamespaced.
+func (n *Network) Separate(id string, ids userns.IDs) error {
+	if err := validID(id); err != nil {
+		return fmt.Errorf("attach sandbox: %w", err)
+	}
+	defer n.lockID(id)()
+	path := n.nsPath(id)
+	if netns.Exists(path) {
+		return nil
+	}
+	if err := userns.MakeNetwork(path, ids); err != nil {
+		return fmt.Errorf("attach sandbox %s: %w", id, err)
+	}
+	return nil
 }
 
 // Detach implements network.Network.
