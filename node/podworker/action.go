@@ -11,6 +11,7 @@ type Op string
 
 // The operations a plan consists of.
 const (
+	Allocate   Op = "allocate"    // devices and the like
 	Attach     Op = "attach"      // network
 	Mount      Op = "mount"       // all volumes
 	Pull       Op = "pull"        // make sure of a container's image

@@ -24,6 +24,8 @@ type carry func(ctx context.Context, pod *corev1.Pod) (apply func(now time.Time)
 // the pod terminates.
 func (w *Worker) prepare(ctx context.Context, a Action) (carry, context.Context) {
 	switch a.Op {
+	case Allocate:
+		return w.allocate(), w.run
 	case Attach:
 		return w.attach(a), w.run
 	case Mount:
@@ -182,6 +184,9 @@ func (w *Worker) createSandbox(ctx context.Context, pod *corev1.Pod, attempt int
 			s.Sysctls[kv.Name] = kv.Value
 		}
 	}
+	if w.cfg.Allocator != nil {
+		w.cfg.Allocator.Sandbox(pod, &s.Resources)
+	}
 	return w.cfg.Runtime.RunSandbox(ctx, s)
 }
 
@@ -265,7 +270,7 @@ func (w *Worker) clean(ctx context.Context, pod *corev1.Pod, last int, records b
 			errs = append(errs, w.cfg.Network.Detach(ctx, id))
 		}
 	}
-	errs = append(errs, w.cfg.Volumes.Unmount(ctx, pod.UID))
+	errs = append(errs, w.cfg.Volumes.Unmount(ctx, pod.UID), w.releaseScarce(ctx, pod))
 	if err := errors.Join(errs...); err != nil || !records {
 		return err
 	}

@@ -68,6 +68,8 @@ type Config struct {
 	ClusterDomain string
 	ResolvConf    string // the node's resolver file
 
+	// Allocator hands out what is scarce. Optional: nothing is.
+	Allocator Allocator
 	// Resizable says why the node cannot grant what the pod's spec asks for: a reason and a message of the
 	// condition PodResizePending; "" if it can. Optional: it always can.
 	Resizable func(*corev1.Pod) (reason, message string)

@@ -15,6 +15,11 @@ import (
 type Observed struct {
 	StartTime time.Time // when the node took the pod
 
+	Scarce    bool // the pod asks for devices and the like
+	Allocated Step // it has been given them
+	// Health is how the devices of a container are, by its name.
+	Health map[string][]corev1.ResourceStatus
+
 	Network Step // attached
 	IPs     []netip.Addr
 	NetNS   string
@@ -34,6 +39,9 @@ type Observed struct {
 
 	// ResizePending: the spec asks for more than the node can grant.
 	ResizePending *Failure
+
+	// Reclaim: the disk is short, so what has ended leaves nothing behind.
+	Reclaim bool
 
 	KillSince time.Time // when termination began; zero before
 	TornDown  bool      // processes, network and volumes are gone
@@ -220,6 +228,19 @@ func (o *Observed) record(name string) *Record {
 func (o *Observed) anyRunning() bool {
 	for _, r := range o.Containers {
 		if r.running() {
+			return true
+		}
+	}
+	return false
+}
+
+// mayRun reports whether a container's process lives or is being started.
+func (o *Observed) mayRun() bool {
+	if o.anyRunning() {
+		return true
+	}
+	for name := range o.Containers {
+		if o.Busy[Action{Op: Start, Container: name}.Key()] {
 			return true
 		}
 	}

@@ -82,6 +82,14 @@ func (p *planner) run() {
 		p.add(Action{Op: DropStale, ID: id})
 	}
 	p.dropOldRecords()
+	if p.allocates() {
+		if p.due(p.o.Allocated) {
+			p.add(Action{Op: Allocate})
+		}
+		if !p.o.anyRunning() {
+			return
+		}
+	}
 	if p.due(p.o.Volumes) {
 		p.add(Action{Op: Mount})
 	}

@@ -49,6 +49,9 @@ func (w *Worker) containerSpec(ctx context.Context, pod *corev1.Pod, c *corev1.C
 	if c.Lifecycle != nil && c.Lifecycle.StopSignal != nil {
 		s.StopSignal = string(*c.Lifecycle.StopSignal)
 	}
+	if err := w.giveScarce(ctx, pod, c, &s); err != nil {
+		return s, err
+	}
 	if err := os.MkdirAll(filepath.Dir(s.LogPath), 0o755); err != nil {
 		return s, fmt.Errorf("create log directory: %w", err)
 	}

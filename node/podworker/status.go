@@ -127,6 +127,7 @@ func (r *reporter) container(c *corev1.Container, init bool) corev1.ContainerSta
 		st.Ready = st.Ready && init && !isSidecar(c)
 	}
 	describe(&st, c, rec)
+	st.AllocatedResourcesStatus = r.o.Health[c.Name]
 	return st
 }
 

@@ -51,6 +51,7 @@ type snapshot struct {
 	pod     *corev1.Pod
 	status  corev1.PodStatus
 	sandbox string
+	ended   bool
 	states  map[string]*runtime.ContainerStatus
 	prev    map[string]*runtime.ContainerStatus
 }
@@ -76,6 +77,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	defer w.quit()
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
+	w.wantScarce()
 	w.grant()
 	for {
 		w.drain()
@@ -230,6 +232,18 @@ func (w *Worker) Evict(v Verdict) {
 	})
 }
 
+// Reclaim makes the worker remove the records and files of its pod, if that has ended.
+func (w *Worker) Reclaim() {
+	w.post(func() { w.o.Reclaim = w.o.TornDown })
+}
+
+// Ended reports whether nothing of the pod runs or takes up space any more but its records.
+func (w *Worker) Ended() bool {
+	w.published.mu.Lock()
+	defer w.published.mu.Unlock()
+	return w.published.ended
+}
+
 // ContainerChanged tells the worker that the runtime has news of a container.
 func (w *Worker) ContainerChanged(id string) {
 	w.post(func() { w.refresh(id) })
@@ -351,7 +365,7 @@ func (w *Worker) publish(st corev1.PodStatus) {
 	p := &w.published
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.pod, p.status, p.sandbox, p.states, p.prev = w.pod, st, sandbox, states, prev
+	p.pod, p.status, p.sandbox, p.ended, p.states, p.prev = w.pod, st, sandbox, w.o.TornDown, states, prev
 }
 
 // event records an event about the pod or one of its containers. Actions call it from their goroutines.
