@@ -118,6 +118,9 @@ func restartable(c *corev1.Container) bool {
 	return c.RestartPolicy != nil && *c.RestartPolicy == corev1.ContainerRestartPolicyAlways
 }
 
+// Wants reports whether a pod is to have CPUs for itself.
+func (p *Static) Wants(pod *corev1.Pod) bool { return wantedByPod(pod) > 0 }
+
 // Allocate gives a container its CPUs, if it is to have some for itself: those on the nodes of hint first.
 func (p *Static) Allocate(pod *corev1.Pod, c *corev1.Container, hint affinity.Hint) error {
 	n := wanted(pod, c)

@@ -101,6 +101,9 @@ func manages(pod *corev1.Pod) bool {
 	return cgroup.QOS(pod) == corev1.PodQOSGuaranteed && !helpers.IsPodLevelResourcesSet(pod)
 }
 
+// Wants reports whether a pod is to have memory for itself.
+func (p *Static) Wants(pod *corev1.Pod) bool { return manages(pod) }
+
 func requestOf(c *corev1.Container) request {
 	out := request{}
 	for name, q := range c.Resources.Requests {
