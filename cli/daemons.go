@@ -74,6 +74,7 @@ Later starts use the certificate that the node was given.`,
 func nodeFlags(cmd *cobra.Command, o *daemon.NodeOptions) {
 	f := cmd.Flags()
 	f.StringVar(&o.DataDir, "data-dir", o.DataDir, "where all state is kept")
+	f.StringVar(&o.LogDir, "log-dir", o.LogDir, "where collectors find the node's logs: pods' in its folder pods, links to containers' in containers")
 	f.StringVar(&o.RootDir, "root-dir", o.RootDir, "what the node shares with plug-ins, and where pods' volumes lie; pods find it at "+kubeletdir.Known+" wherever it is")
 	f.StringVar(&o.Name, "node-name", o.Name, "name of this node; default: the host's name")
 	f.StringVar(&o.IP, "node-ip", "", "address of this node; default: that of the interface of the default route")

@@ -74,6 +74,7 @@ func (m *machine) run(ctx context.Context) error {
 		NodeIPs:       []netip.Addr{ip},
 		Labels:        m.options.Labels,
 		DataDir:       m.options.DataDir,
+		LogDir:        m.options.LogDir,
 		RootDir:       kubeletdir.Dir(filepath.Clean(m.options.RootDir)),
 		CgroupRoot:    m.options.CgroupRoot + "/pods",
 		ManifestDir:   filepath.Join(m.options.DataDir, "manifests"),

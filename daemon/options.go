@@ -38,6 +38,8 @@ type NodeOptions struct {
 	Domain     string            // DNS domain of the cluster
 	// RootDir is what the node shares with its plug-ins, volumes of pods included: the kubelet's root directory.
 	RootDir string
+	// LogDir is where the node's logs lie: pods' in LogDir/pods, links to containers' in LogDir/containers.
+	LogDir string
 	// KubeletConfig is the file of a KubeletConfiguration; "" for the defaults.
 	KubeletConfig string
 	// ImageCredentialProviderConfig and ImageCredentialProviderBinDir are those of plug-ins that know the
@@ -71,7 +73,7 @@ type AgentOptions struct {
 
 func defaultNode() NodeOptions {
 	name, _ := os.Hostname() // Validate asks for a name if there is none
-	return NodeOptions{DataDir: DefaultDataDir, RootDir: kubeletdir.Known, Name: strings.ToLower(name), CgroupRoot: "/clipper", Domain: "cluster.local"}
+	return NodeOptions{DataDir: DefaultDataDir, RootDir: kubeletdir.Known, LogDir: "/var/log", Name: strings.ToLower(name), CgroupRoot: "/clipper", Domain: "cluster.local"}
 }
 
 // DefaultServerOptions returns what a server does without flags.
@@ -112,6 +114,9 @@ func (o *NodeOptions) complete() error {
 		faults = append(faults, fmt.Errorf("--data-dir %q: give a directory that can be written", o.DataDir))
 	} else {
 		o.DataDir = dir
+	}
+	if !filepath.IsAbs(o.LogDir) {
+		faults = append(faults, fmt.Errorf("--log-dir %q: give an absolute path", o.LogDir))
 	}
 	if !filepath.IsAbs(o.RootDir) {
 		faults = append(faults, fmt.Errorf("--root-dir %q: give an absolute path", o.RootDir))

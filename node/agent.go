@@ -101,7 +101,7 @@ func New(o Options) (*Agent, error) {
 		Client: o.Client, Runtime: o.Runtime, Images: o.Images, Volumes: a.volumes, Objects: objects{o.Client}, Recorder: a.recorder,
 		NodeName: o.NodeName, NodeIPs: o.NodeIPs, Cgroups: settings,
 		Allocatable: func() corev1.ResourceList { return allocatable },
-		PodsDir:     podsDir, LogsDir: o.LogsDir, CgroupRoot: o.CgroupRoot,
+		PodsDir:     podsDir, LogsDir: o.podLogsDir(), LogLinks: o.logLinks(), CgroupRoot: o.CgroupRoot,
 		ClusterDNS: o.ClusterDNS, ClusterDomain: o.ClusterDomain, ResolvConf: o.ResolvConf,
 		Resizable: a.resizable,
 	}
@@ -150,6 +150,7 @@ func (a *Agent) work(ctx context.Context, group *errgroup.Group) error {
 	a.reporter.SetNotReady(status.Network, "")
 	group.Go(func() error { return a.volumes.Run(ctx) })
 	group.Go(func() error { return a.plugins.Run(ctx) })
+	group.Go(func() error { return a.rotateLogs(ctx) })
 	group.Go(func() error { return a.collectImages(ctx) })
 	return a.runPods(ctx, group, net)
 }

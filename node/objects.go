@@ -2,13 +2,8 @@ package node
 
 import (
 	"context"
-	"log/slog"
-	"os"
-	"path/filepath"
-	"strings"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/types"
 
 	"clipper/api"
 )
@@ -27,21 +22,4 @@ func (o objects) Secret(ctx context.Context, ns, name string) (*corev1.Secret, e
 
 func (o objects) Services(ns string) []*corev1.Service {
 	return api.Services.View(o.client).List(ns)
-}
-
-// sweepLogs removes the logs of pods that are gone.
-func (a *Agent) sweepLogs(known map[types.UID]bool) {
-	entries, err := os.ReadDir(a.opts.LogsDir)
-	if err != nil {
-		return
-	}
-	for _, e := range entries {
-		i := strings.LastIndexByte(e.Name(), '_')
-		if i < 0 || known[types.UID(e.Name()[i+1:])] {
-			continue
-		}
-		if err := os.RemoveAll(filepath.Join(a.opts.LogsDir, e.Name())); err != nil {
-			slog.Warn("Removing logs of a pod that is gone failed", "err", err)
-		}
-	}
 }

@@ -49,7 +49,7 @@ type Options struct {
 
 	DataDir     string         // absolute
 	RootDir     kubeletdir.Dir // shared with plug-ins, pods' directories lie in it; default: <DataDir>/kubelet
-	LogsDir     string         // default: <DataDir>/logs/pods
+	LogDir      string         // pods' logs and links to them lie in it; default: <DataDir>/logs
 	CgroupRoot  string         // of pods, relative to the hierarchies' roots; default "/clipper/pods"
 	ManifestDir string         // static pods; "" for none
 
@@ -84,7 +84,7 @@ func (o *Options) complete() error {
 	if o.RootDir == "" {
 		o.RootDir = kubeletdir.Dir(filepath.Join(o.DataDir, "kubelet"))
 	}
-	def(&o.LogsDir, filepath.Join(o.DataDir, "logs", "pods"))
+	def(&o.LogDir, filepath.Join(o.DataDir, "logs"))
 	def(&o.CgroupRoot, "/clipper/pods")
 	def(&o.ClusterDomain, "cluster.local")
 	def(&o.ResolvConf, "/etc/resolv.conf")
@@ -110,9 +110,14 @@ func (o *Options) complete() error {
 	if len(faults) > 0 {
 		return errors.Join(faults...)
 	}
-	for _, dir := range []string{o.DataDir, string(o.RootDir), o.LogsDir} {
+	for _, dir := range []string{o.DataDir, string(o.RootDir)} {
 		if err := os.MkdirAll(dir, 0o750); err != nil {
 			return fmt.Errorf("create the node's directory: %w", err)
+		}
+	}
+	for _, dir := range []string{o.podLogsDir(), string(o.logLinks())} {
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			return fmt.Errorf("create the directory of logs: %w", err)
 		}
 	}
 	return nil

@@ -46,6 +46,7 @@ func fakeNode(kind string, args []string) error {
 	fs := flag.NewFlagSet(kind, flag.ContinueOnError)
 	fs.StringVar(&f.dataDir, "data-dir", "", "")
 	fs.String("root-dir", "", "")
+	fs.String("log-dir", "", "")
 	fs.StringVar(&f.name, "node-name", "", "")
 	fs.StringVar(&f.ip, "node-ip", "", "")
 	fs.StringVar(&f.cgroup, "cgroup-root", "", "")

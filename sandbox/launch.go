@@ -76,6 +76,7 @@ func (l *launcher) nodeFlags(i int) []string {
 	flags := []string{
 		"--data-dir", l.sandbox.nodeDir(i),
 		"--root-dir", filepath.Join(l.sandbox.nodeDir(i), "kubelet"), // nodes share this machine's files
+		"--log-dir", filepath.Join(l.sandbox.nodeDir(i), "logs"),
 		"--node-name", nodeName(i),
 		"--node-ip", nodeIP(i).String(),
 		"--cgroup-root", l.sandbox.cgroup() + "/" + nodeName(i),

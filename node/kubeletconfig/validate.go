@@ -3,6 +3,7 @@ package kubeletconfig
 import (
 	"errors"
 	"fmt"
+	"path/filepath"
 	"slices"
 	"time"
 
@@ -43,6 +44,10 @@ func rules(c *Configuration) []rule {
 		{zeroOrSecond(c.ShutdownGracePeriod.Duration), "shutdownGracePeriod %v must be either zero or otherwise >= 1 sec", []any{c.ShutdownGracePeriod}},
 		{zeroOrSecond(c.ShutdownGracePeriodCriticalPods.Duration), "shutdownGracePeriodCriticalPods %v must be either zero or otherwise >= 1 sec", []any{c.ShutdownGracePeriodCriticalPods}},
 		{restart >= time.Second && restart <= 300*time.Second, "CrashLoopBackOff.MaxContainerRestartPeriod (got: %v seconds) must be set between 1s and 300s", []any{restart.Seconds()}},
+		{c.PodLogsDir == "" || filepath.IsAbs(c.PodLogsDir), "pod logs path %q must be absolute path", []any{c.PodLogsDir}},
+		{c.PodLogsDir == "" || filepath.Clean(c.PodLogsDir) == c.PodLogsDir, "pod logs path %q must be normalized", []any{c.PodLogsDir}},
+		{*c.ContainerLogMaxWorkers >= 1, "containerLogMaxWorkers must be greater than or equal to 1", nil},
+		{c.ContainerLogMonitorInterval.Duration >= 3*time.Second, "containerLogMonitorInterval must be greater than or equal to 3 seconds", nil},
 		{*c.ContainerLogMaxFiles >= 2, "containerLogMaxFiles %v must be greater than 1", []any{*c.ContainerLogMaxFiles}},
 		{!c.RunOnce, "runOnce (--runOnce) %v, Runonce mode has been deprecated and should not be set", []any{c.RunOnce}},
 	}

@@ -51,24 +51,40 @@ func (l Links) Remove(namespace, pod, container, id string) error {
 	return nil
 }
 
-// Sweep removes links into the folder dir, of a pod that is gone. dir need not be there any more.
-func (l Links) Sweep(dir string) error {
+// RemovePod removes the links into dir, the folder of a pod's logs, which need not be there any more.
+func (l Links) RemovePod(namespace, pod, dir string) error {
+	return l.removeIf(func(name string) bool {
+		if !strings.HasPrefix(name, pod+"_"+namespace+"_") {
+			return false
+		}
+		target, err := os.Readlink(filepath.Join(string(l), name))
+		return err == nil && strings.HasPrefix(filepath.Join(string(l), target), dir+"/")
+	})
+}
+
+// Sweep removes links that lead nowhere.
+func (l Links) Sweep() error {
+	return l.removeIf(func(name string) bool {
+		_, err := os.Stat(filepath.Join(string(l), name))
+		return errors.Is(err, fs.ErrNotExist)
+	})
+}
+
+func (l Links) removeIf(gone func(name string) bool) error {
 	entries, err := os.ReadDir(string(l))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
 	if err != nil {
-		return fmt.Errorf("sweep links of logs: %w", err)
+		return fmt.Errorf("remove links of logs: %w", err)
 	}
 	var errs []error
 	for _, e := range entries {
-		name := filepath.Join(string(l), e.Name())
-		target, err := os.Readlink(name)
-		if err != nil || !strings.HasPrefix(filepath.Join(string(l), target), dir+"/") {
+		if e.Type() != fs.ModeSymlink || !gone(e.Name()) {
 			continue
 		}
-		if err := os.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			errs = append(errs, fmt.Errorf("sweep links of logs: %w", err))
+		if err := os.Remove(filepath.Join(string(l), e.Name())); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			errs = append(errs, fmt.Errorf("remove link of log: %w", err))
 		}
 	}
 	return errors.Join(errs...)

@@ -220,13 +220,23 @@ func TestLinks(t *testing.T) {
 	if err := l.Add("ns", strings.Repeat("w", 253), "c", "0123456789", log); err != nil {
 		t.Errorf("a long name: %v", err)
 	}
-	if err := l.Add("ns", "other", "c", "1", filepath.Join(root, "pods", "ns_web_uid2", "c", "0.log")); err != nil {
+	// A pod of the same name that came after it.
+	if err := l.Add("ns", "web", "c", "1", filepath.Join(root, "pods", "ns_web_uid2", "c", "0.log")); err != nil {
 		t.Fatal(err)
 	}
-	if err := l.Sweep(filepath.Join(root, "pods", "ns_web_uid")); err != nil {
+	if err := l.RemovePod("ns", "web", filepath.Join(root, "pods", "ns_web_uid")); err != nil {
 		t.Fatal(err)
 	}
-	if left, _ := filepath.Glob(string(l) + "/*"); len(left) != 1 || filepath.Base(left[0]) != "other_ns_c-1.log" {
+	if _, err := os.Lstat(name); err == nil {
+		t.Error("the link of a pod that is gone is there")
+	}
+	if _, err := os.Lstat(string(l) + "/web_ns_c-1.log"); err != nil {
+		t.Error(err)
+	}
+	if err := l.Sweep(); err != nil {
+		t.Fatal(err)
+	}
+	if left, _ := filepath.Glob(string(l) + "/*"); len(left) != 1 { // of the long name; the other leads nowhere
 		t.Errorf("left: %v", left)
 	}
 	for range 2 {

@@ -13,6 +13,7 @@ import (
 
 	"clipper/api"
 	"clipper/node/cgroup"
+	"clipper/node/logs"
 	"clipper/node/network"
 	"clipper/node/runtime"
 )
@@ -227,7 +228,7 @@ func (w *Worker) dropStale(a Action) carry {
 
 func (w *Worker) remove(a Action) carry {
 	return func(ctx context.Context, pod *corev1.Pod) func(time.Time) {
-		err := w.cfg.Runtime.RemoveContainer(ctx, a.ID)
+		err := w.removeContainer(ctx, pod, a)
 		return func(time.Time) {
 			if err != nil {
 				w.log.Warn("Removing a dead container failed", "container", a.ID, "err", err)
@@ -235,6 +236,19 @@ func (w *Worker) remove(a Action) carry {
 			w.o.record(a.Container).drop(a.ID)
 		}
 	}
+}
+
+// removeContainer removes the record of a dead container and its log, the log first: afterwards nobody would know
+// of it.
+func (w *Worker) removeContainer(ctx context.Context, pod *corev1.Pod, a Action) error {
+	s, err := w.cfg.Runtime.Status(ctx, a.ID)
+	if err == nil {
+		err = errors.Join(logs.RemoveLog(s.LogPath), w.cfg.LogLinks.Remove(pod.Namespace, pod.Name, a.Container, a.ID))
+	}
+	if err != nil && !errors.Is(err, runtime.ErrNotFound) {
+		return err
+	}
+	return w.cfg.Runtime.RemoveContainer(ctx, a.ID)
 }
 
 // teardown undoes everything; each part is idempotent, so a crash or an error in the middle is repaired by
@@ -274,7 +288,8 @@ func (w *Worker) clean(ctx context.Context, pod *corev1.Pod, last int, records b
 	if err := errors.Join(errs...); err != nil || !records {
 		return err
 	}
-	return errors.Join(os.RemoveAll(w.podDir(pod)), os.RemoveAll(w.logDir(pod)))
+	return errors.Join(os.RemoveAll(w.podDir(pod)), os.RemoveAll(w.logDir(pod)),
+		w.cfg.LogLinks.RemovePod(pod.Namespace, pod.Name, w.logDir(pod)))
 }
 
 func (w *Worker) podDir(pod *corev1.Pod) string {

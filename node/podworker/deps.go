@@ -9,6 +9,7 @@ import (
 
 	"clipper/api"
 	"clipper/node/cgroup"
+	"clipper/node/logs"
 	"clipper/node/network"
 	"clipper/node/pull"
 	"clipper/node/runtime"
@@ -62,6 +63,7 @@ type Config struct {
 	Cgroups     cgroup.Settings
 	PodsDir     string // one directory per pod, by UID
 	LogsDir     string // the root of the pods' logs
+	LogLinks    logs.Links
 	CgroupRoot  string
 
 	ClusterDNS    []netip.Addr // may be empty: pods then use the node's resolver

@@ -104,6 +104,9 @@ func (w *Worker) startContainer(ctx context.Context, pod *corev1.Pod, c *corev1.
 		return id, &Failure{Reason: "RunContainerError", Message: err.Error()}, nil
 	}
 	w.event(c.Name, corev1.EventTypeNormal, "Started", "Container started")
+	if err := w.cfg.LogLinks.Add(pod.Namespace, pod.Name, c.Name, id, spec.LogPath); err != nil {
+		w.log.Warn("Collectors of logs will not find a container's", "container", c.Name, "err", err)
+	}
 	if c.Lifecycle != nil && c.Lifecycle.PostStart != nil {
 		if err := w.hook(ctx, c, id, c.Lifecycle.PostStart, ips); err != nil && ctx.Err() == nil {
 			w.event(c.Name, corev1.EventTypeWarning, "FailedPostStartHook", "PostStartHook failed")

@@ -21,6 +21,7 @@ import (
 	"clipper/node/cgroup"
 	"clipper/node/credential"
 	"clipper/node/kubeletconfig"
+	"clipper/node/logs"
 	"clipper/node/nodetest"
 	"clipper/node/pull"
 	"clipper/node/runtime"
@@ -106,7 +107,7 @@ func (r *rig) config() *Config {
 	return &Config{Client: r.client, Runtime: r.rt, Images: r.images, Puller: puller, Network: r.net, Volumes: r, Objects: r, Recorder: r,
 		NodeName: "node-1", NodeIPs: []netip.Addr{netip.MustParseAddr("192.168.0.1")}, Cgroups: cgroup.Settings{Memory: 1 << 32},
 		Allocatable: func() corev1.ResourceList { return corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("2")} },
-		PodsDir:     dir + "/pods", LogsDir: dir + "/log", CgroupRoot: "/clipper/pods",
+		PodsDir:     dir + "/pods", LogsDir: dir + "/log/pods", LogLinks: logs.Links(dir + "/log/containers"), CgroupRoot: "/clipper/pods",
 		Resizable:  func(*corev1.Pod) (string, string) { return r.refuse, "no room" },
 		ClusterDNS: []netip.Addr{netip.MustParseAddr("10.43.0.10")}, ClusterDomain: "cluster.local", ResolvConf: dir + "/resolv.conf"}
 }
