@@ -20,7 +20,7 @@ func (r *reporter) conditions(s *corev1.PodStatus) []corev1.PodCondition {
 		{Type: corev1.PodScheduled, Status: corev1.ConditionTrue},
 	}
 	owned[2] = r.readyCondition(owned[3])
-	if v := r.o.Verdict; v != nil && v.Condition != nil {
+	if v := r.o.Verdict; v != nil && v.Condition != nil && !r.o.mayRun() {
 		owned = append(owned, *v.Condition)
 	}
 	owned = append(owned, r.resizeConditions()...)

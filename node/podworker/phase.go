@@ -4,10 +4,11 @@ import (
 	corev1 "k8s.io/api/core/v1"
 )
 
-// phase sums the containers up. A verdict of the node prevails; a final phase never changes again.
+// phase sums the containers up. A verdict of the node prevails once nothing runs any more: who waits for a final
+// phase may take the pod's place then. A final phase never changes again.
 func (r *reporter) phase(inits, regular []corev1.ContainerStatus) (p corev1.PodPhase, reason, message string) {
 	was := r.pod.Status
-	if v := r.o.Verdict; v != nil {
+	if v := r.o.Verdict; v != nil && !r.o.mayRun() {
 		return v.Phase, v.Reason, v.Message
 	}
 	if was.Phase == corev1.PodSucceeded || was.Phase == corev1.PodFailed {

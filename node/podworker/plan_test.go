@@ -29,7 +29,7 @@ var rewrite = flag.Bool("rewrite", false, "rewrite testdata with what the code d
 //	image NAME ready|failed
 //	NAME created attempt=N | NAME running attempt=N [at=T] | NAME exited attempt=N code=C [at=T] | NAME unhealthy MESSAGE…
 //	NAME ready | NAME started | NAME backoff=SECONDS set=T
-//	busy KEY | delete grace=N at=T | gone | torndown | removed | reported | deleted | verdict REASON
+//	busy KEY | delete grace=N at=T | gone | torndown | removed | reported | deleted | verdict REASON | reclaim
 //	at T: the time from here on
 func TestPlan(t *testing.T) {
 	files, err := filepath.Glob("testdata/plan/*")
@@ -134,8 +134,11 @@ func (s *script) do(line string) []string {
 	case "deleted":
 		s.o.Deleted = true
 	case "verdict":
-		s.o.Verdict = &Verdict{Phase: corev1.PodFailed, Reason: words[1]}
+		s.o.Verdict = &Verdict{Phase: corev1.PodFailed, Reason: words[1],
+			Condition: &corev1.PodCondition{Type: corev1.DisruptionTarget, Status: corev1.ConditionTrue}}
 		s.o.KillSince = s.now
+	case "reclaim":
+		s.o.Reclaim = true
 	case "at":
 		s.now = epoch.Add(seconds(words[1]))
 	case "plan":

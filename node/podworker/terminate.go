@@ -15,7 +15,7 @@ func (p *planner) terminate() {
 		return
 	}
 	deleting := p.pod.DeletionTimestamp != nil || p.o.Gone
-	p.teardown(deleting)
+	p.teardown(deleting || p.o.Reclaim)
 	switch {
 	case !deleting || !p.o.Removed:
 	case p.o.Gone || p.o.Deleted:
@@ -26,10 +26,10 @@ func (p *planner) terminate() {
 }
 
 // windDown cleans up after a pod that ended by itself. Its records stay: logs must be readable until the
-// object is deleted.
+// object is deleted or the disk is short.
 func (p *planner) windDown() {
 	if p.stopAll(p.podGrace()) {
-		p.teardown(false)
+		p.teardown(p.o.Reclaim)
 	}
 }
 
