@@ -71,11 +71,11 @@ func parse(data []byte) (c *Configuration, ignored []string, err error) {
 // honoured are the fields that the node acts upon. Whoever reads a further one adds it here.
 var honoured = map[string]bool{
 	"apiVersion":                             true,
-	"containerLogMaxFiles": true,
-	"containerLogMaxSize": true,
-	"containerLogMaxWorkers": true,
-	"containerLogMonitorInterval": true,
-	"podLogsDir": true,
+	"containerLogMaxFiles":                   true,
+	"containerLogMaxSize":                    true,
+	"containerLogMaxWorkers":                 true,
+	"containerLogMonitorInterval":            true,
+	"podLogsDir":                             true,
 	"enableControllerAttachDetach":           true,
 	"imagePullCredentialsVerificationPolicy": true,
 	"kind":                                   true,
