@@ -15,6 +15,7 @@ import (
 
 	"clipper/api"
 	"clipper/api/record"
+	"clipper/controllers/attachdetach"
 	"clipper/controllers/bootstrapsigner"
 	"clipper/controllers/cronjob"
 	"clipper/controllers/daemonset"
@@ -23,6 +24,7 @@ import (
 	"clipper/controllers/endpoints"
 	"clipper/controllers/endpointslice"
 	"clipper/controllers/endpointslicemirroring"
+	"clipper/controllers/ephemeral"
 	"clipper/controllers/garbagecollector"
 	"clipper/controllers/job"
 	"clipper/controllers/legacytoken"
@@ -32,6 +34,7 @@ import (
 	"clipper/controllers/replicaset"
 	"clipper/controllers/statefulset"
 	"clipper/controllers/tainteviction"
+	"clipper/controllers/volumeexpand"
 )
 
 // A Controller is a loop that works until ctx ends; it then returns nil.
@@ -74,6 +77,9 @@ func all(c garbagecollector.Client, events func(component string) *record.Record
 		disruption.New(c, events("controllermanager")),
 		podgc.New(c),
 		persistentvolume.New(c, events("persistentvolume-controller")),
+		ephemeral.New(c, events("ephemeral_volume")),
+		attachdetach.New(c, events("attachdetach-controller")),
+		volumeexpand.New(c, events("volume_expand")),
 		nodelifecycle.New(c, events("node-controller")),
 		tainteviction.New(c, events("taint-eviction-controller")),
 		bootstrapsigner.New(c),

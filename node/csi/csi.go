@@ -20,6 +20,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
 	"clipper/api"
+	"clipper/api/attachment"
 	"clipper/node/kubeletdir"
 	"clipper/node/plugins"
 )
@@ -102,7 +103,7 @@ func (p *Plugin) publishContext(ctx context.Context, v *Volume) (map[string]stri
 	if err != nil || !needed {
 		return nil, err
 	}
-	name := AttachmentName(v.Handle, v.Driver, p.cfg.NodeName)
+	name := attachment.Name(v.Driver, v.Handle, p.cfg.NodeName)
 	va, err := api.VolumeAttachments.Get(ctx, p.cfg.Client, "", name)
 	if err != nil {
 		return nil, fmt.Errorf("volume %v has GET error for volume attachment %v: %w", v.Handle, name, err)

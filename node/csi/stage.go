@@ -9,6 +9,8 @@ import (
 
 	csipb "github.com/container-storage-interface/spec/lib/go/csi"
 	corev1 "k8s.io/api/core/v1"
+
+	"clipper/api/attachment"
 )
 
 // Stage has the driver make a volume ready on this node, if the driver does such a thing; again without harm.
@@ -55,7 +57,7 @@ func (p *Plugin) Stage(ctx context.Context, v *Volume, pod *corev1.Pod) error {
 
 func (p *Plugin) data(v *Volume) data {
 	d := data{Name: v.Name, Handle: v.Handle, Driver: v.Driver, Node: p.cfg.NodeName, Lifecycle: string(v.lifecycle())}
-	d.Attachment = AttachmentName(v.Handle, v.Driver, p.cfg.NodeName)
+	d.Attachment = attachment.Name(v.Driver, v.Handle, p.cfg.NodeName)
 	return d
 }
 

@@ -6,6 +6,8 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	storagev1 "k8s.io/api/storage/v1"
+
+	"clipper/api/attachment"
 )
 
 // A Volume is a volume that a driver provides.
@@ -31,19 +33,7 @@ func Ephemeral(pod *corev1.Pod, v *corev1.Volume) *Volume {
 }
 
 // UniqueName names the volume in a node's status.
-func (v *Volume) UniqueName() corev1.UniqueVolumeName {
-	return UniqueName(v.Driver, v.Handle)
-}
-
-// UniqueName names a volume in a node's status.
-func UniqueName(driver, handle string) corev1.UniqueVolumeName {
-	return corev1.UniqueVolumeName(pluginName + "/" + driver + "^" + handle)
-}
-
-// AttachmentName names the VolumeAttachment of a volume to a node.
-func AttachmentName(handle, driver, node string) string {
-	return fmt.Sprintf("csi-%x", sha256.Sum256([]byte(handle+driver+node)))
-}
+func (v *Volume) UniqueName() corev1.UniqueVolumeName { return attachment.Volume(v.Driver, v.Handle) }
 
 func (v *Volume) lifecycle() storagev1.VolumeLifecycleMode {
 	if v.PV == nil {
