@@ -24,6 +24,8 @@ type Volumes interface {
 	Unmount(ctx context.Context, pod types.UID) error
 	// Path returns where a volume is on the host, with m's subPath (already expanded) safely resolved.
 	Path(ctx context.Context, pod *corev1.Pod, container string, m *corev1.VolumeMount, subPath string) (string, error)
+	// Device returns the block device behind a volume, and whether it may only be read.
+	Device(pod *corev1.Pod, volume string) (path string, readOnly bool, err error)
 	// Groups returns the supplemental groups that the pod's volumes demand.
 	Groups(pod *corev1.Pod) []int64
 }

@@ -28,6 +28,10 @@ func (w *Worker) containerSpec(ctx context.Context, pod *corev1.Pod, c *corev1.C
 	if err != nil {
 		return runtime.Container{}, err
 	}
+	devices, err := w.devices(pod, c)
+	if err != nil {
+		return runtime.Container{}, err
+	}
 	sec, err := w.security(ctx, pod, c)
 	if err != nil {
 		return runtime.Container{}, err
@@ -36,7 +40,7 @@ func (w *Worker) containerSpec(ctx context.Context, pod *corev1.Pod, c *corev1.C
 		SandboxID: sandbox, Name: c.Name, Attempt: attempt, Image: c.Image, WorkDir: c.WorkingDir,
 		Command: expandAll(c.Command, lookup), Args: expandAll(c.Args, lookup),
 		TTY: c.TTY, Stdin: c.Stdin, StdinOnce: c.StdinOnce,
-		Mounts: mounts, Security: sec,
+		Mounts: mounts, Devices: devices, Security: sec,
 		LogPath:   filepath.Join(w.logDir(pod), c.Name, strconv.Itoa(attempt)+".log"),
 		Resources: w.cfg.Cgroups.Container(pod, c),
 		Labels:    containerLabels(pod, c), Annotations: containerAnnotations(c, attempt),
@@ -106,6 +110,23 @@ func (w *Worker) mounts(ctx context.Context, pod *corev1.Pod, c *corev1.Containe
 		if !taken[filepath.Clean(m.Container)] {
 			out = append(out, m)
 		}
+	}
+	return out, nil
+}
+
+// devices lists the block volumes that the container asks for.
+func (w *Worker) devices(pod *corev1.Pod, c *corev1.Container) ([]runtime.Device, error) {
+	var out []runtime.Device
+	for _, d := range c.VolumeDevices {
+		path, readOnly, err := w.cfg.Volumes.Device(pod, d.Name)
+		if err != nil {
+			return nil, err
+		}
+		permissions := "mrw"
+		if readOnly {
+			permissions = "r"
+		}
+		out = append(out, runtime.Device{Host: path, Container: d.DevicePath, Permissions: permissions})
 	}
 	return out, nil
 }

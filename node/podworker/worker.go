@@ -252,7 +252,7 @@ func (w *Worker) ContainerChanged(id string) {
 // Nudge makes the worker retry at once what it is pausing before: something it waits for has changed.
 func (w *Worker) Nudge() {
 	w.post(func() {
-		w.o.Volumes.RetryAt = time.Time{}
+		w.o.Volumes.RetryAt, w.o.Teardown.RetryAt = time.Time{}, time.Time{}
 		for _, r := range w.o.Containers {
 			r.RetryAt = time.Time{}
 		}

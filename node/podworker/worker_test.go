@@ -81,6 +81,9 @@ func (r *rig) Unmount(_ context.Context, uid types.UID) error {
 func (r *rig) Path(_ context.Context, p *corev1.Pod, _ string, m *corev1.VolumeMount, sub string) (string, error) {
 	return "/vol/" + m.Name + "/" + sub, nil
 }
+func (r *rig) Device(*corev1.Pod, string) (string, bool, error) {
+	return "", false, errors.New("no devices here")
+}
 func (r *rig) Groups(*corev1.Pod) []int64 { return nil }
 
 func newRig(t *testing.T) *rig {
