@@ -6,7 +6,6 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/types"
 
 	"clipper/node/runtime"
 )
@@ -25,7 +24,7 @@ type Allocator interface {
 	// Release takes everything back once the pod's containers have ended.
 	Release(ctx context.Context, pod *corev1.Pod) error
 	// Health tells how the devices of a container are.
-	Health(pod types.UID, container string) []corev1.ResourceStatus
+	Health(pod *corev1.Pod, c *corev1.Container) []corev1.ResourceStatus
 }
 
 // A Refusal is an error for which the node turns a pod away.
@@ -75,9 +74,9 @@ func (w *Worker) DevicesChanged() { w.post(w.look) }
 func (w *Worker) look() {
 	w.o.Health = map[string][]corev1.ResourceStatus{}
 	for i := range w.pod.Spec.Containers {
-		name := w.pod.Spec.Containers[i].Name
-		if health := w.cfg.Allocator.Health(w.pod.UID, name); len(health) > 0 {
-			w.o.Health[name] = health
+		c := &w.pod.Spec.Containers[i]
+		if health := w.cfg.Allocator.Health(w.pod, c); len(health) > 0 {
+			w.o.Health[c.Name] = health
 		}
 	}
 }

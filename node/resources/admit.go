@@ -41,7 +41,7 @@ func (m *Manager) Allocate(ctx context.Context, pod *corev1.Pod, running bool) e
 		}
 	}
 	if hasClaims(pod) {
-		return m.cfg.Claims.Prepare(ctx, pod)
+		return m.cfg.Claims.Prepare(ctx, pod, running)
 	}
 	return nil
 }

@@ -33,11 +33,11 @@ import (
 
 // Claims prepares resource claims. Package dra is the way.
 type Claims interface {
-	Prepare(ctx context.Context, pod *corev1.Pod) error
+	Prepare(ctx context.Context, pod *corev1.Pod, running bool) error
 	Unprepare(ctx context.Context, pod *corev1.Pod) error
 	// Container adds the devices of a container's claims to its specification.
 	Container(pod *corev1.Pod, c *corev1.Container, spec *runtime.Container) error
-	Health(pod types.UID, container string) []corev1.ResourceStatus
+	Health(pod *corev1.Pod, c *corev1.Container) []corev1.ResourceStatus
 }
 
 // Config is what a Manager needs.
@@ -231,8 +231,8 @@ func (m *Manager) Sweep(known func(types.UID) bool) error {
 }
 
 // Health tells how the devices of a container are.
-func (m *Manager) Health(pod types.UID, container string) []corev1.ResourceStatus {
-	return append(m.cfg.Devices.Health(pod, container), m.cfg.Claims.Health(pod, container)...)
+func (m *Manager) Health(pod *corev1.Pod, c *corev1.Container) []corev1.ResourceStatus {
+	return append(m.cfg.Devices.Health(pod.UID, c.Name), m.cfg.Claims.Health(pod, c)...)
 }
 
 // Resizable says why a pod's CPU or memory cannot be changed while it runs, "" if it can. The words are the kubelet's.
