@@ -159,6 +159,7 @@ type ContainerStatus struct {
 
 // ContainerUser is the resolved identity of a container's first process.
 type ContainerUser struct {
+	Mounts                           []Mount        // as asked for
 	UID, GID           int64
 	SupplementalGroups []int64
 }

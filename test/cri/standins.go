@@ -6,7 +6,9 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"maps"
 	"runtime"
+	"strings"
 
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -18,11 +20,14 @@ import (
 // A standIn is an image that critest pulls: a base, changed in its user, or by files, or so that it is another
 // image than the rest.
 type standIn struct {
-	base   string
-	names  []string
-	user   string
-	files  map[string]string
-	marked bool // by its first name
+	base    string
+	names   []string
+	user    string
+	command []string
+	files   map[string]string
+	marked  bool // by its first name
+	// applets are commands for which the base has a link to busybox or none, and critest wants a file.
+	applets []string
 }
 
 const (
@@ -31,8 +36,9 @@ const (
 )
 
 var standIns = []standIn{
-	{base: "busybox", names: []string{e2e + "busybox:1.29-2"}},
+	{base: "busybox", names: []string{e2e + "busybox:1.29-2"}, applets: []string{"ls", "ipcs"}},
 	{base: "nginx", names: []string{e2e + "nginx:1.14-2"}},
+	{base: "nginx", names: []string{e2e + "httpd:2.4.39-4"}, command: []string{"sh", "-c", "echo this is no httpd; exec nginx -g 'daemon off;'"}},
 	{base: "nonewprivs", names: []string{e2e + "nonewprivs:1.3"}},
 	{base: "busybox", names: []string{"pause:3.9"}, marked: true},
 	{base: "busybox", names: []string{tools + "test-image-latest:latest"}, marked: true},
@@ -87,11 +93,11 @@ func fill(ctx context.Context, address string, bases map[string]v1.Image) error 
 }
 
 func (s *standIn) build(base v1.Image) (v1.Image, error) {
-	img := base
-	files := s.files
-	if s.marked {
-		files = map[string]string{"etc/stand-in": s.names[0]}
+	files, err := s.content(base)
+	if err != nil {
+		return nil, err
 	}
+	img := base
 	if len(files) > 0 {
 		layer, err := layerOf(files)
 		if err != nil {
@@ -101,16 +107,56 @@ func (s *standIn) build(base v1.Image) (v1.Image, error) {
 			return nil, err
 		}
 	}
-	if s.user == "" {
-		return img, nil
-	}
 	config, err := img.ConfigFile()
 	if err != nil {
 		return nil, err
 	}
 	changed := config.DeepCopy()
-	changed.Config.User = s.user
+	if s.user != "" {
+		changed.Config.User = s.user
+	}
+	if s.command != nil {
+		changed.Config.Entrypoint, changed.Config.Cmd = s.command, nil
+	}
 	return mutate.ConfigFile(img, changed)
+}
+
+// content is what the stand-in adds to its base.
+func (s *standIn) content(base v1.Image) (map[string]string, error) {
+	files := maps.Clone(s.files)
+	if files == nil {
+		files = map[string]string{}
+	}
+	if s.marked {
+		files["etc/stand-in"] = s.names[0]
+	}
+	if len(s.applets) == 0 {
+		return files, nil
+	}
+	busybox, err := fileOf(base, "usr/bin/busybox")
+	if err != nil {
+		return nil, err
+	}
+	for _, a := range s.applets {
+		files["usr/bin/"+a] = busybox
+	}
+	return files, nil
+}
+
+// fileOf reads a file of an image.
+func fileOf(img v1.Image, path string) (string, error) {
+	all := mutate.Extract(img)
+	defer all.Close()
+	for r := tar.NewReader(all); ; {
+		h, err := r.Next()
+		if err != nil {
+			return "", fmt.Errorf("look for %s: %w", path, err)
+		}
+		if strings.TrimPrefix(h.Name, "./") == path {
+			content, err := io.ReadAll(r)
+			return string(content), err
+		}
+	}
 }
 
 // layerOf makes a layer of files.
@@ -118,7 +164,7 @@ func layerOf(files map[string]string) (v1.Layer, error) {
 	var buf bytes.Buffer
 	w := tar.NewWriter(&buf)
 	for path, content := range files {
-		if err := w.WriteHeader(&tar.Header{Name: path, Mode: 0o644, Size: int64(len(content)), Typeflag: tar.TypeReg}); err != nil {
+		if err := w.WriteHeader(&tar.Header{Name: path, Mode: mode(path), Size: int64(len(content)), Typeflag: tar.TypeReg}); err != nil {
 			return nil, err
 		}
 		if _, err := io.WriteString(w, content); err != nil {
@@ -129,4 +175,11 @@ func layerOf(files map[string]string) (v1.Layer, error) {
 		return nil, err
 	}
 	return tarball.LayerFromOpener(func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(buf.Bytes())), nil })
+}
+
+func mode(path string) int64 {
+	if strings.HasPrefix(path, "usr/bin/") {
+		return 0o755
+	}
+	return 0o644
 }

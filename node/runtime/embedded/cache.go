@@ -73,8 +73,7 @@ func (c *cache) answered(resp *wire.Response) {
 	defer c.mu.Unlock()
 	c.applyLocked(resp)
 	for _, r := range resp.Removed {
-		c.removeLocked(r)
-		if c.live {
+		if c.removeLocked(r) && c.live { // else the watch was quicker
 			c.removed[r.ID] = r.Rev
 		}
 	}
@@ -111,15 +110,19 @@ func sandboxState(ready bool) runtime.State {
 	return runtime.Exited
 }
 
-func (c *cache) removeLocked(r wire.Removal) {
+// removeLocked reports whether there was something to remove.
+func (c *cache) removeLocked(r wire.Removal) (found bool) {
 	if old, ok := c.containers[r.ID]; ok && old.Rev < r.Rev {
 		delete(c.containers, r.ID)
 		c.publishLocked(runtime.Event{PodUID: old.PodUID, SandboxID: old.SandboxID, ContainerID: r.ID, State: runtime.Exited})
+		found = true
 	}
 	if old, ok := c.sandboxes[r.ID]; ok && old.Rev < r.Rev {
 		delete(c.sandboxes, r.ID)
 		c.publishLocked(runtime.Event{PodUID: old.PodUID, SandboxID: r.ID, State: runtime.Exited})
+		found = true
 	}
+	return found
 }
 
 // lost says that the watch has ended.

@@ -93,6 +93,24 @@ func (c *client) receive(ctx context.Context, conn *wire.Conn) (*wire.Response, 
 	return resp, files, nil
 }
 
+// killTold is how long a process is waited for that the shim was told to kill.
+const killTold = 2 * time.Second
+
+// receiveExit waits for a process's end. When ctx ends before, the shim kills the process, as it hears nothing more
+// from us; that is waited for, so that nothing is left of it when the caller goes on.
+func (c *client) receiveExit(ctx context.Context, conn *wire.Conn) (*wire.Response, error) {
+	_ = conn.SetDeadline(time.Time{}) // that of ctx was for what came before
+	stop := context.AfterFunc(ctx, func() {
+		_ = conn.SetDeadline(time.Now().Add(killTold))
+		_ = conn.CloseWrite()
+	})
+	resp, _, err := c.receive(context.WithoutCancel(ctx), conn)
+	if !stop() {
+		return nil, ctx.Err()
+	}
+	return resp, err
+}
+
 func (c *client) release(conn *wire.Conn) {
 	_ = conn.SetDeadline(time.Time{})
 	c.mu.Lock()

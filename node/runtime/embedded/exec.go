@@ -48,7 +48,7 @@ func (r *Runtime) Exec(ctx context.Context, id string, e runtime.Exec) (int, err
 		}
 	}
 	s.copy(ctx)
-	resp, _, err = r.client.receive(ctx, conn)
+	resp, err = r.client.receiveExit(ctx, conn)
 	if err != nil {
 		return 0, fmt.Errorf("exec in container %s: %w", id, err)
 	}

@@ -227,7 +227,7 @@ func (r *Runtime) create(ctx context.Context, id string, status runtime.Containe
 	}
 	user := spec.Status.User
 	spec.Status = status
-	spec.Status.User, spec.Status.ImageID = user, r.imageID(ctx, c.Image, snapshot.ImageID)
+	spec.Status.User, spec.Status.ImageID, spec.Status.Mounts = user, r.imageID(ctx, c.Image, snapshot.ImageID), c.Mounts
 	_, err = r.call(ctx, &wire.Request{Op: wire.OpCreate, ID: id, Container: spec})
 	return err
 }

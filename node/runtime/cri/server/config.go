@@ -71,11 +71,10 @@ func mounts(list []*runtimeapi.Mount) ([]runtime.Mount, error) {
 			return nil, fmt.Errorf("failed to mkdir %q: %w", m.HostPath, err)
 		}
 		at := runtime.Mount{Host: m.HostPath, Container: m.ContainerPath, ReadOnly: m.Readonly, RecursiveReadOnly: m.RecursiveReadOnly}
-		switch m.Propagation {
-		case runtimeapi.MountPropagation_PROPAGATION_HOST_TO_CONTAINER:
-			at.Propagation = "HostToContainer"
-		case runtimeapi.MountPropagation_PROPAGATION_BIDIRECTIONAL:
-			at.Propagation = "Bidirectional"
+		for name, p := range propagations {
+			if p == m.Propagation {
+				at.Propagation = name
+			}
 		}
 		out = append(out, at)
 	}

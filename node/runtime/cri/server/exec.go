@@ -3,7 +3,6 @@ package server
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -52,7 +51,7 @@ func (s *Server) ExecSync(ctx context.Context, req *runtimeapi.ExecSyncRequest) 
 	}
 	var stdout, stderr limited
 	code, err := s.opts.Runtime.Exec(ctx, c.ID, runtime.Exec{Command: req.Cmd, Short: true, Stdout: &stdout, Stderr: &stderr})
-	if errors.Is(err, context.DeadlineExceeded) {
+	if err != nil && ctx.Err() != nil && req.Timeout > 0 {
 		return nil, status.Errorf(codes.DeadlineExceeded, "failed to exec in container: timeout %ds exceeded: context deadline exceeded", req.Timeout)
 	}
 	if err != nil {

@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"path/filepath"
 	"time"
 
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
@@ -68,6 +69,12 @@ func namespaces(sb *runtime.SandboxStatus) *runtimeapi.NamespaceOption {
 	return out
 }
 
+// propagations are the CRI's names of mount propagation by the runtime's.
+var propagations = map[string]runtimeapi.MountPropagation{
+	"HostToContainer": runtimeapi.MountPropagation_PROPAGATION_HOST_TO_CONTAINER,
+	"Bidirectional":   runtimeapi.MountPropagation_PROPAGATION_BIDIRECTIONAL,
+}
+
 func containerMetadata(c *runtime.ContainerStatus) *runtimeapi.ContainerMetadata {
 	return &runtimeapi.ContainerMetadata{Name: c.Name, Attempt: uint32(c.Attempt)}
 }
@@ -109,6 +116,14 @@ func (s *Server) containerStatus(ctx context.Context, c *runtime.ContainerStatus
 		ExitCode: int32(c.ExitCode), Reason: c.Reason, Message: c.Message,
 		Image: &runtimeapi.ImageSpec{Image: c.Image}, ImageRef: c.ImageID, ImageId: s.imageID(ctx, c),
 		Labels: c.Labels, Annotations: c.Annotations, LogPath: c.LogPath,
+	}
+	for _, m := range c.Mounts {
+		if filepath.Dir(m.Host) != s.filesDir(c.SandboxID) { // what we have added is nobody's business
+			out.Mounts = append(out.Mounts, &runtimeapi.Mount{
+				HostPath: m.Host, ContainerPath: m.Container, Readonly: m.ReadOnly, RecursiveReadOnly: m.RecursiveReadOnly,
+				Propagation: propagations[m.Propagation],
+			})
+		}
 	}
 	if u := c.User; u != nil {
 		out.User = &runtimeapi.ContainerUser{Linux: &runtimeapi.LinuxContainerUser{Uid: u.UID, Gid: u.GID, SupplementalGroups: u.SupplementalGroups}}

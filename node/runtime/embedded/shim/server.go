@@ -206,7 +206,9 @@ func (s *Server) answer(req *wire.Request) (*wire.Response, error) {
 	case wire.OpStopSandbox:
 		err = s.stopSandbox(req.ID)
 	case wire.OpRemoveSandbox:
-		err = s.removeSandbox(req.ID)
+		if err = s.removeSandbox(req.ID); err == nil {
+			resp.Removed = []wire.Removal{{ID: req.ID, Rev: s.revision()}}
+		}
 	case wire.OpReserve:
 		resp.Containers, err = one(s.reserve(req.ID, req.Container))
 	case wire.OpCreate:
@@ -278,6 +280,13 @@ func (s *Server) list() *wire.Response {
 		resp.Containers = append(resp.Containers, c.rec)
 	}
 	return resp
+}
+
+// revision is that of the last change.
+func (s *Server) revision() uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.rev
 }
 
 // containersOf returns the containers of a sandbox.

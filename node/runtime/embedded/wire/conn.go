@@ -74,6 +74,9 @@ func throughDir(dir string, do func(path string) error) error {
 // Close ends the connection.
 func (c *Conn) Close() error { return c.c.Close() }
 
+// CloseWrite tells the other end that nothing more comes. What it still says can be received.
+func (c *Conn) CloseWrite() error { return c.c.CloseWrite() }
+
 // SetDeadline limits what is sent and received from now on; the zero time lifts it.
 func (c *Conn) SetDeadline(t time.Time) error { return c.c.SetDeadline(t) }
 
