@@ -92,6 +92,7 @@ var honoured = map[string]bool{
 	"registryBurst":                          true,
 	"registryPullQPS":                        true,
 	"serializeImagePulls":                    true,
+	"userNamespaces":                         true,
 }
 
 func def[T comparable](field *T, value T) {

@@ -3,6 +3,7 @@ package kubeletconfig
 import (
 	"errors"
 	"fmt"
+	"math"
 	"path/filepath"
 	"slices"
 	"time"
@@ -28,6 +29,17 @@ func validate(c *Configuration) error {
 	return errors.Join(faults...)
 }
 
+// perPod returns how many users a pod with a user namespace has.
+func perPod(c *Configuration) int64 {
+	if c.UserNamespaces == nil || c.UserNamespaces.IDsPerPod == nil {
+		return usersUnit
+	}
+	return *c.UserNamespaces.IDsPerPod
+}
+
+// usersUnit is what their number is a multiple of.
+const usersUnit = 65536
+
 func rules(c *Configuration) []rule {
 	period, restart := c.CPUCFSQuotaPeriod.Duration, c.CrashLoopBackOff.MaxContainerRestartPeriod.Duration
 	topology := []string{v1beta1.NoneTopologyManagerPolicy, v1beta1.BestEffortTopologyManagerPolicy, v1beta1.RestrictedTopologyManagerPolicy, v1beta1.SingleNumaNodeTopologyManagerPolicy}
@@ -47,8 +59,11 @@ func rules(c *Configuration) []rule {
 		{c.PodLogsDir == "" || filepath.IsAbs(c.PodLogsDir), "pod logs path %q must be absolute path", []any{c.PodLogsDir}},
 		{c.PodLogsDir == "" || filepath.Clean(c.PodLogsDir) == c.PodLogsDir, "pod logs path %q must be normalized", []any{c.PodLogsDir}},
 		{*c.ContainerLogMaxWorkers >= 1, "containerLogMaxWorkers must be greater than or equal to 1", nil},
-		{c.ContainerLogMonitorInterval.Duration >= 3*time.Second, "containerLogMonitorInterval must be greater than or equal to 3 seconds", nil},
-		{*c.ContainerLogMaxFiles >= 2, "containerLogMaxFiles %v must be greater than 1", []any{*c.ContainerLogMaxFiles}},
+		{c.ContainerLogMonitorInterval.Duration >= 3*time.Second, "containerLogMonitorInterval must be a positive time duration greater than or equal to 3s", nil},
+		{*c.ContainerLogMaxFiles >= 2, "containerLogMaxFiles must be greater than 1", nil},
+		{perPod(c) >= usersUnit, "userNamespaces.idsPerPod must not be less than %d", []any{usersUnit}},
+		{perPod(c) <= math.MaxUint32, "userNamespaces.idsPerPod must not be more than %d", []any{uint32(math.MaxUint32)}},
+		{perPod(c)%usersUnit == 0, "userNamespaces.idsPerPod must be a multiple of %d", []any{usersUnit}},
 		{!c.RunOnce, "runOnce (--runOnce) %v, Runonce mode has been deprecated and should not be set", []any{c.RunOnce}},
 	}
 }
