@@ -69,7 +69,12 @@ func sandboxID(pod *corev1.Pod, attempt int) string {
 
 func (w *Worker) attach(a Action) carry {
 	return func(ctx context.Context, pod *corev1.Pod) func(time.Time) {
-		at, err := w.cfg.Network.Attach(ctx, sandboxID(pod, a.Attempt), hostPorts(pod))
+		id := sandboxID(pod, a.Attempt)
+		var at network.Attachment
+		err := w.separate(pod, id)
+		if err == nil {
+			at, err = w.cfg.Network.Attach(ctx, id, hostPorts(pod))
+		}
 		return func(now time.Time) {
 			if err != nil {
 				w.o.Network.fail(now, err)
@@ -165,11 +170,15 @@ func (w *Worker) createSandbox(ctx context.Context, pod *corev1.Pod, attempt int
 	if err := w.writePodFiles(pod, ips); err != nil {
 		return err
 	}
+	ids, err := w.userNamespace(pod)
+	if err != nil {
+		return err
+	}
 	host, domain := hostname(pod, w.cfg.ClusterDomain)
 	s := runtime.Sandbox{
 		ID: sandboxID(pod, attempt), PodUID: string(pod.UID), Namespace: pod.Namespace, Pod: pod.Name,
 		Hostname: host, NetNS: netns,
-		HostNetwork: pod.Spec.HostNetwork, HostPID: pod.Spec.HostPID, HostIPC: pod.Spec.HostIPC,
+		HostNetwork: pod.Spec.HostNetwork, HostPID: pod.Spec.HostPID, HostIPC: pod.Spec.HostIPC, UserNS: ids,
 		SharedPID:    pod.Spec.ShareProcessNamespace != nil && *pod.Spec.ShareProcessNamespace,
 		CgroupParent: cgroup.Parent(w.cfg.CgroupRoot, pod),
 		Resources:    w.cfg.Cgroups.Pod(pod),
@@ -288,7 +297,7 @@ func (w *Worker) clean(ctx context.Context, pod *corev1.Pod, last int, records b
 	if err := errors.Join(errs...); err != nil || !records {
 		return err
 	}
-	return errors.Join(os.RemoveAll(w.podDir(pod)), os.RemoveAll(w.logDir(pod)),
+	return errors.Join(w.releaseIDs(pod), os.RemoveAll(w.podDir(pod)), os.RemoveAll(w.logDir(pod)),
 		w.cfg.LogLinks.RemovePod(pod.Namespace, pod.Name, w.logDir(pod)))
 }
 

@@ -13,6 +13,7 @@ import (
 	"clipper/node/network"
 	"clipper/node/pull"
 	"clipper/node/runtime"
+	"clipper/node/userns/ranges"
 )
 
 // Volumes makes a pod's volumes available on the node. Package node/volume is the built-in way.
@@ -74,6 +75,8 @@ type Config struct {
 
 	// Allocator hands out what is scarce. Optional: nothing is.
 	Allocator Allocator
+	// UserNamespaces remembers whose IDs are whose (hostUsers: false).
+	UserNamespaces *ranges.Allocator
 	// Resizable says why the node cannot grant what the pod's spec asks for: a reason and a message of the
 	// condition PodResizePending; "" if it can. Optional: it always can.
 	Resizable func(*corev1.Pod) (reason, message string)

@@ -93,7 +93,10 @@ func (w *Worker) mounts(ctx context.Context, pod *corev1.Pod, c *corev1.Containe
 			path = "/" + path
 		}
 		taken[filepath.Clean(path)] = true
-		rm := runtime.Mount{Host: host, Container: path, ReadOnly: m.ReadOnly || isImageVolume(pod, m.Name)}
+		rm := runtime.Mount{Host: host, Container: path, ReadOnly: m.ReadOnly}
+		if isImageVolume(pod, m.Name) {
+			rm.ReadOnly, rm.Unmapped = true, true
+		}
 		if m.RecursiveReadOnly != nil && *m.RecursiveReadOnly != corev1.RecursiveReadOnlyDisabled {
 			rm.RecursiveReadOnly = true
 		}

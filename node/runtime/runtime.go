@@ -13,6 +13,8 @@ import (
 	"io"
 	"net/netip"
 	"time"
+
+	"clipper/node/userns"
 )
 
 // ErrNotFound: no sandbox, container or image of that ID or name.
@@ -30,6 +32,7 @@ type Sandbox struct {
 	HostNetwork            bool
 	HostPID                bool
 	HostIPC                bool
+	UserNS                 *userns.IDs       // what the user namespace that NetNS belongs to maps; nil: the machine's own
 	SharedPID              bool              // one PID namespace for all containers
 	Sysctls                map[string]string // namespaced ones
 	CgroupParent           string            // pod's cgroup, relative to the hierarchy roots: "/clipper/pods/burstable/pod<uid>"
@@ -62,6 +65,8 @@ type Mount struct {
 	ReadOnly          bool
 	RecursiveReadOnly bool
 	Propagation       string // "" private, "HostToContainer", "Bidirectional"
+	// Unmapped shows files to a user namespace with the owners that they have: image layers are mapped already.
+	Unmapped bool
 }
 
 // A Container asks for a container in a sandbox.
@@ -154,12 +159,12 @@ type ContainerStatus struct {
 	Reason, Message                  string // for a container that could not start
 	LogPath                          string
 	User                             *ContainerUser // resolved credentials of the first process
+	Mounts                           []Mount        // as asked for
 	Labels, Annotations              map[string]string
 }
 
 // ContainerUser is the resolved identity of a container's first process.
 type ContainerUser struct {
-	Mounts                           []Mount        // as asked for
 	UID, GID           int64
 	SupplementalGroups []int64
 }

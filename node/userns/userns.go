@@ -1,6 +1,6 @@
 // Package userns gives pods user namespaces of their own (spec.hostUsers: false): who is root in such a pod is
-// nobody in particular on the machine, and no two pods share IDs. An Allocator hands ranges of IDs out and
-// remembers them in the pods' directories, as a kubelet does. MakeNetwork makes a pod's user namespace, with the
+// nobody in particular on the machine, and no two pods share IDs. Package ranges hands out the IDs.
+// MakeNetwork makes a pod's user namespace, with the
 // network namespace that belongs to it and keeps it alive; whoever holds the latter finds the former by OwnerOf.
 package userns
 

@@ -126,6 +126,10 @@ func (d *dirSnapshots) Prepare(_ context.Context, id, ref string) (image.Snapsho
 	return sn, &v1.ConfigFile{Config: d.config}, err
 }
 
+func (d *dirSnapshots) PrepareMapped(context.Context, string, string, image.Owners) (image.Snapshot, *v1.ConfigFile, error) {
+	return image.Snapshot{}, nil, errors.ErrUnsupported
+}
+
 func (d *dirSnapshots) RemoveSnapshot(_ context.Context, id string) error {
 	if err := unix.Unmount(d.file(id, ""), 0); err != nil && !errors.Is(err, unix.ENOENT) && !errors.Is(err, unix.EINVAL) {
 		return err

@@ -8,13 +8,16 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"os"
 	"path"
 	"path/filepath"
 	"strings"
 	"time"
 
+	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"golang.org/x/sys/unix"
 
+	"clipper/image"
 	"clipper/image/reference"
 	"clipper/node/network/forward"
 	"clipper/node/runtime"
@@ -217,7 +220,7 @@ func (r *Runtime) CreateContainer(ctx context.Context, c runtime.Container) (str
 const cleanupTime = 10 * time.Second
 
 func (r *Runtime) create(ctx context.Context, id string, status runtime.ContainerStatus, c *runtime.Container, sb *wire.Sandbox) error {
-	snapshot, config, err := r.snapshots.Prepare(ctx, id, c.Image)
+	snapshot, config, err := r.prepare(ctx, id, c.Image, sb)
 	if err != nil {
 		return err
 	}
@@ -230,6 +233,19 @@ func (r *Runtime) create(ctx context.Context, id string, status runtime.Containe
 	spec.Status.User, spec.Status.ImageID, spec.Status.Mounts = user, r.imageID(ctx, c.Image, snapshot.ImageID), c.Mounts
 	_, err = r.call(ctx, &wire.Request{Op: wire.OpCreate, ID: id, Container: spec})
 	return err
+}
+
+// prepare mounts the container's root file system.
+func (r *Runtime) prepare(ctx context.Context, id, ref string, sb *wire.Sandbox) (image.Snapshot, *v1.ConfigFile, error) {
+	if sb.UserPath == "" {
+		return r.snapshots.Prepare(ctx, id, ref)
+	}
+	namespace, err := os.Open(sb.UserPath)
+	if err != nil {
+		return image.Snapshot{}, nil, fmt.Errorf("user namespace: %w", err)
+	}
+	defer namespace.Close()
+	return r.snapshots.PrepareMapped(ctx, id, ref, image.Owners{IDs: *sb.Spec.UserNS, Namespace: namespace})
 }
 
 // imageID is the image's digest in the repository that it was asked for by, else in any, or its config digest

@@ -13,6 +13,8 @@ import (
 type Snapshots interface {
 	// Prepare mounts the root file system of container id, made from an image.
 	Prepare(ctx context.Context, id, image string) (image.Snapshot, *v1.ConfigFile, error)
+	// PrepareMapped is Prepare for one in a user namespace.
+	PrepareMapped(ctx context.Context, id, image string, owners image.Owners) (image.Snapshot, *v1.ConfigFile, error)
 	// RemoveSnapshot removes it; it is no error if there is none.
 	RemoveSnapshot(ctx context.Context, id string) error
 	// RetainSnapshots removes all that keep does not name.

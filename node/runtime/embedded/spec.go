@@ -47,6 +47,9 @@ func (r *Runtime) containerSpec(id string, c *runtime.Container, sb *wire.Sandbo
 		StopSignal: int(stop), CgroupPath: joined.CgroupPath, SharedPID: joined.PID != "" || joined.HostPID,
 	}
 	out.Status.User = &runtime.ContainerUser{UID: int64(user.UID), GID: int64(user.GID)}
+	if ids := sb.Spec.UserNS; ids != nil {
+		out.RootID = ids.Host
+	}
 	for _, g := range user.AdditionalGids {
 		out.Status.User.SupplementalGroups = append(out.Status.User.SupplementalGroups, int64(g))
 	}
@@ -57,7 +60,7 @@ func (r *Runtime) containerSpec(id string, c *runtime.Container, sb *wire.Sandbo
 func (r *Runtime) joined(id string, c *runtime.Container, sb *wire.Sandbox) (*ocispec.Sandbox, error) {
 	out := &ocispec.Sandbox{
 		Hostname: sb.Spec.Hostname,
-		NetNS:    sb.NetNS, UTS: sb.UTSPath, IPC: sb.IPCPath, PID: sb.PIDPath,
+		NetNS:    sb.NetNS, User: sb.UserPath, UTS: sb.UTSPath, IPC: sb.IPCPath, PID: sb.PIDPath,
 		HostPID: sb.Spec.HostPID, Shm: sb.ShmPath, HostnameFile: sb.HostnameAt,
 		CgroupPath: cgroupPath(sb, id), CgroupNamespace: r.host.unified,
 		HeldCapabilities: r.host.capabilities, ThermalThrottle: r.host.throttle, AppArmorEnabled: r.host.appArmor,

@@ -37,10 +37,10 @@ func mounts(c *runtime.Container, sb *Sandbox) (all []specs.Mount, rootPropagati
 	for _, m := range c.Mounts {
 		taken[clean(m.Container)] = true
 	}
+	bind := func(m runtime.Mount) specs.Mount { return bind(m, sb.User != "" && !m.Unmapped) }
 	all = slices.DeleteFunc(all, func(m specs.Mount) bool { return taken[m.Destination] })
 	if sb.Shm != "" && !taken["/dev/shm"] {
-		all = append(all, specs.Mount{Destination: "/dev/shm", Type: "bind", Source: sb.Shm, Options: []string{"rbind", "ro"}})
-		all[len(all)-1].Options[1] = "rw"
+		all = append(all, bind(runtime.Mount{Host: sb.Shm, Container: "/dev/shm"}))
 	}
 	if sb.HostnameFile != "" && !taken["/etc/hostname"] {
 		all = append(all, bind(runtime.Mount{Host: sb.HostnameFile, Container: "/etc/hostname", ReadOnly: c.Security.ReadOnlyRoot}))
@@ -60,7 +60,8 @@ func mounts(c *runtime.Container, sb *Sandbox) (all []specs.Mount, rootPropagati
 	return all, rootPropagation
 }
 
-func bind(m runtime.Mount) specs.Mount {
+// bind returns a bind mount; mapped shows it with the owners of the container's user namespace.
+func bind(m runtime.Mount, mapped bool) specs.Mount {
 	options := []string{"rbind", "rprivate"}
 	switch m.Propagation {
 	case "HostToContainer":
@@ -75,6 +76,9 @@ func bind(m runtime.Mount) specs.Mount {
 		options = append(options, "ro")
 	default:
 		options = append(options, "rw")
+	}
+	if mapped {
+		options = append(options, "idmap")
 	}
 	return specs.Mount{Destination: clean(m.Container), Type: "bind", Source: m.Host, Options: options}
 }

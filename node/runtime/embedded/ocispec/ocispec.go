@@ -25,6 +25,7 @@ type Image struct {
 type Sandbox struct {
 	Hostname               string
 	NetNS, UTS, IPC, PID   string
+	User                   string // its user namespace, whose own mounts show mapped owners
 	HostPID                bool
 	Shm                    string // directory to mount at /dev/shm
 	HostnameFile           string // file to mount at /etc/hostname
@@ -154,6 +155,9 @@ func environment(c *runtime.Container, image *Image, hostname string) []string {
 
 func namespaces(sb *Sandbox) []specs.LinuxNamespace {
 	ns := []specs.LinuxNamespace{{Type: specs.MountNamespace}}
+	if sb.User != "" {
+		ns = append(ns, specs.LinuxNamespace{Type: specs.UserNamespace, Path: sb.User})
+	}
 	if !sb.HostPID {
 		ns = append(ns, specs.LinuxNamespace{Type: specs.PIDNamespace, Path: sb.PID})
 	}

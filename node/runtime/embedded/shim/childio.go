@@ -42,12 +42,12 @@ func (c *container) openStdio(spec *wire.ContainerSpec) (_ *childStdio, err erro
 		cs.console, cs.consoleIn, err = socketpair()
 		return cs, err
 	}
-	return cs, cs.openFIFOs(c.s.containerDir(c.id), spec.Stdin)
+	return cs, cs.openFIFOs(c.s.containerDir(c.id), spec.Stdin, int(spec.RootID))
 }
 
 // openFIFOs makes FIFOs in dir. The child gets its outputs opened for reading too: it then never has a broken
 // pipe, not even while no shim is there to read.
-func (cs *childStdio) openFIFOs(dir string, stdin bool) (err error) {
+func (cs *childStdio) openFIFOs(dir string, stdin bool, owner int) (err error) {
 	for i, name := range fifoNames {
 		path := filepath.Join(dir, name)
 		if i == 0 && !stdin {
@@ -58,6 +58,11 @@ func (cs *childStdio) openFIFOs(dir string, stdin bool) (err error) {
 		}
 		if err := unix.Mkfifo(path, 0o600); err != nil && err != unix.EEXIST {
 			return &os.PathError{Op: "mkfifo", Path: path, Err: err}
+		}
+		if owner != 0 { // it may be opened again, as /dev/stdout
+			if err := os.Chown(path, owner, owner); err != nil {
+				return err
+			}
 		}
 		if i == 0 {
 			err = cs.openStdin(path)

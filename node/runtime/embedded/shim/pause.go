@@ -13,45 +13,47 @@ import (
 	"golang.org/x/sys/unix"
 
 	"clipper/node/runtime/embedded/wire"
+	"clipper/node/userns"
 )
 
 // pauseID names the container that is the init of a pod's shared PID namespace: this binary again, in a mode that
 // only reaps, on an empty read-only root and without any privilege.
 func pauseID(sandboxID string) string { return "pause-" + sandboxID }
 
-func (s *Server) startPause(rec *wire.Sandbox) error {
+// startPause starts it and returns its process ID. In a pod with a user namespace it also makes the namespaces
+// that belong to that.
+func (s *Server) startPause(rec *wire.Sandbox) (pid int, err error) {
 	spec, err := s.pauseSpec(rec)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	config, err := s.libcontainerConfig(pauseID(rec.ID), spec)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	lc, err := libcontainer.Create(s.libcontainerDir(), pauseID(rec.ID), config)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	null, err := openFile("/dev/null", unix.O_RDWR)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	defer null.Close()
 	process := newProcess(spec.OCI.Process)
 	process.Init, process.Stdin, process.Stdout, process.Stderr = true, null, null, null
 	profile, err := s.defaultProfile(spec)
 	if err != nil {
-		return errors.Join(err, lc.Destroy())
+		return 0, errors.Join(err, lc.Destroy())
 	}
 	process.ExtraFiles = profile.passTo()
 	if err := lc.Run(process); err != nil {
-		return errors.Join(fmt.Errorf("start the init of the shared PID namespace: %w", err), lc.Destroy())
+		return 0, errors.Join(fmt.Errorf("start the init of the shared PID namespace: %w", err), lc.Destroy())
 	}
-	pid, err := process.Pid()
-	if err != nil {
-		return err
+	if pid, err = process.Pid(); err != nil || rec.PIDPath == "" {
+		return pid, err
 	}
-	return holdNamespace("/proc/"+strconv.Itoa(pid)+"/ns/pid", rec.PIDPath)
+	return pid, holdNamespace("/proc/"+strconv.Itoa(pid)+"/ns/pid", rec.PIDPath)
 }
 
 func (s *Server) pauseSpec(rec *wire.Sandbox) (*wire.ContainerSpec, error) {
@@ -59,8 +61,8 @@ func (s *Server) pauseSpec(rec *wire.Sandbox) (*wire.ContainerSpec, error) {
 	if err != nil {
 		return nil, err
 	}
-	root := filepath.Join(s.sandboxDir(rec.ID), "rootfs")
-	if err := os.MkdirAll(root, 0o755); err != nil {
+	root, err := s.pauseRoot(rec)
+	if err != nil {
 		return nil, err
 	}
 	for _, dir := range []string{"proc", "dev"} { // the root is read-only: mount points must exist
@@ -78,6 +80,12 @@ func (s *Server) pauseSpec(rec *wire.Sandbox) (*wire.ContainerSpec, error) {
 	} {
 		if n.Path != "" {
 			ns = append(ns, n)
+		}
+	}
+	if rec.UserPath != "" {
+		ns = []specs.LinuxNamespace{
+			{Type: specs.UserNamespace, Path: rec.UserPath}, {Type: specs.NetworkNamespace, Path: rec.NetNS},
+			{Type: specs.PIDNamespace}, {Type: specs.MountNamespace}, {Type: specs.UTSNamespace}, {Type: specs.IPCNamespace},
 		}
 	}
 	return &wire.ContainerSpec{DefaultSeccomp: true, OCI: &specs.Spec{
@@ -99,14 +107,23 @@ func (s *Server) pauseSpec(rec *wire.Sandbox) (*wire.ContainerSpec, error) {
 	}}, nil
 }
 
+// pauseRoot returns the root directory of the init: where its user may pass through to.
+func (s *Server) pauseRoot(rec *wire.Sandbox) (string, error) {
+	if rec.UserPath != "" {
+		return userns.MakePassage("pause") // read-only, so one for all
+	}
+	root := filepath.Join(s.sandboxDir(rec.ID), "rootfs")
+	return root, os.MkdirAll(root, 0o755)
+}
+
 // stopPause ends the shared PID namespace, if there is one.
-func (s *Server) stopPause(sb *sandbox) error {
-	if sb.rec.PIDPath == "" {
+func (s *Server) stopPause(rec *wire.Sandbox) error {
+	if rec.PIDPath == "" && rec.UserPath == "" {
 		return nil
 	}
-	lc, err := libcontainer.Load(s.libcontainerDir(), pauseID(sb.id))
+	lc, err := libcontainer.Load(s.libcontainerDir(), pauseID(rec.ID))
 	if errors.Is(err, libcontainer.ErrNotExist) {
-		return os.RemoveAll(filepath.Join(s.libcontainerDir(), pauseID(sb.id)))
+		return os.RemoveAll(filepath.Join(s.libcontainerDir(), pauseID(rec.ID)))
 	}
 	if err != nil {
 		return err
@@ -115,7 +132,7 @@ func (s *Server) stopPause(sb *sandbox) error {
 	if err != nil {
 		return err
 	}
-	if err := killCgroup(path.Join(sb.rec.Spec.CgroupParent, "pause")); err != nil {
+	if err := killCgroup(path.Join(rec.Spec.CgroupParent, "pause")); err != nil {
 		return err
 	}
 	if err := awaitExit(state.InitProcessPid, state.InitProcessStartTime); err != nil {

@@ -104,6 +104,9 @@ func (s *Server) newSandboxRecord(spec *runtime.Sandbox) wire.Sandbox {
 	if spec.SharedPID && !spec.HostPID {
 		rec.PIDPath = filepath.Join(dir, "pid")
 	}
+	if spec.UserNS != nil {
+		rec.UserPath = filepath.Join(dir, "user")
+	}
 	return rec
 }
 
@@ -127,39 +130,51 @@ func (s *Server) buildSandbox(rec *wire.Sandbox) error {
 			return fmt.Errorf("mount /dev/shm: %w", err)
 		}
 	}
-	if err := makeNamespaces(rec); err != nil {
+	if rec.UserPath != "" {
+		return s.separate(rec)
+	}
+	if err := setUpNamespaces(rec, func() error { return unshare(rec) }); err != nil {
 		return err
 	}
 	if rec.PIDPath != "" {
-		return s.startPause(rec)
+		_, err := s.startPause(rec)
+		return err
 	}
 	return nil
 }
 
-// makeNamespaces creates the pod's UTS and IPC namespaces and keeps them by bind mounts. It does so on a thread
-// of its own, which ends with the goroutine.
-func makeNamespaces(rec *wire.Sandbox) error {
+// setUpNamespaces prepares the UTS and IPC namespaces that enter takes the calling thread to, and keeps them by
+// bind mounts. It does so on a thread of its own, which ends with the goroutine.
+func setUpNamespaces(rec *wire.Sandbox, enter func() error) error {
 	done := make(chan error)
 	go func() {
 		goruntime.LockOSThread() // never unlocked: the thread is in other namespaces and must not be reused
-		done <- unshareThread(rec)
+		err := enter()
+		if err == nil {
+			err = setUpThread(rec)
+		}
+		done <- err
 	}()
 	return <-done
 }
 
-func unshareThread(rec *wire.Sandbox) error {
-	spec, flags := rec.Spec, 0
+// unshare takes the thread to new namespaces.
+func unshare(rec *wire.Sandbox) error {
+	flags := 0
 	if rec.UTSPath != "" {
 		flags |= unix.CLONE_NEWUTS
 	}
 	if rec.IPCPath != "" {
 		flags |= unix.CLONE_NEWIPC
 	}
-	if flags != 0 {
-		if err := unix.Unshare(flags); err != nil {
-			return os.NewSyscallError("unshare", err)
-		}
+	if flags == 0 {
+		return nil
 	}
+	return os.NewSyscallError("unshare", unix.Unshare(flags))
+}
+
+func setUpThread(rec *wire.Sandbox) error {
+	spec := rec.Spec
 	if spec.NetNS != "" && len(spec.Sysctls) > 0 {
 		if err := joinNetwork(spec.NetNS); err != nil {
 			return err
@@ -256,7 +271,7 @@ func (s *Server) stopSandboxLocked(sb *sandbox) error {
 	if err := errors.Join(errs...); err != nil {
 		return err
 	}
-	if err := s.stopPause(sb); err != nil {
+	if err := s.stopPause(&sb.rec); err != nil {
 		return err
 	}
 	if path := sb.rec.Spec.CgroupParent; path != "" {
@@ -300,7 +315,7 @@ func (s *Server) removeSandboxLocked(sb *sandbox) error {
 		}
 	}
 	rec := sb.rec
-	for _, path := range []string{rec.UTSPath, rec.IPCPath, rec.PIDPath, rec.ShmPath} {
+	for _, path := range []string{rec.UserPath, rec.UTSPath, rec.IPCPath, rec.PIDPath, rec.ShmPath} {
 		if path == "" || path == "/dev/shm" {
 			continue
 		}

@@ -99,6 +99,7 @@ type ContainerSpec struct {
 	StopSignal     int                     `json:"stopSignal,omitempty"`
 	CgroupPath     string                  `json:"cgroupPath"`
 	SharedPID      bool                    `json:"sharedPID,omitempty"` // not the init of its own PID namespace
+	RootID         uint32                  `json:"rootID,omitempty"`    // whom the machine takes its root for
 }
 
 // A Container is the shim's record of one. Rev grows with every change of anything the shim holds.
@@ -118,6 +119,7 @@ type Sandbox struct {
 	runtime.SandboxStatus
 	Rev        uint64           `json:"rev"`
 	Spec       *runtime.Sandbox `json:"spec"`
+	UserPath   string           `json:"userPath,omitempty"`
 	UTSPath    string           `json:"utsPath,omitempty"`
 	IPCPath    string           `json:"ipcPath,omitempty"`
 	PIDPath    string           `json:"pidPath,omitempty"`

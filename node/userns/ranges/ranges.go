@@ -1,4 +1,6 @@
-package userns
+// Package ranges hands out ranges of user and group IDs to the pods of a node that have user namespaces, and
+// remembers them in the pods' directories, in the form in which a kubelet does.
+package ranges
 
 import (
 	"encoding/json"
@@ -11,6 +13,9 @@ import (
 	"sync"
 
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/kubelet/config/v1beta1"
+
+	"clipper/node/userns"
 )
 
 // Unit is what the number of IDs of a pod is a multiple of.
@@ -40,25 +45,29 @@ type Allocator struct {
 	used map[types.UID]uint32 // slot; nil until the first Acquire has read what is on disk
 }
 
-// NewAllocator returns the allocator of a node with podsDir, for at most pods pods of length IDs each.
-func NewAllocator(podsDir string, length uint32, pods int) *Allocator {
-	return &Allocator{dir: podsDir, length: length, slots: uint32(max(pods, 1))}
+// New returns the allocator of a node with podsDir, for at most pods pods. settings may be nil.
+func New(podsDir string, settings *v1beta1.UserNamespaces, pods int) *Allocator {
+	a := &Allocator{dir: podsDir, length: Unit, slots: uint32(max(pods, 1))}
+	if settings != nil && settings.IDsPerPod != nil {
+		a.length = uint32(*settings.IDsPerPod)
+	}
+	return a
 }
 
 // Acquire returns the pod's range, a new one if it has none.
-func (a *Allocator) Acquire(pod types.UID) (IDs, error) {
+func (a *Allocator) Acquire(pod types.UID) (userns.IDs, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if err := a.load(); err != nil {
-		return IDs{}, err
+		return userns.IDs{}, err
 	}
 	slot, ok := a.used[pod]
 	if !ok {
 		if slot, ok = a.free(); !ok {
-			return IDs{}, errors.New("create user namespace: could not find an empty slot to allocate a user namespace")
+			return userns.IDs{}, errors.New("create user namespace: could not find an empty slot to allocate a user namespace")
 		}
 		if err := a.save(pod, slot); err != nil {
-			return IDs{}, fmt.Errorf("create user namespace: %w", err)
+			return userns.IDs{}, fmt.Errorf("create user namespace: %w", err)
 		}
 		a.used[pod] = slot
 	}
@@ -77,7 +86,7 @@ func (a *Allocator) Release(pod types.UID) error {
 }
 
 // ids skips the first range: it is the machine's own users'.
-func (a *Allocator) ids(slot uint32) IDs { return IDs{Host: (slot + 1) * a.length, Length: a.length} }
+func (a *Allocator) ids(slot uint32) userns.IDs { return userns.IDs{Host: (slot + 1) * a.length, Length: a.length} }
 
 func (a *Allocator) free() (uint32, bool) {
 	taken := make([]bool, a.slots)
