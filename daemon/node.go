@@ -51,7 +51,7 @@ func (m *machine) run(ctx context.Context) error {
 	}
 	group, ctx := errgroup.WithContext(ctx)
 	m.group = group
-	containers, err := m.openRuntime(ctx)
+	containers, err := m.openRuntime(ctx, config)
 	if err != nil {
 		return err
 	}

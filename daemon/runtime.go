@@ -10,6 +10,8 @@ import (
 	"clipper/image"
 	"clipper/image/registry"
 	"clipper/node"
+	"clipper/node/kubeletconfig"
+	"clipper/node/logs"
 	"clipper/node/runtime"
 	"clipper/node/runtime/cri/server"
 	"clipper/node/runtime/embedded"
@@ -27,7 +29,7 @@ type containers struct {
 }
 
 // openRuntime opens the built-in runtime.
-func (m *machine) openRuntime(ctx context.Context) (*containers, error) {
+func (m *machine) openRuntime(ctx context.Context, config *kubeletconfig.Configuration) (*containers, error) {
 	o := &m.options
 	images, err := image.Open(image.Options{
 		Dir:        filepath.Join(o.DataDir, "images"),
@@ -36,7 +38,11 @@ func (m *machine) openRuntime(ctx context.Context) (*containers, error) {
 	if err != nil {
 		return nil, err
 	}
-	rt, err := embedded.Open(ctx, embedded.Options{DataDir: o.DataDir, Snapshots: images, ShimCgroup: o.CgroupRoot + "/shim"})
+	flood, err := logs.Flood(config)
+	if err != nil {
+		return nil, err
+	}
+	rt, err := embedded.Open(ctx, embedded.Options{DataDir: o.DataDir, Snapshots: images, ShimCgroup: o.CgroupRoot + "/shim", LogLimits: flood})
 	if err != nil {
 		return nil, err
 	}

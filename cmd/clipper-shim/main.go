@@ -68,8 +68,8 @@ func parse(args []string) (flags, error) {
 	set.StringVar(&f.Build, "build", "", "content hash of this binary")
 	set.StringVar(&f.cgroup, "cgroup", "", "cgroup to move to, relative to the hierarchies' roots")
 	limits := crilog.Limits{}
-	set.Int64Var(&limits.Size, "log-size", 10<<20, "rotate container logs at this size")
-	set.IntVar(&limits.Files, "log-files", 5, "log files to keep per container")
+	set.Int64Var(&limits.Size, "log-size", 0, "rotate container logs at this size; 0: never")
+	set.IntVar(&limits.Files, "log-files", 0, "log files to keep per container when rotating; 0: all")
 	if err := set.Parse(args); err != nil {
 		return f, err
 	}

@@ -47,6 +47,19 @@ func Limits(c *kubeletconfig.Configuration) (size int64, files int, err error) {
 	return size, int(*c.ContainerLogMaxFiles), nil
 }
 
+// flood is by how much a log may outgrow its limit between two looks at it.
+const flood = 10
+
+// Flood returns when a log must be rotated at once, by whoever writes it, for the disk's sake: a container may
+// write gigabytes before the Rotator looks again, or while there is no agent.
+func Flood(c *kubeletconfig.Configuration) (crilog.Limits, error) {
+	size, files, err := Limits(c)
+	if err != nil || size < 0 {
+		return crilog.Limits{}, err
+	}
+	return crilog.Limits{Size: max(flood*size, 1<<20), Files: files}, nil
+}
+
 // NewRotator returns a rotator with the settings of a node.
 func NewRotator(rt Runtime, c *kubeletconfig.Configuration) (*Rotator, error) {
 	size, files, err := Limits(c)

@@ -8,11 +8,13 @@ import (
 	"log/slog"
 	"os"
 	"os/exec"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
 	"time"
 
+	"clipper/node/runtime/embedded/crilog"
 	"clipper/node/runtime/embedded/wire"
 )
 
@@ -25,6 +27,7 @@ type client struct {
 	binDir   string
 	shimPath string // set: use this binary instead of the embedded one
 	cgroup   string
+	logLimits crilog.Limits
 
 	launching sync.Mutex // one launch at a time
 
@@ -219,7 +222,8 @@ func (c *client) launch(ctx context.Context) error {
 			return err
 		}
 	}
-	args := []string{"launch", "--state-dir", c.stateDir, "--build", build}
+	args := []string{"launch", "--state-dir", c.stateDir, "--build", build,
+		"--log-size", strconv.FormatInt(c.logLimits.Size, 10), "--log-files", strconv.Itoa(c.logLimits.Files)}
 	if c.cgroup != "" {
 		args = append(args, "--cgroup", c.cgroup)
 	}

@@ -21,6 +21,7 @@ import (
 	"clipper/image/reference"
 	"clipper/node/network/forward"
 	"clipper/node/runtime"
+	"clipper/node/runtime/embedded/crilog"
 	"clipper/node/runtime/embedded/wire"
 )
 
@@ -31,7 +32,9 @@ type Options struct {
 	// ShimCgroup is where the shim moves itself, relative to the hierarchies' roots ("/clipper/shim"), so that
 	// stopping the agent with its whole cgroup spares it. Empty: it stays with the agent.
 	ShimCgroup string
-	ShimPath   string // a shim binary to use instead of the embedded one; for tests
+	// LogLimits is when the shim rotates a log by itself. Zero: never, that is the agent's to do.
+	LogLimits crilog.Limits
+	ShimPath  string // a shim binary to use instead of the embedded one; for tests
 }
 
 // Runtime implements the node agent's runtime contract.
@@ -58,7 +61,7 @@ func Open(ctx context.Context, o Options) (*Runtime, error) {
 	r := &Runtime{
 		client: &client{
 			stateDir: filepath.Join(o.DataDir, "runtime"), binDir: filepath.Join(o.DataDir, "bin"),
-			shimPath: o.ShimPath, cgroup: o.ShimCgroup,
+			shimPath: o.ShimPath, cgroup: o.ShimCgroup, logLimits: o.LogLimits,
 		},
 		cache: newCache(), snapshots: o.Snapshots, host: h,
 	}
