@@ -23,10 +23,10 @@ const maxIdle = 4
 
 // A client talks to the shim, and starts it when there is none.
 type client struct {
-	stateDir string
-	binDir   string
-	shimPath string // set: use this binary instead of the embedded one
-	cgroup   string
+	stateDir  string
+	binDir    string
+	shimPath  string // set: use this binary instead of the embedded one
+	cgroup    string
 	logLimits crilog.Limits
 
 	launching sync.Mutex // one launch at a time
