@@ -1,11 +1,11 @@
 package embedded
 
 import (
-	"context"
 	"sync"
 
 	"clipper/node/runtime"
 	"clipper/node/runtime/embedded/wire"
+	"clipper/node/runtime/events"
 )
 
 // A cache is what the agent knows of the shim's records: the newest of what the watch and the answers to
@@ -16,13 +16,13 @@ type cache struct {
 	sandboxes  map[string]wire.Sandbox
 	containers map[string]wire.Container
 	removed    map[string]uint64 // answers that said "gone", until the watch says so too
-	readers    map[*reader]struct{}
+	hub        events.Hub
 }
 
 func newCache() *cache {
 	return &cache{
 		sandboxes: map[string]wire.Sandbox{}, containers: map[string]wire.Container{},
-		removed: map[string]uint64{}, readers: map[*reader]struct{}{},
+		removed: map[string]uint64{},
 	}
 }
 
@@ -45,7 +45,7 @@ func (c *cache) replace(resp *wire.Response) {
 	for id, r := range c.containers {
 		if !present[id] && r.Rev <= resp.Rev { // removed while nobody watched
 			delete(c.containers, id)
-			c.publishLocked(runtime.Event{PodUID: r.PodUID, SandboxID: r.SandboxID, ContainerID: id, State: runtime.Exited})
+			c.hub.Publish(runtime.Event{PodUID: r.PodUID, SandboxID: r.SandboxID, ContainerID: id, State: runtime.Exited})
 		}
 	}
 	clear(c.removed)
@@ -87,7 +87,7 @@ func (c *cache) applyLocked(resp *wire.Response) {
 		}
 		c.sandboxes[r.ID] = r
 		if !known && r.Ready || known && old.Ready != r.Ready {
-			c.publishLocked(runtime.Event{PodUID: r.PodUID, SandboxID: r.ID, State: sandboxState(r.Ready)})
+			c.hub.Publish(runtime.Event{PodUID: r.PodUID, SandboxID: r.ID, State: sandboxState(r.Ready)})
 		}
 	}
 	for _, r := range resp.Containers {
@@ -97,7 +97,7 @@ func (c *cache) applyLocked(resp *wire.Response) {
 		}
 		c.containers[r.ID] = r
 		if !r.Reserved && (!known || old.Reserved || old.State != r.State) {
-			c.publishLocked(runtime.Event{PodUID: r.PodUID, SandboxID: r.SandboxID, ContainerID: r.ID, State: r.State})
+			c.hub.Publish(runtime.Event{PodUID: r.PodUID, SandboxID: r.SandboxID, ContainerID: r.ID, State: r.State})
 		}
 	}
 }
@@ -114,12 +114,12 @@ func sandboxState(ready bool) runtime.State {
 func (c *cache) removeLocked(r wire.Removal) (found bool) {
 	if old, ok := c.containers[r.ID]; ok && old.Rev < r.Rev {
 		delete(c.containers, r.ID)
-		c.publishLocked(runtime.Event{PodUID: old.PodUID, SandboxID: old.SandboxID, ContainerID: r.ID, State: runtime.Exited})
+		c.hub.Publish(runtime.Event{PodUID: old.PodUID, SandboxID: old.SandboxID, ContainerID: r.ID, State: runtime.Exited})
 		found = true
 	}
 	if old, ok := c.sandboxes[r.ID]; ok && old.Rev < r.Rev {
 		delete(c.sandboxes, r.ID)
-		c.publishLocked(runtime.Event{PodUID: old.PodUID, SandboxID: r.ID, State: runtime.Exited})
+		c.hub.Publish(runtime.Event{PodUID: old.PodUID, SandboxID: r.ID, State: runtime.Exited})
 		found = true
 	}
 	return found
@@ -162,70 +162,4 @@ func (c *cache) sandbox(id string) (r wire.Sandbox, known, live bool) {
 	defer c.mu.Unlock()
 	r, known = c.sandboxes[id]
 	return r, known, c.live
-}
-
-// A reader is one subscriber to events. What it has not taken yet is merged by object.
-type reader struct {
-	wake    chan struct{}
-	order   []string
-	pending map[string]runtime.Event
-}
-
-func (c *cache) publishLocked(e runtime.Event) {
-	key := e.SandboxID + "/" + e.ContainerID
-	for r := range c.readers {
-		if _, ok := r.pending[key]; !ok {
-			r.order = append(r.order, key)
-		}
-		r.pending[key] = e
-		select {
-		case r.wake <- struct{}{}:
-		default:
-		}
-	}
-}
-
-// events delivers what is published from now on until ctx ends.
-func (c *cache) events(ctx context.Context) <-chan runtime.Event {
-	r := &reader{wake: make(chan struct{}, 1), pending: map[string]runtime.Event{}}
-	c.mu.Lock()
-	c.readers[r] = struct{}{}
-	c.mu.Unlock()
-	out := make(chan runtime.Event)
-	go func() { // ends with ctx, which the caller owns
-		defer close(out)
-		defer func() {
-			c.mu.Lock()
-			delete(c.readers, r)
-			c.mu.Unlock()
-		}()
-		for {
-			select {
-			case <-ctx.Done():
-				return
-			case <-r.wake:
-			}
-			for e, ok := c.next(r); ok; e, ok = c.next(r) {
-				select {
-				case <-ctx.Done():
-					return
-				case out <- e:
-				}
-			}
-		}
-	}()
-	return out
-}
-
-func (c *cache) next(r *reader) (runtime.Event, bool) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if len(r.order) == 0 {
-		return runtime.Event{}, false
-	}
-	key := r.order[0]
-	r.order = r.order[1:]
-	e := r.pending[key]
-	delete(r.pending, key)
-	return e, true
 }

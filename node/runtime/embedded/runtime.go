@@ -439,7 +439,7 @@ func (r *Runtime) sandbox(ctx context.Context, id string) (wire.Sandbox, error) 
 }
 
 // Events delivers state changes until ctx ends.
-func (r *Runtime) Events(ctx context.Context) <-chan runtime.Event { return r.cache.events(ctx) }
+func (r *Runtime) Events(ctx context.Context) <-chan runtime.Event { return r.cache.hub.Subscribe(ctx) }
 
 // newID returns a container ID of the usual form: 64 hexadecimal digits.
 func newID() string {
