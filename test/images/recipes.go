@@ -71,6 +71,11 @@ var recipes = []recipe{
 		},
 	},
 	{
+		name: "csidriver", refs: []string{"clipper-test/csidriver:1"}, scratch: true,
+		programs: map[string]string{"csidriver": "./test/csidriver"},
+		spec:     build.Spec{Entrypoint: []string{"/csidriver"}},
+	},
+	{
 		name: "demo-front", refs: []string{"clipper-demo/front:1"}, scratch: true,
 		programs: map[string]string{"front": "./demo/front"},
 		spec:     build.Spec{Entrypoint: []string{"/front"}, Expose: []string{"8080"}, User: "65532:65532"},
