@@ -71,6 +71,7 @@ var (
 	PriorityLevelConfigurations       = kind[*flowcontrolv1.PriorityLevelConfiguration]("flowcontrol.apiserver.k8s.io", "v1", "prioritylevelconfigurations", "PriorityLevelConfiguration", false)
 	ResourceSlices                    = kind[*resourcev1.ResourceSlice]("resource.k8s.io", "v1", "resourceslices", "ResourceSlice", false)
 	ResourceClaims                    = kind[*resourcev1.ResourceClaim]("resource.k8s.io", "v1", "resourceclaims", "ResourceClaim", true)
+	ResourceClaimTemplates            = kind[*resourcev1.ResourceClaimTemplate]("resource.k8s.io", "v1", "resourceclaimtemplates", "ResourceClaimTemplate", true)
 	CSIDrivers                        = kind[*storagev1.CSIDriver]("storage.k8s.io", "v1", "csidrivers", "CSIDriver", false)
 	VolumeAttributesClasses           = kind[*storagev1.VolumeAttributesClass]("storage.k8s.io", "v1", "volumeattributesclasses", "VolumeAttributesClass", false)
 	CSINodes                          = kind[*storagev1.CSINode]("storage.k8s.io", "v1", "csinodes", "CSINode", false)

@@ -32,6 +32,7 @@ import (
 	"clipper/controllers/persistentvolume"
 	"clipper/controllers/podgc"
 	"clipper/controllers/replicaset"
+	"clipper/controllers/resourceclaim"
 	"clipper/controllers/statefulset"
 	"clipper/controllers/tainteviction"
 	"clipper/controllers/volumeexpand"
@@ -79,6 +80,7 @@ func all(c garbagecollector.Client, events func(component string) *record.Record
 		persistentvolume.New(c, events("persistentvolume-controller")),
 		ephemeral.New(c, events("ephemeral_volume")),
 		attachdetach.New(c, events("attachdetach-controller")),
+		resourceclaim.New(c, events("resource_claim")),
 		volumeexpand.New(c, events("volume_expand")),
 		nodelifecycle.New(c, events("node-controller")),
 		tainteviction.New(c, events("taint-eviction-controller")),
