@@ -174,7 +174,10 @@ func (w *Worker) createSandbox(ctx context.Context, pod *corev1.Pod, attempt int
 	if err != nil {
 		return err
 	}
-	host, domain := hostname(pod, w.cfg.ClusterDomain)
+	host, err := kernelHostname(pod, w.cfg.ClusterDomain)
+	if err != nil {
+		return err
+	}
 	s := runtime.Sandbox{
 		ID: sandboxID(pod, attempt), PodUID: string(pod.UID), Namespace: pod.Namespace, Pod: pod.Name,
 		Hostname: host, NetNS: netns,
@@ -184,9 +187,6 @@ func (w *Worker) createSandbox(ctx context.Context, pod *corev1.Pod, attempt int
 		Resources:    w.cfg.Cgroups.Pod(pod),
 		LogDir:       w.logDir(pod),
 		Attempt:      attempt, Labels: sandboxLabels(pod), Annotations: pod.Annotations,
-	}
-	if fqdn := pod.Spec.SetHostnameAsFQDN; fqdn != nil && *fqdn && domain != "" {
-		s.Hostname = host + "." + domain
 	}
 	if sc := pod.Spec.SecurityContext; sc != nil && len(sc.Sysctls) > 0 {
 		s.Sysctls = make(map[string]string, len(sc.Sysctls))

@@ -154,6 +154,8 @@ func (w *Worker) valueFrom(ctx context.Context, pod *corev1.Pod, c *corev1.Conta
 			return "", false, fmt.Errorf("couldn't find key %v in Secret %v/%v", ref.Key, pod.Namespace, ref.Name)
 		}
 		return string(v), ok, nil
+	case src.FileKeyRef != nil:
+		return w.fileKey(ctx, pod, c, src.FileKeyRef)
 	}
 	return "", false, nil
 }

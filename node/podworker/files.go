@@ -5,7 +5,6 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -32,6 +31,22 @@ func hostname(pod *corev1.Pod, clusterDomain string) (host, domain string) {
 	return host, domain
 }
 
+// longestHostname is the kernel's limit.
+const longestHostname = 64
+
+// kernelHostname returns the name that the pod's kernel goes by.
+func kernelHostname(pod *corev1.Pod, clusterDomain string) (string, error) {
+	host, domain := hostname(pod, clusterDomain)
+	if !isTrue(pod.Spec.SetHostnameAsFQDN) || domain == "" {
+		return host, nil
+	}
+	if host += "." + domain; len(host) > longestHostname {
+		return "", fmt.Errorf("failed to construct FQDN from pod hostname and cluster domain, FQDN %s is too long (%d characters is the max, %d characters requested)",
+			host, longestHostname, len(host))
+	}
+	return host, nil
+}
+
 // writePodFiles writes the hosts and resolver files that the pod's containers share.
 func (w *Worker) writePodFiles(pod *corev1.Pod, ips []netip.Addr) error {
 	dir := w.podDir(pod)
@@ -46,9 +61,9 @@ func (w *Worker) writePodFiles(pod *corev1.Pod, ips []netip.Addr) error {
 	if err != nil {
 		return err
 	}
-	host, domain := hostname(pod, w.cfg.ClusterDomain)
-	if isTrue(pod.Spec.SetHostnameAsFQDN) && domain != "" {
-		host += "." + domain
+	host, err := kernelHostname(pod, w.cfg.ClusterDomain)
+	if err != nil {
+		return err
 	}
 	for name, content := range map[string]string{"etc-hosts": hosts, "resolv.conf": resolv, "hostname": host + "\n"} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o644); err != nil {
@@ -89,108 +104,6 @@ func (w *Worker) hostsFile(pod *corev1.Pod, ips []netip.Addr) (string, error) {
 		}
 	}
 	return b.String(), nil
-}
-
-// Limits of a resolver file. Upstream's figures.
-const (
-	maxNameservers = 3
-	maxSearch      = 32
-	maxSearchChars = 2048
-)
-
-type resolver struct{ nameservers, search, options []string }
-
-// resolvFile renders /etc/resolv.conf by dnsPolicy and dnsConfig.
-func (w *Worker) resolvFile(pod *corev1.Pod) (string, error) {
-	own, err := os.ReadFile(w.cfg.ResolvConf)
-	if err != nil && !os.IsNotExist(err) {
-		return "", fmt.Errorf("read the node's resolver file: %w", err)
-	}
-	node := parseResolver(string(own))
-	r := node
-	policy := pod.Spec.DNSPolicy
-	cluster := policy == corev1.DNSClusterFirstWithHostNet || (policy == corev1.DNSClusterFirst && !pod.Spec.HostNetwork)
-	switch {
-	case policy == corev1.DNSNone:
-		r = resolver{}
-	case cluster && len(w.cfg.ClusterDNS) > 0:
-		r = resolver{options: []string{"ndots:5"}}
-		for _, ip := range w.cfg.ClusterDNS {
-			r.nameservers = append(r.nameservers, ip.String())
-		}
-		d := w.cfg.ClusterDomain
-		r.search = unique(append([]string{pod.Namespace + ".svc." + d, "svc." + d, d}, node.search...))
-	}
-	if c := pod.Spec.DNSConfig; c != nil {
-		r.nameservers = unique(append(slices.Clone(r.nameservers), c.Nameservers...))
-		r.search = unique(append(slices.Clone(r.search), c.Searches...))
-		r.options = mergeOptions(r.options, c.Options)
-	}
-	return r.String(), nil
-}
-
-func unique(in []string) []string {
-	var out []string
-	for _, s := range in {
-		if !slices.Contains(out, s) {
-			out = append(out, s)
-		}
-	}
-	return out
-}
-
-// mergeOptions lets the pod's options replace those of the same name.
-func mergeOptions(have []string, add []corev1.PodDNSConfigOption) []string {
-	out := slices.Clone(have)
-	for _, o := range add {
-		text := o.Name
-		if o.Value != nil {
-			text += ":" + *o.Value
-		}
-		i := slices.IndexFunc(out, func(s string) bool { n, _, _ := strings.Cut(s, ":"); return n == o.Name })
-		if i >= 0 {
-			out[i] = text
-		} else {
-			out = append(out, text)
-		}
-	}
-	return out
-}
-
-func parseResolver(s string) resolver {
-	var r resolver
-	for line := range strings.Lines(s) {
-		f := strings.Fields(line)
-		if len(f) < 2 {
-			continue
-		}
-		switch f[0] {
-		case "nameserver":
-			r.nameservers = append(r.nameservers, f[1])
-		case "search":
-			r.search = slices.DeleteFunc(f[1:], func(d string) bool { return d == "." })
-		case "options":
-			r.options = f[1:]
-		}
-	}
-	return r
-}
-
-func (r resolver) String() string {
-	var b strings.Builder
-	if search := r.search[:min(len(r.search), maxSearch)]; len(search) > 0 {
-		for len(strings.Join(search, " ")) > maxSearchChars {
-			search = search[:len(search)-1]
-		}
-		b.WriteString("search " + strings.Join(search, " ") + "\n")
-	}
-	for _, n := range r.nameservers[:min(len(r.nameservers), maxNameservers)] {
-		b.WriteString("nameserver " + n + "\n")
-	}
-	if len(r.options) > 0 {
-		b.WriteString("options " + strings.Join(r.options, " ") + "\n")
-	}
-	return b.String()
 }
 
 // containerFiles are the files every container gets: hosts, resolver, host name, and the one for its last

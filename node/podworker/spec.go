@@ -94,8 +94,8 @@ func (w *Worker) mounts(ctx context.Context, pod *corev1.Pod, c *corev1.Containe
 		}
 		taken[filepath.Clean(path)] = true
 		rm := runtime.Mount{Host: host, Container: path, ReadOnly: m.ReadOnly}
-		if isImageVolume(pod, m.Name) {
-			rm.ReadOnly, rm.Unmapped = true, true
+		if v := findVolume(pod, m.Name); v != nil {
+			rm.ReadOnly, rm.Unmapped = rm.ReadOnly || isReadOnly(v), v.Image != nil
 		}
 		if m.RecursiveReadOnly != nil && *m.RecursiveReadOnly != corev1.RecursiveReadOnlyDisabled {
 			rm.RecursiveReadOnly = true
@@ -134,12 +134,29 @@ func (w *Worker) devices(pod *corev1.Pod, c *corev1.Container) ([]runtime.Device
 	return out, nil
 }
 
-// isImageVolume reports whether a volume is an image: those are never written to.
-func isImageVolume(pod *corev1.Pod, name string) bool {
+func findVolume(pod *corev1.Pod, name string) *corev1.Volume {
 	for i := range pod.Spec.Volumes {
 		if v := &pod.Spec.Volumes[i]; v.Name == name {
-			return v.Image != nil
+			return v
 		}
+	}
+	return nil
+}
+
+// isReadOnly reports whether containers may only read a volume, whatever they say: what the node writes and
+// keeps up to date, images, and sources that are marked so.
+func isReadOnly(v *corev1.Volume) bool {
+	switch {
+	case v.ConfigMap != nil, v.Secret != nil, v.DownwardAPI != nil, v.Projected != nil, v.Image != nil:
+		return true
+	case v.PersistentVolumeClaim != nil:
+		return v.PersistentVolumeClaim.ReadOnly
+	case v.CSI != nil:
+		return isTrue(v.CSI.ReadOnly)
+	case v.NFS != nil:
+		return v.NFS.ReadOnly
+	case v.ISCSI != nil:
+		return v.ISCSI.ReadOnly
 	}
 	return false
 }
