@@ -17,6 +17,7 @@ import (
 
 	"clipper/api"
 	"clipper/apiserver/pipeline"
+	"clipper/apiserver/resolve"
 )
 
 // A nodeProxy reaches node agents, pods and services.
@@ -28,7 +29,6 @@ type nodeProxy struct {
 const (
 	dialTimeout  = 10 * time.Second
 	nodeIdle     = 30 * time.Second
-	agentPort    = 10250
 	podProxyIdle = 10
 )
 
@@ -60,28 +60,7 @@ func (n *nodeProxy) base(p *pipeline.Pipeline, name string) (*url.URL, error) {
 	if err != nil {
 		return nil, err
 	}
-	node := item.Object.(*corev1.Node)
-	host := nodeAddress(node)
-	if host == "" {
-		return nil, fmt.Errorf("no preferred addresses found; known addresses: %v", node.Status.Addresses)
-	}
-	port := node.Status.DaemonEndpoints.KubeletEndpoint.Port
-	if port == 0 {
-		port = agentPort
-	}
-	return &url.URL{Scheme: "https", Host: net.JoinHostPort(host, strconv.Itoa(int(port)))}, nil
-}
-
-// nodeAddress picks the address that upstream's default preference picks, were names resolvable.
-func nodeAddress(node *corev1.Node) string {
-	for _, t := range []corev1.NodeAddressType{corev1.NodeInternalIP, corev1.NodeExternalIP, corev1.NodeHostName} {
-		for _, a := range node.Status.Addresses {
-			if a.Type == t {
-				return a.Address
-			}
-		}
-	}
-	return ""
+	return resolve.Agent(item.Object.(*corev1.Node))
 }
 
 // splitTarget reads [scheme:]name[:port] as a proxy path has it.

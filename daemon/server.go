@@ -29,6 +29,7 @@ import (
 	"clipper/apiserver/fairness"
 	"clipper/apiserver/inprocess"
 	"clipper/apiserver/pipeline"
+	"clipper/apiserver/resourcemetrics"
 	"clipper/apiserver/reviews"
 	"clipper/apiserver/served"
 	"clipper/catalogue"
@@ -59,6 +60,7 @@ type controlPlane struct {
 	customs    *customresource.Controller
 	registrar  *aggregation.Registrar
 	extensions *aggregation.Controller
+	usage      *resourcemetrics.Collector
 	held       *aggregation.Held // for the namespace controller
 	listeners  []net.Listener
 	advertise  netip.AddrPort
@@ -191,8 +193,12 @@ func (cp *controlPlane) assemble(ctx context.Context) error {
 	}
 	openID[encryptionPath] = cp.encryptionHandler(live)
 	documents := openapi.New(func() []*catalogue.Resource { return live.Table().Resources })
-	cp.registrar = aggregation.NewRegistrar(cp.client, live)
-	cp.extensions = aggregation.New(aggregation.Config{Client: cp.client, Identity: cp.pki.FrontProxyClient, Changed: documents.Invalidate})
+	nodeTLS := &tls.Config{Certificates: []tls.Certificate{cp.pki.KubeletClient}, RootCAs: cp.pki.ClientCAs(), MinVersion: tls.VersionTLS12}
+	cp.usage = resourcemetrics.New(cp.client, nodeTLS)
+	usage := resourcemetrics.Extension(cp.usage)
+	cp.registrar = aggregation.NewRegistrar(cp.client, live, usage)
+	cp.extensions = aggregation.New(aggregation.Config{Client: cp.client, Identity: cp.pki.FrontProxyClient, Changed: documents.Invalidate,
+		Local: []*aggregation.Extension{usage}})
 	documents.Extend(cp.extensions.Documents)
 	// Extension servers ask this one what the user may do: upstream's controller has the rights for it.
 	if cp.held, err = cp.extensions.Held(serviceaccount.UserInfo(metav1.NamespaceSystem, "namespace-controller", "")); err != nil {
@@ -215,7 +221,7 @@ func (cp *controlPlane) assemble(ctx context.Context) error {
 		Extensions: cp.extensions.Directory,
 		Address:    cp.advertise.String(),
 		Collectors: append(cp.collectors, cp.extensions, queue.Metrics),
-		NodeTLS:    &tls.Config{Certificates: []tls.Certificate{cp.pki.KubeletClient}, RootCAs: cp.pki.ClientCAs(), MinVersion: tls.VersionTLS12},
+		NodeTLS:    nodeTLS,
 		Log:        slog.Default(),
 	}
 	if err := cp.operate(ctx, &options); err != nil {
@@ -251,6 +257,7 @@ func (cp *controlPlane) run(ctx context.Context, group *errgroup.Group) {
 	group.Go(func() error { return cp.customs.Run(ctx) })
 	group.Go(func() error { return cp.registrar.Run(ctx) })
 	group.Go(func() error { return cp.extensions.Run(ctx) })
+	group.Go(func() error { return cp.usage.Run(ctx) })
 	cp.runControllers(ctx, group)
 	cp.api.SetReady(true)
 	slog.Info("API is served", "address", cp.advertise, "kubeconfig", filepath.Join(cp.options.Node.DataDir, KubeconfigName))

@@ -129,6 +129,9 @@ type answer struct {
 func (e *Extension) Serve(w http.ResponseWriter, r *http.Request, u user.Info) {
 	b := e.backend
 	switch {
+	case e.local != nil:
+		e.local.ServeHTTP(w, r)
+		return
 	case !e.available:
 		http.Error(w, "service unavailable", http.StatusServiceUnavailable)
 		return

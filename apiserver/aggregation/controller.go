@@ -26,6 +26,8 @@ type Config struct {
 	Identity tls.Certificate
 	// Dial connects to an endpoint; nil is an ordinary dial.
 	Dial dialFunc
+	// Local are the group versions that are answered for in this process, unless an APIService says otherwise.
+	Local []*Extension
 	// Changed is called after what extension servers serve has changed. It may be nil.
 	Changed func()
 }
@@ -104,7 +106,7 @@ func (c *Controller) changed(ctx context.Context, group *errgroup.Group, e api.E
 		f.update(s)
 	}
 	c.mu.Unlock()
-	if f != nil {
+	if f != nil || c.isLocal(s.Name) {
 		c.publish()
 	}
 }
@@ -132,7 +134,12 @@ func (c *Controller) swap() bool {
 	defer c.mu.Unlock()
 	next := &Directory{extensions: map[schema.GroupVersion]*Extension{}}
 	was := c.directory.Load()
-	same := len(c.followers) == len(was.List())
+	locals := c.locals()
+	same := len(c.followers)+len(locals) == len(was.List())
+	for _, e := range locals {
+		next.extensions[e.GroupVersion] = e
+		same = same && was.Find(e.Group, e.Version) == e
+	}
 	for _, f := range c.followers {
 		e := f.extension()
 		next.extensions[e.GroupVersion] = e

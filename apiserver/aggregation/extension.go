@@ -2,6 +2,7 @@ package aggregation
 
 import (
 	"maps"
+	"net/http"
 	"slices"
 	"strings"
 
@@ -25,6 +26,7 @@ type Extension struct {
 
 	available bool
 	backend   *backend
+	local     http.Handler // answers instead of a backend
 }
 
 // A Document is what a server answered with, as gzip packed it, and its entity tag.

@@ -74,7 +74,7 @@ func (p passage) RoundTrip(r *http.Request) (*http.Response, error) {
 		return nil, fmt.Errorf("%s is no path of an extension server", r.URL.Path)
 	}
 	e := p.c.Directory().Find(parts[2], parts[3])
-	if e == nil {
+	if e == nil || e.local != nil {
 		return nil, fmt.Errorf("no APIService %s.%s names an extension server", parts[3], parts[2])
 	}
 	b := e.backend

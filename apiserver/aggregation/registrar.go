@@ -25,12 +25,14 @@ const (
 type Registrar struct {
 	client api.Client
 	live   *served.Live
+	local  []*Extension
 	nudge  chan struct{}
 }
 
-// NewRegistrar returns a registrar that does nothing yet.
-func NewRegistrar(c api.Client, live *served.Live) *Registrar {
-	return &Registrar{client: c, live: live, nudge: make(chan struct{}, 1)}
+// NewRegistrar returns a registrar that does nothing yet. It also sees to it that extensions answered for in this
+// process have an APIService, though not to what that says.
+func NewRegistrar(c api.Client, live *served.Live, local ...*Extension) *Registrar {
+	return &Registrar{client: c, live: live, local: local, nudge: make(chan struct{}, 1)}
 }
 
 // Changed tells the registrar that the served table is another one.
@@ -73,6 +75,9 @@ func (r *Registrar) work(ctx context.Context) error {
 
 func (r *Registrar) sync(ctx context.Context) error {
 	wanted := registrations(r.live.Table())
+	for _, e := range r.local {
+		wanted[e.name()] = e.registration()
+	}
 	for _, have := range APIServices.View(r.client).List("") {
 		want := wanted[have.Name]
 		delete(wanted, have.Name)

@@ -33,6 +33,7 @@ func clusterRoles() []*rbacv1.ClusterRole {
 			allow(readWrite, "rbac.authorization.k8s.io", "rolebindings roles")),
 		part("edit", editRules()...),
 		part("view", viewRules()...),
+		metricsReader(),
 	}
 	roles = append(roles, componentRoles()...)
 	return append(roles, certificateRoles()...)
@@ -59,6 +60,16 @@ func editRules() []rbacv1.PolicyRule {
 		allow(readWrite, "coordination.k8s.io", "leases"),
 		allow(write, "resource.k8s.io", "resourceclaims resourceclaimtemplates"),
 	}
+}
+
+// metricsReader lets those who may look at pods see what they use. The name differs from that of the role which
+// metrics-server brings and takes away.
+func metricsReader() *rbacv1.ClusterRole {
+	r := clusterRole("clipper:aggregated-metrics-reader", allow(read, "metrics.k8s.io", "nodes pods"))
+	for _, to := range []string{"admin", "edit", "view"} {
+		r.Labels[aggregateTo+to] = "true"
+	}
+	return r
 }
 
 func viewRules() []rbacv1.PolicyRule {
