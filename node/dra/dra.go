@@ -10,10 +10,12 @@ package dra
 import (
 	"cmp"
 	"context"
+	"log/slog"
 	"slices"
 	"sync"
 	"time"
 
+	"golang.org/x/sync/errgroup"
 	"k8s.io/apimachinery/pkg/types"
 
 	"clipper/api"
@@ -27,6 +29,8 @@ type Config struct {
 	Dir      kubeletdir.Dir
 	// Sick is called with pods whose devices have become healthy or unhealthy. It may not call back. Optional.
 	Sick func(pods []types.UID)
+	// Active reports whether a pod is one of the node's: what others have had prepared is put away.
+	Active func(types.UID) bool
 }
 
 // A Manager looks after the resource claims of a node's pods. Its methods may be called concurrently.
@@ -58,8 +62,28 @@ func New(cfg Config) (*Manager, error) {
 	return m, m.load()
 }
 
-// Run withdraws what drivers offer that are gone, until ctx ends.
-func (m *Manager) Run(ctx context.Context) error { return m.wipes.run(ctx) }
+// sweepEvery is how often claims are looked for that nobody uses any more. Upstream's figure.
+const sweepEvery = time.Minute
+
+// Run withdraws what drivers offer that are gone, and puts away the claims of pods that are, until ctx ends.
+func (m *Manager) Run(ctx context.Context) error {
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return m.wipes.run(ctx) })
+	group.Go(func() error {
+		for tick := time.NewTicker(sweepEvery); ; {
+			select {
+			case <-ctx.Done():
+				tick.Stop()
+				return ctx.Err()
+			case <-tick.C:
+			}
+			if err := m.sweep(ctx); err != nil && ctx.Err() == nil {
+				slog.Warn("Putting away the claims of pods that are gone failed; it will be tried again", "err", err)
+			}
+		}
+	})
+	return group.Wait()
+}
 
 // hold waits until nobody else works on the claims and then keeps others from them, until release is called. Claims
 // are taken in one order, so that two pods cannot wait for each other.

@@ -229,21 +229,21 @@ func (m *Manager) Unprepare(ctx context.Context, pod *corev1.Pod) error {
 	return m.leave(ctx, pod.UID)
 }
 
-// Sweep puts away the claims of pods that ended while no agent ran.
-func (m *Manager) Sweep(ctx context.Context, known func(types.UID) bool) error {
-	gone := map[types.UID]bool{}
+// sweep puts away the claims of pods that are gone: they ended while no agent ran, or their driver was not there.
+func (m *Manager) sweep(ctx context.Context) error {
+	users := map[types.UID]bool{}
 	m.mu.Lock()
 	for _, c := range m.claims {
 		for uid := range c.PodUIDs {
-			if !known(types.UID(uid)) {
-				gone[types.UID(uid)] = true
-			}
+			users[types.UID(uid)] = true
 		}
 	}
 	m.mu.Unlock()
 	var errs []error
-	for pod := range gone {
-		errs = append(errs, m.leave(ctx, pod))
+	for pod := range users {
+		if !m.cfg.Active(pod) {
+			errs = append(errs, m.leave(ctx, pod))
+		}
 	}
 	return errors.Join(errs...)
 }
@@ -390,4 +390,33 @@ func (m *Manager) Container(pod *corev1.Pod, c *corev1.Container, spec *runtime.
 		})
 	}
 	return nil
+}
+
+// A Used device is one that a container has by a claim.
+type Used struct {
+	Claim, Namespace   string
+	Driver, Pool, Name string
+	ShareID            *types.UID
+	CDI                []string
+}
+
+// Used lists the devices that a container has by claims.
+func (m *Manager) Used(pod *corev1.Pod, c *corev1.Container) []Used {
+	list, err := uses(pod, c)
+	if err != nil {
+		return nil
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var out []Used
+	for _, u := range list {
+		have := m.claims[u.claim]
+		if have == nil {
+			continue
+		}
+		have.each(resourceclaim.BaseRequestRef(u.request), func(driver string, d *device) {
+			out = append(out, Used{u.claim.name, u.claim.namespace, driver, d.PoolName, d.DeviceName, d.ShareID, slices.Clone(d.CDIDeviceIDs)})
+		})
+	}
+	return out
 }

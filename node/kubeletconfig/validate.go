@@ -21,7 +21,7 @@ type rule struct {
 // validate returns every fault of completed settings at once. The words are upstream's.
 func validate(c *Configuration) error {
 	var faults []error
-	for _, r := range slices.Concat(rules(c), imageRules(c), verificationRules(c)) {
+	for _, r := range slices.Concat(rules(c), imageRules(c), verificationRules(c), memoryRules(c)) {
 		if !r.ok {
 			faults = append(faults, fmt.Errorf("invalid configuration: "+r.message, r.args...))
 		}

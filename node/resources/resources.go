@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"sync"
 	"time"
 
@@ -233,6 +234,36 @@ func (m *Manager) Sweep(known func(types.UID) bool) error {
 // Health tells how the devices of a container are.
 func (m *Manager) Health(pod *corev1.Pod, c *corev1.Container) []corev1.ResourceStatus {
 	return append(m.cfg.Devices.Health(pod.UID, c.Name), m.cfg.Claims.Health(pod, c)...)
+}
+
+// CPUsOf returns the CPUs that a container has for itself, and the memory that is reserved for it.
+func (m *Manager) CPUsOf(pod types.UID, container string) (cpuset.CPUSet, []memory.Block) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var cpus cpuset.CPUSet
+	if m.cpus != nil {
+		if set, exclusive := m.cpus.Of(pod, container); exclusive {
+			cpus = set
+		}
+	}
+	if m.memory == nil {
+		return cpus, nil
+	}
+	return cpus, slices.Clone(m.memory.Of(pod, container))
+}
+
+// Allocatable returns the CPUs and the memory that containers can have for themselves at all.
+func (m *Manager) Allocatable() (cpuset.CPUSet, []memory.Block) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var cpus cpuset.CPUSet
+	if m.cpus != nil {
+		cpus = m.cpus.Allocatable()
+	}
+	if m.memory == nil {
+		return cpus, nil
+	}
+	return cpus, m.memory.Allocatable()
 }
 
 // Resizable says why a pod's CPU or memory cannot be changed while it runs, "" if it can. The words are the kubelet's.
