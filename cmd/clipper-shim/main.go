@@ -5,6 +5,7 @@
 //	clipper-shim serve FLAGS    be the shim
 //	clipper-shim init           set up a container from inside (libcontainer's second half)
 //	clipper-shim compile-filter compile a seccomp filter, for the containers to come (see filter.c)
+//	clipper-shim hold           keep terminals open for the shims to come (in C, before Go starts: see hold.c)
 //	clipper-shim pause          be the init of a pod's shared PID namespace (in C, before Go starts: see pause.c)
 package main
 
@@ -19,6 +20,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 
@@ -70,10 +72,15 @@ func parse(args []string) (flags, error) {
 	limits := crilog.Limits{}
 	set.Int64Var(&limits.Size, "log-size", 0, "rotate container logs at this size; 0: never")
 	set.IntVar(&limits.Files, "log-files", 0, "log files to keep per container when rotating; 0: all")
+	listener := set.Int("listener-fd", -1, "descriptor of a listening socket that was handed over")
 	if err := set.Parse(args); err != nil {
 		return f, err
 	}
 	f.LogLimits = limits
+	if *listener >= 0 {
+		syscall.CloseOnExec(*listener)
+		f.Listener = os.NewFile(uintptr(*listener), "listener")
+	}
 	if !filepath.IsAbs(f.StateDir) {
 		return f, fmt.Errorf("--state-dir %q: must be an absolute path", f.StateDir)
 	}
@@ -152,20 +159,52 @@ func serve(args []string) error {
 	logrus.SetLevel(logrus.WarnLevel)
 	logrus.SetOutput(os.Stderr)
 	slog.SetDefault(slog.New(slog.NewTextHandler(os.Stderr, nil)))
-	report := os.NewFile(readyFD, "ready")
-	syscall.CloseOnExec(readyFD)
+	ready := reporter(f.Listener == nil)
 	if f.cgroup != "" {
 		if err := shim.MoveTo(f.cgroup); err != nil {
 			slog.Warn("staying in the agent's cgroup", "err", err)
 		}
 	}
-	err = shim.Serve(context.Background(), f.Options, func() {
-		fmt.Fprint(report, "ready")
-		report.Close()
-	})
-	if err != nil {
-		slog.Error("the shim ends", "err", err)
-		fmt.Fprint(report, err)
+	for {
+		next, err := shim.Serve(context.Background(), f.Options, func() { ready("ready") })
+		if err != nil {
+			slog.Error("the shim ends", "err", err)
+			ready(err.Error())
+		}
+		if next == nil {
+			return err
+		}
+		// Returns only if it fails: this program goes on then.
+		slog.Error("cannot become another shim", "program", next.Path, "err", become(next, f))
+		f.Listener = next.Listener
 	}
+}
+
+// reporter returns what tells launch, once, how serve has started. Nobody waits to hear it from a shim that
+// replaces another.
+func reporter(launched bool) func(string) {
+	if !launched {
+		return func(string) {}
+	}
+	report := os.NewFile(readyFD, "ready")
+	syscall.CloseOnExec(readyFD)
+	return func(text string) {
+		fmt.Fprint(report, text)
+		report.Close()
+	}
+}
+
+// become makes this process run another build of the shim.
+func become(next *shim.Handover, f flags) error {
+	fd := int(next.Listener.Fd())
+	if _, _, errno := syscall.Syscall(syscall.SYS_FCNTL, uintptr(fd), syscall.F_SETFD, 0); errno != 0 {
+		return errno
+	}
+	args := []string{
+		next.Path, "serve", "--state-dir", f.StateDir, "--build", next.Hash, "--cgroup", f.cgroup, "--listener-fd", strconv.Itoa(fd),
+		"--log-size", strconv.FormatInt(f.LogLimits.Size, 10), "--log-files", strconv.Itoa(f.LogLimits.Files),
+	}
+	err := syscall.Exec(next.Path, args, os.Environ())
+	syscall.CloseOnExec(fd)
 	return err
 }

@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 )
 
 // shimFiles holds the built shim, or nothing but the folder's .gitignore.
@@ -26,14 +27,12 @@ var ErrNoShim = errors.New("this clipper binary has no container shim in it; bui
 // unpackShim writes the embedded shim to dir under a name that tells its content, and removes other versions
 // that are not running. It returns its path and content hash.
 func unpackShim(dir string) (path, build string, err error) {
-	sum, err := hashFile(shimFiles, "bin/"+shimName)
-	if err != nil {
-		return "", "", ErrNoShim
+	if build, err = embeddedBuild(); err != nil {
+		return "", "", err
 	}
-	build = hex.EncodeToString(sum[:8])
 	path = filepath.Join(dir, shimName+"-"+build)
 	// A crash may have left a torn file: look at its content, not its name.
-	if have, err := hashFile(os.DirFS(dir), filepath.Base(path)); err == nil && have == sum {
+	if have, err := hashFile(os.DirFS(dir), filepath.Base(path)); err == nil && have == build {
 		return path, build, nil
 	}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
@@ -66,19 +65,28 @@ func writeShim(dir, path string) error {
 	return os.Rename(tmp.Name(), path)
 }
 
+// embeddedBuild returns the content hash of the shim in this program.
+var embeddedBuild = sync.OnceValues(func() (string, error) {
+	build, err := hashFile(shimFiles, "bin/"+shimName)
+	if err != nil {
+		return "", ErrNoShim
+	}
+	return build, nil
+})
+
 // hashFile reads in pieces: the shim is never in our heap as a whole.
-func hashFile(in fs.FS, name string) (sum [sha256.Size]byte, err error) {
+func hashFile(in fs.FS, name string) (string, error) {
 	f, err := in.Open(name)
 	if err != nil {
-		return sum, err
+		return "", err
 	}
 	defer f.Close()
 	h := sha256.New()
 	if _, err := io.Copy(h, f); err != nil {
-		return sum, err
+		return "", err
 	}
-	h.Sum(sum[:0])
-	return sum, nil
+	const enough = 8 // bytes, to tell builds apart
+	return hex.EncodeToString(h.Sum(nil)[:enough]), nil
 }
 
 // removeOld removes what earlier versions have unpacked. A running program's file lives on until it ends.

@@ -30,6 +30,7 @@ type client struct {
 	logLimits crilog.Limits
 
 	launching sync.Mutex // one launch at a time
+	stays     bool       // guarded by launching: the shim has been asked to be replaced
 
 	mu      sync.Mutex
 	idle    []*wire.Conn
@@ -186,7 +187,7 @@ func (c *client) dialLaunching(ctx context.Context) (*wire.Conn, error) {
 	}
 }
 
-// check says hello and reports whether the shim speaks our version. One that does not is asked to leave.
+// check says hello and reports whether the shim is the one that we want. Another build of it is replaced.
 func (c *client) check(ctx context.Context, conn *wire.Conn) (bool, error) {
 	if err := c.send(ctx, conn, &wire.Request{Op: wire.OpHello}); err != nil {
 		return false, err
@@ -195,20 +196,58 @@ func (c *client) check(ctx context.Context, conn *wire.Conn) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	if resp.Hello != nil && resp.Hello.Version == wire.Version {
+	speaks := resp.Hello != nil && resp.Hello.Version == wire.Version
+	if speaks && (c.stays || !c.outdated(resp.Hello.Build)) {
 		_ = conn.SetDeadline(time.Time{})
 		c.mu.Lock()
 		c.checked = true
 		c.mu.Unlock()
 		return true, nil
 	}
-	slog.Info("replacing a container shim of another version")
-	if err := c.send(ctx, conn, &wire.Request{Op: wire.OpShutdown}); err != nil {
-		return false, err
-	}
-	for { // closed when it has ended
-		if _, _, err := c.receive(ctx, conn); err != nil {
+	if !c.stays {
+		c.stays = true // asked once: whatever comes of it, a shim that speaks our language will do
+		if err := c.replace(ctx, conn); err == nil || speaks {
 			return false, ctx.Err()
+		}
+	}
+	slog.Info("ending a container shim of another version")
+	return false, c.farewell(ctx, conn, &wire.Request{Op: wire.OpShutdown})
+}
+
+// outdated reports whether another build of the shim is at hand.
+func (c *client) outdated(build string) bool {
+	if c.shimPath != "" {
+		return false
+	}
+	ours, err := embeddedBuild()
+	return err == nil && ours != build
+}
+
+// replace asks the shim to become the build at hand. Containers stay its children.
+func (c *client) replace(ctx context.Context, conn *wire.Conn) error {
+	path, build, err := unpackShim(c.binDir)
+	if err == nil {
+		slog.Info("replacing the container shim by another build", "build", build)
+		err = c.farewell(ctx, conn, &wire.Request{Op: wire.OpReplace, Replace: &wire.Build{Path: path, Hash: build}})
+	}
+	if err != nil {
+		slog.Warn("the container shim was not replaced", "err", err)
+	}
+	return err
+}
+
+// farewell sends the last request of a connection and returns when the shim has closed it.
+func (c *client) farewell(ctx context.Context, conn *wire.Conn, req *wire.Request) error {
+	if err := c.send(ctx, conn, req); err != nil {
+		return err
+	}
+	for {
+		resp, _, err := c.receive(ctx, conn)
+		if err != nil {
+			return ctx.Err()
+		}
+		if resp.Error != nil {
+			return resp.Error
 		}
 	}
 }

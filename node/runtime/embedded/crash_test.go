@@ -1,9 +1,12 @@
 package embedded
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -117,4 +120,84 @@ func TestAgentKilledWhileCreating(t *testing.T) {
 	if _, err := b.rt.Status(t.Context(), id); err == nil {
 		t.Error("the reservation is still there")
 	}
+}
+
+// TestShimReplaced: the shim becomes another build of itself. It stays the parent of all, and knows how they end.
+func TestShimReplaced(t *testing.T) {
+	b := newBed(t)
+	sb := b.sandbox(func(s *runtime.Sandbox) { s.SharedPID = true })
+	counter := b.run(sb, "i=0; while :; do i=$((i+1)); echo $i; sleep 0.005; done")
+	ends := b.run(sb, "echo -n start; while ! test -e /go; do sleep 0.01; done; echo -n end; exit 9")
+	terminal := b.run(sb, "stty -echo; echo ready; read x; echo got $x; exit 6", func(c *runtime.Container) { c.TTY, c.Stdin = true, true })
+	b.logLine(terminal, "stdout F ready\r")
+	b.logLine(counter, "stdout F 3")
+	long := make(chan error, 1)
+	go func() { // what is exec'd then is ended
+		code, err := b.rt.Exec(t.Context(), counter, runtime.Exec{Command: []string{"sleep", "1000"}})
+		if err == nil && code == 0 {
+			err = errors.New("it ended by itself")
+		}
+		long <- err
+	}()
+	before, pid := b.status(counter), b.shimPid()
+
+	if err := b.replaceShim("/nowhere"); err == nil {
+		t.Error("the shim became a program that there is not")
+	}
+	for round := range 3 {
+		next := filepath.Join(b.dir, "bin", fmt.Sprintf("next-%d", round))
+		if err := os.Link(b.opts.ShimPath, next); err != nil {
+			t.Fatal(err)
+		}
+		if err := b.replaceShim(next); err != nil {
+			t.Fatal(err)
+		}
+		b.rt.client.dropIdle()
+		resp, err := b.rt.client.call(t.Context(), &wire.Request{Op: wire.OpHello})
+		if err != nil || resp.Hello.Pid != pid || resp.Hello.Build != next {
+			t.Fatalf("%+v, %v; want process %d and build %s", resp.Hello, err, pid, next)
+		}
+	}
+	<-long // whatever the agent makes of a connection that breaks
+	if st := b.status(counter); st.State != runtime.Running || st.Pid != before.Pid {
+		t.Errorf("before %+v, after %+v", before, st)
+	}
+	if err := os.WriteFile(b.snapshots.file(ends, "go"), nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if st := b.wait(ends); st.ExitCode != 9 { // on any kernel: it is the shim's child
+		t.Errorf("%+v", st)
+	}
+	if got := strings.Join(b.log(ends), "\n"); got != "stdout P start\nstdout P end" {
+		t.Errorf("%q", got)
+	}
+	b.say(terminal, "word\n")
+	if st := b.wait(terminal); st.ExitCode != 6 {
+		t.Errorf("%+v", st)
+	}
+	if err := b.rt.StopContainer(t.Context(), counter, 0); err != nil {
+		t.Fatal(err)
+	}
+	for i, l := range b.log(counter) { // none lost, none twice
+		if l != fmt.Sprintf("stdout F %d", i+1) {
+			t.Fatalf("line %d is %q", i+1, l)
+		}
+	}
+	if err := b.rt.RemoveSandbox(t.Context(), sb); err != nil {
+		t.Fatal(err)
+	}
+	children, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", pid, pid))
+	if err != nil || len(children) != 0 {
+		t.Errorf("children left: %s, %v", children, err)
+	}
+}
+
+// replaceShim has the shim become the program at path, with the path for a hash.
+func (b *bed) replaceShim(path string) error {
+	conn, err := b.rt.client.dial(b.Context())
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	return b.rt.client.farewell(b.Context(), conn, &wire.Request{Op: wire.OpReplace, Replace: &wire.Build{Path: path, Hash: path}})
 }

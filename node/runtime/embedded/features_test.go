@@ -2,7 +2,9 @@ package embedded
 
 import (
 	"bytes"
+	"context"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -318,6 +320,59 @@ func TestTerminal(t *testing.T) {
 	}
 	if st := b.wait(id); st.ExitCode != 6 {
 		t.Errorf("%+v", st)
+	}
+}
+
+// TestTerminalSurvives: containers on a terminal or with stdin outlive the shim, twice.
+func TestTerminalSurvives(t *testing.T) {
+	b := newBed(t)
+	sb := b.sandbox()
+	const script = "stty -echo; echo ready; while read x; do echo got $x; done; exit 6"
+	piped := b.run(sb, "read x; echo got $x; read x; echo end", func(c *runtime.Container) { c.Stdin, c.StdinOnce = true, true })
+	terminal := func(c *runtime.Container) { c.TTY, c.Stdin = true, true }
+	first := b.run(sb, script, terminal)
+	b.logLine(first, "stdout F ready\r")
+	before := b.status(first)
+	b.killShim()
+	b.rt.client.dropIdle()
+	b.say(first, "one\n")
+	b.logLine(first, "stdout F got one\r")
+	if st := b.status(first); st.Pid != before.Pid {
+		t.Errorf("before %+v, after %+v", before, st)
+	}
+	b.say(piped, "word\n") // and, once, closes it
+	b.logLine(piped, "stdout F end")
+	second := b.run(sb, script, terminal)
+	b.killShim()
+	b.rt.client.dropIdle()
+	b.say(first, "two\n")
+	b.say(second, "three\n\x04")
+	b.logLine(first, "stdout F got two\r")
+	b.logLine(second, "stdout F got three\r")
+	if st := b.wait(second); st.ExitCode != 6 && st.ExitCode != 137 {
+		t.Errorf("%+v", st)
+	}
+	b.say(first, "\x04")
+	if st := b.wait(first); st.ExitCode != 6 && st.ExitCode != 137 {
+		t.Errorf("%+v", st)
+	}
+}
+
+// say types text on the container's terminal.
+func (b *bed) say(id, text string) {
+	b.Helper()
+	ctx, cancel := context.WithCancel(b.Context())
+	defer cancel()
+	in, feed := io.Pipe()
+	done := make(chan error, 1)
+	go func() { done <- b.rt.Attach(ctx, id, runtime.Exec{Stdin: in, TTY: true}) }()
+	_, err := feed.Write([]byte(text))
+	_, _ = feed.Write(nil) // read once the text has been written
+	cancel()
+	feed.Close()
+	<-done
+	if err != nil {
+		b.Fatal(err)
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
 	"os"
 	"os/exec"
 	"path"
@@ -286,6 +287,7 @@ func (b *bed) tearDown() {
 		b.Errorf("shim %d is still there", pid)
 		_ = syscall.Kill(pid, syscall.SIGKILL)
 	}
+	b.checkKeeper()
 	log, _ := os.ReadFile(filepath.Join(b.dir, "runtime/shim.log"))
 	if bytes.Contains(log, []byte("DATA RACE")) || bytes.Contains(log, []byte("goroutine ")) {
 		b.Error("the shim has raced or crashed")
@@ -296,6 +298,21 @@ func (b *bed) tearDown() {
 	b.removeCgroups()
 	if err := os.RemoveAll(b.dir); err != nil {
 		b.Error(err)
+	}
+}
+
+// checkKeeper looks for the process that keeps descriptors: it ends after the last of them.
+func (b *bed) checkKeeper() {
+	d, err := os.Open(filepath.Join(b.dir, "runtime"))
+	if err != nil {
+		b.Error(err)
+		return
+	}
+	defer d.Close()
+	conn, err := net.Dial("unixpacket", fmt.Sprintf("/proc/self/fd/%d/keeper.sock", d.Fd()))
+	if err == nil {
+		conn.Close()
+		b.Error("somebody keeps descriptors still")
 	}
 }
 

@@ -106,6 +106,10 @@ func (c *container) lost(rec wire.Container, cause error) error {
 		errs = append(errs, killCgroup(rec.CgroupPath), removePodCgroup(rec.CgroupPath))
 	}
 	errs = append(errs, os.RemoveAll(filepath.Join(c.s.libcontainerDir(), c.id)))
+	if rec.TTY || rec.Stdin {
+		c.s.keeper.drop(c.id)
+		c.s.keeper.drop(c.newStdio().stdinKey)
+	}
 	rec.State, rec.Pid, rec.FinishedAt = runtime.Exited, 0, time.Now()
 	rec.ExitCode, rec.Reason = unknownExit, "ContainerStatusUnknown"
 	rec.Message = "The container could not be located when the pod was terminated"
@@ -145,9 +149,9 @@ func (c *container) adoptRunning() error {
 	return c.s.poll.add(pidfd, unix.EPOLLIN, c)
 }
 
-// reopenStdio opens the shim's sides of the streams again. A terminal's cannot be.
+// reopenStdio opens the shim's sides of the streams again.
 func (c *container) reopenStdio(spec *wire.ContainerSpec) (*stdio, error) {
-	io := &stdio{poll: c.s.poll}
+	io := c.newStdio()
 	if spec.Status.LogPath != "" {
 		var err error
 		if io.log, err = crilog.Open(spec.Status.LogPath, c.s.opts.LogLimits); err != nil {
@@ -155,12 +159,18 @@ func (c *container) reopenStdio(spec *wire.ContainerSpec) (*stdio, error) {
 		}
 	}
 	if spec.TTY {
-		return io, nil
+		master, err := c.s.keeper.fetch(c.id)
+		if err != nil { // it has hung up: what lives in spite of that goes on without it
+			slog.Warn("a container has lost its terminal", "container", c.id, "err", err)
+			return io, nil
+		}
+		io.terminal, io.stdin = master, master
+		return io, io.watch(master, crilog.Stdout)
 	}
 	dir := c.s.containerDir(c.id)
 	if spec.Stdin {
-		// ENXIO: the container has closed its stdin.
-		io.stdin, _ = openFile(filepath.Join(dir, "stdin"), unix.O_WRONLY|unix.O_NONBLOCK)
+		// It is not held any more where it has been closed, from either side.
+		io.stdin, _ = c.s.keeper.fetch(io.stdinKey)
 	}
 	for i, name := range fifoNames[1:] {
 		f, err := openFile(filepath.Join(dir, name), unix.O_RDONLY|unix.O_NONBLOCK)

@@ -1,6 +1,7 @@
 package shim
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -20,14 +21,20 @@ type childStdio struct {
 	outputs   [2]*os.File // the shim's read sides of stdout and stderr
 	console   *os.File    // where the terminal's master side comes from
 	consoleIn *os.File    // the child's end of it
+	id        string
 	begun     bool
 }
 
 var fifoNames = [3]string{"stdin", "stdout", "stderr"}
 
+// newStdio returns streams that have nothing open yet.
+func (c *container) newStdio() *stdio {
+	return &stdio{poll: c.s.poll, keep: c.s.keeper, stdinKey: "stdin-" + c.id}
+}
+
 // openStdio makes the container's streams as spec wants them.
 func (c *container) openStdio(spec *wire.ContainerSpec) (_ *childStdio, err error) {
-	cs := &childStdio{io: &stdio{poll: c.s.poll}}
+	cs := &childStdio{id: c.id, io: c.newStdio()}
 	defer func() {
 		if err != nil {
 			cs.discard()
@@ -91,8 +98,10 @@ func (cs *childStdio) openStdin(path string) error {
 	if cs.child[0], err = openFile(path, unix.O_RDONLY); err != nil {
 		return err
 	}
-	cs.io.stdin, err = openFile(path, unix.O_WRONLY|unix.O_NONBLOCK)
-	return err
+	if cs.io.stdin, err = openFile(path, unix.O_WRONLY|unix.O_NONBLOCK); err != nil {
+		return err
+	}
+	return cs.io.keep.keep(cs.io.stdinKey, cs.io.stdin)
 }
 
 // attachTo gives the process its ends.
@@ -116,6 +125,9 @@ func (cs *childStdio) begin() error {
 			return err
 		}
 		cs.io.terminal, cs.io.stdin = master, master
+		if err := cs.io.keep.keep(cs.id, master); err != nil {
+			return err
+		}
 		return cs.io.watch(master, crilog.Stdout)
 	}
 	for i, f := range cs.outputs {
@@ -169,14 +181,28 @@ func receiveTerminal(from *os.File) (*os.File, error) {
 	if err != nil {
 		return nil, fmt.Errorf("receive terminal: %w", err)
 	}
-	messages, err := unix.ParseSocketControlMessage(oob[:n])
+	f, err := passedFile(oob[:n])
 	if err != nil {
 		return nil, fmt.Errorf("receive terminal: %w", err)
 	}
+	return f, nil
+}
+
+// passedFile takes a terminal's descriptor out of a control message.
+func passedFile(oob []byte) (*os.File, error) {
+	messages, err := unix.ParseSocketControlMessage(oob)
+	if err != nil {
+		return nil, err
+	}
 	for i := range messages {
 		if fds, err := unix.ParseUnixRights(&messages[i]); err == nil && len(fds) == 1 {
+			unix.CloseOnExec(fds[0])
+			if err := unix.SetNonblock(fds[0], false); err != nil { // see openFile
+				unix.Close(fds[0])
+				return nil, err
+			}
 			return os.NewFile(uintptr(fds[0]), "terminal"), nil
 		}
 	}
-	return nil, fmt.Errorf("receive terminal: no descriptor came")
+	return nil, errors.New("no descriptor came")
 }

@@ -217,6 +217,9 @@ func (c *container) launch() (pid int, err error) {
 		_ = lc.Signal(unix.SIGKILL)
 		_, _ = process.Wait()
 		streams.discard()
+		if spec.TTY {
+			c.s.keeper.drop(c.id)
+		}
 		return 0, errors.Join(err, lc.Destroy())
 	}
 	return pid, nil
@@ -331,6 +334,8 @@ func (c *container) wait() (code, signal int) {
 		}
 	}
 	if c.status != nil {
+		// It is our child where the shim before was this very process.
+		_, _ = unix.Wait4(c.record().Pid, nil, unix.WNOHANG, nil)
 		return exitCode(*c.status)
 	}
 	return unknownExit, int(unix.SIGKILL)
@@ -342,6 +347,9 @@ func (c *container) release() {
 		if err := c.lc.Destroy(); err != nil {
 			slog.Warn("cannot remove a container's cgroup", "container", c.id, "err", err)
 		}
+	}
+	if c.record().TTY {
+		c.s.keeper.drop(c.id)
 	}
 	c.s.mu.Lock()
 	defer c.s.mu.Unlock()

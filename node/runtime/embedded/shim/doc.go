@@ -7,11 +7,12 @@
 // container has a state directory, its stdio are FIFOs there that it holds open itself, so it neither dies
 // of a broken pipe nor loses a line; the next shim finds the process by pid and start time, watches it by
 // pidfd and learns its exit code from the kernel (Linux 6.15; before that an unknown code is 137).
-// Only a terminal's master side dies with its shim, and with it, by SIGHUP, the container on it.
+// Terminals' master sides cannot be opened again, and stdin would come to its end: a process of a few pages, started
+// for the first of them, holds copies, which the next shim fetches (keeper.go).
 //
 // # State directory
 //
-//	shim.sock, shim.lock, shim.log
+//	shim.sock, shim.lock, shim.log, keeper.sock
 //	sandboxes/<id>/sandbox.json      the record, written atomically
 //	sandboxes/<id>/{uts,ipc,pid}     namespaces, held by bind mounts
 //	sandboxes/<id>/shm, hostname     /dev/shm of the pod; /etc/hostname

@@ -116,6 +116,19 @@ func (s *Server) pauseRoot(rec *wire.Sandbox) (string, error) {
 	return root, os.MkdirAll(root, 0o755)
 }
 
+// pausePid returns the process number of the init of a sandbox's shared PID namespace.
+func (s *Server) pausePid(sandboxID string) (int, error) {
+	lc, err := libcontainer.Load(s.libcontainerDir(), pauseID(sandboxID))
+	if err != nil {
+		return 0, err
+	}
+	state, err := lc.State()
+	if err != nil {
+		return 0, err
+	}
+	return state.InitProcessPid, nil
+}
+
 // stopPause ends the shared PID namespace, if there is one.
 func (s *Server) stopPause(rec *wire.Sandbox) error {
 	if rec.PIDPath == "" && rec.UserPath == "" {

@@ -25,6 +25,14 @@ type Options struct {
 	StateDir  string
 	Build     string        // content hash of this binary, told to the agent
 	LogLimits crilog.Limits // of container logs
+	// Listener is the socket that was handed over by the shim that this process was before; nil to make one.
+	Listener *os.File
+}
+
+// A Handover says what the process is to become.
+type Handover struct {
+	wire.Build
+	Listener *os.File
 }
 
 // A Server is the shim of a node.
@@ -33,6 +41,7 @@ type Server struct {
 	poll     *poller
 	bootID   string
 	profiles *profileCache
+	keeper   *keeper
 	starting chan struct{} // bounds concurrent starts: each has a set-up process beside it
 	shutdown context.CancelFunc
 	exits    sync.WaitGroup
@@ -43,45 +52,71 @@ type Server struct {
 	sandboxes  map[string]*sandbox
 	containers map[string]*container
 	watches    map[*watch]struct{}
+	next       *wire.Build // set by a request for another program
 }
 
 // ErrLocked says that another shim serves the state directory.
 var ErrLocked = errors.New("another shim holds the lock")
 
-// Serve runs a shim until ctx ends or the agent asks it to go. Containers stay. ready is called once the socket
-// accepts connections and what the last shim left is adopted.
-func Serve(ctx context.Context, opts Options, ready func()) error {
+// Serve runs a shim until ctx ends or the agent asks it to go, or to become another program, which is then what
+// it returns. Containers stay. ready is called once the socket accepts connections and what the last shim left
+// is adopted.
+func Serve(ctx context.Context, opts Options, ready func()) (*Handover, error) {
 	lock, err := lockStateDir(opts.StateDir)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer lock.Close()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	s, err := newServer(opts, cancel)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	s.memory.touch()
 	defer s.memory.stop()
 	// The last to go when memory runs out. Without CAP_SYS_RESOURCE it stays as it is.
 	_ = os.WriteFile("/proc/self/oom_score_adj", []byte("-999"), 0)
-	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error { return s.poll.run(ctx) })
-	if err := s.adopt(); err != nil {
-		cancel()
-		return errors.Join(err, group.Wait())
+	var polling errgroup.Group
+	// Connections end before it does: they wait for what it tells.
+	pollCtx, stopPolling := context.WithCancel(context.WithoutCancel(ctx))
+	polling.Go(func() error {
+		defer cancel()
+		return s.poll.run(pollCtx)
+	})
+	listener, err := s.takeOver()
+	if err == nil {
+		ready()
+		err = s.accept(ctx, listener)
 	}
-	listener, err := wire.Listen(opts.StateDir)
-	if err != nil {
-		cancel()
-		return errors.Join(fmt.Errorf("listen in %s: %w", opts.StateDir, err), group.Wait())
-	}
-	ready()
-	group.Go(func() error { return s.accept(ctx, listener) })
-	err = group.Wait()
+	stopPolling()
+	err = errors.Join(err, polling.Wait())
 	s.exits.Wait()
-	return err
+	s.flushLogs()
+	if err != nil || s.next == nil {
+		return nil, err
+	}
+	return s.handOver(listener)
+}
+
+// takeOver adopts what is there and returns the socket to listen on.
+func (s *Server) takeOver() (*net.UnixListener, error) {
+	if err := s.adopt(); err != nil {
+		return nil, err
+	}
+	if s.opts.Listener != nil {
+		s.reapStrangers()
+		l, err := net.FileListener(s.opts.Listener)
+		if err != nil {
+			return nil, fmt.Errorf("listen on the socket handed over: %w", err)
+		}
+		return l.(*net.UnixListener), s.opts.Listener.Close()
+	}
+	l, err := wire.Listen(s.opts.StateDir)
+	if err != nil {
+		return nil, fmt.Errorf("listen in %s: %w", s.opts.StateDir, err)
+	}
+	return l, nil
 }
 
 func newServer(opts Options, shutdown context.CancelFunc) (*Server, error) {
@@ -94,7 +129,7 @@ func newServer(opts Options, shutdown context.CancelFunc) (*Server, error) {
 		return nil, err
 	}
 	return &Server{
-		opts: opts, poll: poll, bootID: string(boot), profiles: &profileCache{}, shutdown: shutdown,
+		opts: opts, poll: poll, bootID: string(boot), profiles: &profileCache{}, keeper: newKeeper(opts.StateDir), shutdown: shutdown,
 		starting: make(chan struct{}, max(8, 2*goruntime.NumCPU())),
 		// Larger than any revision of a shim before us: the agent compares them.
 		rev:       uint64(time.Now().UnixNano()),
@@ -123,13 +158,17 @@ func lockStateDir(dir string) (*os.File, error) {
 
 // accept serves connections until ctx ends, and returns when all of them have.
 func (s *Server) accept(ctx context.Context, l *net.UnixListener) error {
-	stop := context.AfterFunc(ctx, func() { l.Close() })
+	// Not by closing it: what comes next may go on listening.
+	stop := context.AfterFunc(ctx, func() { _ = l.SetDeadline(time.Now()) })
 	defer stop()
 	var conns sync.WaitGroup
 	defer conns.Wait()
 	for {
 		c, err := l.AcceptUnix()
 		if ctx.Err() != nil {
+			if err == nil {
+				c.Close()
+			}
 			return nil
 		}
 		if err != nil {
@@ -174,6 +213,9 @@ func (s *Server) handle(ctx context.Context, c *wire.Conn, req *wire.Request, fi
 	case wire.OpShutdown:
 		_ = c.Send(&wire.Response{})
 		s.shutdown()
+		return false
+	case wire.OpReplace:
+		s.serveReplace(c, req.Replace)
 		return false
 	}
 	wire.CloseAll(files)

@@ -23,6 +23,9 @@ var readBuffers = sync.Pool{New: func() any { b := make([]byte, readSize); retur
 // stdio is what the shim holds of a container's standard streams.
 type stdio struct {
 	poll *poller
+	// keep holds stdin's write side under stdinKey, so that the container does not read its end when the shim dies.
+	keep     *keeper
+	stdinKey string
 
 	mu        sync.Mutex
 	log       *crilog.File
@@ -197,6 +200,7 @@ func (s *stdio) closeStdin() {
 func (s *stdio) closeStdinLocked() {
 	if s.stdin != nil && s.stdin != s.terminal {
 		s.stdin.Close()
+		s.keep.drop(s.stdinKey)
 	}
 	s.stdin = nil
 }

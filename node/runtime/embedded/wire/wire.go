@@ -43,6 +43,7 @@ const (
 	OpCloseStdin      Op = "closeStdin"
 	OpReopenLog       Op = "reopenLog"
 	OpShutdown        Op = "shutdown" // the shim ends; containers stay
+	OpReplace         Op = "replace"  // the shim becomes another program; containers stay, as its children
 )
 
 // A Request is one message from the agent.
@@ -56,6 +57,7 @@ type Request struct {
 	Resources *runtime.Resources `json:"resources,omitempty"`
 	Exec      *ExecSpec          `json:"exec,omitempty"`
 	Attach    *AttachSpec        `json:"attach,omitempty"`
+	Replace   *Build             `json:"replace,omitempty"`
 }
 
 // A Response is one message from the shim. What it holds depends on the request.
@@ -68,6 +70,12 @@ type Response struct {
 	Exit       *Exit       `json:"exit,omitempty"`
 	// Rev is as of when the first message of a watch holds everything.
 	Rev uint64 `json:"rev,omitempty"`
+}
+
+// A Build is a shim's program: its file, and a hash of its content.
+type Build struct {
+	Path string `json:"path"`
+	Hash string `json:"hash"`
 }
 
 // Hello introduces the shim.
