@@ -15,8 +15,12 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 )
 
-// Prepare mounts the tmpfs for confidential content, unless an earlier agent already has.
+// Prepare shares what plug-ins mount, and mounts the tmpfs for confidential content, unless an earlier agent already
+// has.
 func (m *Manager) Prepare() error {
+	if err := share(string(m.cfg.RootDir)); err != nil {
+		return err
+	}
 	if err := os.MkdirAll(m.cfg.PodsDir, 0o750); err != nil {
 		return fmt.Errorf("create the pods' directory: %w", err)
 	}

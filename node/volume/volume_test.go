@@ -2,10 +2,12 @@ package volume
 
 import (
 	"context"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -15,6 +17,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"clipper/api"
+	"clipper/node/kubeletdir"
 	"clipper/node/nodetest"
 )
 
@@ -23,6 +26,7 @@ type bench struct {
 	t      *testing.T
 	client *nodetest.Client
 	host   string
+	events *recorder
 }
 
 func newBench(t *testing.T) *bench {
@@ -32,7 +36,9 @@ func newBench(t *testing.T) *bench {
 	}
 	dir := t.TempDir()
 	c := nodetest.NewClient()
-	m := New(Config{Client: c, PodsDir: dir + "/pods", MemoryDir: dir + "/memory", NodeName: "n",
+	root := kubeletdir.Dir(dir + "/kubelet")
+	events := &recorder{}
+	m := New(Config{Client: c, RootDir: root, PodsDir: root.Join("pods"), MemoryDir: dir + "/memory", NodeName: "n", Recorder: events,
 		Allocatable: func() corev1.ResourceList {
 			return corev1.ResourceList{corev1.ResourceMemory: resource.MustParse("64Mi"), corev1.ResourceCPU: resource.MustParse("2")}
 		}})
@@ -43,11 +49,33 @@ func newBench(t *testing.T) *bench {
 		if err := m.Sweep(func(types.UID) bool { return false }); err != nil {
 			t.Error(err)
 		}
-		if err := unmount(dir + "/memory"); err != nil {
-			t.Error(err)
+		for _, path := range []string{dir + "/memory", string(root)} {
+			if err := unmount(path); err != nil {
+				t.Error(err)
+			}
 		}
 	})
-	return &bench{m, t, c, dir + "/host"}
+	return &bench{m, t, c, dir + "/host", events}
+}
+
+// recorder keeps events as "Type Reason Message".
+type recorder struct {
+	mu   sync.Mutex
+	list []string
+}
+
+func (r *recorder) Event(_ api.Object, eventType, reason, format string, args ...any) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.list = append(r.list, eventType+" "+reason+" "+fmt.Sprintf(format, args...))
+}
+
+func (r *recorder) take() []string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	out := r.list
+	r.list = nil
+	return out
 }
 
 func (b *bench) put(o api.Object, r api.Resource, name string) {

@@ -32,6 +32,9 @@ type Driver struct {
 	csipb.UnimplementedIdentityServer
 	Name, NodeID, Data string
 	MountGroup         bool // the driver gives volumes to pods' groups itself
+	// Host returns where a path lies that the node tells. Nil: there. A driver in a container mounts the node's
+	// directory where the node says it is; one in a test's process cannot.
+	Host func(path string) string
 
 	mu sync.Mutex
 }
@@ -191,7 +194,10 @@ func GetMeta(data, id string) (Meta, error) {
 }
 
 // Delete removes a volume and its data.
-func Delete(data, id string) error { return os.RemoveAll(filepath.Join(data, "volumes", id)) }
+func Delete(data, id string) error {
+	dir := filepath.Join(data, "volumes", id)
+	return errors.Join(detachLoop(filepath.Join(dir, "image")), os.RemoveAll(dir))
+}
 
 // GetPluginInfo implements the identity service.
 func (d *Driver) GetPluginInfo(context.Context, *csipb.GetPluginInfoRequest) (*csipb.GetPluginInfoResponse, error) {

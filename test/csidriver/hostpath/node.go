@@ -53,12 +53,12 @@ func (d *Driver) NodeStageVolume(_ context.Context, r *csipb.NodeStageVolumeRequ
 		_, err := attachLoop(d.path(r.VolumeId, "image"))
 		return &csipb.NodeStageVolumeResponse{}, internal(err)
 	}
-	return &csipb.NodeStageVolumeResponse{}, internal(bind(d.path(r.VolumeId, "data"), r.StagingTargetPath, false))
+	return &csipb.NodeStageVolumeResponse{}, internal(bind(d.path(r.VolumeId, "data"), d.host(r.StagingTargetPath), false))
 }
 
 // NodeUnstageVolume implements the node service.
 func (d *Driver) NodeUnstageVolume(_ context.Context, r *csipb.NodeUnstageVolumeRequest) (*csipb.NodeUnstageVolumeResponse, error) {
-	if err := unmount(r.StagingTargetPath); err != nil {
+	if err := unmount(d.host(r.StagingTargetPath)); err != nil {
 		return nil, internal(err)
 	}
 	return &csipb.NodeUnstageVolumeResponse{}, internal(detachLoop(d.path(r.VolumeId, "image")))
@@ -66,7 +66,7 @@ func (d *Driver) NodeUnstageVolume(_ context.Context, r *csipb.NodeUnstageVolume
 
 // NodePublishVolume implements the node service: the volume appears at the target path. An ephemeral one is made.
 func (d *Driver) NodePublishVolume(_ context.Context, r *csipb.NodePublishVolumeRequest) (*csipb.NodePublishVolumeResponse, error) {
-	from := r.StagingTargetPath
+	from, target := d.host(r.StagingTargetPath), d.host(r.TargetPath)
 	switch {
 	case r.VolumeContext["csi.storage.k8s.io/ephemeral"] == "true":
 		if err := Create(d.Data, r.VolumeId, Meta{Ephemeral: true}); err != nil {
@@ -78,20 +78,21 @@ func (d *Driver) NodePublishVolume(_ context.Context, r *csipb.NodePublishVolume
 		if err != nil {
 			return nil, internal(err)
 		}
-		return &csipb.NodePublishVolumeResponse{}, internal(bindFile(device, r.TargetPath))
+		return &csipb.NodePublishVolumeResponse{}, internal(bindFile(device, target))
 	}
-	if err := os.MkdirAll(r.TargetPath, 0o750); err != nil {
+	if err := os.MkdirAll(target, 0o750); err != nil {
 		return nil, internal(err)
 	}
-	return &csipb.NodePublishVolumeResponse{}, internal(bind(from, r.TargetPath, r.Readonly))
+	return &csipb.NodePublishVolumeResponse{}, internal(bind(from, target, r.Readonly))
 }
 
 // NodeUnpublishVolume implements the node service.
 func (d *Driver) NodeUnpublishVolume(_ context.Context, r *csipb.NodeUnpublishVolumeRequest) (*csipb.NodeUnpublishVolumeResponse, error) {
-	if err := unmount(r.TargetPath); err != nil {
+	target := d.host(r.TargetPath)
+	if err := unmount(target); err != nil {
 		return nil, internal(err)
 	}
-	if err := os.Remove(r.TargetPath); err != nil && !errors.Is(err, os.ErrNotExist) {
+	if err := os.Remove(target); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, internal(err)
 	}
 	if m, err := GetMeta(d.Data, r.VolumeId); err == nil && m.Ephemeral {
@@ -125,7 +126,7 @@ func (d *Driver) NodeGetVolumeStats(_ context.Context, r *csipb.NodeGetVolumeSta
 		return &csipb.NodeGetVolumeStatsResponse{Usage: []*csipb.VolumeUsage{{Unit: csipb.VolumeUsage_BYTES, Total: max(m.Size, m.NodeSize)}}}, nil
 	}
 	var st unix.Statfs_t
-	if err := unix.Statfs(r.VolumePath, &st); err != nil {
+	if err := unix.Statfs(d.host(r.VolumePath), &st); err != nil {
 		return nil, internal(err)
 	}
 	size := st.Bsize
@@ -133,6 +134,13 @@ func (d *Driver) NodeGetVolumeStats(_ context.Context, r *csipb.NodeGetVolumeSta
 		{Unit: csipb.VolumeUsage_BYTES, Total: int64(st.Blocks) * size, Available: int64(st.Bavail) * size, Used: int64(st.Blocks-st.Bfree) * size},
 		{Unit: csipb.VolumeUsage_INODES, Total: int64(st.Files), Available: int64(st.Ffree), Used: int64(st.Files - st.Ffree)},
 	}}, nil
+}
+
+func (d *Driver) host(path string) string {
+	if d.Host == nil {
+		return path
+	}
+	return d.Host(path)
 }
 
 func (d *Driver) path(id, name string) string { return filepath.Join(d.Data, "volumes", id, name) }
