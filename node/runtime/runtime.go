@@ -14,6 +14,7 @@ import (
 	"net/netip"
 	"time"
 
+	"clipper/node/network"
 	"clipper/node/userns"
 )
 
@@ -38,6 +39,7 @@ type Sandbox struct {
 	CgroupParent           string            // pod's cgroup, relative to the hierarchy roots: "/clipper/pods/burstable/pod<uid>"
 	Resources              Resources         // limits of the pod cgroup as a whole; zero: none
 	LogDir                 string            // directory of the pod's logs, exists
+	Ports                  []network.PodPort // of the host, that lead to the sandbox, where the runtime brings the network
 	Labels, Annotations    map[string]string // kept and returned by List
 	Handler                string            // runtime handler of the pod's RuntimeClass, "" for the default
 	// External: made by another client of the runtime than the agent, crictl for instance. The agent leaves it alone.

@@ -32,8 +32,8 @@ func (s *Server) containerSpec(sandbox string, c *runtimeapi.ContainerConfig, po
 	for _, d := range c.Devices {
 		out.Devices = append(out.Devices, runtime.Device{Host: d.HostPath, Container: d.ContainerPath, Permissions: d.Permissions})
 	}
-	if len(c.CDIDevices) > 0 {
-		return out, status.Error(codes.Unimplemented, "CDI devices cannot be asked for by this interface; name the device nodes")
+	for _, d := range c.CDIDevices {
+		out.CDIDevices = append(out.CDIDevices, d.Name)
 	}
 	if sig := c.StopSignal; sig != runtimeapi.Signal_RUNTIME_DEFAULT {
 		out.StopSignal = sig.String()
@@ -159,7 +159,11 @@ func resources(r *runtimeapi.LinuxContainerResources) runtime.Resources {
 	}
 	out := runtime.Resources{
 		CPUShares: uint64(max(r.CpuShares, 0)), CPUQuota: r.CpuQuota, CPUPeriod: uint64(max(r.CpuPeriod, 0)),
-		MemoryLimit: r.MemoryLimitInBytes, OOMScoreAdj: int(r.OomScoreAdj), CpusetCpus: r.CpusetCpus,
+		MemoryLimit: r.MemoryLimitInBytes, OOMScoreAdj: int(r.OomScoreAdj), CpusetCpus: r.CpusetCpus, CpusetMems: r.CpusetMems,
+	}
+	if both := r.MemorySwapLimitInBytes; both > 0 && r.MemoryLimitInBytes > 0 {
+		swap := max(both-r.MemoryLimitInBytes, 0) // the interface counts both together
+		out.SwapLimit = &swap
 	}
 	for _, h := range r.HugepageLimits {
 		if out.HugepageLimit == nil {

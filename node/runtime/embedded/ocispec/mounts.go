@@ -9,14 +9,14 @@ import (
 	"clipper/node/runtime"
 )
 
-// maskedPaths and readonlyPaths are the kubelet's (securityContext.procMount: Default).
+// MaskedPaths and ReadonlyPaths are what nothing in a container may see, or write to. They are the kubelet's (securityContext.procMount: Default).
 var (
-	maskedPaths = []string{
+	MaskedPaths = []string{
 		"/proc/acpi", "/proc/asound", "/proc/interrupts", "/proc/kcore", "/proc/keys", "/proc/latency_stats",
 		"/proc/sched_debug", "/proc/scsi", "/proc/timer_list", "/proc/timer_stats", "/sys/devices/virtual/powercap",
 		"/sys/firmware",
 	}
-	readonlyPaths = []string{"/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"}
+	ReadonlyPaths = []string{"/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"}
 )
 
 // mounts returns the container's mounts in the order to make them, and the propagation that its root needs.

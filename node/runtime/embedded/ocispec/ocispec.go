@@ -86,8 +86,8 @@ func Build(c *runtime.Container, image *Image, sb *Sandbox, rootfs string, user 
 	case sec.Paths != nil:
 		spec.Linux.MaskedPaths, spec.Linux.ReadonlyPaths = sec.Paths.Masked, sec.Paths.ReadOnly
 	default:
-		spec.Linux.MaskedPaths = append(slices.Clone(maskedPaths), sb.ThermalThrottle...)
-		spec.Linux.ReadonlyPaths = readonlyPaths
+		spec.Linux.MaskedPaths = append(slices.Clone(MaskedPaths), sb.ThermalThrottle...)
+		spec.Linux.ReadonlyPaths = ReadonlyPaths
 	}
 	if sb.AppArmorEnabled && !sec.Privileged {
 		spec.Process.ApparmorProfile = strings.TrimPrefix(localProfile(sec.AppArmor), "localhost/")

@@ -112,7 +112,7 @@ func TestMounts(t *testing.T) {
 func TestPrivileged(t *testing.T) {
 	all := []specs.LinuxDevice{{Path: "/dev/kvm", Type: "c", Major: 10, Minor: 232}}
 	plain := build(t, runtime.Container{}, Sandbox{HostDevices: all, ThermalThrottle: []string{"/sys/throttle"}, AppArmorEnabled: true})
-	if len(plain.Linux.MaskedPaths) != len(maskedPaths)+1 || len(plain.Linux.Devices) != 0 || plain.Linux.Resources.Devices[0].Allow {
+	if len(plain.Linux.MaskedPaths) != len(MaskedPaths)+1 || len(plain.Linux.Devices) != 0 || plain.Linux.Resources.Devices[0].Allow {
 		t.Errorf("%+v", plain.Linux)
 	}
 	privileged := build(t, runtime.Container{Security: runtime.Security{Privileged: true, AppArmor: "localhost/x"}}, Sandbox{HostDevices: all, AppArmorEnabled: true})
