@@ -73,18 +73,15 @@ func (l *launcher) agent(i int, token string) (process, error) {
 }
 
 func (l *launcher) nodeFlags(i int) []string {
-	flags := []string{
+	return []string{
 		"--data-dir", l.sandbox.nodeDir(i),
 		"--root-dir", filepath.Join(l.sandbox.nodeDir(i), "kubelet"), // nodes share this machine's files
 		"--log-dir", filepath.Join(l.sandbox.nodeDir(i), "logs"),
 		"--node-name", nodeName(i),
 		"--node-ip", nodeIP(i).String(),
 		"--cgroup-root", l.sandbox.cgroup() + "/" + nodeName(i),
+		"--kubelet-config", l.sandbox.kubeletConfig(),
 	}
-	if config := l.sandbox.kubeletConfig(); exists(config) {
-		flags = append(flags, "--kubelet-config", config)
-	}
-	return flags
 }
 
 // start starts a node's process in its namespace, detached from the terminal, writing to its log.

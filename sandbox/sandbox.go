@@ -15,6 +15,7 @@ package sandbox
 
 import (
 	"context"
+	_ "embed"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -70,7 +71,7 @@ type Options struct {
 	Keep     bool          // leave what there is if it fails, to look at
 	Progress func(step string)
 	// KubeletConfig is a file with the settings of all nodes. It is copied, so that parts that are started
-	// again have them too; "" leaves those that the sandbox has.
+	// again have them too; "" leaves those that the sandbox has. A new one has those of kubelet.yaml.
 	KubeletConfig string
 }
 
@@ -141,12 +142,18 @@ func (s Sandbox) Create(ctx context.Context, o Options) (err error) {
 	return nil
 }
 
-// kubeletConfig is where the settings of the nodes are, if the sandbox has any of its own.
+//go:embed kubelet.yaml
+var defaultKubeletConfig []byte
+
+// kubeletConfig is where the settings of the nodes are.
 func (s Sandbox) kubeletConfig() string { return s.path("kubelet.yaml") }
 
 func (s Sandbox) keepKubeletConfig(file string) error {
-	if file == "" {
+	switch {
+	case file == "" && exists(s.kubeletConfig()):
 		return nil
+	case file == "":
+		return writeFile(s.kubeletConfig(), defaultKubeletConfig)
 	}
 	data, err := os.ReadFile(file)
 	if err != nil {

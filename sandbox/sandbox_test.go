@@ -15,6 +15,8 @@ import (
 	"golang.org/x/sys/unix"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"clipper/node/kubeletconfig"
 )
 
 // lab gives the test a directory of sandboxes of its own and a sandbox in it, gone when the test ends.
@@ -281,6 +283,19 @@ func TestAncestorsEndAtInit(t *testing.T) {
 	a := ancestors()
 	if !a[os.Getpid()] || a[1] || slices.Contains([]int{len(a)}, 0) {
 		t.Errorf("%v", a)
+	}
+}
+
+// TestDefaultKubeletConfig: nodes take pods although the machine's disk is nearly full.
+func TestDefaultKubeletConfig(t *testing.T) {
+	s := lab(t)
+	s.mustCreate(t, Options{})
+	c, err := kubeletconfig.Load(s.kubeletConfig())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.EvictionHard["nodefs.available"] != "0%" || c.EvictionHard["imagefs.available"] != "0%" || *c.ImageGCHighThresholdPercent != 100 {
+		t.Errorf("thresholds: %v, images %d %%", c.EvictionHard, *c.ImageGCHighThresholdPercent)
 	}
 }
 
