@@ -44,8 +44,8 @@ lint: ## formatting, vet, and the rules of the tree
 bench: build ## the figures of bench/, in a form that benchstat reads
 	@bench/run
 
-conformance: build ## upstream's conformance specs: make conformance FOCUS='sig-network.*DNS'
-	@test/conformance/against-sandbox $(if $(FOCUS),'$(FOCUS)')
+conformance: build ## upstream's conformance specs: make conformance FOCUS='sig-network.*DNS', or LIST=test/conformance/sample.txt
+	@test/conformance/against-sandbox $(if $(LIST),-l '$(abspath $(LIST))') $(if $(FOCUS),'$(FOCUS)')
 
 clean: ## remove what was built
 	rm -rf bin .cache $(SHIM)
