@@ -17,6 +17,7 @@ const (
 	Pull       Op = "pull"        // make sure of a container's image
 	RunSandbox Op = "run-sandbox" //
 	DropStale  Op = "drop-sandbox"
+	PreStop    Op = "pre-stop" // the preStop hook of a sidecar whose turn to stop has not come
 	Start      Op = "start"    // create and start a container, and run its postStart hook
 	Stop       Op = "stop"     // preStop hook, stop signal, grace, kill
 	Resize     Op = "resize"   // give a running container what it has been granted
@@ -37,6 +38,8 @@ type Action struct {
 	Reason    string
 	Message   string // what the Killing event says, or a verdict's message
 	Records   bool   // Teardown: remove records too
+	KeepLog   bool   // Remove: its log is the pod's history still
+	Reset     bool   // Remove: the pod is restarted in place
 }
 
 // Key identifies an action while it is under way: no two of the same key run at once.
@@ -44,7 +47,7 @@ func (a Action) Key() string {
 	switch a.Op {
 	case Remove, DropStale:
 		return string(a.Op) + ":" + a.ID
-	case Pull, Start, Stop, Resize:
+	case Pull, Start, PreStop, Stop, Resize:
 		return string(a.Op) + ":" + a.Container
 	default:
 		return string(a.Op)
@@ -61,7 +64,7 @@ func (a Action) String() string {
 	switch a.Op {
 	case Start:
 		fmt.Fprintf(&b, " attempt=%d", a.Attempt)
-	case Stop:
+	case Stop, PreStop:
 		fmt.Fprintf(&b, " grace=%s", a.Grace)
 	case RunSandbox:
 		fmt.Fprintf(&b, " attempt=%d", a.Attempt)

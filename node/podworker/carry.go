@@ -41,6 +41,8 @@ func (w *Worker) prepare(ctx context.Context, a Action) (carry, context.Context)
 		return w.start(a), w.run
 	case Resize:
 		return w.resize(a), w.run
+	case PreStop:
+		return w.preStopAhead(a), w.stopContext(ctx)
 	case Stop:
 		return w.stop(a), w.stopContext(ctx)
 	case Remove:
@@ -74,6 +76,9 @@ func (w *Worker) attach(a Action) carry {
 		err := w.separate(pod, id)
 		if err == nil {
 			at, err = w.cfg.Network.Attach(ctx, id, hostPorts(pod))
+		}
+		if err == nil && at.NetNS == "" && len(at.IPs) > 0 { // a sandbox of the runtime's network was found running
+			err = w.writePodFiles(pod, at.IPs)
 		}
 		return func(now time.Time) {
 			if err != nil {
@@ -148,7 +153,7 @@ func split(err error) []error {
 func (w *Worker) runSandbox(a Action) carry {
 	netns, ips := w.o.NetNS, w.o.IPs
 	return func(ctx context.Context, pod *corev1.Pod) func(time.Time) {
-		err := w.createSandbox(ctx, pod, a.Attempt, netns, ips)
+		ips, err := w.createSandbox(ctx, pod, a.Attempt, netns, ips)
 		return func(now time.Time) {
 			if err != nil {
 				w.o.Sandbox.fail(now, err)
@@ -156,27 +161,49 @@ func (w *Worker) runSandbox(a Action) carry {
 				return
 			}
 			w.o.Sandbox.succeed()
+			w.o.IPs = ips
 		}
 	}
 }
 
-func (w *Worker) createSandbox(ctx context.Context, pod *corev1.Pod, attempt int, netns string, ips []netip.Addr) error {
-	if err := w.checkRuntimeClass(ctx, pod); err != nil {
-		return err
+// createSandbox runs the pod's sandbox and returns the pod's addresses: those that the network gave or, where netns
+// is not ours, those that the runtime found for it.
+func (w *Worker) createSandbox(ctx context.Context, pod *corev1.Pod, attempt int, netns string, ips []netip.Addr) ([]netip.Addr, error) {
+	s, err := w.sandboxSpec(ctx, pod, attempt, netns)
+	if err != nil {
+		return nil, err
 	}
 	if err := os.MkdirAll(w.logDir(pod), 0o755); err != nil {
-		return fmt.Errorf("create log directory: %w", err)
+		return nil, fmt.Errorf("create log directory: %w", err)
 	}
 	if err := w.writePodFiles(pod, ips); err != nil {
-		return err
+		return nil, err
+	}
+	if err := w.cfg.Runtime.RunSandbox(ctx, s); err != nil {
+		return nil, err
+	}
+	if netns != "" || s.HostNetwork {
+		return ips, nil
+	}
+	st, err := w.cfg.Runtime.SandboxStatus(ctx, s.ID)
+	if err != nil {
+		return nil, err
+	}
+	return st.IPs, w.writePodFiles(pod, st.IPs)
+}
+
+func (w *Worker) sandboxSpec(ctx context.Context, pod *corev1.Pod, attempt int, netns string) (runtime.Sandbox, error) {
+	handler, err := w.runtimeHandler(ctx, pod)
+	if err != nil {
+		return runtime.Sandbox{}, err
 	}
 	ids, err := w.userNamespace(pod)
 	if err != nil {
-		return err
+		return runtime.Sandbox{}, err
 	}
 	host, err := kernelHostname(pod, w.cfg.ClusterDomain)
 	if err != nil {
-		return err
+		return runtime.Sandbox{}, err
 	}
 	s := runtime.Sandbox{
 		ID: sandboxID(pod, attempt), PodUID: string(pod.UID), Namespace: pod.Namespace, Pod: pod.Name,
@@ -187,6 +214,10 @@ func (w *Worker) createSandbox(ctx context.Context, pod *corev1.Pod, attempt int
 		Resources:    w.cfg.Cgroups.Pod(pod),
 		LogDir:       w.logDir(pod),
 		Attempt:      attempt, Labels: sandboxLabels(pod), Annotations: pod.Annotations,
+		Handler: handler,
+	}
+	if !s.HostNetwork {
+		s.Ports = hostPorts(pod)
 	}
 	if sc := pod.Spec.SecurityContext; sc != nil && len(sc.Sysctls) > 0 {
 		s.Sysctls = make(map[string]string, len(sc.Sysctls))
@@ -197,25 +228,20 @@ func (w *Worker) createSandbox(ctx context.Context, pod *corev1.Pod, attempt int
 	if w.cfg.Allocator != nil {
 		w.cfg.Allocator.Sandbox(pod, &s.Resources)
 	}
-	return w.cfg.Runtime.RunSandbox(ctx, s)
+	return s, nil
 }
 
-// handlers are the runtime handlers that there are: the built-in one under its names.
-var handlers = map[string]bool{"": true, "runc": true, "clipper": true}
-
-func (w *Worker) checkRuntimeClass(ctx context.Context, pod *corev1.Pod) error {
+// runtimeHandler is what the pod's RuntimeClass asks the runtime for.
+func (w *Worker) runtimeHandler(ctx context.Context, pod *corev1.Pod) (string, error) {
 	name := pod.Spec.RuntimeClassName
 	if name == nil || *name == "" {
-		return nil
+		return "", nil
 	}
 	rc, err := api.RuntimeClasses.Get(ctx, w.cfg.Client, "", *name)
 	if err != nil {
-		return fmt.Errorf("failed to get RuntimeClass %q: %w", *name, err)
+		return "", fmt.Errorf("failed to get RuntimeClass %q: %w", *name, err)
 	}
-	if !handlers[rc.Handler] {
-		return fmt.Errorf("failed to get sandbox runtime: no runtime for %q is configured", rc.Handler)
-	}
-	return nil
+	return rc.Handler, nil
 }
 
 func (w *Worker) dropStale(a Action) carry {
@@ -242,7 +268,11 @@ func (w *Worker) remove(a Action) carry {
 			if err != nil {
 				w.log.Warn("Removing a dead container failed", "container", a.ID, "err", err)
 			}
-			w.o.record(a.Container).drop(a.ID)
+			if r := w.o.record(a.Container); a.Reset {
+				r.reset()
+			} else {
+				r.drop(a.ID)
+			}
 		}
 	}
 }
@@ -251,7 +281,7 @@ func (w *Worker) remove(a Action) carry {
 // of it.
 func (w *Worker) removeContainer(ctx context.Context, pod *corev1.Pod, a Action) error {
 	s, err := w.cfg.Runtime.Status(ctx, a.ID)
-	if err == nil {
+	if err == nil && !a.KeepLog {
 		err = errors.Join(logs.RemoveLog(s.LogPath), w.cfg.LogLinks.Remove(pod.Namespace, pod.Name, a.Container, a.ID))
 	}
 	if err != nil && !errors.Is(err, runtime.ErrNotFound) {

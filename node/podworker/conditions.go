@@ -20,15 +20,20 @@ func (r *reporter) conditions(s *corev1.PodStatus) []corev1.PodCondition {
 		{Type: corev1.PodScheduled, Status: corev1.ConditionTrue},
 	}
 	owned[2] = r.readyCondition(owned[3])
+	if mayRestartAll(r.pod) {
+		owned = append(owned, r.restartingAll(s.Phase))
+	}
 	if v := r.o.Verdict; v != nil && v.Condition != nil && !r.o.mayRun() {
 		owned = append(owned, *v.Condition)
 	}
 	owned = append(owned, r.resizeConditions()...)
 	for i := range owned {
-		owned[i].ObservedGeneration = r.pod.Generation
+		if owned[i].Type != corev1.AllContainersRestarting { // upstream forgets this one
+			owned[i].ObservedGeneration = r.pod.Generation
+		}
 		r.keepTransition(&owned[i])
 	}
-	out := owned
+	var out []corev1.PodCondition // others' first, as upstream
 	for _, c := range r.pod.Status.Conditions {
 		if c.Type == corev1.PodResizePending || c.Type == corev1.PodResizeInProgress {
 			continue // over, unless among the node's own above
@@ -37,7 +42,21 @@ func (r *reporter) conditions(s *corev1.PodStatus) []corev1.PodCondition {
 			out = append(out, c)
 		}
 	}
-	return out
+	return append(out, owned...)
+}
+
+// restartingAll tells whether the pod is being restarted in place.
+func (r *reporter) restartingAll(phase corev1.PodPhase) corev1.PodCondition {
+	c := corev1.PodCondition{Type: corev1.AllContainersRestarting, Status: corev1.ConditionFalse}
+	switch {
+	case phase == corev1.PodSucceeded:
+		c.Reason = "PodCompleted"
+	case phase == corev1.PodFailed:
+		c.Reason = "PodFailed"
+	case restartingAll(r.pod, r.o):
+		c.Status, c.Reason, c.Message = corev1.ConditionTrue, "RestartAllContainersStarted", "container exited with restart policy rule"
+	}
+	return c
 }
 
 // resizeConditions tell of a resize that waits or is under way; there are none otherwise.
@@ -82,7 +101,7 @@ func (r *reporter) initializedCondition(s *corev1.PodStatus) corev1.PodCondition
 		c.Reason = "PodCompleted"
 		return c
 	}
-	if r.initialized {
+	if r.initialized || r.wasInitialized() {
 		return c
 	}
 	var incomplete []string
@@ -97,6 +116,14 @@ func (r *reporter) initializedCondition(s *corev1.PodStatus) corev1.PodCondition
 		c.Message = fmt.Sprintf("containers with incomplete status: %s", incomplete)
 	}
 	return c
+}
+
+// wasInitialized reports whether the pod has been reported as initialized: that it never ceases to be, whatever
+// restarts.
+func (r *reporter) wasInitialized() bool {
+	return slices.ContainsFunc(r.pod.Status.Conditions, func(c corev1.PodCondition) bool {
+		return c.Type == corev1.PodInitialized && c.Status == corev1.ConditionTrue
+	})
 }
 
 func (r *reporter) containersReady(s *corev1.PodStatus) corev1.PodCondition {

@@ -59,6 +59,8 @@ type Config struct {
 	Objects  Objects
 	Recorder Recorder
 
+	RuntimeName string // prefix of container IDs in the API; default "clipper"
+
 	NodeName string
 	NodeIPs  []netip.Addr // primary first
 	// Allocatable is what downward-API limits default to.

@@ -14,6 +14,7 @@ import (
 // the volumes have said so far, and what is under way. Only the worker's own goroutine touches it.
 type Observed struct {
 	StartTime time.Time // when the node took the pod
+	Runtime   string    // name of the container runtime; "" for the built-in one
 
 	Scarce    bool // the pod asks for devices and the like
 	Allocated Step // it has been given them
@@ -96,6 +97,7 @@ type Record struct {
 
 	Restarts int // restart count last reported in the API; the runtime may have lost its records
 	ran      bool
+	Reset    bool // removed to restart the pod in place; Restarts counts that already
 
 	Image   ImageState
 	Failure *Failure  // why the last attempt to start failed; cleared by the next
@@ -106,7 +108,8 @@ type Record struct {
 	ProbedID  string
 	Startup   bool
 	Ready     bool
-	Unhealthy string // why the container must be killed: a liveness or startup probe or a hook failed
+	Unhealthy Ailment // why the container must be killed
+	Announced string  // ID of the container that has been told that it is going to be stopped
 
 	StopAt time.Time // after a stop that failed: not before
 
@@ -126,8 +129,28 @@ type ImageState struct {
 	Since   time.Time // of Failure
 }
 
+// An Ailment is why a container is killed while its pod lives on. Worded as in events.
+type Ailment string
+
+// Ailments.
+const (
+	FailedLiveness Ailment = "liveness probe"
+	FailedStartup  Ailment = "startup probe"
+	FailedHook     Ailment = "FailedPostStartHook"
+)
+
 // A Failure is a waiting reason with its message.
 type Failure struct{ Reason, Message string }
+
+// inSandbox reports whether the record's newest container is one of the current sandbox, not of one that a
+// reboot or the like has ended.
+func (o *Observed) inSandbox(r *Record) bool {
+	if r.Current == nil {
+		return false
+	}
+	_, attempt := SandboxOwner(r.Current.SandboxID)
+	return attempt == o.Attempt
+}
 
 // running reports whether the container's process lives.
 func (r *Record) running() bool {
@@ -166,8 +189,11 @@ func (r *Record) nextAttempt() int {
 	if r.Current != nil {
 		return r.Current.Attempt + 1
 	}
-	if r.ran {
+	if r.ran && !r.Reset {
 		return r.Restarts + 1
+	}
+	if r.Reset {
+		return r.Restarts
 	}
 	return 0
 }
@@ -186,6 +212,12 @@ func (r *Record) drop(id string) {
 		r.Current, r.Previous = r.Previous, nil
 	}
 	r.Older = slices.DeleteFunc(r.Older, func(old string) bool { return old == id })
+}
+
+// reset forgets a container that has been removed to restart its pod in place.
+func (r *Record) reset() {
+	restarts := r.restartCount() + 1
+	*r = Record{Restarts: restarts, ran: true, Reset: true, Granted: r.Granted}
 }
 
 // observe takes a newer picture of a container into the record. Pictures of one ID come in order.

@@ -33,53 +33,90 @@ func (r *reporter) finalPhase(regular []corev1.ContainerStatus) corev1.PodPhase 
 	return corev1.PodSucceeded
 }
 
+// tally counts containers by what they do.
+type tally struct {
+	pending                   int // init containers that have not done their part
+	failed                    bool
+	running, waiting          int
+	stopped, final, succeeded int // final: not to be started again
+}
+
+// countPhase sums up what the containers' statuses say, by upstream's rules.
 func (r *reporter) countPhase(inits, regular []corev1.ContainerStatus) corev1.PodPhase {
-	pending := false
+	var t tally
 	for i := range r.pod.Spec.InitContainers {
-		c, s := &r.pod.Spec.InitContainers[i], &inits[i]
-		if isSidecar(c) {
-			pending = pending || !r.initialized && (s.Started == nil || !*s.Started)
-			continue
+		if c := &r.pod.Spec.InitContainers[i]; isSidecar(c) {
+			r.countSidecar(&inits[i], &t)
+		} else {
+			r.countInit(c, &inits[i], &t)
 		}
-		t := s.State.Terminated
-		if t == nil {
-			t = s.LastTerminationState.Terminated
-			pending = pending || t == nil || t.ExitCode == 0 || !r.initialized
-			continue
-		}
-		if t.ExitCode == 0 {
-			continue
-		}
-		if !r.initialized && !shouldRestart(r.pod, c, int(t.ExitCode)) {
-			return corev1.PodFailed
-		}
-		pending = true
 	}
-	waiting, running, stopped, succeeded := 0, 0, 0, 0
-	for _, s := range regular {
-		switch {
-		case s.State.Running != nil:
-			running++
-		case s.State.Terminated != nil:
-			stopped++
-			if s.State.Terminated.ExitCode == 0 {
-				succeeded++
-			}
-		case s.LastTerminationState.Terminated != nil:
-			stopped++
-		default:
-			waiting++
-		}
+	for i := range regular {
+		r.countRegular(&regular[i], &t)
 	}
 	switch {
-	case pending && !r.initialized, waiting > 0:
+	case t.failed:
+		return corev1.PodFailed
+	case t.pending > 0, t.waiting > 0:
 		return corev1.PodPending
-	case running > 0:
+	case t.running > 0:
 		return corev1.PodRunning
-	case !finished(r.pod, r.o):
+	case t.stopped != t.final:
 		return corev1.PodRunning // all down for the moment, but some will be started again
-	case stopped == succeeded:
+	case t.stopped == t.succeeded:
 		return corev1.PodSucceeded
 	}
 	return corev1.PodFailed
+}
+
+// again reports whether a container that ended so is started again.
+func (r *reporter) again(c *corev1.Container, t *corev1.ContainerStateTerminated) bool {
+	return t.Reason == restartingAllReason || shouldRestart(r.pod, c, int(t.ExitCode))
+}
+
+func (r *reporter) countInit(c *corev1.Container, s *corev1.ContainerStatus, t *tally) {
+	ended := s.State.Terminated
+	if ended == nil && s.State.Waiting != nil {
+		ended = s.LastTerminationState.Terminated
+	}
+	switch {
+	case r.initialized:
+	case ended == nil:
+		t.pending++
+	case ended.ExitCode != 0 && !r.again(c, ended):
+		t.failed = true
+	}
+}
+
+func (r *reporter) countSidecar(s *corev1.ContainerStatus, t *tally) {
+	switch {
+	case s.State.Running != nil:
+		t.running++
+		if !r.initialized && !*s.Started {
+			t.pending++
+		}
+	case s.State.Waiting != nil && s.LastTerminationState.Terminated == nil:
+		t.waiting++
+	}
+}
+
+func (r *reporter) countRegular(s *corev1.ContainerStatus, t *tally) {
+	ended := s.State.Terminated
+	if s.State.Waiting != nil {
+		ended = s.LastTerminationState.Terminated
+	}
+	switch {
+	case s.State.Running != nil:
+		t.running++
+	case ended == nil:
+		t.waiting++
+	default:
+		t.stopped++
+		if !r.again(findContainer(r.pod, s.Name), ended) {
+			t.final++
+		}
+		if s.State.Terminated != nil && ended.ExitCode == 0 {
+			t.succeeded++
+		}
+	}
 }

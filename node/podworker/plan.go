@@ -81,6 +81,10 @@ func (p *planner) run() {
 	for _, id := range p.o.Stale {
 		p.add(Action{Op: DropStale, ID: id})
 	}
+	if restartingAll(p.pod, p.o) {
+		p.reset()
+		return
+	}
 	p.dropOldRecords()
 	if p.allocates() {
 		if p.due(p.o.Allocated) {
@@ -143,8 +147,15 @@ func (p *planner) dropOlder(name string) {
 	}
 }
 
-// containers starts, restarts and kills containers in the order init containers prescribe.
+// containers starts, restarts and kills containers in the order init containers prescribe. Ephemeral ones may
+// look into a pod that never gets so far.
 func (p *planner) containers() {
+	for i := range p.pod.Spec.EphemeralContainers {
+		c := (*corev1.Container)(&p.pod.Spec.EphemeralContainers[i].EphemeralContainerCommon)
+		if r := p.rec(c.Name); !r.hasRun() {
+			p.start(c, r)
+		}
+	}
 	initialized := hasInitialized(p.pod, p.o)
 	for i := range p.pod.Spec.InitContainers {
 		c := &p.pod.Spec.InitContainers[i]
@@ -156,21 +167,19 @@ func (p *planner) containers() {
 			}
 			continue
 		}
-		if initialized || (r.exited() && r.Current.ExitCode == 0) {
+		switch {
+		case initialized, r.exited() && r.Current.ExitCode == 0 && p.o.inSandbox(r):
 			continue
+		case r.exited() && !p.o.inSandbox(r):
+			p.start(c, r) // a new sandbox begins with the first one
+		default:
+			p.keep(c, r)
 		}
-		p.keep(c, r)
 		return
 	}
 	for i := range p.pod.Spec.Containers {
 		c := &p.pod.Spec.Containers[i]
 		p.keep(c, p.rec(c.Name))
-	}
-	for i := range p.pod.Spec.EphemeralContainers {
-		c := (*corev1.Container)(&p.pod.Spec.EphemeralContainers[i].EphemeralContainerCommon)
-		if r := p.rec(c.Name); !r.hasRun() {
-			p.start(c, r)
-		}
 	}
 }
 
@@ -207,7 +216,10 @@ func (p *planner) keepRunning(c *corev1.Container, r *Record) {
 	stop := Action{Op: Stop, Container: c.Name, ID: r.Current.ID, Grace: graceFor(p.pod, c, r.Unhealthy)}
 	switch {
 	case r.Unhealthy != "":
-		stop.Message = r.Unhealthy
+		stop.Message = p.unhealthyMessage(c, r.Unhealthy)
+		p.stop(r, stop)
+	case r.Current.Image != c.Image && isInit(p.pod, c.Name):
+		stop.Message = fmt.Sprintf("Init container %s definition changed", c.Name)
 		p.stop(r, stop)
 	case r.Current.Image != c.Image:
 		stop.Message = fmt.Sprintf("Container %s definition changed, will be restarted", c.Name)
@@ -215,6 +227,33 @@ func (p *planner) keepRunning(c *corev1.Container, r *Record) {
 	case r.Granted != nil && r.Applied != nil && !sameResources(r.Granted, r.Applied):
 		p.resize(c, r, stop)
 	}
+}
+
+// unhealthyMessage says why a container is killed while its pod lives on.
+func (p *planner) unhealthyMessage(c *corev1.Container, why Ailment) string {
+	switch {
+	case why == FailedHook:
+		return string(why)
+	case isInit(p.pod, c.Name):
+		return fmt.Sprintf("Init container %s failed %s", c.Name, why)
+	case restartPolicy(p.pod, c) != corev1.RestartPolicyNever:
+		return fmt.Sprintf("Container %s failed %s, will be restarted", c.Name, why)
+	case !p.othersLive(c):
+		return "Stopping container " + c.Name // the pod ends with it
+	}
+	return fmt.Sprintf("Container %s failed %s", c.Name, why)
+}
+
+// othersLive reports whether another regular container runs or is going to.
+func (p *planner) othersLive(c *corev1.Container) bool {
+	for i := range p.pod.Spec.Containers {
+		o := &p.pod.Spec.Containers[i]
+		r := p.rec(o.Name)
+		if o.Name != c.Name && !(r.exited() && !shouldRestart(p.pod, o, r.Current.ExitCode)) {
+			return true
+		}
+	}
+	return false
 }
 
 // resize gives a running container what it has been granted, in place or by a restart.
@@ -269,78 +308,13 @@ func isSidecar(c *corev1.Container) bool {
 	return c.RestartPolicy != nil && *c.RestartPolicy == corev1.ContainerRestartPolicyAlways
 }
 
-// hasInitialized reports whether any regular container has ever run: init containers never run again then.
+// hasInitialized reports whether any regular container has run in the pod's sandbox: init containers do not run
+// again then.
 func hasInitialized(pod *corev1.Pod, o *Observed) bool {
 	for i := range pod.Spec.Containers {
-		if r := o.Containers[pod.Spec.Containers[i].Name]; r != nil && r.hasRun() {
+		if r := o.Containers[pod.Spec.Containers[i].Name]; r != nil && r.Current != nil && o.inSandbox(r) {
 			return true
 		}
 	}
 	return false
-}
-
-// shouldRestart applies the container's own restart rules and policy, else the pod's policy.
-func shouldRestart(pod *corev1.Pod, c *corev1.Container, exitCode int) bool {
-	for _, rule := range c.RestartPolicyRules {
-		if matchesExit(rule.ExitCodes, int32(exitCode)) {
-			return rule.Action == corev1.ContainerRestartRuleActionRestart
-		}
-	}
-	policy := pod.Spec.RestartPolicy
-	if c.RestartPolicy != nil {
-		policy = corev1.RestartPolicy(*c.RestartPolicy)
-	}
-	switch policy {
-	case corev1.RestartPolicyNever:
-		return false
-	case corev1.RestartPolicyOnFailure:
-		return exitCode != 0
-	}
-	if c.RestartPolicy == nil && exitCode == 0 && isInit(pod, c.Name) {
-		return false // an init container that succeeded is done, whatever the policy
-	}
-	return true
-}
-
-func matchesExit(on *corev1.ContainerRestartRuleOnExitCodes, code int32) bool {
-	if on == nil {
-		return false
-	}
-	in := false
-	for _, v := range on.Values {
-		in = in || v == code
-	}
-	return in == (on.Operator == corev1.ContainerRestartRuleOnExitCodesOpIn)
-}
-
-func isInit(pod *corev1.Pod, name string) bool {
-	for i := range pod.Spec.InitContainers {
-		if pod.Spec.InitContainers[i].Name == name {
-			return true
-		}
-	}
-	return false
-}
-
-// finished reports whether no container will ever run again: every regular one has ended for good, or an
-// init container has failed for good.
-func finished(pod *corev1.Pod, o *Observed) bool {
-	if !hasInitialized(pod, o) {
-		for i := range pod.Spec.InitContainers {
-			c := &pod.Spec.InitContainers[i]
-			r := o.Containers[c.Name]
-			if !isSidecar(c) && r != nil && r.exited() && r.Current.ExitCode != 0 &&
-				!shouldRestart(pod, c, r.Current.ExitCode) {
-				return true
-			}
-		}
-	}
-	for i := range pod.Spec.Containers {
-		c := &pod.Spec.Containers[i]
-		r := o.Containers[c.Name]
-		if r == nil || !r.exited() || shouldRestart(pod, c, r.Current.ExitCode) {
-			return false
-		}
-	}
-	return true
 }

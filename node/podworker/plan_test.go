@@ -24,11 +24,12 @@ var rewrite = flag.Bool("rewrite", false, "rewrite testdata with what the code d
 // and says "plan" or "status" where it wants to see what follows. Times are seconds since the beginning.
 //
 //	pod [restart=Never] [deadline=30] [grace=10] [hostnetwork]   begins anew
-//	init|sidecar|container NAME [startup] [readiness] [liveness] [postStart]
+//	init|sidecar|container|ephemeral NAME [startup] [readiness] [liveness] [restart=Never] [rule=CODE:ACTION]
 //	network|volumes|sandbox done|failed
+//	reboot: containers and sandbox are gone, a new one is to be made
 //	image NAME ready|failed
 //	NAME created attempt=N | NAME running attempt=N [at=T] | NAME exited attempt=N code=C [at=T] | NAME unhealthy MESSAGE…
-//	NAME ready | NAME started | NAME backoff=SECONDS set=T
+//	NAME reset | NAME ready | NAME started | NAME backoff=SECONDS set=T
 //	busy KEY | delete grace=N at=T | gone | torndown | removed | reported | deleted | verdict REASON | reclaim
 //	at T: the time from here on
 func TestPlan(t *testing.T) {
@@ -103,7 +104,7 @@ func (s *script) do(line string) []string {
 	switch words[0] {
 	case "pod":
 		s.begin(a)
-	case "init", "sidecar", "container":
+	case "init", "sidecar", "container", "ephemeral":
 		s.add(words[0], words[1], a)
 	case "network", "volumes", "sandbox":
 		step := map[string]*Step{"network": &s.o.Network, "volumes": &s.o.Volumes, "sandbox": &s.o.Sandbox}[words[0]]
@@ -112,6 +113,8 @@ func (s *script) do(line string) []string {
 		} else {
 			step.fail(s.now, fmt.Errorf("broken"))
 		}
+	case "reboot":
+		s.reboot()
 	case "image":
 		s.image(words[1], words[2])
 	case "busy":
@@ -177,7 +180,18 @@ func (s *script) add(kind, name string, a map[string]string) {
 		return nil
 	}
 	c.StartupProbe, c.ReadinessProbe, c.LivenessProbe = probe("startup"), probe("readiness"), probe("liveness")
+	if v := a["restart"]; v != "" {
+		c.RestartPolicy = (*corev1.ContainerRestartPolicy)(&v)
+	}
+	if code, action, ok := strings.Cut(a["rule"], ":"); ok {
+		n, _ := strconv.ParseInt(code, 10, 32)
+		c.RestartPolicyRules = []corev1.ContainerRestartRule{{Action: corev1.ContainerRestartRuleAction(action),
+			ExitCodes: &corev1.ContainerRestartRuleOnExitCodes{Operator: corev1.ContainerRestartRuleOnExitCodesOpIn, Values: []int32{int32(n)}}}}
+	}
 	switch kind {
+	case "ephemeral":
+		s.pod.Spec.EphemeralContainers = append(s.pod.Spec.EphemeralContainers,
+			corev1.EphemeralContainer{EphemeralContainerCommon: corev1.EphemeralContainerCommon(c)})
 	case "sidecar":
 		always := corev1.ContainerRestartPolicyAlways
 		c.RestartPolicy = &always
@@ -187,6 +201,18 @@ func (s *script) add(kind, name string, a map[string]string) {
 	default:
 		s.pod.Spec.Containers = append(s.pod.Spec.Containers, c)
 	}
+}
+
+func (s *script) reboot() {
+	for _, r := range s.o.Containers {
+		if r.running() {
+			ended := *r.Current
+			ended.State, ended.ExitCode, ended.FinishedAt = runtime.Exited, 137, s.now
+			r.observe(ended)
+		}
+	}
+	s.o.Network, s.o.Volumes, s.o.Sandbox = Step{}, Step{}, Step{}
+	s.o.Attempt++
 }
 
 func (s *script) image(name, state string) {
@@ -203,7 +229,7 @@ func (s *script) container(name string, words []string) {
 	r := s.o.record(name)
 	a := args(words)
 	attempt, _ := strconv.Atoi(a["attempt"])
-	st := runtime.ContainerStatus{ID: fmt.Sprintf("%s-%d", name, attempt), Name: name, Attempt: attempt, Image: "i"}
+	st := runtime.ContainerStatus{ID: fmt.Sprintf("%s-%d", name, attempt), Name: name, Attempt: attempt, Image: "i", SandboxID: sandboxID(s.pod, s.o.Attempt)}
 	at := s.now
 	if v, ok := a["at"]; ok {
 		at = epoch.Add(seconds(v))
@@ -221,7 +247,9 @@ func (s *script) container(name string, words []string) {
 		st.ExitCode, _ = strconv.Atoi(a["code"])
 		r.observe(st)
 	case "unhealthy":
-		r.Unhealthy = strings.Join(words[1:], " ")
+		r.Unhealthy = Ailment(strings.Join(words[1:], " "))
+	case "reset":
+		r.reset()
 	case "ready":
 		r.ProbedID, r.Startup, r.Ready = r.Current.ID, true, true
 	case "started":

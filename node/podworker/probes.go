@@ -2,7 +2,6 @@ package podworker
 
 import (
 	"context"
-	"fmt"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -70,7 +69,7 @@ func (w *Worker) syncProbes(ctx context.Context) {
 func (w *Worker) recallProbes(c *corev1.Container, r *Record) {
 	for _, list := range [][]corev1.ContainerStatus{w.pod.Status.ContainerStatuses, w.pod.Status.InitContainerStatuses} {
 		for i := range list {
-			if s := &list[i]; s.Name == c.Name && s.ContainerID == idScheme+r.Current.ID {
+			if s := &list[i]; s.Name == c.Name && s.ContainerID == w.o.fullID(r.Current.ID) {
 				r.Ready = s.Ready
 				r.Startup = r.Startup || (s.Started != nil && *s.Started)
 			}
@@ -128,12 +127,9 @@ func (w *Worker) probeChanged(name, id string, k probe.Kind, v probe.Result) {
 	case k == probe.Startup && v == probe.Success:
 		r.Startup = true
 	case k == probe.Startup && v == probe.Failure:
-		r.Unhealthy = fmt.Sprintf("Container %s failed startup probe, will be restarted", name)
+		r.Unhealthy = FailedStartup
 	case k == probe.Liveness && v == probe.Failure:
-		r.Unhealthy = fmt.Sprintf("Container %s failed liveness probe, will be restarted", name)
-	}
-	if r.Unhealthy != "" && w.pod.Spec.RestartPolicy == corev1.RestartPolicyNever && findContainer(w.pod, name).RestartPolicy == nil {
-		r.Unhealthy = fmt.Sprintf("Stopping container %s", name)
+		r.Unhealthy = FailedLiveness
 	}
 }
 

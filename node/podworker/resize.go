@@ -137,7 +137,7 @@ func (w *Worker) adoptResources() {
 		r.Applied = &c.Resources
 		for _, list := range [][]corev1.ContainerStatus{w.pod.Status.ContainerStatuses, w.pod.Status.InitContainerStatuses} {
 			for i := range list {
-				if s := &list[i]; s.Name == c.Name && s.Resources != nil && s.ContainerID == idScheme+r.Current.ID {
+				if s := &list[i]; s.Name == c.Name && s.Resources != nil && s.ContainerID == w.o.fullID(r.Current.ID) {
 					r.Applied = s.Resources
 				}
 			}

@@ -82,7 +82,8 @@ func (w *Worker) started(ctx context.Context, name, id string, s runtime.Contain
 			r.RetryAt = now.Add(configRetry)
 		}
 	case hook != nil && ctx.Err() == nil:
-		r.Unhealthy = "FailedPostStartHook"
+		r.Unhealthy = FailedHook
+		r.Failure = &Failure{"PostStartHookError", hook.Error()}
 	}
 }
 
@@ -154,7 +155,7 @@ func (w *Worker) hook(ctx context.Context, c *corev1.Container, id string, h *co
 // exec runs a command in a container and returns its exit code and up to limit bytes of output.
 func (w *Worker) exec(ctx context.Context, id string, command []string, limit int) (int, string, error) {
 	buf := &head{limit: limit}
-	code, err := w.cfg.Runtime.Exec(ctx, id, runtime.Exec{Command: command, Stdout: buf, Stderr: buf})
+	code, err := w.cfg.Runtime.Exec(ctx, id, runtime.Exec{Command: command, Short: true, Stdout: buf, Stderr: buf})
 	return code, buf.String(), err
 }
 
@@ -197,8 +198,8 @@ func (w *Worker) ensureImage(ctx context.Context, pod *corev1.Pod, c *corev1.Con
 func (w *Worker) stop(a Action) carry {
 	c := findContainer(w.pod, a.Container)
 	ips := w.o.IPs
-	told := w.told["stop"] == a.ID
-	w.told["stop"] = a.ID
+	told := w.told["stop:"+a.Container] == a.ID
+	w.told["stop:"+a.Container] = a.ID
 	unhealthy := w.o.record(a.Container).Unhealthy
 	skipHook := w.told["prestop:"+a.Container] == a.ID
 	w.told["prestop:"+a.Container] = a.ID
@@ -226,6 +227,21 @@ func (w *Worker) stop(a Action) carry {
 				r.StopAt, r.Unhealthy = now.Add(stopRetry), unhealthy
 			}
 		}
+	}
+}
+
+// preStopAhead tells a sidecar that it will be stopped once those that it serves have been.
+func (w *Worker) preStopAhead(a Action) carry {
+	c := findContainer(w.pod, a.Container)
+	ips := w.o.IPs
+	w.told["stop:"+a.Container], w.told["prestop:"+a.Container] = a.ID, a.ID
+	w.o.record(a.Container).Announced = a.ID
+	return func(ctx context.Context, pod *corev1.Pod) func(time.Time) {
+		w.event(a.Container, corev1.EventTypeNormal, "Killing", "%s", a.Message)
+		if c.Lifecycle != nil && c.Lifecycle.PreStop != nil && a.Grace > 0 {
+			w.preStop(ctx, c, a.ID, a.Grace, ips)
+		}
+		return func(time.Time) {}
 	}
 }
 

@@ -16,8 +16,8 @@ import (
 	"clipper/node/runtime"
 )
 
-// idScheme prefixes container IDs in the API, as containerd:// does elsewhere.
-const idScheme = "clipper://"
+// fullID is a container's ID as the API has it, with the runtime's name in front.
+func (o *Observed) fullID(id string) string { return cmp.Or(o.Runtime, "clipper") + "://" + id }
 
 // status derives what to report from what is observed. It starts from the status in the API, keeps what
 // others own (conditions of readiness gates and schedulers) and changes neither argument.
@@ -114,7 +114,7 @@ func (r *reporter) container(c *corev1.Container, init bool) corev1.ContainerSta
 		}
 	}
 	if cur := rec.Current; cur != nil {
-		st.ContainerID = idScheme + cur.ID
+		st.ContainerID = r.o.fullID(cur.ID)
 		st.Image, st.ImageID = imageNames(c, cur)
 	}
 	st.State, st.LastTerminationState = r.states(c, rec, init)
@@ -168,7 +168,9 @@ func (r *reporter) over() bool {
 // states returns the current and the last state of a container.
 func (r *reporter) states(c *corev1.Container, rec *Record, init bool) (now, last corev1.ContainerState) {
 	if rec.Previous != nil {
-		last.Terminated = rec.terminated(rec.Previous)
+		last.Terminated = r.terminated(rec, rec.Previous)
+	} else if rec.Reset {
+		last.Terminated = &corev1.ContainerStateTerminated{Reason: restartingAllReason, Message: restartingAllMessage, ExitCode: unknownExit}
 	} else if was := r.reported(c.Name); was != nil && rec.hasRun() {
 		last = r.lastReported(was, rec)
 	}
@@ -181,7 +183,7 @@ func (r *reporter) states(c *corev1.Container, rec *Record, init bool) (now, las
 	case cur.State != runtime.Exited: // created, or its postStart hook has not ended
 		now.Waiting = r.waiting(c, &Record{Image: rec.Image}, init)
 	default:
-		ended := rec.terminated(cur)
+		ended := r.terminated(rec, cur)
 		if w := r.restarting(c, rec); w != nil {
 			now.Waiting, last.Terminated = w, ended
 		} else {
@@ -193,7 +195,7 @@ func (r *reporter) states(c *corev1.Container, rec *Record, init bool) (now, las
 
 // lastReported recovers the last state of a container whose earlier attempts the runtime has forgotten.
 func (r *reporter) lastReported(was *corev1.ContainerStatus, rec *Record) corev1.ContainerState {
-	if rec.Current == nil || was.ContainerID == idScheme+rec.Current.ID {
+	if rec.Current == nil || was.ContainerID == r.o.fullID(rec.Current.ID) {
 		if was.State.Terminated != nil && rec.Current == nil {
 			return corev1.ContainerState{Terminated: was.State.Terminated}
 		}
@@ -205,6 +207,13 @@ func (r *reporter) lastReported(was *corev1.ContainerStatus, rec *Record) corev1
 	return was.LastTerminationState
 }
 
+// What is said of containers that were removed to restart their pod in place.
+const (
+	restartingAllReason  = "RestartingAllContainers"
+	restartingAllMessage = "The container is removed because RestartAllContainers in place"
+	unknownExit          = 137
+)
+
 // waiting explains why a container that has no process has none yet.
 func (r *reporter) waiting(c *corev1.Container, rec *Record, init bool) *corev1.ContainerStateWaiting {
 	if rec.Failure != nil {
@@ -213,19 +222,13 @@ func (r *reporter) waiting(c *corev1.Container, rec *Record, init bool) *corev1.
 	if f := rec.Image.Failure; f != nil {
 		return r.pullFailure(c, rec.Image)
 	}
+	if rec.Reset && rec.Current == nil {
+		return &corev1.ContainerStateWaiting{Reason: restartingAllReason, Message: restartingAllMessage}
+	}
 	if len(r.pod.Spec.InitContainers) > 0 {
 		return &corev1.ContainerStateWaiting{Reason: "PodInitializing"}
 	}
 	return &corev1.ContainerStateWaiting{Reason: "ContainerCreating"}
-}
-
-func (r *reporter) anyInitRan() bool {
-	for i := range r.pod.Spec.InitContainers {
-		if rec := r.o.Containers[r.pod.Spec.InitContainers[i].Name]; rec != nil && rec.hasRun() {
-			return true
-		}
-	}
-	return false
 }
 
 // pullFailure reports a failed pull as such at first, and as backing off from then on.
@@ -246,7 +249,7 @@ func (r *reporter) restarting(c *corev1.Container, rec *Record) *corev1.Containe
 	}
 	if r.o.Busy[Action{Op: Start, Container: c.Name}.Key()] {
 		// What was reported stands until the new container has started or failed to.
-		if was := r.reported(c.Name); was != nil && was.ContainerID == idScheme+rec.Current.ID {
+		if was := r.reported(c.Name); was != nil && was.ContainerID == r.o.fullID(rec.Current.ID) {
 			return was.State.Waiting
 		}
 		return nil
@@ -269,10 +272,10 @@ func fullName(pod *corev1.Pod) string {
 	return fmt.Sprintf("%s_%s(%s)", pod.Name, pod.Namespace, pod.UID)
 }
 
-func (rec *Record) terminated(s *runtime.ContainerStatus) *corev1.ContainerStateTerminated {
+func (r *reporter) terminated(rec *Record, s *runtime.ContainerStatus) *corev1.ContainerStateTerminated {
 	t := &corev1.ContainerStateTerminated{
 		ExitCode: int32(s.ExitCode), Reason: s.Reason, Message: s.Message,
-		FinishedAt: metav1.NewTime(s.FinishedAt).Rfc3339Copy(), ContainerID: idScheme + s.ID,
+		FinishedAt: metav1.NewTime(s.FinishedAt).Rfc3339Copy(), ContainerID: r.o.fullID(s.ID),
 	}
 	t.StartedAt = metav1.NewTime(time.Unix(0, 0)) // as upstream for one that never started
 	if !s.StartedAt.IsZero() {

@@ -1,6 +1,7 @@
 package podworker
 
 import (
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -89,14 +90,41 @@ func (p *planner) stopAll(grace time.Duration) bool {
 		}
 	}
 	if !stopped {
+		p.announce(left)
 		return false
 	}
 	for i := len(p.pod.Spec.InitContainers) - 1; i >= 0; i-- {
-		if c := &p.pod.Spec.InitContainers[i]; isSidecar(c) && !stop(c, left) {
+		c := &p.pod.Spec.InitContainers[i]
+		if !isSidecar(c) {
+			continue
+		}
+		if p.o.Busy[Action{Op: PreStop, Container: c.Name}.Key()] {
+			return false // its hook ends first
+		}
+		if !stop(c, left) {
+			p.announce(left)
 			return false
 		}
 	}
 	return true
+}
+
+// announce tells sidecars that the pod ends, though their own turn has not come: their hooks run at the same time
+// as everybody's.
+func (p *planner) announce(left time.Duration) {
+	for i := range p.pod.Spec.InitContainers {
+		c := &p.pod.Spec.InitContainers[i]
+		r := p.rec(c.Name)
+		if isSidecar(c) && r.running() && r.Announced != r.Current.ID && !p.stopping(c) {
+			p.add(Action{Op: PreStop, Container: c.Name, ID: r.Current.ID, Grace: left, Message: "Stopping container " + c.Name})
+		}
+	}
+}
+
+// stopping reports whether the container is being stopped already, or is going to be by this plan.
+func (p *planner) stopping(c *corev1.Container) bool {
+	key := Action{Op: Stop, Container: c.Name}.Key()
+	return p.o.Busy[key] || slices.ContainsFunc(p.out.Actions, func(a Action) bool { return a.Key() == key })
 }
 
 // stop adds a stop, unless an earlier one has just failed.
@@ -126,12 +154,12 @@ func specGrace(pod *corev1.Pod) time.Duration {
 	return corev1.DefaultTerminationGracePeriodSeconds * time.Second
 }
 
-// graceFor returns the grace of a container that is killed while its pod lives on. A probe may have its own.
-func graceFor(pod *corev1.Pod, c *corev1.Container, unhealthy string) time.Duration {
-	for _, probe := range []*corev1.Probe{c.StartupProbe, c.LivenessProbe} {
-		if unhealthy != "" && probe != nil && probe.TerminationGracePeriodSeconds != nil {
-			return time.Duration(*probe.TerminationGracePeriodSeconds) * time.Second
-		}
+// graceFor returns the grace of a container that is killed while its pod lives on. The probe that failed may have
+// its own.
+func graceFor(pod *corev1.Pod, c *corev1.Container, why Ailment) time.Duration {
+	probe := map[Ailment]*corev1.Probe{FailedStartup: c.StartupProbe, FailedLiveness: c.LivenessProbe}[why]
+	if probe != nil && probe.TerminationGracePeriodSeconds != nil {
+		return time.Duration(*probe.TerminationGracePeriodSeconds) * time.Second
 	}
 	return specGrace(pod)
 }

@@ -62,7 +62,7 @@ func New(cfg *Config, pod *corev1.Pod, sandboxes []runtime.SandboxStatus, contai
 	w := &Worker{
 		cfg: cfg, pod: pod, wake: make(chan struct{}, 1), probes: map[string]*probing{}, told: map[string]string{},
 		log: slog.With("pod", pod.Namespace+"/"+pod.Name, "uid", pod.UID),
-		o:   Observed{Containers: map[string]*Record{}, Busy: map[string]bool{}, Verdict: verdict},
+		o:   Observed{Runtime: cfg.RuntimeName, Containers: map[string]*Record{}, Busy: map[string]bool{}, Verdict: verdict},
 	}
 	w.subject.Store(pod)
 	w.adopt(sandboxes, containers)
