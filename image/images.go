@@ -5,13 +5,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"slices"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"golang.org/x/sys/unix"
 
 	"clipper/image/reference"
 	"clipper/image/registry"
+	"clipper/image/unpack"
 	"clipper/node/runtime"
 )
 
@@ -74,10 +75,8 @@ func (s *Store) ListImages(context.Context) ([]runtime.Image, error) {
 	return out, nil
 }
 
-// PullImage fetches ref from its registry or a mirror. What the store already has is not transferred again.
-// Where no registry can be reached, an image that was imported under this name by hand stands for what the
-// registry would give: a machine without a network runs what its operator put there, pull policy Always
-// (that of every ":latest") included. A registry that answers is always believed.
+// PullImage fetches ref from its registry or a mirror. What the store already has is not transferred again; of
+// what several pulls need, one transfers and the others wait.
 func (s *Store) PullImage(ctx context.Context, ref string, auth []runtime.PullAuth) (runtime.Image, error) {
 	parsed, err := reference.Parse(ref)
 	if err != nil {
@@ -87,40 +86,40 @@ func (s *Store) PullImage(ctx context.Context, ref string, auth []runtime.PullAu
 	for i, a := range auth {
 		credentials[i] = registry.Credential(a)
 	}
-	fail := func(err error) (runtime.Image, error) {
-		return runtime.Image{}, &PullError{Image: parsed.String(), Err: err}
-	}
-	found, err := s.fetcher.Resolve(ctx, parsed.Moved(), credentials)
-	if err != nil {
-		if rec, ok := s.imported(ref); ok && unreachable(err) {
-			return rec.image(), nil
+	var rec record
+	var final error // that no other host can better
+	err = s.fetcher.Try(ctx, parsed.Moved(), credentials, func(found registry.Found) error {
+		if final = s.verifiers.verify(ctx, parsed.String(), found.Descriptor); final != nil {
+			return nil
 		}
-		return fail(err)
+		var tags []string
+		if parsed.Digest == "" { // by digest the tag is only a remark: the registry's tag may be elsewhere by now
+			tags = []string{parsed.Tagged()}
+		}
+		var err error
+		rec, err = s.ingest(ctx, parsed.String(), found.Image, tags, pulledDigests(parsed, found), false)
+		if isOurs(err) {
+			final, err = err, nil
+		}
+		return err
+	})
+	err = errors.Join(err, final)
+	if err == nil || errors.Is(err, unix.ENOSPC) {
+		s.collect() // what an image was replaced by, and what of this one did come
 	}
-	var tags []string
-	if parsed.Digest == "" { // by digest the tag is only a remark: the registry's tag may be elsewhere by now
-		tags = []string{parsed.Tagged()}
+	switch {
+	case err == nil:
+		return rec.image(), nil
+	case errors.Is(err, ErrRejected):
+		return runtime.Image{}, err // its class stands in front, where node agents look for it
 	}
-	rec, err := s.ingest(ctx, found.Image, tags, pulledDigests(parsed, found), false)
-	if err != nil {
-		return fail(err)
-	}
-	s.collect()
-	return rec.image(), nil
+	return runtime.Image{}, &PullError{Image: parsed.String(), Err: err}
 }
 
-// imported returns the image that was put into the store by hand under ref.
-func (s *Store) imported(ref string) (record, bool) {
-	rec, err := s.lookup(ref)
-	return rec, err == nil && rec.Imported
-}
-
-// unreachable says whether err means that no registry was there to ask: the name does not resolve, or
-// nothing answers at the address.
-func unreachable(err error) bool {
-	var op *net.OpError
-	var dns *net.DNSError
-	return errors.As(err, &op) && op.Op == "dial" || errors.As(err, &dns)
+// isOurs says whether the image or this machine is at fault, and not the host it was asked of.
+func isOurs(err error) bool {
+	var bad *unpack.PathError
+	return errors.As(err, &bad) || errors.Is(err, unpack.ErrTooLarge) || errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT)
 }
 
 // pulledDigests: the digest that the registry's tag has, which for an image of several platforms is that of
@@ -212,7 +211,7 @@ func (s *Store) Add(ctx context.Context, img v1.Image, names ...string) (runtime
 		}
 		digests = append(digests, ref.Digested(digest.String()))
 	}
-	rec, err := s.ingest(ctx, img, tags, digests, true)
+	rec, err := s.ingest(ctx, label(names), img, tags, digests, true)
 	if err != nil {
 		return runtime.Image{}, err
 	}

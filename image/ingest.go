@@ -12,8 +12,6 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"runtime"
-	"slices"
 	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -31,8 +29,9 @@ const maxMetadata = 4 << 20
 // maxLayers is what overlayfs stacks at most.
 const maxLayers = 500
 
-// ingest makes img whole in the store and puts it into the index under the given names.
-func (s *Store) ingest(ctx context.Context, img v1.Image, tags, digests []string, imported bool) (record, error) {
+// ingest makes img whole in the store and puts it into the index under the given names. label is what progress
+// and errors call it.
+func (s *Store) ingest(ctx context.Context, label string, img v1.Image, tags, digests []string, imported bool) (record, error) {
 	release, err := s.adding()
 	if err != nil {
 		return record{}, err
@@ -43,16 +42,10 @@ func (s *Store) ingest(ctx context.Context, img v1.Image, tags, digests []string
 		return record{}, err
 	}
 	rec.Tags, rec.Digests, rec.Imported = union(tags, nil), union(digests, nil), imported
-	staged, err := s.stageLayers(ctx, img, rec.Layers)
-	defer func() {
-		for _, st := range staged {
-			st.discard()
-		}
-	}()
-	if err != nil {
+	if err := s.addLayers(ctx, label, img, rec.Layers); err != nil {
 		return record{}, err
 	}
-	if err := s.publish(img, rec, staged); err != nil {
+	if err := s.addMetadata(img, rec); err != nil {
 		return record{}, err
 	}
 	err = s.change(func(ix *index) (*index, error) {
@@ -90,6 +83,9 @@ func (s *Store) describe(img v1.Image) (record, error) {
 	if config.OS != "" && config.OS != "linux" {
 		return record{}, fmt.Errorf("image is for %s, not for linux", config.OS)
 	}
+	if manifest.Config.Size < 0 {
+		return record{}, fmt.Errorf("configuration: a size of %d bytes", manifest.Config.Size)
+	}
 	rec := record{
 		ID: id.String(), Manifest: digest.String(), User: config.Config.User, StopSignal: config.Config.StopSignal,
 		Size: manifest.Config.Size, Added: time.Now().UTC().Truncate(time.Second),
@@ -98,6 +94,9 @@ func (s *Store) describe(img v1.Image) (record, error) {
 		diff := config.RootFS.DiffIDs[i]
 		if d.Digest.Algorithm != "sha256" || diff.Algorithm != "sha256" {
 			return record{}, fmt.Errorf("layer %d: digest algorithm %q is not supported", i+1, d.Digest.Algorithm)
+		}
+		if d.Size < 0 || rec.Size+d.Size < rec.Size {
+			return record{}, fmt.Errorf("layer %d: a size of %d bytes", i+1, d.Size)
 		}
 		rec.Layers = append(rec.Layers, layer{Blob: d.Digest.String(), DiffID: diff.String(), Size: d.Size})
 		rec.Size += d.Size
@@ -108,7 +107,7 @@ func (s *Store) describe(img v1.Image) (record, error) {
 // A stagedLayer is a layer in tmp: verified, without its final name.
 type stagedLayer struct {
 	layer
-	blob, dir string // "" once at their places, or when they were there before
+	blob, dir string // "" once at their places
 }
 
 func (st *stagedLayer) discard() {
@@ -120,42 +119,56 @@ func (st *stagedLayer) discard() {
 	}
 }
 
-// stageLayers fetches and unpacks what the store lacks, a few layers at a time.
-func (s *Store) stageLayers(ctx context.Context, img v1.Image, layers []layer) ([]*stagedLayer, error) {
+// addLayers fetches and unpacks what the store lacks, a few layers at a time. What is complete stays when another
+// layer fails: the next attempt need not fetch it again, and a collection takes it if there is none.
+func (s *Store) addLayers(ctx context.Context, label string, img v1.Image, layers []layer) error {
 	sources, err := img.Layers()
 	if err != nil {
-		return nil, fmt.Errorf("read layers: %w", err)
+		return fmt.Errorf("read layers: %w", err)
 	}
-	staged := make([]*stagedLayer, 0, len(layers))
+	progress := &progress{}
+	for _, l := range layers {
+		progress.total += l.Size
+	}
+	defer progress.report(s.log, label)()
 	group, ctx := errgroup.WithContext(ctx)
-	group.SetLimit(max(3, runtime.GOMAXPROCS(0)))
+	group.SetLimit(s.atOnce)
 	seen := map[string]bool{}
 	for i, l := range layers {
 		if seen[l.DiffID] { // the empty layer often occurs many times
 			continue
 		}
 		seen[l.DiffID] = true
-		st := &stagedLayer{layer: l}
-		staged = append(staged, st)
 		group.Go(func() error {
-			if err := s.stageLayer(ctx, st, sources[i]); err != nil {
+			if err := s.addLayer(ctx, l, sources[i], progress); err != nil {
 				return fmt.Errorf("layer %d of %d (%s): %w", i+1, len(layers), l.Blob, err)
 			}
 			return nil
 		})
 	}
-	return staged, group.Wait()
+	return group.Wait()
 }
 
-func (s *Store) stageLayer(ctx context.Context, st *stagedLayer, source v1.Layer) error {
-	unlock, err := s.unpacked.lock(ctx, st.DiffID)
+// addLayer makes one layer whole in the store: one of those who want it at the same time.
+func (s *Store) addLayer(ctx context.Context, l layer, source v1.Layer, progress *progress) error {
+	unlock, err := s.unpacked.lock(ctx, l.DiffID)
 	if err != nil {
 		return err
 	}
 	defer unlock()
-	if exists(s.layerPath(st.DiffID)) && exists(s.blobPath(st.Blob)) {
+	if exists(s.layerPath(l.DiffID)) && exists(s.blobPath(l.Blob)) {
+		progress.done.Add(l.Size)
 		return nil
 	}
+	st := &stagedLayer{layer: l}
+	defer st.discard()
+	if err := s.stageLayer(ctx, st, source, progress); err != nil {
+		return err
+	}
+	return s.publish(st)
+}
+
+func (s *Store) stageLayer(ctx context.Context, st *stagedLayer, source v1.Layer, progress *progress) error {
 	stream, err := source.Compressed()
 	if err != nil {
 		return err
@@ -177,7 +190,8 @@ func (s *Store) stageLayer(ctx context.Context, st *stagedLayer, source v1.Layer
 	if err := os.Chmod(st.dir, 0o755); err != nil {
 		return err
 	}
-	return s.receive(ctx, st, io.TeeReader(bounded(stream, st.Size), blob))
+	s.step("staging")
+	return s.receive(ctx, st, io.TeeReader(bounded(progress.count(stream), st.Size), blob))
 }
 
 // receive reads the layer once: to its blob file, its digests and its directory at the same time.
@@ -209,8 +223,8 @@ func (s *Store) receive(ctx context.Context, st *stagedLayer, stream io.Reader) 
 	return nil
 }
 
-// publish syncs what is staged to disk and gives it its final names.
-func (s *Store) publish(img v1.Image, rec record, staged []*stagedLayer) error {
+// addMetadata writes an image's manifest and configuration.
+func (s *Store) addMetadata(img v1.Image, rec record) error {
 	manifest, err := img.RawManifest()
 	if err != nil {
 		return fmt.Errorf("read manifest: %w", err)
@@ -232,10 +246,14 @@ func (s *Store) publish(img v1.Image, rec record, staged []*stagedLayer) error {
 				return err
 			}
 		}
+		s.step("metadata")
 	}
-	if !slices.ContainsFunc(staged, func(st *stagedLayer) bool { return st.dir != "" }) {
-		return nil // every layer was there
-	}
+	return nil
+}
+
+// publish syncs a staged layer to disk and gives it its final names.
+func (s *Store) publish(st *stagedLayer) error {
+	s.step("staged")
 	// One flush of the file system for thousands of files: by file it would take minutes.
 	dir, err := os.Open(s.dir)
 	if err != nil {
@@ -244,12 +262,11 @@ func (s *Store) publish(img v1.Image, rec record, staged []*stagedLayer) error {
 	err = unix.Syncfs(int(dir.Fd()))
 	dir.Close()
 	if err != nil {
-		return fmt.Errorf("write image to disk: %w", err)
+		return fmt.Errorf("write layer to disk: %w", err)
 	}
-	for _, st := range staged {
-		if err := s.place(st); err != nil {
-			return err
-		}
+	s.step("synced")
+	if err := s.place(st); err != nil {
+		return err
 	}
 	return errors.Join(syncDir(s.path("blobs", "sha256")), syncDir(s.path("layers")))
 }
@@ -261,10 +278,9 @@ func (s *Store) place(st *stagedLayer) error {
 		}
 		st.blob = ""
 	}
-	if st.dir == "" {
-		return nil
-	}
+	s.step("blob placed")
 	err := os.Rename(st.dir, s.layerPath(st.DiffID))
+	s.step("layer placed")
 	if errors.Is(err, fs.ErrExist) || errors.Is(err, unix.ENOTEMPTY) {
 		return nil // another process was first; ours is discarded
 	}

@@ -26,6 +26,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	goruntime "runtime"
 	"strings"
 	"sync"
 	"syscall"
@@ -46,6 +47,8 @@ type Options struct {
 	Owner string
 	// Registries says how registries are reached. nil: HTTPS, plain HTTP on loopback, no mirrors.
 	Registries *registry.Config
+	// VerifierDir is a folder of programs that decide which images may be pulled; "" for none.
+	VerifierDir string
 	// Limits bound the unpacking of a layer.
 	Limits unpack.Limits
 	Log    *slog.Logger // default slog.Default()
@@ -59,6 +62,10 @@ type Store struct {
 	limits   unpack.Limits
 	log      *slog.Logger
 	unpacked keyedMutex // by diff ID: one unpacking of a layer at a time
+
+	verifiers verifiers
+	atOnce    int               // layers of one image
+	step      func(name string) // called between steps of an addition, for tests of crashes
 
 	mu     sync.Mutex
 	loaded *index
@@ -85,7 +92,8 @@ func Open(o Options) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("image store: %w", err)
 	}
-	s := &Store{dir: dir, owner: o.Owner, fetcher: registry.New(o.Registries), limits: o.Limits, log: o.Log}
+	s := &Store{dir: dir, owner: o.Owner, fetcher: registry.New(o.Registries), limits: o.Limits, log: o.Log,
+		verifiers: verifiers(o.VerifierDir), atOnce: max(3, goruntime.GOMAXPROCS(0)), step: func(string) {}}
 	for _, d := range []string{s.path("blobs", "sha256"), s.path("layers"), s.path("tmp"), s.path("empty"), s.snapshotsDir()} {
 		if err := os.MkdirAll(d, 0o711); err != nil { // containers of other users pass through, nobody lists
 			return nil, fmt.Errorf("image store: %w; give a data directory that root can write", err)

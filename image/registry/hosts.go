@@ -1,19 +1,17 @@
 package registry
 
 import (
-	"crypto/tls"
-	"crypto/x509"
+	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
-	"net"
 	"net/http"
 	"net/url"
 	"os"
+	"path"
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	"github.com/BurntSushi/toml"
@@ -22,8 +20,9 @@ import (
 // Config says how registries are reached. It is read-only after New.
 type Config struct {
 	// HostsDirs are folders as containerd's config_path has them: HOST/hosts.toml, or _default/hosts.toml
-	// for the rest, names the mirrors of a registry and how to verify them. The first folder that has a
-	// file for a registry decides.
+	// for the rest, names the mirrors of a registry and how to verify them. Where a host's folder has no such
+	// file, its certificates count, as docker's certs.d has them. The first folder that has one for a registry
+	// decides.
 	HostsDirs []string
 	// PlainHTTP lists registries (host or host:port) that speak no TLS. Loopback addresses may always.
 	PlainHTTP []string
@@ -33,10 +32,14 @@ type Config struct {
 
 // An endpoint is one place to ask for a registry's content.
 type endpoint struct {
-	host      string // host or host:port
-	plainHTTP bool
-	verify    tlsFiles
-	mirror    bool
+	host          string // host or host:port
+	path          string // of the API, "/v2" nearly always
+	plainHTTP     bool
+	mirror        bool // stands for another registry, and is told which
+	resolve, pull bool // what it is asked for: which image a tag means; the image
+	verify        tlsFiles
+	header        http.Header
+	dialTimeout   time.Duration // 0: the default
 }
 
 type tlsFiles struct {
@@ -45,7 +48,7 @@ type tlsFiles struct {
 	skipVerify bool
 }
 
-// hostsFile is the part of containerd's hosts.toml that is understood.
+// hostsFile is containerd's hosts.toml.
 type hostsFile struct {
 	Server string              `toml:"server"`
 	Host   map[string]hostPart `toml:"host"`
@@ -53,41 +56,79 @@ type hostsFile struct {
 }
 
 type hostPart struct {
-	Capabilities []string `toml:"capabilities"`
-	CA           any      `toml:"ca"`     // a path or a list
-	Client       any      `toml:"client"` // a path, or a list of paths or [cert, key] pairs
-	SkipVerify   bool     `toml:"skip_verify"`
+	Capabilities []string       `toml:"capabilities"`
+	CA           any            `toml:"ca"`     // a path or a list
+	Client       any            `toml:"client"` // a path, or a list of paths or [cert, key] pairs
+	SkipVerify   bool           `toml:"skip_verify"`
+	Header       map[string]any `toml:"header"` // a value or a list
+	OverridePath bool           `toml:"override_path"`
+	DialTimeout  string         `toml:"dial_timeout"`
 }
 
 // endpoints returns where to ask for the content of registry, in order: its mirrors, then itself.
 func (c *Config) endpoints(registry string) ([]endpoint, error) {
 	for _, dir := range c.HostsDirs {
-		for _, name := range []string{registry, strings.Replace(registry, ":", "_", 1) + "_", "_default"} {
-			path := filepath.Join(dir, name, "hosts.toml")
-			b, err := os.ReadFile(path)
-			if errors.Is(err, fs.ErrNotExist) {
-				continue
+		for _, name := range folders(registry) {
+			folder := filepath.Join(dir, name)
+			b, err := os.ReadFile(filepath.Join(folder, "hosts.toml"))
+			if err == nil {
+				eps, err := c.parseHosts(registry, folder, b)
+				if err != nil {
+					return nil, fmt.Errorf("registry %s: %s: %w", registry, filepath.Join(folder, "hosts.toml"), err)
+				}
+				return eps, nil
 			}
-			if err != nil {
+			if !errors.Is(err, fs.ErrNotExist) {
 				return nil, fmt.Errorf("registry %s: %w", registry, err)
 			}
-			eps, err := c.parseHosts(registry, path, b)
-			if err != nil {
-				return nil, fmt.Errorf("registry %s: %s: %w", registry, path, err)
+			if verify, ok := certificates(folder); ok {
+				e := c.direct(registry)
+				e.verify = verify
+				return []endpoint{e}, nil
 			}
-			return eps, nil
 		}
 	}
 	return []endpoint{c.direct(registry)}, nil
 }
 
-func (c *Config) direct(registry string) endpoint {
-	return endpoint{host: registry, plainHTTP: slices.Contains(c.PlainHTTP, registry)}
+// folders are the names that a registry's folder may have: ":" is no good in file names everywhere.
+func folders(registry string) []string {
+	names := []string{registry}
+	if i := strings.LastIndex(registry, ":"); i > 0 {
+		names = []string{registry[:i] + "_" + registry[i+1:] + "_", registry}
+	}
+	return append(names, "_default")
 }
 
-func (c *Config) parseHosts(registry, path string, b []byte) ([]endpoint, error) {
+// certificates finds authorities (.crt) and client certificates (.cert with .key) in a folder.
+func certificates(folder string) (files tlsFiles, ok bool) {
+	entries, err := os.ReadDir(folder)
+	if err != nil {
+		return files, false
+	}
+	for _, e := range entries {
+		file := filepath.Join(folder, e.Name())
+		switch base, ext := strings.TrimSuffix(file, filepath.Ext(file)), filepath.Ext(file); ext {
+		case ".crt":
+			files.ca = append(files.ca, file)
+		case ".cert":
+			key := base + ".key"
+			if _, err := os.Stat(key); err != nil {
+				key = file
+			}
+			files.client = append(files.client, [2]string{file, key})
+		}
+	}
+	return files, len(files.ca)+len(files.client) > 0
+}
+
+func (c *Config) direct(registry string) endpoint {
+	return endpoint{host: registry, path: "/v2", plainHTTP: slices.Contains(c.PlainHTTP, registry), resolve: true, pull: true}
+}
+
+func (c *Config) parseHosts(registry, folder string, b []byte) ([]endpoint, error) {
 	var file hostsFile
-	meta, err := toml.Decode(string(b), &file)
+	meta, err := toml.NewDecoder(bytes.NewReader(b)).Decode(&file)
 	if err != nil {
 		return nil, err
 	}
@@ -96,27 +137,29 @@ func (c *Config) parseHosts(registry, path string, b []byte) ([]endpoint, error)
 		if len(key) != 2 || key[0] != "host" {
 			continue
 		}
-		ep, err := parseHost(key[1], filepath.Dir(path), file.Host[key[1]])
+		e, err := parseHost(key[1], folder, file.Host[key[1]])
 		if err != nil {
 			return nil, fmt.Errorf("host %q: %w", key[1], err)
 		}
-		caps := file.Host[key[1]].Capabilities
-		if len(caps) > 0 && (!slices.Contains(caps, "pull") || !slices.Contains(caps, "resolve")) {
-			continue
-		}
-		ep.mirror = true
-		eps = append(eps, ep)
+		e.mirror = true
+		eps = append(eps, e)
 	}
-	origin := c.direct(registry)
-	if file.Server != "" {
-		if origin, err = parseHost(file.Server, filepath.Dir(path), file.hostPart); err != nil {
-			return nil, fmt.Errorf("server %q: %w", file.Server, err)
+	server := file.Server
+	if server == "" {
+		server = registry
+		if c.direct(registry).mayPlain() {
+			server = "http://" + registry
 		}
-		origin.mirror = origin.host != registry
 	}
+	origin, err := parseHost(server, folder, file.hostPart)
+	if err != nil {
+		return nil, fmt.Errorf("server %q: %w", server, err)
+	}
+	origin.mirror = origin.host != registry
 	return append(eps, origin), nil
 }
 
+// parseHost reads what stands about one host in a file of the folder dir.
 func parseHost(raw, dir string, p hostPart) (endpoint, error) {
 	if !strings.Contains(raw, "://") {
 		raw = "https://" + raw
@@ -126,18 +169,92 @@ func parseHost(raw, dir string, p hostPart) (endpoint, error) {
 		return endpoint{}, err
 	}
 	if u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
-		return endpoint{}, errors.New("want http://HOST[:PORT] or https://HOST[:PORT]")
+		return endpoint{}, errors.New("want http://HOST[:PORT][/PATH] or https://HOST[:PORT][/PATH]")
 	}
-	if path := strings.Trim(u.Path, "/"); path != "" && path != "v2" {
-		return endpoint{}, fmt.Errorf("path %q is not supported; serve the registry at the root of a host", u.Path)
+	e := endpoint{host: u.Host, plainHTTP: u.Scheme == "http", path: apiPath(u.Path, p.OverridePath)}
+	if e.resolve, e.pull, err = capabilities(p.Capabilities); err != nil {
+		return endpoint{}, err
 	}
-	ep := endpoint{host: u.Host, plainHTTP: u.Scheme == "http"}
-	ep.verify.skipVerify = p.SkipVerify
-	for _, f := range stringsOf(p.CA) {
-		ep.verify.ca = append(ep.verify.ca, within(dir, f))
+	if p.DialTimeout != "" {
+		if e.dialTimeout, err = time.ParseDuration(p.DialTimeout); err != nil {
+			return endpoint{}, fmt.Errorf("dial_timeout: %w", err)
+		}
 	}
-	ep.verify.client = clientPairs(dir, p.Client)
-	return ep, nil
+	if e.header, err = headers(p.Header); err != nil {
+		return endpoint{}, err
+	}
+	e.verify, err = parseTLS(dir, p)
+	return e, err
+}
+
+// apiPath is where a host has the API: below its path there is "/v2" unless the path is said to be all.
+func apiPath(p string, override bool) string {
+	p = strings.TrimSuffix(path.Clean("/"+p), "/")
+	if !override && !strings.HasSuffix(p, "/v2") {
+		p += "/v2"
+	}
+	return p
+}
+
+func capabilities(names []string) (resolve, pull bool, err error) {
+	if len(names) == 0 {
+		return true, true, nil
+	}
+	for _, n := range names {
+		switch strings.ToLower(n) {
+		case "resolve":
+			resolve = true
+		case "pull":
+			pull = true
+		case "push", "referrers": // nothing that a node does
+		default:
+			return false, false, fmt.Errorf("unknown capability %v", n)
+		}
+	}
+	return resolve, pull, nil
+}
+
+func headers(in map[string]any) (http.Header, error) {
+	out := http.Header{}
+	for name, value := range in {
+		values, err := stringsOf(value)
+		if err != nil {
+			return nil, fmt.Errorf("header %q: %w", name, err)
+		}
+		for _, v := range values {
+			out.Add(name, v)
+		}
+	}
+	return out, nil
+}
+
+func parseTLS(dir string, p hostPart) (files tlsFiles, err error) {
+	files.skipVerify = p.SkipVerify
+	ca, err := stringsOf(p.CA)
+	if err != nil {
+		return files, fmt.Errorf("ca: %w", err)
+	}
+	for _, f := range ca {
+		files.ca = append(files.ca, within(dir, f))
+	}
+	clients, ok := p.Client.([]any)
+	if !ok && p.Client != nil {
+		clients = []any{p.Client}
+	}
+	for _, c := range clients {
+		pair, err := stringsOf(c)
+		switch {
+		case err != nil:
+			return files, fmt.Errorf("client: %w", err)
+		case len(pair) == 1: // both in one file
+			files.client = append(files.client, [2]string{within(dir, pair[0]), within(dir, pair[0])})
+		case len(pair) == 2:
+			files.client = append(files.client, [2]string{within(dir, pair[0]), within(dir, pair[1])})
+		default:
+			return files, fmt.Errorf("client: invalid pair %v", pair)
+		}
+	}
+	return files, nil
 }
 
 func within(dir, path string) string {
@@ -147,115 +264,23 @@ func within(dir, path string) string {
 	return filepath.Join(dir, path)
 }
 
-func stringsOf(v any) []string {
+// stringsOf reads what may be one string or several.
+func stringsOf(v any) ([]string, error) {
 	switch v := v.(type) {
+	case nil:
+		return nil, nil
 	case string:
-		return []string{v}
+		return []string{v}, nil
 	case []any:
 		var out []string
 		for _, e := range v {
-			if s, ok := e.(string); ok {
-				out = append(out, s)
+			s, ok := e.(string)
+			if !ok {
+				return nil, fmt.Errorf("%v is not a string", e)
 			}
+			out = append(out, s)
 		}
-		return out
+		return out, nil
 	}
-	return nil
-}
-
-func clientPairs(dir string, v any) [][2]string {
-	list, ok := v.([]any)
-	if !ok {
-		if s, ok := v.(string); ok {
-			return [][2]string{{within(dir, s), within(dir, s)}}
-		}
-		return nil
-	}
-	var out [][2]string
-	for _, e := range list {
-		switch pair := stringsOf(e); len(pair) {
-		case 1:
-			out = append(out, [2]string{within(dir, pair[0]), within(dir, pair[0])})
-		case 2:
-			out = append(out, [2]string{within(dir, pair[0]), within(dir, pair[1])})
-		}
-	}
-	return out
-}
-
-// mayPlain: an unencrypted registry on this machine is nobody's business but the machine's.
-func (e endpoint) mayPlain() bool {
-	if e.plainHTTP {
-		return true
-	}
-	host := e.host
-	if h, _, err := net.SplitHostPort(host); err == nil {
-		host = h
-	}
-	ip := net.ParseIP(strings.Trim(host, "[]"))
-	return host == "localhost" || strings.HasSuffix(host, ".localhost") || ip != nil && ip.IsLoopback()
-}
-
-// transport returns a round tripper for this endpoint that keeps to its scheme.
-func (c *Config) transport(e endpoint) (http.RoundTripper, error) {
-	var t *http.Transport
-	if c.Transport != nil {
-		t = c.Transport.Clone()
-	} else {
-		t = http.DefaultTransport.(*http.Transport).Clone()
-		t.ResponseHeaderTimeout = 30 * time.Second
-		t.DialContext = (&net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second}).DialContext
-	}
-	if t.TLSClientConfig == nil {
-		t.TLSClientConfig = &tls.Config{}
-	}
-	t.TLSClientConfig.InsecureSkipVerify = e.verify.skipVerify
-	for _, f := range e.verify.ca {
-		pem, err := os.ReadFile(f)
-		if err != nil {
-			return nil, fmt.Errorf("read CA of registry %s: %w", e.host, err)
-		}
-		if t.TLSClientConfig.RootCAs == nil {
-			if t.TLSClientConfig.RootCAs, err = x509.SystemCertPool(); err != nil {
-				t.TLSClientConfig.RootCAs = x509.NewCertPool()
-			}
-		}
-		if !t.TLSClientConfig.RootCAs.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("read CA of registry %s: %s holds no PEM certificate", e.host, f)
-		}
-	}
-	for _, pair := range e.verify.client {
-		cert, err := tls.LoadX509KeyPair(pair[0], pair[1])
-		if err != nil {
-			return nil, fmt.Errorf("read client certificate for registry %s: %w", e.host, err)
-		}
-		t.TLSClientConfig.Certificates = append(t.TLSClientConfig.Certificates, cert)
-	}
-	return &schemeGuard{next: t, plain: e.mayPlain()}, nil
-}
-
-// schemeGuard refuses plain HTTP where it was not asked for. The registry library would try it on private
-// addresses, and a redirect or a token realm might lead there: credentials and content must not. A server
-// with a certificate that cannot be verified is not asked without encryption either.
-type schemeGuard struct {
-	next     http.RoundTripper
-	plain    bool
-	untrusty atomic.Pointer[error]
-}
-
-func (g *schemeGuard) RoundTrip(r *http.Request) (*http.Response, error) {
-	if r.URL.Scheme != "https" {
-		if !g.plain {
-			return nil, fmt.Errorf("refusing plain HTTP to %s; configure the registry as http:// in its hosts.toml to allow it", r.URL.Host)
-		}
-		if err := g.untrusty.Load(); err != nil {
-			return nil, *err
-		}
-	}
-	resp, err := g.next.RoundTrip(r)
-	var bad *tls.CertificateVerificationError
-	if errors.As(err, &bad) {
-		g.untrusty.Store(&err)
-	}
-	return resp, err
+	return nil, fmt.Errorf("%v is neither a string nor a list of strings", v)
 }

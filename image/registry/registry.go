@@ -45,27 +45,45 @@ func New(c *Config) *Fetcher {
 type Found struct {
 	Image  v1.Image
 	Digest string // of what the reference names: an image or a list of images for several platforms
+	// Descriptor is of the same, as verifiers of images are told.
+	Descriptor v1.Descriptor
 }
 
-// Resolve finds the image that ref names for this machine's platform. Every endpoint is tried with every
-// credential and then without; the error tells of the registry itself, and of a mirror only if that is all.
-func (f *Fetcher) Resolve(ctx context.Context, ref reference.Ref, credentials []Credential) (Found, error) {
+// Try finds the image that ref names for this machine's platform and gives it to use: from one endpoint after the
+// other until use is content. Each is asked with every credential, and without only if there is none. The error
+// tells of the registry itself, and of a mirror only if that is all.
+func (f *Fetcher) Try(ctx context.Context, ref reference.Ref, credentials []Credential, use func(Found) error) error {
 	endpoints, err := f.config.endpoints(ref.Registry)
 	if err != nil {
-		return Found{}, err
+		return err
 	}
-	var last error
-	for _, e := range endpoints {
-		found, err := f.ask(ctx, e, ref, credentials)
-		if err == nil {
-			return found, nil
+	last := errors.New("no host may be asked; look at the capabilities in its hosts.toml")
+	tried := map[int]bool{}
+	for range 2 { // a host that may only be asked by digest has to wait for one that knows the digest
+		for i, e := range endpoints {
+			if tried[i] || ref.Digest == "" && !e.resolve || ref.Digest != "" && !e.pull {
+				continue
+			}
+			tried[i] = true
+			found, err := f.ask(ctx, e, ref, credentials)
+			if err == nil {
+				ref.Digest = found.Digest // whoever is asked next: for the same
+				if !e.pull {
+					continue
+				}
+				if err = use(found); err == nil {
+					return nil
+				}
+			} else {
+				err = fmt.Errorf("failed to resolve reference %q: %w", ref, err)
+			}
+			if ctx.Err() != nil {
+				return fmt.Errorf("failed to resolve reference %q: %w", ref, context.Cause(ctx))
+			}
+			last = err
 		}
-		if ctx.Err() != nil {
-			return Found{}, fmt.Errorf("failed to resolve reference %q: %w", ref, context.Cause(ctx))
-		}
-		last = err
 	}
-	return Found{}, fmt.Errorf("failed to resolve reference %q: %w", ref, last)
+	return last
 }
 
 func (f *Fetcher) ask(ctx context.Context, e endpoint, ref reference.Ref, credentials []Credential) (Found, error) {
@@ -73,18 +91,17 @@ func (f *Fetcher) ask(ctx context.Context, e endpoint, ref reference.Ref, creden
 	if err != nil {
 		return Found{}, err
 	}
-	t, err := f.config.transport(e)
+	t, err := f.config.transport(e, ref)
 	if err != nil {
 		return Found{}, err
 	}
-	if e.mirror {
-		t = &namespaced{next: t, registry: ref.Registry, host: e.host}
+	logins := []authn.Authenticator{authn.Anonymous}
+	if len(credentials) > 0 {
+		logins = nil
 	}
-	logins := make([]authn.Authenticator, 0, len(credentials)+1)
 	for _, c := range credentials {
 		logins = append(logins, authn.FromConfig(authConfig(c)))
 	}
-	logins = append(logins, authn.Anonymous)
 	var first error
 	for _, login := range logins {
 		found, err := get(ctx, target, t, login)
@@ -122,28 +139,74 @@ func (e endpoint) reference(ref reference.Ref) (name.Reference, error) {
 var retries = remote.Backoff{Duration: 100 * time.Millisecond, Factor: 3, Jitter: 0.1, Steps: 3}
 
 func get(ctx context.Context, target name.Reference, t http.RoundTripper, login authn.Authenticator) (Found, error) {
-	platform := v1.Platform{OS: "linux", Architecture: runtime.GOARCH}
 	desc, err := remote.Get(target, remote.WithContext(ctx), remote.WithTransport(t), remote.WithAuth(login),
-		remote.WithPlatform(platform), remote.WithUserAgent("clipper"), remote.WithRetryBackoff(retries))
+		remote.WithUserAgent("clipper"), remote.WithRetryBackoff(retries))
 	if err != nil {
 		return Found{}, explain(target, err)
 	}
-	switch desc.MediaType {
-	case types.DockerManifestSchema1, types.DockerManifestSchema1Signed:
+	found := Found{Digest: desc.Digest.String(), Descriptor: desc.Descriptor}
+	switch {
+	case desc.MediaType == types.DockerManifestSchema1, desc.MediaType == types.DockerManifestSchema1Signed:
 		return Found{}, fmt.Errorf("%s: media type %q is no longer supported; push the image again with a present-day tool", target, desc.MediaType)
-	}
-	img, err := desc.Image()
-	if err != nil {
-		if strings.Contains(err.Error(), "no child with platform") {
-			return Found{}, fmt.Errorf("no match for platform in manifest: %w: %s has no image for linux/%s", ErrNotFound, target, runtime.GOARCH)
+	case desc.MediaType.IsIndex():
+		var list v1.ImageIndex
+		if list, err = desc.ImageIndex(); err == nil {
+			found.Image, err = fromList(target, list, maxNesting)
 		}
+	default:
+		found.Image, err = desc.Image()
+	}
+	if err == nil {
+		err = refuseArtifact(target, found.Image)
+	}
+	if err != nil {
 		return Found{}, explain(target, err)
 	}
-	return Found{Image: img, Digest: desc.Digest.String()}, nil
+	return found, nil
+}
+
+// maxNesting is how deep lists of lists of images may go.
+const maxNesting = 4
+
+// fromList takes this machine's image out of a list.
+func fromList(target name.Reference, list v1.ImageIndex, depth int) (v1.Image, error) {
+	manifest, err := list.IndexManifest()
+	if err != nil {
+		return nil, err
+	}
+	d := choose(manifest, runtime.GOARCH)
+	switch {
+	case d == nil || depth == 0:
+		return nil, &answerError{class: ErrNotFound, text: fmt.Sprintf("no match for platform in manifest: not found: %s has no image for %s", target, here())}
+	case d.MediaType.IsIndex():
+		inner, err := list.ImageIndex(d.Digest)
+		if err != nil {
+			return nil, err
+		}
+		return fromList(target, inner, depth-1)
+	}
+	return list.Image(d.Digest)
+}
+
+// refuseArtifact tells images from the other things that registries keep: charts, signatures, policies.
+func refuseArtifact(target name.Reference, img v1.Image) error {
+	m, err := img.Manifest()
+	if err != nil {
+		return err
+	}
+	switch kind := m.Config.MediaType; kind {
+	case types.OCIConfigJSON, types.DockerConfigJSON, "":
+		return nil
+	default:
+		return &answerError{text: fmt.Sprintf("%s is not a container image but an artifact of type %q", target, kind)}
+	}
 }
 
 // explain puts the registry's answer in few words and a class.
 func explain(target name.Reference, err error) error {
+	if own := (*answerError)(nil); errors.As(err, &own) {
+		return own
+	}
 	var answer *transport.Error
 	if !errors.As(err, &answer) {
 		return fmt.Errorf("failed to do request: %w", err)
@@ -172,19 +235,3 @@ type answerError struct {
 
 func (e *answerError) Error() string { return e.text }
 func (e *answerError) Unwrap() error { return e.class }
-
-// namespaced tells a mirror which registry it stands for, as containerd does.
-type namespaced struct {
-	next           http.RoundTripper
-	registry, host string
-}
-
-func (n *namespaced) RoundTrip(r *http.Request) (*http.Response, error) {
-	if r.URL.Host == n.host && strings.HasPrefix(r.URL.Path, "/v2/") && r.URL.Path != "/v2/" {
-		r = r.Clone(r.Context())
-		q := r.URL.Query()
-		q.Set("ns", n.registry)
-		r.URL.RawQuery = q.Encode()
-	}
-	return n.next.RoundTrip(r)
-}
