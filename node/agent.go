@@ -99,7 +99,7 @@ func New(o Options) (*Agent, error) {
 	})
 	a.cfg = podworker.Config{
 		Client: o.Client, Runtime: o.Runtime, Images: o.Images, Volumes: a.volumes, Objects: objects{o.Client}, Recorder: a.recorder,
-		NodeName: o.NodeName, NodeIPs: o.NodeIPs, Cgroups: settings,
+		RuntimeName: o.RuntimeName, NodeName: o.NodeName, NodeIPs: o.NodeIPs, Cgroups: settings,
 		Allocatable: func() corev1.ResourceList { return allocatable },
 		PodsDir:     podsDir, LogsDir: o.podLogsDir(), LogLinks: o.logLinks(), CgroupRoot: o.CgroupRoot,
 		ClusterDNS: o.ClusterDNS, ClusterDomain: o.ClusterDomain, ResolvConf: o.ResolvConf,

@@ -37,6 +37,9 @@ type Options struct {
 	Client  api.Client
 	Runtime runtime.Runtime
 	Images  runtime.Images
+	// RuntimeName and RuntimeVersion are what the node says of its runtime, as in clipper://v0.1.0. Default: the
+	// built-in one's.
+	RuntimeName, RuntimeVersion string
 	// OpenNetwork returns the pod network once the node is registered: its share of addresses stands in
 	// node.Spec.PodCIDR then. It may wait for that; until it returns the node is not ready.
 	OpenNetwork func(ctx context.Context, node *corev1.Node) (network.Network, error)
@@ -59,7 +62,6 @@ type Options struct {
 
 	// Config are the settings that a kubelet has too. Default: kubeletconfig.Default.
 	Config  *kubeletconfig.Configuration
-	Version string // of Clipper, as in clipper://v<Version>
 
 	// Listener takes the node's HTTPS server, with ServingCert. Nil: the node has none, and logs, exec and
 	// the like do not work.
@@ -88,7 +90,8 @@ func (o *Options) complete() error {
 	def(&o.CgroupRoot, "/clipper/pods")
 	def(&o.ClusterDomain, "cluster.local")
 	def(&o.ResolvConf, "/etc/resolv.conf")
-	def(&o.Version, Version)
+	def(&o.RuntimeName, "clipper")
+	def(&o.RuntimeVersion, "v"+Version)
 	if o.Config == nil {
 		o.Config = kubeletconfig.Default()
 	}

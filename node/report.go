@@ -23,7 +23,7 @@ func (o *Options) facts(machine status.Machine) (status.Facts, error) {
 		Taints: slices.Concat(o.Taints, o.Config.RegisterWithTaints), ProviderID: o.Config.ProviderID,
 		AttachesVolumes: !*o.Config.EnableControllerAttachDetach,
 		MaxPods:         int64(o.Config.MaxPods), MaxImages: *o.Config.NodeStatusMaxImages,
-		Machine: machine, RuntimeVersion: "clipper://v" + o.Version,
+		Machine: machine, RuntimeVersion: o.RuntimeName + "://" + o.RuntimeVersion,
 		NotReady: map[status.Part]string{status.Network: networkNotReady},
 	}
 	if o.Listener != nil {

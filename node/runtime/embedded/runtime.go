@@ -146,8 +146,14 @@ func (r *Runtime) call(ctx context.Context, req *wire.Request) (*wire.Response, 
 	return resp, err
 }
 
+// handlers are the names under which RuntimeClasses ask for this runtime.
+var handlers = map[string]bool{"": true, "runc": true, "clipper": true}
+
 // RunSandbox makes what a pod's containers share.
 func (r *Runtime) RunSandbox(ctx context.Context, s runtime.Sandbox) error {
+	if !handlers[s.Handler] {
+		return fmt.Errorf("failed to get sandbox runtime: no runtime for %q is configured", s.Handler)
+	}
 	_, err := r.call(ctx, &wire.Request{Op: wire.OpRunSandbox, Sandbox: &s})
 	return err
 }

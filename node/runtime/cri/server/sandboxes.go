@@ -25,17 +25,11 @@ import (
 
 var errNoNetwork = errors.New("the pod network is not up yet; the node has to be registered first")
 
-// handlers are the names under which this runtime is asked for.
-var handlers = map[string]bool{"": true, "runc": true, "clipper": true}
-
 // RunPodSandbox makes a sandbox with a network of its own.
 func (s *Server) RunPodSandbox(ctx context.Context, req *runtimeapi.RunPodSandboxRequest) (*runtimeapi.RunPodSandboxResponse, error) {
 	config := req.Config
 	if config.GetMetadata() == nil {
 		return nil, status.Error(codes.InvalidArgument, "sandbox config must include metadata")
-	}
-	if !handlers[req.RuntimeHandler] {
-		return nil, fmt.Errorf("failed to get sandbox runtime: no runtime for %q is configured", req.RuntimeHandler)
 	}
 	release, err := s.holdSandbox(ctx, config.Metadata)
 	if err != nil {
