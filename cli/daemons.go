@@ -57,7 +57,7 @@ Later starts use the certificate that the node was given.`,
 		Example: `  clipper agent --server https://10.0.0.1:6443 --token K10…`,
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if o.Server == "" {
+			if o.Server == "" && o.BootstrapKubeconfig == "" {
 				return fmt.Errorf("agent: --server is missing; give the server's address, for example --server https://10.0.0.1:6443")
 			}
 			return daemon.RunAgent(cmd.Context(), o)
@@ -67,6 +67,7 @@ Later starts use the certificate that the node was given.`,
 	nodeFlags(cmd, &o.Node)
 	f.StringVar(&o.Server, "server", "", "address of the server's API")
 	f.StringVar(&o.Token, "token", os.Getenv("CLIPPER_TOKEN"), "join token; also read from CLIPPER_TOKEN")
+	f.StringVar(&o.BootstrapKubeconfig, "bootstrap-kubeconfig", "", "kubeconfig for the node's first certificate, as kubeadm makes it for kubelets; in place of --server and --token")
 	return cmd
 }
 

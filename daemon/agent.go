@@ -18,6 +18,7 @@ import (
 	"clipper/api/remote"
 	"clipper/apiserver/bootstrap"
 	"clipper/join"
+	"clipper/node/kubeletconfig"
 	"clipper/pki"
 )
 
@@ -30,9 +31,13 @@ func RunAgent(ctx context.Context, o AgentOptions) error {
 	if err := preflight(); err != nil {
 		return err
 	}
+	config, err := o.Node.kubeletConfig()
+	if err != nil {
+		return err
+	}
 	identity, err := join.Join(ctx, join.Request{
-		Server: o.Server, Token: o.Token, NodeName: o.Node.Name, Hosts: []string{o.Node.IP},
-		Dir: filepath.Join(o.Node.DataDir, "pki"),
+		Server: o.Server, Token: o.Token, Bootstrap: o.BootstrapKubeconfig, NodeName: o.Node.Name, Hosts: []string{o.Node.IP},
+		Dir: filepath.Join(o.Node.DataDir, "pki"), Serving: o.serving(config),
 	})
 	if err != nil {
 		return err
@@ -45,7 +50,7 @@ func RunAgent(ctx context.Context, o AgentOptions) error {
 	group.Go(func() error { return identity.Run(ctx) })
 	group.Go(func() error { return client.Run(ctx) })
 	group.Go(func() error { return releaseStartup(ctx) })
-	group.Go(func() error { return runRemoteNode(ctx, o, identity, client) })
+	group.Go(func() error { return runRemoteNode(ctx, o, config, identity, client) })
 	err = group.Wait()
 	if errors.Is(err, context.Canceled) && ctx.Err() != nil {
 		return nil // asked to stop
@@ -53,7 +58,19 @@ func RunAgent(ctx context.Context, o AgentOptions) error {
 	return err
 }
 
-func runRemoteNode(ctx context.Context, o AgentOptions, identity *join.Identity, client api.Client) error {
+// serving says where the node's serving certificate comes from. A server of Clipper's signs it while the node joins;
+// of another cluster, which a bootstrap kubeconfig may be of, that cannot be expected.
+func (o *AgentOptions) serving(config *kubeletconfig.Configuration) join.Serving {
+	switch {
+	case config.ServerTLSBootstrap:
+		return join.ServingLater
+	case o.BootstrapKubeconfig != "":
+		return join.ServingSelf
+	}
+	return join.ServingAtJoin
+}
+
+func runRemoteNode(ctx context.Context, o AgentOptions, config *kubeletconfig.Configuration, identity *join.Identity, client api.Client) error {
 	services, err := serviceRange(ctx, client)
 	if err != nil {
 		return err
@@ -66,6 +83,8 @@ func runRemoteNode(ctx context.Context, o AgentOptions, identity *join.Identity,
 		serviceCIDR: services,
 		serving:     identity.GetCertificate,
 		clientCAs:   cas,
+		config:      config,
+		collectors:  identity.Collectors(),
 	}
 	return m.run(ctx)
 }

@@ -10,22 +10,22 @@ import (
 	"net"
 	"net/netip"
 	"path/filepath"
+	"strconv"
 	"sync/atomic"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
 
 	"clipper/api"
 	"clipper/dns"
 	"clipper/node"
+	"clipper/node/kubeletconfig"
 	"clipper/node/kubeletdir"
 	"clipper/node/network"
 	"clipper/node/network/routed"
 	"clipper/service"
 )
-
-// kubeletPort is where a node's agent serves what the API server asks of it. Upstream's figure.
-const kubeletPort = 10250
 
 // proxyHealthPort is where load balancers ask whether a node is healthy. Upstream kube-proxy's.
 const proxyHealthPort = 10256
@@ -38,17 +38,33 @@ type machine struct {
 	serviceCIDR netip.Prefix
 	serving     func(*tls.ClientHelloInfo) (*tls.Certificate, error)
 	clientCAs   *x509.CertPool
+	config      *kubeletconfig.Configuration
+	collectors  []prometheus.Collector // of what the node's parts above the agent count
 
 	group   *errgroup.Group // of all that the node runs
 	network atomic.Pointer[routed.Network]
 }
 
+// listen takes the port on which the node serves what the API server asks of it: at the node's address, unless the
+// settings name another. Where they want no server, nothing listens.
+func listen(config *kubeletconfig.Configuration, ip netip.Addr) (net.Listener, error) {
+	if !*config.EnableServer {
+		return nil, nil
+	}
+	host := ip.String()
+	if config.Address != "" {
+		host = config.Address
+	}
+	l, err := net.Listen("tcp", net.JoinHostPort(host, strconv.Itoa(int(config.Port))))
+	if err != nil {
+		return nil, fmt.Errorf("listen for the API server on %s, port %d: %w; stop what uses the port, a kubelet perhaps", host, config.Port, err)
+	}
+	return l, nil
+}
+
 // run is a node from start to end. Containers stay when it ends.
 func (m *machine) run(ctx context.Context) error {
-	config, err := m.options.kubeletConfig()
-	if err != nil {
-		return err
-	}
+	config := m.config
 	group, ctx := errgroup.WithContext(ctx)
 	m.group = group
 	containers, err := m.openRuntime(ctx, config)
@@ -60,9 +76,9 @@ func (m *machine) run(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("--node-ip %q: %w", m.options.IP, err)
 	}
-	listener, err := net.Listen("tcp", netip.AddrPortFrom(ip, kubeletPort).String())
+	listener, err := listen(config, ip)
 	if err != nil {
-		return fmt.Errorf("listen for the API server on port %d of --node-ip: %w; stop what uses the port, a kubelet perhaps", kubeletPort, err)
+		return err
 	}
 	agent, err := node.New(node.Options{
 		Config:        config,
@@ -83,12 +99,16 @@ func (m *machine) run(ctx context.Context) error {
 		Listener:      listener,
 		ServingCert:   m.serving,
 		ClientCAs:     m.clientCAs,
+		Collectors:    m.collectors,
 
 		ImageCredentialProviderConfig: m.options.ImageCredentialProviderConfig,
 		ImageCredentialProviderBinDir: m.options.ImageCredentialProviderBinDir,
 	})
 	if err != nil {
-		return errors.Join(err, listener.Close())
+		if listener != nil {
+			err = errors.Join(err, listener.Close())
+		}
+		return err
 	}
 	group.Go(func() error { return containers.run(ctx) })
 	group.Go(func() error { return agent.Run(ctx) })

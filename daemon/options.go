@@ -11,10 +11,12 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/vishvananda/netlink"
 	"k8s.io/apimachinery/pkg/util/validation"
+	kubeletapis "k8s.io/kubelet/pkg/apis"
 
 	"clipper/controllers/nodeipam"
 	"clipper/node/kubeletconfig"
@@ -69,6 +71,8 @@ type AgentOptions struct {
 	Node   NodeOptions
 	Server string // https://host:port
 	Token  string // for the first start
+	// BootstrapKubeconfig takes the place of Server and Token: a kubeconfig for the first start.
+	BootstrapKubeconfig string
 }
 
 func defaultNode() NodeOptions {
@@ -104,11 +108,20 @@ func (o *NodeOptions) complete() error {
 	if !strings.HasPrefix(o.CgroupRoot, "/") {
 		faults = append(faults, fmt.Errorf("--cgroup-root %q: must start with /, it is a path below each cgroup hierarchy", o.CgroupRoot))
 	}
+	var reserved []string
 	for key, value := range o.Labels {
+		if isReserved(key) && !kubeletapis.IsKubeletLabel(key) {
+			reserved = append(reserved, key)
+		}
 		errs := append(validation.IsQualifiedName(key), validation.IsValidLabelValue(value)...)
 		if len(errs) > 0 {
 			faults = append(faults, fmt.Errorf("--node-label %s=%s: %s", key, value, strings.Join(errs, "; ")))
 		}
+	}
+	if len(reserved) > 0 {
+		slices.Sort(reserved)
+		faults = append(faults, fmt.Errorf("--node-label: unknown 'kubernetes.io' or 'k8s.io' labels %v; those in the 'kubernetes.io' namespace must begin with an allowed prefix (%s) or be in the specifically allowed set (%s)",
+			reserved, strings.Join(kubeletapis.KubeletLabelNamespaces(), ", "), strings.Join(kubeletapis.KubeletLabels(), ", ")))
 	}
 	if dir, err := filepath.Abs(o.DataDir); err != nil || o.DataDir == "" {
 		faults = append(faults, fmt.Errorf("--data-dir %q: give a directory that can be written", o.DataDir))
@@ -133,6 +146,20 @@ func (o *NodeOptions) complete() error {
 	return errors.Join(faults...)
 }
 
+// isReserved reports whether a label's key lies in Kubernetes' own namespaces, where nodes may not choose freely.
+func isReserved(key string) bool {
+	namespace, _, _ := strings.Cut(key, "/")
+	if !strings.Contains(key, "/") {
+		return false
+	}
+	for _, own := range []string{"kubernetes.io", "k8s.io"} {
+		if namespace == own || strings.HasSuffix(namespace, "."+own) {
+			return true
+		}
+	}
+	return false
+}
+
 func (o *ServerOptions) complete() error {
 	faults := []error{o.Node.complete(), o.Operation.complete(), o.Datastore.complete()}
 	if _, _, err := net.SplitHostPort(o.Listen); err != nil {
@@ -155,6 +182,9 @@ const mostNodeCIDRBits = 29
 
 func (o *AgentOptions) complete() error {
 	faults := []error{o.Node.complete()}
+	if o.BootstrapKubeconfig != "" {
+		return errors.Join(faults...)
+	}
 	if u, err := url.Parse(o.Server); err != nil || u.Scheme != "https" || u.Host == "" {
 		faults = append(faults, fmt.Errorf("--server %q: not an address of the form https://host:6443", o.Server))
 	}

@@ -106,7 +106,13 @@ func (cp *controlPlane) manage(ctx context.Context, group *errgroup.Group, manag
 // runNode runs a node in the server's process: on the store's own objects, with certificates of its own.
 func (cp *controlPlane) runNode(ctx context.Context) error {
 	name := cp.options.Node.Name
-	serving, err := cp.pki.KubeletServing(filepath.Join(cp.options.Node.DataDir, "pki"), name, []string{name, cp.options.Node.IP})
+	config, err := cp.options.Node.kubeletConfig()
+	if err != nil {
+		return err
+	}
+	serving, err := newServing(func() (tls.Certificate, error) {
+		return cp.pki.KubeletServing(filepath.Join(cp.options.Node.DataDir, "pki"), name, []string{name, cp.options.Node.IP})
+	})
 	if err != nil {
 		return err
 	}
@@ -114,7 +120,8 @@ func (cp *controlPlane) runNode(ctx context.Context) error {
 		options:     cp.options.Node,
 		client:      cp.client.As(&user.DefaultInfo{Name: "system:node:" + name, Groups: []string{user.NodesGroup, user.AllAuthenticated}}, "kubelet"),
 		serviceCIDR: netip.MustParsePrefix(cp.options.ServiceCIDR),
-		serving:     func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return &serving, nil },
+		serving:     serving.get,
+		config:      config,
 		clientCAs:   cp.pki.ClientCAs(),
 	}
 	return m.run(ctx)

@@ -36,7 +36,24 @@ type Request struct {
 	NodeName string   // the node's name
 	Hosts    []string // further names and addresses of the node's own server: its IPs
 	Dir      string   // where keys and certificates are kept, mode 0600
+
+	// Bootstrap is a kubeconfig that the node may use for its first certificate, as kubelets have it; it takes the
+	// place of Server and Token.
+	Bootstrap string
+	// Serving says where the certificate comes from that the node itself serves with.
+	Serving Serving
 }
+
+// Serving is a way to get a serving certificate.
+type Serving int
+
+// The ways: signed while the node joins, by a cluster that does so at once; asked for while the node works
+// already, by a cluster where somebody has to approve it; or signed by the node itself.
+const (
+	ServingAtJoin Serving = iota
+	ServingLater
+	ServingSelf
+)
 
 // Join makes sure that dir holds the cluster's authority and valid certificates of the node. It uses the
 // token only for what is missing, so that it can be called at every start, and after a crash goes on
@@ -45,6 +62,17 @@ func Join(ctx context.Context, r Request) (*Identity, error) {
 	if r.NodeName == "" {
 		return nil, errors.New("join: the node has no name")
 	}
+	var first *rest.Config
+	if r.Bootstrap != "" {
+		var err error
+		if first, err = clientcmd.BuildConfigFromFlags("", r.Bootstrap); err != nil {
+			return nil, fmt.Errorf("join: bootstrap kubeconfig: %w", err)
+		}
+		if err := rest.LoadTLSFiles(first); err != nil {
+			return nil, fmt.Errorf("join: bootstrap kubeconfig %s: %w", r.Bootstrap, err)
+		}
+		r.Server = first.Host
+	}
 	server, err := normalize(r.Server)
 	if err != nil {
 		return nil, err
@@ -52,12 +80,20 @@ func Join(ctx context.Context, r Request) (*Identity, error) {
 	if err := os.MkdirAll(r.Dir, 0o700); err != nil {
 		return nil, fmt.Errorf("join: create directory %s: %w", r.Dir, err)
 	}
-	id := &Identity{request: r, server: server}
-	if id.ca, err = authority(ctx, server, r); err != nil {
+	id := &Identity{request: r, server: server, first: first, metrics: newMetrics()}
+	if first != nil {
+		if id.ca = first.CAData; len(id.ca) == 0 {
+			return nil, fmt.Errorf("join: bootstrap kubeconfig %s names no certificate authority", r.Bootstrap)
+		}
+	} else if id.ca, err = authority(ctx, server, r); err != nil {
 		return nil, err
 	}
 	if err := id.ensureClient(ctx); err != nil {
 		return nil, err
+	}
+	if r.Serving == ServingLater {
+		id.useServing()
+		return id, nil
 	}
 	if err := id.ensureServing(ctx); err != nil {
 		return nil, err
@@ -165,8 +201,13 @@ func parseClusterInfo(body []byte) ([]byte, error) {
 	return nil, errors.New("no certificate authority in it")
 }
 
-// bootstrapConfig acts with the token.
+// bootstrapConfig acts with the token, or as the bootstrap kubeconfig says.
 func (id *Identity) bootstrapConfig() (*rest.Config, error) {
+	if id.first != nil {
+		c := rest.CopyConfig(id.first)
+		c.Timeout = callTimeout
+		return c, nil
+	}
 	token, err := ParseToken(id.request.Token)
 	if err != nil {
 		return nil, err

@@ -2,7 +2,6 @@ package join
 
 import (
 	"bytes"
-	"crypto/tls"
 	"crypto/x509"
 	"os"
 	"path/filepath"
@@ -164,15 +163,19 @@ func TestTokenForm(t *testing.T) {
 	}
 }
 
+// Certificates are renewed when 70 to 90 percent of their life have passed, not all at the same moment.
 func TestRenewal(t *testing.T) {
-	s := apiservertest.Start(t)
-	leaf := s.Keys.Admin.Leaf
-	id := &Identity{client: tls.Certificate{Leaf: leaf}, serving: tls.Certificate{Leaf: leaf}}
-	if d := id.renewIn(leaf.NotBefore); d < 8*30*24*time.Hour-time.Hour*24 || d > 9*30*24*time.Hour {
-		t.Errorf("a certificate of a year is renewed after %v", d)
+	start := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	seen := map[time.Duration]bool{}
+	for n := range 50 {
+		after := renewal(&x509.Certificate{Raw: []byte{byte(n)}, NotBefore: start, NotAfter: start.Add(100 * time.Hour)}).Sub(start)
+		if after < 70*time.Hour || after > 90*time.Hour {
+			t.Errorf("a certificate of 100 hours is renewed after %v", after)
+		}
+		seen[after] = true
 	}
-	if d := id.renewIn(leaf.NotAfter); d != time.Minute {
-		t.Errorf("an old certificate is renewed after %v", d)
+	if len(seen) < 40 {
+		t.Errorf("50 certificates are renewed at %d moments", len(seen))
 	}
 }
 

@@ -70,7 +70,10 @@ func parse(data []byte) (c *Configuration, ignored []string, err error) {
 
 // honoured are the fields that the node acts upon. Whoever reads a further one adds it here.
 var honoured = map[string]bool{
+	"address":                                true,
 	"apiVersion":                             true,
+	"authentication":                         true,
+	"authorization":                          true,
 	"containerLogMaxFiles":                   true,
 	"containerLogMaxSize":                    true,
 	"containerLogMaxWorkers":                 true,
@@ -78,8 +81,15 @@ var honoured = map[string]bool{
 	"cpuManagerPolicy":                       true,
 	"cpuManagerPolicyOptions":                true,
 	"cpuManagerReconcilePeriod":              true,
+	"enableContentionProfiling":              true,
 	"enableControllerAttachDetach":           true,
+	"enableDebuggingHandlers":                true,
+	"enableProfilingHandler":                 true,
+	"enableServer":                           true,
+	"enableSystemLogHandler":                 true,
 	"featureGates":                           true,
+	"healthzBindAddress":                     true,
+	"healthzPort":                            true,
 	"imagePullCredentialsVerificationPolicy": true,
 	"kind":                                   true,
 	"maxParallelImagePulls":                  true,
@@ -90,15 +100,20 @@ var honoured = map[string]bool{
 	"nodeStatusReportFrequency":              true,
 	"nodeStatusUpdateFrequency":              true,
 	"podLogsDir":                             true,
+	"port":                                   true,
 	"preloadedImagesVerificationAllowlist":   true,
 	"providerID":                             true,
+	"readOnlyPort":                           true,
 	"registerNode":                           true,
 	"registerWithTaints":                     true,
 	"registryBurst":                          true,
 	"registryPullQPS":                        true,
 	"reservedMemory":                         true,
 	"reservedSystemCPUs":                     true,
+	"rotateCertificates":                     true,
 	"serializeImagePulls":                    true,
+	"serverTLSBootstrap":                     true,
+	"streamingConnectionIdleTimeout":         true,
 	"topologyManagerPolicy":                  true,
 	"topologyManagerPolicyOptions":           true,
 	"topologyManagerScope":                   true,
@@ -130,6 +145,8 @@ func complete(c *Configuration) {
 }
 
 func completeServer(c *Configuration) {
+	// Upstream leaves it off unless told otherwise, and its nodes fall silent after a year.
+	c.RotateCertificates = true
 	defPtr(&c.EnableServer, true)
 	def(&c.Port, 10250)
 	defPtr(&c.Authentication.Anonymous.Enabled, false)

@@ -30,6 +30,8 @@ func TestParseRefuses(t *testing.T) {
 		header + "maxPods: 7\nmaxPods: 8\n":                              "already set in map",
 		header + "maxPods: -1\n":                                         "maxPods (--max-pods) -1 must not be a negative number",
 		header + "imageGCHighThresholdPercent: 80\n":                     "must be less than imageGCHighThresholdPercent",
+		header + "port: 70000\n":                                         "port (--port) 70000 must be between 1 and 65535, inclusive",
+		header + "registerWithTaints: [{key: a, effect: Never}]\n":       "taint a:Never",
 		header + "topologyManagerPolicy: wild\n":                         `topologyManagerPolicy (--topology-manager-policy) "wild" must be one of`,
 		header + "shutdownGracePeriod: 10ms\n":                           "must be either zero or otherwise >= 1 sec",
 		header + "serializeImagePulls: true\nmaxParallelImagePulls: 2\n": "cannot be larger than 1",

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/kubelet/config/v1beta1"
 )
 
@@ -21,7 +22,7 @@ type rule struct {
 // validate returns every fault of completed settings at once. The words are upstream's.
 func validate(c *Configuration) error {
 	var faults []error
-	for _, r := range slices.Concat(rules(c), imageRules(c), verificationRules(c), memoryRules(c)) {
+	for _, r := range slices.Concat(rules(c), serverRules(c), imageRules(c), verificationRules(c), memoryRules(c)) {
 		if !r.ok {
 			faults = append(faults, fmt.Errorf("invalid configuration: "+r.message, r.args...))
 		}
@@ -67,6 +68,23 @@ func rules(c *Configuration) []rule {
 		{!c.RunOnce, "runOnce (--runOnce) %v, Runonce mode has been deprecated and should not be set", []any{c.RunOnce}},
 	}
 }
+
+// serverRules are about what the node serves, and how it registers.
+func serverRules(c *Configuration) []rule {
+	out := []rule{
+		{*c.HealthzPort == 0 || isPort(*c.HealthzPort), "healthzPort (--healthz-port) %v must be between 1 and 65535, inclusive", []any{*c.HealthzPort}},
+		{isPort(c.Port), "port (--port) %v must be between 1 and 65535, inclusive", []any{c.Port}},
+		{c.ReadOnlyPort == 0 || isPort(c.ReadOnlyPort), "readOnlyPort (--read-only-port) %v must be between 0 and 65535, inclusive", []any{c.ReadOnlyPort}},
+	}
+	for _, t := range c.RegisterWithTaints {
+		out = append(out, rule{len(validation.IsQualifiedName(t.Key)) == 0 && (t.Value == "" || len(validation.IsValidLabelValue(t.Value)) == 0) &&
+			one(string(t.Effect), "NoSchedule", "PreferNoSchedule", "NoExecute"), "taint %v", []any{t.ToString()}},
+			rule{t.TimeAdded == nil, "taint.TimeAdded is not nil", nil})
+	}
+	return out
+}
+
+func isPort(n int32) bool { return n >= 1 && n <= 65535 }
 
 func imageRules(c *Configuration) []rule {
 	high, low := *c.ImageGCHighThresholdPercent, *c.ImageGCLowThresholdPercent
