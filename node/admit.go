@@ -59,6 +59,9 @@ func (a *Agent) resizable(pod *corev1.Pod) (reason, message string) {
 			return corev1.PodReasonInfeasible, fmt.Sprintf("Node didn't have enough capacity: %s, requested: %d, capacity: %d", name, want, have)
 		}
 	}
+	if message := a.scarce.Resizable(pod); message != "" {
+		return corev1.PodReasonInfeasible, message
+	}
 	var others []*corev1.Pod
 	for uid, h := range a.workers {
 		if _, st := h.Status(); uid != pod.UID && !h.done && st.Phase != corev1.PodSucceeded && st.Phase != corev1.PodFailed {

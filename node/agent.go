@@ -37,6 +37,7 @@ type Agent struct {
 	reporter *status.Reporter
 	volumes  *volume.Manager
 	plugins  *plugins.Watcher
+	scarce   scarce
 	cfg      podworker.Config
 
 	collectors []prometheus.Collector // what the parts count
@@ -94,16 +95,20 @@ func New(o Options) (*Agent, error) {
 		Recorder: a.recorder, InUseChanged: a.reporter.Changed,
 	})
 	a.reporter.Extend(a.setVolumesInUse)
+	if err := a.openScarce(&facts); err != nil {
+		return nil, err
+	}
+	a.reporter.Extend(a.countDevices)
 	a.plugins = plugins.NewWatcher(o.RootDir, map[string]plugins.Handler{
-		registration.CSIPlugin: a.volumes.Drivers(),
+		registration.CSIPlugin: a.volumes.Drivers(), registration.DRAPlugin: a.scarce.claims, registration.DevicePlugin: a.scarce.devices.Handler(),
 	})
 	a.cfg = podworker.Config{
 		Client: o.Client, Runtime: o.Runtime, Images: o.Images, Volumes: a.volumes, Objects: objects{o.Client}, Recorder: a.recorder,
-		RuntimeName: o.RuntimeName, NodeName: o.NodeName, NodeIPs: o.NodeIPs, Cgroups: settings,
+		NodeName: o.NodeName, NodeIPs: o.NodeIPs, Cgroups: settings,
 		Allocatable: func() corev1.ResourceList { return allocatable },
 		PodsDir:     podsDir, LogsDir: o.podLogsDir(), LogLinks: o.logLinks(), CgroupRoot: o.CgroupRoot,
 		ClusterDNS: o.ClusterDNS, ClusterDomain: o.ClusterDomain, ResolvConf: o.ResolvConf,
-		Resizable: a.resizable,
+		Resizable: a.resizable, Allocator: a.scarce,
 	}
 	return a, nil
 }
@@ -149,6 +154,7 @@ func (a *Agent) work(ctx context.Context, group *errgroup.Group) error {
 	a.cfg.Network = net
 	a.reporter.SetNotReady(status.Network, "")
 	group.Go(func() error { return a.volumes.Run(ctx) })
+	group.Go(func() error { return a.runScarce(ctx) })
 	group.Go(func() error { return a.plugins.Run(ctx) })
 	group.Go(func() error { return a.rotateLogs(ctx) })
 	group.Go(func() error { return a.collectImages(ctx) })
@@ -416,4 +422,5 @@ func (a *Agent) sweep(ctx context.Context, held inventory, external map[string]b
 		slog.Warn("Removing volumes of pods that are gone failed", "err", err)
 	}
 	a.sweepLogs(known)
+	a.sweepScarce(known)
 }
