@@ -8,7 +8,6 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"clipper/image"
-	"clipper/image/registry"
 	"clipper/node"
 	"clipper/node/kubeletconfig"
 	"clipper/node/logs"
@@ -31,10 +30,7 @@ type containers struct {
 // openRuntime opens the built-in runtime.
 func (m *machine) openRuntime(ctx context.Context, config *kubeletconfig.Configuration) (*containers, error) {
 	o := &m.options
-	images, err := image.Open(image.Options{
-		Dir:        filepath.Join(o.DataDir, "images"),
-		Registries: &registry.Config{HostsDirs: []string{filepath.Join(o.DataDir, "registries"), "/etc/clipper/registries"}},
-	})
+	images, err := image.Open(image.NodeOptions(o.DataDir))
 	if err != nil {
 		return nil, err
 	}

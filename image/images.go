@@ -32,9 +32,6 @@ func (e *PullError) Unwrap() error { return e.Err }
 // ErrInvalidName marks references that cannot be parsed: the agent's InvalidImageName.
 var ErrInvalidName = reference.ErrInvalid
 
-// ErrInUse is returned when an image cannot go because containers are made from it.
-var ErrInUse = errors.New("image is in use by a container")
-
 // ImageStatus returns an image by name, name with digest, ID or unambiguous start of an ID.
 func (s *Store) ImageStatus(_ context.Context, ref string) (runtime.Image, error) {
 	rec, err := s.lookup(ref)

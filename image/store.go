@@ -54,6 +54,16 @@ type Options struct {
 	Log    *slog.Logger // default slog.Default()
 }
 
+// NodeOptions are those of the node whose data directory is dataDir: images in its folder images, hosts.toml files in
+// registries and in /etc/clipper/registries, programs that verify images in image-verifiers.
+func NodeOptions(dataDir string) Options {
+	return Options{
+		Dir:         filepath.Join(dataDir, "images"),
+		Registries:  &registry.Config{HostsDirs: []string{filepath.Join(dataDir, "registries"), "/etc/clipper/registries"}},
+		VerifierDir: filepath.Join(dataDir, "image-verifiers"),
+	}
+}
+
 // A Store is the images of a node. Its methods may be called concurrently.
 type Store struct {
 	dir      string

@@ -3,16 +3,13 @@ package sandbox
 import (
 	"context"
 	"fmt"
-	"log/slog"
 	"os"
-	"path/filepath"
 	"runtime"
 	"strings"
 
 	"golang.org/x/sync/errgroup"
 
 	"clipper/image"
-	"clipper/image/registry"
 )
 
 // LoadImages puts the images of archives into the store of every node. progress may be called from several
@@ -42,7 +39,7 @@ func (s Sandbox) LoadImages(ctx context.Context, archives []string, progress fun
 }
 
 func (s Sandbox) loadOn(ctx context.Context, i int, archives []string, progress func(string)) error {
-	store, err := image.Open(image.Options{Dir: filepath.Join(s.nodeDir(i), "images"), Registries: &registry.Config{}, Log: slog.Default()})
+	store, err := image.Open(image.NodeOptions(s.nodeDir(i)))
 	if err != nil {
 		return fmt.Errorf("sandbox %s: image store of %s: %w", s.Name, nodeName(i), err)
 	}

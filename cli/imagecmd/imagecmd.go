@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -17,7 +16,6 @@ import (
 
 	"clipper/image"
 	"clipper/image/build"
-	"clipper/image/registry"
 	"clipper/node/runtime"
 )
 
@@ -40,7 +38,8 @@ For a local cluster made by "clipper sandbox create" use "clipper sandbox image-
 which puts images on all of its nodes.`,
 	}
 	cmd.PersistentFlags().StringVar(&s.dataDir, "data-dir", "/var/lib/clipper", "data directory of the server or agent")
-	cmd.AddCommand(s.importCmd(), s.exportCmd(), s.listCmd(), s.removeCmd(), s.pullCmd(), s.buildCmd())
+	cmd.AddCommand(s.importCmd(), s.exportCmd(), s.listCmd(), s.inspectCmd(), s.removeCmd(), s.pruneCmd(), s.pinCmd(true), s.pinCmd(false),
+		s.pullCmd(), s.buildCmd())
 	return cmd
 }
 
@@ -48,18 +47,17 @@ func (s *store) open() (*image.Store, error) {
 	if os.Geteuid() != 0 {
 		return nil, errors.New("the image store belongs to root; run this command with sudo")
 	}
-	return image.Open(image.Options{
-		Dir:        filepath.Join(s.dataDir, "images"),
-		Registries: &registry.Config{HostsDirs: s.hostsDirs},
-		Log:        slog.Default(),
-	})
+	o := image.NodeOptions(s.dataDir)
+	o.Registries.HostsDirs = append(s.hostsDirs, o.Registries.HostsDirs...)
+	return image.Open(o)
 }
 
 func (s *store) importCmd() *cobra.Command {
 	var name string
 	cmd := &cobra.Command{
-		Use:   "import ARCHIVE...",
-		Short: "Import images from archives",
+		Use:     "import ARCHIVE...",
+		Aliases: []string{"load"},
+		Short:   "Import images from archives",
 		Long: `Reads archives as "docker save", "podman save", "ctr images export", skopeo or
 "clipper image export" write them: docker-archive or OCI layout, one image or many, plain
 tar or compressed with gzip. "-" reads standard input.`,
@@ -110,8 +108,9 @@ func importFile(cmd *cobra.Command, st *image.Store, path, name string) error {
 func (s *store) exportCmd() *cobra.Command {
 	var output string
 	cmd := &cobra.Command{
-		Use:   "export -o FILE IMAGE...",
-		Short: "Write images to one archive",
+		Use:     "export -o FILE IMAGE...",
+		Aliases: []string{"save"},
+		Short:   "Write images to one archive",
 		Long: `Writes an archive that is docker-archive and OCI layout at once, so that "docker load",
 "podman load", "ctr images import" and "clipper image import" all read it.`,
 		Example: `  clipper image export -o web.tar nginx:latest redis:latest
@@ -219,63 +218,6 @@ them. Running containers keep the files they were made from.`,
 			return errors.Join(errs...)
 		},
 	}
-}
-
-func (s *store) pullCmd() *cobra.Command {
-	var user, passwordFile string
-	cmd := &cobra.Command{
-		Use:   "pull IMAGE...",
-		Short: "Pull images from a registry",
-		Long: `Pulls over HTTPS; plain HTTP only from this machine or where a hosts.toml says so.
---hosts-dir takes a folder as containerd's config_path has it: HOST/hosts.toml names mirrors
-and certificate authorities of a registry.`,
-		Example: `  clipper image pull nginx:1.27 registry.k8s.io/pause:3.10
-  clipper image pull --user me --password-file ~/.token registry.example.com/app:1`,
-		Args: cobra.MinimumNArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			st, err := s.open()
-			if err != nil {
-				return err
-			}
-			auth, err := credentials(user, passwordFile)
-			if err != nil {
-				return err
-			}
-			for _, ref := range args {
-				p := startProgress(cmd.ErrOrStderr(), "pulling "+ref)
-				img, err := st.PullImage(cmd.Context(), ref, auth)
-				p.stop()
-				if err != nil {
-					return err
-				}
-				fmt.Fprintf(cmd.OutOrStdout(), "%s %s\n", firstName(img), shortID(img))
-			}
-			return nil
-		},
-	}
-	cmd.Flags().StringVarP(&user, "user", "u", "", "user name at the registry")
-	cmd.Flags().StringVar(&passwordFile, "password-file", "", `file that holds the password or token, "-" for standard input`)
-	cmd.Flags().StringSliceVar(&s.hostsDirs, "hosts-dir", nil, "folder with HOST/hosts.toml files")
-	return cmd
-}
-
-// credentials come from a file: a flag's value would be in the process list.
-func credentials(user, passwordFile string) ([]runtime.PullAuth, error) {
-	if user == "" && passwordFile == "" {
-		return nil, nil
-	}
-	if user == "" || passwordFile == "" {
-		return nil, errors.New("--user and --password-file go together")
-	}
-	read := os.ReadFile
-	if passwordFile == "-" {
-		read = func(string) ([]byte, error) { return io.ReadAll(io.LimitReader(os.Stdin, 64<<10)) }
-	}
-	b, err := read(passwordFile)
-	if err != nil {
-		return nil, fmt.Errorf("--password-file: %w", err)
-	}
-	return []runtime.PullAuth{{Username: user, Password: strings.TrimRight(string(b), "\r\n")}}, nil
 }
 
 func (s *store) buildCmd() *cobra.Command {

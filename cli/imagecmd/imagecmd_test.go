@@ -47,6 +47,18 @@ func TestFromDirectoryToOtherMachine(t *testing.T) {
 	if a, b := must(t, here, "list"), must(t, there, "list"); a != b || !strings.Contains(a, "docker.io/library/app:1") {
 		t.Errorf("lists differ:\n%s\n%s", a, b)
 	}
+	if out := must(t, there, "inspect", "app:1"); !strings.Contains(out, `"Imported": true`) || !strings.Contains(out, `"A=1"`) {
+		t.Errorf("inspect printed %s", out)
+	}
+	must(t, there, "pin", "app:1")
+	if out := must(t, there, "prune", "--all"); out != "" {
+		t.Errorf("a pinned image was removed: %s", out)
+	}
+	must(t, there, "unpin", "app:1")
+	if out := must(t, there, "prune"); !strings.HasPrefix(out, "docker.io/library/app:1 ") { // unpinned, it is like a pulled one
+		t.Errorf("prune printed %q", out)
+	}
+	must(t, there, "load", file)
 	must(t, there, "remove", "app:1")
 	if out := must(t, there, "list", "-q"); out != "" {
 		t.Errorf("after removal: %q", out)

@@ -283,7 +283,7 @@ type Images interface {
 	// Status returns an image by reference or ID, or ErrNotFound.
 	ImageStatus(ctx context.Context, ref string) (Image, error)
 	ListImages(ctx context.Context) ([]Image, error)
-	// Pull fetches ref and returns the image. The credentials are tried in order, then none.
+	// Pull fetches ref and returns the image. The credentials are tried in order, and none only if there are none.
 	PullImage(ctx context.Context, ref string, auth []PullAuth) (Image, error)
 	RemoveImage(ctx context.Context, ref string) error
 }
