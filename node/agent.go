@@ -90,7 +90,7 @@ func New(o Options) (*Agent, error) {
 	podsDir := o.RootDir.Join("pods")
 	a.volumes = volume.New(volume.Config{
 		Images: imagesForVolumes(o.Images), EnsureImage: a.ensureVolumeImage,
-		Client: o.Client, RootDir: o.RootDir, PodsDir: podsDir, MemoryDir: filepath.Join(o.DataDir, "memory"), NodeName: o.NodeName,
+		Client: o.Client, RootDir: o.RootDir, LogDir: o.LogDir, PodsDir: podsDir, MemoryDir: filepath.Join(o.DataDir, "memory"), NodeName: o.NodeName,
 		Allocatable: func() corev1.ResourceList { return allocatable }, Changed: a.nudge,
 		Recorder: a.recorder, InUseChanged: a.reporter.Changed,
 	})

@@ -26,13 +26,13 @@ func (d Dir) Join(elem ...string) string {
 }
 
 // Host returns where path, as a plug-in or a pod's hostPath says it, lies on this machine.
-func (d Dir) Host(path string) string { return move(path, Known, string(d)) }
+func (d Dir) Host(path string) string { return Move(path, Known, string(d)) }
 
 // Told returns what a plug-in must be told so that it finds path, a path on this machine.
-func (d Dir) Told(path string) string { return move(path, string(d), Known) }
+func (d Dir) Told(path string) string { return Move(path, string(d), Known) }
 
-// move returns path below to if it lies below from, else path as it is.
-func move(path, from, to string) string {
+// Move returns path below to if it lies below from, else path as it is.
+func Move(path, from, to string) string {
 	if clean := filepath.Clean(path); from != to && (clean == from || strings.HasPrefix(clean, from+"/")) {
 		return to + clean[len(from):]
 	}

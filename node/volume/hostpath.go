@@ -1,10 +1,13 @@
 package volume
 
 import (
+	"cmp"
 	"fmt"
 	"os"
 
 	corev1 "k8s.io/api/core/v1"
+
+	"clipper/node/kubeletdir"
 )
 
 // hostPath returns the path of the host that s is, nil if it is something else.
@@ -13,6 +16,14 @@ func hostPath(s *source) *corev1.HostPathVolumeSource {
 		return s.pv.Spec.HostPath
 	}
 	return s.volume.HostPath
+}
+
+// systemLogs is where pods look for the logs of a node.
+const systemLogs = "/var/log"
+
+// host returns where a path that a pod names is on this machine.
+func (m *Manager) host(path string) string {
+	return kubeletdir.Move(m.cfg.RootDir.Host(path), systemLogs, cmp.Or(m.cfg.LogDir, systemLogs))
 }
 
 // checkHostPath applies a hostPath's type: what must be there, and what is made.

@@ -49,7 +49,7 @@ func (m *Manager) base(pod *corev1.Pod, v *corev1.Volume) (string, error) {
 	}
 	switch {
 	case hostPath(s) != nil:
-		return makeMissing(m.cfg.RootDir.Host(hostPath(s).Path))
+		return makeMissing(m.host(hostPath(s).Path))
 	case s.pv != nil && s.pv.Spec.Local != nil:
 		return m.localPath(s)
 	case nfs(s) != nil:

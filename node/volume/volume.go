@@ -38,6 +38,7 @@ import (
 type Config struct {
 	Client      api.Client
 	RootDir     kubeletdir.Dir // where hostPath volumes of /var/lib/kubelet lead
+	LogDir      string         // where those of /var/log lead; default: there
 	PodsDir     string         // a directory per pod, by UID
 	MemoryDir   string         // a tmpfs is mounted here, for what must not reach a disk
 	NodeName    string
@@ -204,7 +205,7 @@ func (m *Manager) mountInTree(ctx context.Context, pod *corev1.Pod, s *source) e
 		if s.pv != nil && len(s.pv.Spec.MountOptions) > 0 {
 			return fmt.Errorf("MountVolume.MountOptionSupport check failed for volume %q : Mount options are not supported for this volume type", s.name())
 		}
-		dir := m.cfg.RootDir.Host(path.Path)
+		dir := m.host(path.Path)
 		return setUpFailed(s.name(), m.guard.do(ctx, dir, func() error { return checkHostPath(dir, path.Type) }))
 	case v.Image != nil:
 		return setUpFailed(v.Name, m.mountImage(ctx, pod, v))
