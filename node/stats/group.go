@@ -2,6 +2,8 @@ package stats
 
 import (
 	"fmt"
+	"maps"
+	"os"
 	"path/filepath"
 
 	"github.com/opencontainers/cgroups"
@@ -75,6 +77,10 @@ func (g group) read() (*cgroups.Stats, error) {
 			return nil, err
 		}
 		return m.GetStats()
+	}
+	if _, err := os.Stat(filepath.Join(g["pids"], "pids.current")); err != nil {
+		g = maps.Clone(g)
+		delete(g, "pids") // nobody counts at the root
 	}
 	m, err := fs.NewManager(about, g)
 	if err != nil {
