@@ -11,7 +11,6 @@ import (
 // gates are the features that a v1.36 node declares by default and that this one has as well. Schedulers and
 // admission look for them before they place or change a pod that needs one.
 var gates = types.FeatureGateMap{
-	"ExtendWebSocketsToKubelet":               true,
 	"InPlacePodLevelResourcesVerticalScaling": true,
 	"InPlacePodVerticalScalingInitContainers": true,
 	"RestartAllContainersOnContainerExits":    true,
