@@ -29,6 +29,8 @@ const (
 // program's own pages that only starts and the collector use. Measured on a shim with one container: 9.4 MB
 // without, 7.2 MB with it.
 type trimmer struct {
+	quiet func() // called when things have calmed down; may be nil
+
 	mu    sync.Mutex
 	timer *time.Timer
 	freed bool // the heap has been given back since the last touch
@@ -71,6 +73,9 @@ func (t *trimmer) trim() {
 	if freed {
 		dropProgramPages()
 		return
+	}
+	if t.quiet != nil {
+		t.quiet()
 	}
 	debug.FreeOSMemory()
 }

@@ -4,16 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
 	"net"
-	"os"
-	"slices"
-	"strconv"
-	"strings"
 
 	"golang.org/x/sys/unix"
 
-	"clipper/node/runtime"
 	"clipper/node/runtime/embedded/wire"
 )
 
@@ -67,43 +61,4 @@ func (s *Server) flushLogs() {
 		}
 		io.mu.Unlock()
 	}
-}
-
-// reapStrangers ends children that the program before left and no record tells of: set-up processes of starts that
-// did not come to their end, processes that were exec'd.
-func (s *Server) reapStrangers() {
-	self := strconv.Itoa(os.Getpid())
-	text, err := os.ReadFile("/proc/self/task/" + self + "/children") // all are the first thread's now
-	if err != nil {
-		slog.Warn("cannot look for children that nobody waits for", "err", err)
-		return
-	}
-	known := s.knownPids()
-	for _, field := range strings.Fields(string(text)) {
-		pid, err := strconv.Atoi(field)
-		if err != nil || known[pid] {
-			continue
-		}
-		_ = unix.Kill(pid, unix.SIGKILL)
-		s.exits.Go(func() { _, _ = unix.Wait4(pid, nil, 0, nil) })
-	}
-}
-
-// knownPids are the processes that records name: of containers and of pods' namespaces.
-func (s *Server) knownPids() map[int]bool {
-	known := map[int]bool{}
-	s.mu.Lock()
-	for _, c := range s.containers {
-		if c.rec.State == runtime.Running {
-			known[c.rec.Pid] = true
-		}
-	}
-	sandboxes := slices.Collect(maps.Keys(s.sandboxes))
-	s.mu.Unlock()
-	for _, id := range sandboxes {
-		if pid, err := s.pausePid(id); err == nil {
-			known[pid] = true
-		}
-	}
-	return known
 }

@@ -73,6 +73,7 @@ func Serve(ctx context.Context, opts Options, ready func()) (*Handover, error) {
 	if err != nil {
 		return nil, err
 	}
+	s.memory.quiet = s.reapZombies
 	s.memory.touch()
 	defer s.memory.stop()
 	// The last to go when memory runs out. Without CAP_SYS_RESOURCE it stays as it is.
