@@ -13,9 +13,12 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
+
+	"clipper/sandbox"
 )
 
 var (
@@ -34,12 +37,46 @@ type testCluster struct {
 
 var cluster *testCluster
 
+// clusterNodes is how many nodes it has.
+const clusterNodes = 2
+
 func TestMain(m *testing.M) {
+	if prefix := os.Getenv(guardEnv); prefix != "" {
+		os.Exit(guard(prefix))
+	}
 	flag.Parse()
 	os.Exit(run(m))
 }
 
+// clusterPrefix begins the names of all clusters of this process.
+func clusterPrefix() string { return fmt.Sprintf("e2e-%d", os.Getpid()) }
+
 func run(m *testing.M) int {
+	if *keepFlag {
+		return runTests(m)
+	}
+	watched, err := startGuard(clusterPrefix())
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "e2e: start the guard:", err)
+		return 1
+	}
+	code := runTests(m)
+	if err := watched.Close(); err != nil {
+		fmt.Fprintln(os.Stderr, "e2e: the guard:", err)
+		code = 1
+	}
+	left := machineTraces(clusterPrefix())
+	for end := time.Now().Add(5 * time.Second); len(left) > 0 && time.Now().Before(end); left = machineTraces(clusterPrefix()) {
+		time.Sleep(50 * time.Millisecond) // what was killed takes a moment
+	}
+	if len(left) > 0 {
+		fmt.Fprintf(os.Stderr, "e2e: left on the machine:\n%s\n", strings.Join(left, "\n"))
+		code = 1
+	}
+	return code
+}
+
+func runTests(m *testing.M) int {
 	c, err := start()
 	switch {
 	case errors.Is(err, errSkip):
@@ -52,12 +89,30 @@ func run(m *testing.M) int {
 	cluster = c
 	code := m.Run()
 	if !*keepFlag {
+		if err := c.checkPodTraces(); err != nil {
+			fmt.Fprintln(os.Stderr, "e2e:", err)
+			code = 1
+		}
 		if out, err := exec.Command(c.clipper, "sandbox", "delete", c.name).CombinedOutput(); err != nil {
 			fmt.Fprintf(os.Stderr, "e2e: delete the cluster: %v\n%s", err, out)
 			code = 1
 		}
 	}
 	return code
+}
+
+// checkPodTraces deletes what the tests' namespaces still hold and looks for what it leaves on the nodes.
+func (c *testCluster) checkPodTraces() error {
+	args := []string{"kubectl", "--kubeconfig", c.kubeconfig, "delete", "namespaces,deployments,daemonsets,statefulsets,replicasets,jobs,cronjobs",
+		"--all", "--all-namespaces", "--wait=false", "--ignore-not-found"}
+	if out, err := exec.Command(c.clipper, args...).CombinedOutput(); err != nil && !strings.Contains(string(out), "orbidden") {
+		return fmt.Errorf("delete what the tests have made: %w\n%s", err, out) // the cluster's own namespaces refuse
+	}
+	pods := []string{"kubectl", "--kubeconfig", c.kubeconfig, "delete", "pods", "--all", "--all-namespaces", "--grace-period=1", "--wait=false"}
+	if out, err := exec.Command(c.clipper, pods...).CombinedOutput(); err != nil {
+		return fmt.Errorf("delete what pods the tests have left: %w\n%s", err, out)
+	}
+	return noPodTraces(c.name, clusterNodes, time.Minute)
 }
 
 var errSkip = errors.New("skipped")
@@ -67,7 +122,7 @@ func start() (*testCluster, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &testCluster{clipper: *clipperFlag, name: fmt.Sprintf("e2e-%d", os.Getpid())}
+	c := &testCluster{clipper: *clipperFlag, name: clusterPrefix()}
 	if c.clipper == "" {
 		c.clipper = filepath.Join(root, "bin/clipper")
 	}
@@ -82,19 +137,15 @@ func start() (*testCluster, error) {
 		return nil, fmt.Errorf("%w: no image archives in %s; run test/run, which builds them", errSkip, imagesDir())
 	}
 	for _, args := range [][]string{
-		{"sandbox", "create", c.name, "--nodes", "2"},
+		{"sandbox", "create", c.name, "--nodes", strconv.Itoa(clusterNodes)},
 		append([]string{"sandbox", "image-load", c.name}, archives...),
 	} {
 		if out, err := exec.Command(c.clipper, args...).CombinedOutput(); err != nil {
 			return nil, fmt.Errorf("clipper %s: %w\n%s", strings.Join(args[:2], " "), err, out)
 		}
 	}
-	config, err := exec.Command(c.clipper, "sandbox", "kubeconfig", c.name).Output()
-	if err != nil {
-		return nil, fmt.Errorf("clipper sandbox kubeconfig: %w", err)
-	}
-	c.kubeconfig = filepath.Join(os.TempDir(), c.name+".kubeconfig")
-	return c, os.WriteFile(c.kubeconfig, config, 0o600)
+	c.kubeconfig = sandbox.KubeconfigPath(c.name)
+	return c, nil
 }
 
 func imagesDir() string {

@@ -11,6 +11,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"clipper/sandbox"
 )
 
 // ownCluster makes a cluster for one test, which may do to it what others would not survive.
@@ -22,10 +24,7 @@ func ownCluster(t *testing.T, nodes int) *user {
 	t.Cleanup(func() { u.clipperRun("sandbox", "delete", c.name) })
 	u.clipperRun("sandbox", "create", c.name, "--nodes", strconv.Itoa(nodes))
 	u.clipperRun("sandbox", "image-load", c.name, imagesDir()+"/busybox.tar")
-	c.kubeconfig = filepath.Join(t.TempDir(), "kubeconfig")
-	if err := os.WriteFile(c.kubeconfig, []byte(u.clipperRun("sandbox", "kubeconfig", c.name)), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	c.kubeconfig = sandbox.KubeconfigPath(c.name)
 	return u
 }
 
@@ -50,7 +49,7 @@ func (u *user) nodeProcess(node string) int {
 	if err != nil {
 		u.t.Fatal(err)
 	}
-	want := []byte("/sandboxes/" + u.name + "/nodes/" + node + "\x00")
+	want := []byte(filepath.Join(sandboxDir(u.name), "nodes", node) + "\x00")
 	for _, e := range entries {
 		pid, err := strconv.Atoi(e.Name())
 		if err != nil {
