@@ -82,6 +82,7 @@ func nodeFlags(cmd *cobra.Command, o *daemon.NodeOptions) {
 	f.StringVar(&o.CgroupRoot, "cgroup-root", o.CgroupRoot, "cgroup below which pods are placed")
 	f.StringToStringVar(&o.Labels, "node-label", nil, "labels of the node at its registration: key=value")
 	f.StringVar(&o.Domain, "cluster-domain", o.Domain, "DNS domain of the cluster")
+	f.StringVar(&o.ContainerRuntimeEndpoint, "container-runtime-endpoint", "", "socket of a CRI runtime that runs the pods, such as unix:///run/containerd/containerd.sock; default: the built-in runtime")
 	f.StringVar(&o.KubeletConfig, "kubelet-config", "", "KubeletConfiguration (kubelet.config.k8s.io/v1beta1): the settings of this node")
 	f.StringVar(&o.ImageCredentialProviderConfig, "image-credential-provider-config", "", "CredentialProviderConfig, a file or a folder of them: plug-ins that know logins for registries")
 	f.StringVar(&o.ImageCredentialProviderBinDir, "image-credential-provider-bin-dir", "", "folder of the credential provider plug-ins")

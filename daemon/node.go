@@ -43,6 +43,8 @@ type machine struct {
 
 	group   *errgroup.Group // of all that the node runs
 	network atomic.Pointer[routed.Network]
+
+	containers *containers
 }
 
 // listen takes the port on which the node serves what the API server asks of it: at the node's address, unless the
@@ -71,6 +73,7 @@ func (m *machine) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	m.containers = containers
 	defer containers.close()
 	ip, err := netip.ParseAddr(m.options.IP)
 	if err != nil {
@@ -81,10 +84,11 @@ func (m *machine) run(ctx context.Context) error {
 		return err
 	}
 	agent, err := node.New(node.Options{
-		Config:        config,
-		Client:        m.client,
-		Runtime:       containers.runtime,
-		Images:        containers.images,
+		Config:      config,
+		Client:      m.client,
+		Runtime:     containers.runtime,
+		Images:      containers.images,
+		RuntimeName: containers.name, RuntimeVersion: containers.version,
 		OpenNetwork:   m.openNetwork(ip),
 		NodeName:      m.options.Name,
 		NodeIPs:       []netip.Addr{ip},
@@ -151,7 +155,7 @@ func (m *machine) openNetwork(ip netip.Addr) func(context.Context, *corev1.Node)
 			}
 		}
 		m.network.Store(net)
-		return net, nil
+		return m.containers.network(ctx, m, net)
 	}
 }
 

@@ -44,6 +44,8 @@ type NodeOptions struct {
 	LogDir string
 	// KubeletConfig is the file of a KubeletConfiguration; "" for the defaults.
 	KubeletConfig string
+	// ContainerRuntimeEndpoint is the socket of a CRI runtime; "" for that of the settings, or the built-in runtime.
+	ContainerRuntimeEndpoint string
 	// ImageCredentialProviderConfig and ImageCredentialProviderBinDir are those of plug-ins that know the
 	// logins of registries; "" for none.
 	ImageCredentialProviderConfig, ImageCredentialProviderBinDir string

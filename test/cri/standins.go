@@ -35,8 +35,20 @@ const (
 	e2e   = "e2e-test-images/"
 )
 
+// What the busybox at hand may lack.
+const (
+	pgrep = `#!/bin/sh
+for p in /proc/[0-9]*; do
+	test "$(cat $p/comm 2>/dev/null)" != "$1" || echo ${p#/proc/}
+done
+`
+	ipcs = `#!/bin/sh
+tail -n +2 /proc/sysvipc/shm | while read key id rest; do printf '0x%08x %s\n' $key $id; done
+`
+)
+
 var standIns = []standIn{
-	{base: "busybox", names: []string{e2e + "busybox:1.29-2"}, applets: []string{"ls", "ipcs"}},
+	{base: "busybox", names: []string{e2e + "busybox:1.29-2"}, applets: []string{"ls"}, files: map[string]string{"usr/bin/pgrep": pgrep, "usr/bin/ipcs": ipcs}},
 	{base: "nginx", names: []string{e2e + "nginx:1.14-2"}},
 	{base: "nginx", names: []string{e2e + "httpd:2.4.39-4"}, command: []string{"sh", "-c", "echo this is no httpd; exec nginx -g 'daemon off;'"}},
 	{base: "nonewprivs", names: []string{e2e + "nonewprivs:1.3"}},

@@ -42,6 +42,28 @@ func Create(path string) error {
 	return nil
 }
 
+// Bind mounts the network namespace at from at path as well. One that is there already stays.
+func Bind(from, path string) error {
+	if Exists(path) {
+		return nil
+	}
+	if !Exists(from) {
+		return fmt.Errorf("bind network namespace: there is none at %q", from)
+	}
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return fmt.Errorf("bind network namespace %s: %w", path, err)
+	}
+	f, err := os.OpenFile(path, os.O_RDONLY|os.O_CREATE, 0o444)
+	if err != nil {
+		return fmt.Errorf("bind network namespace %s: %w", path, err)
+	}
+	f.Close()
+	if err := unix.Mount(from, path, "", unix.MS_BIND, ""); err != nil {
+		return fmt.Errorf("bind network namespace %s at %s: %w", from, path, err)
+	}
+	return nil
+}
+
 // Remove unmounts and deletes path. It is no error if nothing is there. Processes inside go on, in a
 // namespace without a name.
 func Remove(path string) error {

@@ -187,6 +187,19 @@ func (n *Network) Attach(ctx context.Context, id string, ports []network.PodPort
 	return att, nil
 }
 
+// Adopt makes the network namespace at path, which somebody else has made, that of the sandbox id: Attach attaches
+// it. It lives until Detach at least.
+func (n *Network) Adopt(id, path string) error {
+	if err := validID(id); err != nil {
+		return fmt.Errorf("attach sandbox: %w", err)
+	}
+	defer n.lockID(id)()
+	if err := netns.Bind(path, n.nsPath(id)); err != nil {
+		return fmt.Errorf("attach sandbox %s: %w", id, err)
+	}
+	return nil
+}
+
 // Separate implements network.UserNamespaced.
 func (n *Network) Separate(id string, ids userns.IDs) error {
 	if err := validID(id); err != nil {

@@ -245,3 +245,18 @@ func (r *Runtime) sandboxStatus(p *runtimeapi.PodSandbox) runtime.SandboxStatus 
 	}
 	return out
 }
+
+// SandboxIDs lists all sandboxes of the runtime, others' too, by the runtime's own IDs: CNI plug-ins know those.
+func (r *Runtime) SandboxIDs(ctx context.Context) (map[string]bool, error) {
+	ctx, cancel := limited(ctx)
+	defer cancel()
+	list, err := r.service.ListPodSandbox(ctx, &runtimeapi.ListPodSandboxRequest{})
+	if err != nil {
+		return nil, plain(err)
+	}
+	out := make(map[string]bool, len(list.Items))
+	for _, p := range list.Items {
+		out[p.Id] = true
+	}
+	return out, nil
+}
