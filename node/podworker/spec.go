@@ -50,6 +50,9 @@ func (w *Worker) containerSpec(ctx context.Context, pod *corev1.Pod, c *corev1.C
 		s.Env = append(s.Env, "HOSTNAME="+host)
 	}
 	s.Env = append(s.Env, vars.list()...)
+	if err := w.target(pod, c, &s); err != nil {
+		return s, err
+	}
 	if c.Lifecycle != nil && c.Lifecycle.StopSignal != nil {
 		s.StopSignal = string(*c.Lifecycle.StopSignal)
 	}
@@ -60,6 +63,23 @@ func (w *Worker) containerSpec(ctx context.Context, pod *corev1.Pod, c *corev1.C
 		return s, fmt.Errorf("create log directory: %w", err)
 	}
 	return s, nil
+}
+
+// target has an ephemeral container join the PID namespace of the container that it is to look into.
+func (w *Worker) target(pod *corev1.Pod, c *corev1.Container, s *runtime.Container) error {
+	i := slices.IndexFunc(pod.Spec.EphemeralContainers, func(e corev1.EphemeralContainer) bool { return e.Name == c.Name })
+	if i < 0 || pod.Spec.EphemeralContainers[i].TargetContainerName == "" {
+		return nil
+	}
+	name := pod.Spec.EphemeralContainers[i].TargetContainerName
+	current, _ := w.Container(name)
+	if current == nil {
+		return fmt.Errorf("unable to find target container %v", name)
+	}
+	if !pod.Spec.HostPID && !isTrue(pod.Spec.ShareProcessNamespace) {
+		s.PID, s.TargetID = runtime.TargetPID, current.ID
+	}
+	return nil
 }
 
 func expandAll(in []string, lookup func(string) (string, bool)) []string {
