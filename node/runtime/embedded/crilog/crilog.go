@@ -42,6 +42,7 @@ type File struct {
 	file    *os.File
 	size    int64
 	pending [2][]byte // an unfinished line per stream
+	torn    bool      // the disk was full in the middle of an entry
 }
 
 // flushAt is how many bytes of entries are gathered for one write.
@@ -152,8 +153,14 @@ func (e *entries) flush() {
 		e.err = errors.Join(e.err, fmt.Errorf("log %s: not open", l.path))
 		return
 	}
+	if l.torn { // what comes next is not the rest of what there was no room for
+		out = append([]byte{'\n'}, out...)
+	}
 	n, err := l.file.Write(out)
 	l.size += int64(n)
+	if n > 0 {
+		l.torn = out[n-1] != '\n'
+	}
 	e.err = errors.Join(e.err, err)
 }
 

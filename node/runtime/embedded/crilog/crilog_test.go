@@ -1,12 +1,15 @@
 package crilog
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // open returns a log whose clock stands still.
@@ -167,5 +170,43 @@ func BenchmarkWrite(b *testing.B) {
 		if err := l.Write(Stdout, p); err != nil {
 			b.Fatal(err)
 		}
+	}
+}
+
+// TestFullDisk: what there was no room for is lost, but nothing else is spoilt by it.
+func TestFullDisk(t *testing.T) {
+	dir := t.TempDir()
+	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size=64k"); err != nil {
+		t.Skipf("cannot mount: %v", err)
+	}
+	t.Cleanup(func() {
+		if err := unix.Unmount(dir, unix.MNT_DETACH); err != nil {
+			t.Error(err)
+		}
+	})
+	l, err := Open(filepath.Join(dir, "0.log"), Limits{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	filler := filepath.Join(dir, "filler")
+	if err := os.WriteFile(filler, make([]byte, 48<<10), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for err == nil {
+		err = l.Write(Stdout, []byte(strings.Repeat("x", 1000)+"\n"))
+	}
+	if !errors.Is(err, unix.ENOSPC) {
+		t.Fatal(err)
+	}
+	if err := os.Remove(filler); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Write(Stdout, []byte("after\n")); err != nil {
+		t.Fatal(err)
+	}
+	lines := strings.Split(strings.TrimSuffix(read(t, filepath.Join(dir, "0.log")), "\n"), "\n")
+	if last := lines[len(lines)-1]; !strings.HasSuffix(last, "Z stdout F after") || strings.Contains(last, "x") {
+		t.Errorf("the last line is %.100q", last)
 	}
 }
