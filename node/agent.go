@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"path/filepath"
 	"sync"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
@@ -21,6 +22,7 @@ import (
 	"clipper/node/cgroup"
 	"clipper/node/imagegc"
 	"clipper/node/manifests"
+	"clipper/node/measure"
 	"clipper/node/network"
 	"clipper/node/plugins"
 	"clipper/node/podworker"
@@ -41,6 +43,7 @@ type Agent struct {
 	cfg      podworker.Config
 
 	collectors []prometheus.Collector // what the parts count
+	meter      *measure.Meter
 
 	mu      sync.Mutex
 	workers map[types.UID]*handle
@@ -69,7 +72,9 @@ func New(o Options) (*Agent, error) {
 	if err != nil {
 		return nil, fmt.Errorf("look at the machine: %w", err)
 	}
-	a := &Agent{opts: o, collectors: o.Collectors, workers: map[types.UID]*handle{}}
+	meter := measure.New()
+	o.Runtime, o.Images = meter.Runtime(o.Runtime), meter.Images(o.Images)
+	a := &Agent{opts: o, meter: meter, collectors: append(meter.Collectors(), o.Collectors...), workers: map[types.UID]*handle{}}
 	a.recorder = record.New(o.Client, "kubelet", o.NodeName)
 	facts, err := o.facts(machine)
 	if err != nil {
@@ -206,6 +211,7 @@ func (a *Agent) runPods(ctx context.Context, group *errgroup.Group, net network.
 
 // changed starts the worker of a new pod or tells the one there is.
 func (a *Agent) changed(ctx context.Context, pod *corev1.Pod, held inventory) {
+	a.meter.Observed(pod, time.Now())
 	a.mu.Lock()
 	h := a.workers[pod.UID]
 	if h != nil {
@@ -315,6 +321,7 @@ func (a *Agent) setVolumesInUse(s *corev1.NodeStatus) {
 }
 
 func (a *Agent) deleted(pod *corev1.Pod) {
+	a.meter.Gone(pod.UID)
 	a.mu.Lock()
 	h := a.workers[pod.UID]
 	if h != nil && h.done {
