@@ -1,16 +1,20 @@
 package node
 
 import (
+	"context"
 	"fmt"
+	"log/slog"
 	"net"
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/component-helpers/resource"
-	"k8s.io/component-helpers/scheduling/corev1/nodeaffinity"
 
 	"clipper/api"
 	"clipper/node/podworker"
+	"clipper/node/preempt"
+	"clipper/node/priority"
 )
 
 // listenPort returns the port a listener listens on.
@@ -21,29 +25,125 @@ func listenPort(l net.Listener) int32 {
 	return 0
 }
 
+// An admission is what the node decides about a new pod.
+type admission struct {
+	verdict *podworker.Verdict // why it is not taken
+	after   []*handle          // who makes room for it: it begins once they have ended
+}
+
 // admitLocked decides whether the node takes a pod. What was bound here may no longer fit: two schedulers,
 // a label that changed, a pod bound by hand. a.mu is held, so that two pods do not take the same place.
-func (a *Agent) admitLocked(pod *corev1.Pod) *podworker.Verdict {
+func (a *Agent) admitLocked(pod *corev1.Pod) admission {
 	if pod.Status.StartTime != nil || pod.DeletionTimestamp != nil ||
 		pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed {
-		return nil // taken before
+		return admission{} // taken before
 	}
-	var others []*corev1.Pod
-	for _, h := range a.workers {
-		if _, st := h.Status(); !h.done && st.Phase != corev1.PodSucceeded && st.Phase != corev1.PodFailed {
-			others = append(others, h.pod)
-		}
+	if reason, message := a.eviction.Refuse(pod); reason != "" {
+		return rejected(reason, message)
+	}
+	if message := forbiddenSysctl(pod); message != "" {
+		return rejected("SysctlForbidden", message)
 	}
 	facts := a.reporter.Facts()
 	node, ok := api.Nodes.View(a.opts.Client).Get("", a.opts.NodeName)
 	if !ok {
 		node = facts.Object(time.Time{})
 	}
-	reason, message := unfit(pod, others, node, facts.Allocatable())
-	if reason == "" {
-		return nil
+	if r := impossible(pod, node); r != nil {
+		return rejected(r.reason, r.message)
 	}
-	return &podworker.Verdict{Phase: corev1.PodFailed, Reason: reason, Message: "Pod was rejected: " + message}
+	critical := priority.Critical(pod)
+	others, leaving := a.othersLocked(pod, critical)
+	refusals := unfit(pod, others, node, facts.Allocatable())
+	switch {
+	case critical:
+		return a.makeRoomLocked(pod, others, leaving, refusals)
+	case len(refusals) > 0:
+		return rejected(refusals[0].reason, refusals[0].message)
+	}
+	return a.refuseInShutdown()
+}
+
+func rejected(reason, message string) admission {
+	return admission{verdict: &podworker.Verdict{Phase: corev1.PodFailed, Reason: reason, Message: "Pod was rejected: " + message}}
+}
+
+// othersLocked returns the pods that a new one has to fit beside. With apart, those that are being evicted come
+// as leaving instead.
+func (a *Agent) othersLocked(pod *corev1.Pod, apart bool) (others []*corev1.Pod, leaving []*handle) {
+	for uid, h := range a.workers {
+		switch {
+		case uid == pod.UID || h.done || h.final():
+		case apart && h.evicted:
+			leaving = append(leaving, h)
+		default:
+			others = append(others, h.pod)
+		}
+	}
+	return others, leaving
+}
+
+// makeRoomLocked takes a critical pod: if all that is missing is what others have asked for, they go.
+func (a *Agent) makeRoomLocked(pod *corev1.Pod, others []*corev1.Pod, leaving []*handle, refusals []refusal) admission {
+	var needs []preempt.Need
+	for _, r := range refusals {
+		if r.lacks == (preempt.Need{}) {
+			return rejected(r.reason, r.message)
+		}
+		needs = append(needs, r.lacks)
+	}
+	if adm := a.refuseInShutdown(); adm.verdict != nil {
+		return adm
+	}
+	victims, err := preempt.Victims(pod, others, needs)
+	if err != nil {
+		return rejected("UnexpectedAdmissionError", fmt.Sprintf("Unexpected error while attempting to recover from admission failure: %v", err))
+	}
+	for _, v := range victims {
+		h := a.workers[v.UID]
+		leaving = append(leaving, h)
+		a.preemptLocked(h, needs[0].Resource)
+	}
+	return admission{after: leaving}
+}
+
+// preemptLocked ends a pod for the sake of a critical one.
+func (a *Agent) preemptLocked(h *handle, lacking corev1.ResourceName) {
+	const reason, message = "Preempting", "Preempted in order to admit critical pod"
+	a.counts.preemptions.WithLabelValues(string(lacking)).Inc()
+	a.recorder.Event(h.pod, corev1.EventTypeWarning, reason, message)
+	h.evicted = true
+	h.Evict(podworker.Verdict{Phase: corev1.PodFailed, Reason: reason, Message: message, Condition: &corev1.PodCondition{
+		Type: corev1.DisruptionTarget, Status: corev1.ConditionTrue, Reason: corev1.PodReasonTerminationByKubelet,
+		Message: "Pod was preempted by Kubelet to accommodate a critical pod."}})
+}
+
+// leaveTimeout and leaveEvery bound the wait for who makes room, beyond the time each has to stop.
+const (
+	leaveTimeout = 10 * time.Second
+	leaveEvery   = 100 * time.Millisecond
+)
+
+// await waits until the pods have given back what they had. It reports whether ctx goes on.
+func await(ctx context.Context, leaving []*handle) bool {
+	timeout := leaveTimeout
+	for _, h := range leaving {
+		if s := h.pod.Spec.TerminationGracePeriodSeconds; s != nil {
+			timeout = max(timeout, time.Duration(*s)*3/2*time.Second)
+		}
+	}
+	over := time.After(timeout)
+	for slices.ContainsFunc(leaving, func(h *handle) bool { return !h.Ended() }) {
+		select {
+		case <-ctx.Done():
+			return false
+		case <-over:
+			slog.Warn("Pods take long to make room for a critical one", "pods", len(leaving))
+			return true
+		case <-time.After(leaveEvery):
+		}
+	}
+	return true
 }
 
 // resizable says why a pod that runs here cannot have what it now asks for: never on this node, or not
@@ -62,15 +162,10 @@ func (a *Agent) resizable(pod *corev1.Pod) (reason, message string) {
 	if message := a.scarce.Resizable(pod); message != "" {
 		return corev1.PodReasonInfeasible, message
 	}
-	var others []*corev1.Pod
-	for uid, h := range a.workers {
-		if _, st := h.Status(); uid != pod.UID && !h.done && st.Phase != corev1.PodSucceeded && st.Phase != corev1.PodFailed {
-			others = append(others, h.pod)
-		}
-	}
+	others, _ := a.othersLocked(pod, false)
 	for _, name := range []corev1.ResourceName{corev1.ResourceCPU, corev1.ResourceMemory} {
-		if message := short(name, req, others, allocatable); message != "" {
-			return corev1.PodReasonDeferred, message
+		if r := short(name, req, others, allocatable); r != nil {
+			return corev1.PodReasonDeferred, r.message
 		}
 	}
 	return "", ""
@@ -78,103 +173,6 @@ func (a *Agent) resizable(pod *corev1.Pod) (reason, message string) {
 
 // reject tells why a pod was not taken.
 func (a *Agent) reject(pod *corev1.Pod, v *podworker.Verdict) {
+	a.counts.rejected(v.Reason)
 	a.recorder.Event(pod, corev1.EventTypeWarning, v.Reason, "%s", v.Message[len("Pod was rejected: "):])
-}
-
-// unfit returns why a pod does not fit beside others, "" if it does. Wording and order are the kubelet's.
-func unfit(pod *corev1.Pod, others []*corev1.Pod, node *corev1.Node, allocatable corev1.ResourceList) (reason, message string) {
-	if n, most := int64(len(others)), allocatable.Pods().Value(); n+1 > most {
-		return "OutOfpods", insufficient(corev1.ResourcePods, 1, n, most)
-	}
-	req := resource.PodRequests(pod, resource.PodResourcesOptions{})
-	for _, name := range []corev1.ResourceName{corev1.ResourceCPU, corev1.ResourceMemory, corev1.ResourceEphemeralStorage} {
-		if message := short(name, req, others, allocatable); message != "" {
-			return "OutOf" + string(name), message
-		}
-	}
-	if ok, err := nodeaffinity.GetRequiredNodeAffinity(pod).Match(node); err == nil && !ok && len(pod.Spec.NodeSelector)+affinityTerms(pod) > 0 {
-		return "NodeAffinity", "Predicate NodeAffinity failed: node(s) didn't match Pod's node affinity/selector"
-	}
-	if message := forbiddenSysctl(pod); message != "" {
-		return "SysctlForbidden", message
-	}
-	if portsTaken(pod, others) {
-		return "NodePorts", "Predicate NodePorts failed: node(s) didn't have free ports for the requested pod ports"
-	}
-	return "", ""
-}
-
-// short returns what is missing of a resource beside others, "" if nothing is.
-func short(name corev1.ResourceName, req corev1.ResourceList, others []*corev1.Pod, allocatable corev1.ResourceList) string {
-	want, have := amount(req, name), amount(allocatable, name)
-	if want == 0 {
-		return ""
-	}
-	var used int64
-	for _, o := range others {
-		used += amount(resource.PodRequests(o, resource.PodResourcesOptions{}), name)
-	}
-	if used+want > have {
-		return insufficient(name, want, used, have)
-	}
-	return ""
-}
-
-func insufficient(name corev1.ResourceName, want, used, have int64) string {
-	return fmt.Sprintf("Node didn't have enough resource: %s, requested: %d, used: %d, capacity: %d", name, want, used, have)
-}
-
-func amount(l corev1.ResourceList, name corev1.ResourceName) int64 {
-	q := l[name]
-	if name == corev1.ResourceCPU {
-		return q.MilliValue()
-	}
-	return q.Value()
-}
-
-func affinityTerms(pod *corev1.Pod) int {
-	a := pod.Spec.Affinity
-	if a == nil || a.NodeAffinity == nil || a.NodeAffinity.RequiredDuringSchedulingIgnoredDuringExecution == nil {
-		return 0
-	}
-	return 1
-}
-
-type hostPort struct {
-	proto corev1.Protocol
-	port  int32
-	ip    string
-}
-
-func hostPortsOf(pod *corev1.Pod) []hostPort {
-	var out []hostPort
-	for i := range pod.Spec.Containers {
-		for _, p := range pod.Spec.Containers[i].Ports {
-			if p.HostPort != 0 {
-				ip := p.HostIP
-				if ip == "0.0.0.0" || ip == "::" {
-					ip = ""
-				}
-				out = append(out, hostPort{p.Protocol, p.HostPort, ip})
-			}
-		}
-	}
-	return out
-}
-
-func portsTaken(pod *corev1.Pod, others []*corev1.Pod) bool {
-	mine := hostPortsOf(pod)
-	if len(mine) == 0 {
-		return false
-	}
-	for _, o := range others {
-		for _, p := range hostPortsOf(o) {
-			for _, m := range mine {
-				if m.proto == p.proto && m.port == p.port && (m.ip == p.ip || m.ip == "" || p.ip == "") {
-					return true
-				}
-			}
-		}
-	}
-	return false
 }

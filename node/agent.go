@@ -6,8 +6,8 @@ import (
 	"fmt"
 	"log/slog"
 	"path/filepath"
+	"slices"
 	"sync"
-	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
@@ -18,17 +18,18 @@ import (
 
 	"clipper/api"
 	"clipper/api/record"
-	"clipper/image/reference"
 	"clipper/node/cgroup"
+	"clipper/node/eviction"
 	"clipper/node/imagegc"
 	"clipper/node/manifests"
-	"clipper/node/measure"
 	"clipper/node/network"
 	"clipper/node/plugins"
 	"clipper/node/podworker"
 	"clipper/node/reserve"
 	"clipper/node/runtime"
+	"clipper/node/shutdown"
 	"clipper/node/status"
+	"clipper/node/userns/ranges"
 	"clipper/node/volume"
 )
 
@@ -43,7 +44,6 @@ type Agent struct {
 	cfg      podworker.Config
 
 	collectors []prometheus.Collector // what the parts count
-	meter      *measure.Meter
 
 	mu      sync.Mutex
 	workers map[types.UID]*handle
@@ -52,6 +52,10 @@ type Agent struct {
 	treeMu  sync.Mutex                // held before mu
 
 	reservation reserve.Reservation
+	eviction    *eviction.Manager
+	shutdown    *shutdown.Manager
+	counts      counts
+	images      *imagegc.Collector
 	wg          sync.WaitGroup
 }
 
@@ -59,8 +63,15 @@ type Agent struct {
 // not start a new worker for a pod that has been cleaned up.
 type handle struct {
 	*podworker.Worker
-	pod  *corev1.Pod
-	done bool
+	pod     *corev1.Pod
+	done    bool
+	evicted bool // it is ending, for the node's sake
+}
+
+// final reports whether the pod has ended, as far as others can see.
+func (h *handle) final() bool {
+	_, st := h.Status()
+	return st.Phase == corev1.PodSucceeded || st.Phase == corev1.PodFailed
 }
 
 // New checks the options and returns the agent. It starts nothing.
@@ -72,9 +83,8 @@ func New(o Options) (*Agent, error) {
 	if err != nil {
 		return nil, fmt.Errorf("look at the machine: %w", err)
 	}
-	meter := measure.New()
-	o.Runtime, o.Images = meter.Runtime(o.Runtime), meter.Images(o.Images)
-	a := &Agent{opts: o, meter: meter, collectors: append(meter.Collectors(), o.Collectors...), workers: map[types.UID]*handle{}}
+	a := &Agent{opts: o, counts: newCounts(), workers: map[types.UID]*handle{}}
+	a.collectors = slices.Concat(o.Collectors, a.counts.collectors())
 	a.recorder = record.New(o.Client, "kubelet", o.NodeName)
 	facts, err := o.facts(machine)
 	if err != nil {
@@ -89,7 +99,7 @@ func New(o Options) (*Agent, error) {
 	}
 	a.reporter = status.New(status.Options{
 		Client: o.Client, Recorder: a.recorder, Facts: facts, Config: o.Config, Images: o.Images.ListImages,
-		Pressure: func() (status.Pressure, error) { return status.ReadPressure(o.DataDir) },
+		Pressure: a.pressure,
 	})
 	allocatable := facts.Allocatable()
 	podsDir := o.RootDir.Join("pods")
@@ -109,13 +119,14 @@ func New(o Options) (*Agent, error) {
 	})
 	a.cfg = podworker.Config{
 		Client: o.Client, Runtime: o.Runtime, Images: o.Images, Volumes: a.volumes, Objects: objects{o.Client}, Recorder: a.recorder,
-		NodeName: o.NodeName, NodeIPs: o.NodeIPs, Cgroups: settings,
+		RuntimeName: o.RuntimeName, NodeName: o.NodeName, NodeIPs: o.NodeIPs, Cgroups: settings,
 		Allocatable: func() corev1.ResourceList { return allocatable },
 		PodsDir:     podsDir, LogsDir: o.podLogsDir(), LogLinks: o.logLinks(), CgroupRoot: o.CgroupRoot,
 		ClusterDNS: o.ClusterDNS, ClusterDomain: o.ClusterDomain, ResolvConf: o.ResolvConf,
-		Resizable: a.resizable, Allocator: a.scarce,
+		Resizable: a.resizable, Allocator: a.scarce, UserNamespaces: ranges.New(podsDir, o.Config.UserNamespaces, int(o.Config.MaxPods)),
 	}
-	return a, nil
+	a.openShutdown()
+	return a, a.openEviction()
 }
 
 // Run joins the cluster and runs its pods until ctx ends. Containers keep running then. It returns once
@@ -162,7 +173,9 @@ func (a *Agent) work(ctx context.Context, group *errgroup.Group) error {
 	group.Go(func() error { return a.runScarce(ctx) })
 	group.Go(func() error { return a.plugins.Run(ctx) })
 	group.Go(func() error { return a.rotateLogs(ctx) })
-	group.Go(func() error { return a.collectImages(ctx) })
+	group.Go(func() error { return a.images.Run(ctx) })
+	group.Go(func() error { return a.eviction.Run(ctx) })
+	group.Go(func() error { return a.shutdown.Run(ctx) })
 	return a.runPods(ctx, group, net)
 }
 
@@ -211,7 +224,6 @@ func (a *Agent) runPods(ctx context.Context, group *errgroup.Group, net network.
 
 // changed starts the worker of a new pod or tells the one there is.
 func (a *Agent) changed(ctx context.Context, pod *corev1.Pod, held inventory) {
-	a.meter.Observed(pod, time.Now())
 	a.mu.Lock()
 	h := a.workers[pod.UID]
 	if h != nil {
@@ -224,21 +236,20 @@ func (a *Agent) changed(ctx context.Context, pod *corev1.Pod, held inventory) {
 		}
 		return
 	}
-	verdict := a.admitLocked(pod)
+	decision := a.admitLocked(pod)
 	mine := held.of(string(pod.UID))
 	delete(held, string(pod.UID))
-	h = &handle{Worker: podworker.New(&a.cfg, pod, mine.sandboxes, mine.containers, verdict), pod: pod}
+	h = &handle{Worker: podworker.New(&a.cfg, pod, mine.sandboxes, mine.containers, decision.verdict), pod: pod}
 	a.workers[pod.UID] = h
 	a.mu.Unlock()
-	if verdict != nil {
-		a.reject(pod, verdict)
+	if v := decision.verdict; v != nil {
+		a.reject(pod, v)
 	}
 	if cgroup.QOS(pod) == corev1.PodQOSBurstable {
 		a.shareCPU()
 	}
 	a.wg.Go(func() {
-		err := h.Run(ctx)
-		if err != nil {
+		if !await(ctx, decision.after) || h.Run(ctx) != nil {
 			return // the agent is stopping
 		}
 		a.mu.Lock()
@@ -256,39 +267,6 @@ func (a *Agent) changed(ctx context.Context, pod *corev1.Pod, held inventory) {
 			delete(a.workers, pod.UID)
 		}
 	})
-}
-
-// collectImages keeps the disk from filling up with images that no pod needs.
-func (a *Agent) collectImages(ctx context.Context) error {
-	c := imagegc.New(imagegc.Config{Images: a.opts.Images, Dir: a.opts.DataDir, InUse: a.imagesInUse, Failed: func(message string) {
-		a.recorder.EventAt(corev1.ObjectReference{Kind: "Node", APIVersion: "v1", Name: a.opts.NodeName, UID: types.UID(a.opts.NodeName)},
-			corev1.EventTypeWarning, "FreeDiskSpaceFailed", "%s", message)
-	}})
-	return c.Run(ctx)
-}
-
-// imagesInUse returns what the pods of this node name and what their containers run.
-func (a *Agent) imagesInUse() map[string]bool {
-	out := map[string]bool{}
-	add := func(image string) {
-		if ref, err := reference.Parse(image); err == nil {
-			out[ref.String()] = true
-		}
-	}
-	for _, p := range a.pods() {
-		obj, st := p.Status()
-		for _, cs := range [][]corev1.Container{obj.Spec.InitContainers, obj.Spec.Containers} {
-			for i := range cs {
-				add(cs[i].Image)
-			}
-		}
-		for _, list := range [][]corev1.ContainerStatus{st.InitContainerStatuses, st.ContainerStatuses, st.EphemeralContainerStatuses} {
-			for i := range list {
-				out[list[i].ImageID] = true
-			}
-		}
-	}
-	return out
 }
 
 // shareCPU tells the kernel what burstable pods have asked for together.
@@ -321,7 +299,6 @@ func (a *Agent) setVolumesInUse(s *corev1.NodeStatus) {
 }
 
 func (a *Agent) deleted(pod *corev1.Pod) {
-	a.meter.Gone(pod.UID)
 	a.mu.Lock()
 	h := a.workers[pod.UID]
 	if h != nil && h.done {

@@ -67,6 +67,7 @@ func (r *rig) start() (stop func()) {
 	r.t.Helper()
 	config := kubeletconfig.Default()
 	config.MaxPods = 3
+	config.EvictionHard = map[string]string{} // what this machine is short of is none of the tests' business
 	a, err := New(Options{Client: r.client, Runtime: r.rt, Images: r.images, NodeName: "n1",
 		NodeIPs: []netip.Addr{netip.MustParseAddr("192.168.0.1")}, DataDir: r.dir, Config: config, ManifestDir: r.manifests, CgroupRoot: r.cgroup(),
 		OpenNetwork: func(context.Context, *corev1.Node) (network.Network, error) { return r.net, nil }})

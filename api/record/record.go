@@ -62,16 +62,26 @@ func (r *Recorder) Event(obj api.Object, eventType, reason, format string, args 
 // EventAt records an event about a reference, which may name a part of an object by its FieldPath:
 // "spec.containers{web}".
 func (r *Recorder) EventAt(ref corev1.ObjectReference, eventType, reason, format string, args ...any) {
+	r.record(ref, nil, eventType, reason, fmt.Sprintf(format, args...))
+}
+
+// EventAnnotated records an event about a pod that programs read more from than its message.
+func (r *Recorder) EventAnnotated(pod *corev1.Pod, annotations map[string]string, eventType, reason, message string) {
+	r.record(corev1.ObjectReference{Kind: "Pod", APIVersion: "v1", Namespace: pod.Namespace, Name: pod.Name, UID: pod.UID,
+		ResourceVersion: pod.ResourceVersion}, annotations, eventType, reason, message)
+}
+
+func (r *Recorder) record(ref corev1.ObjectReference, annotations map[string]string, eventType, reason, message string) {
 	now := metav1.NewTime(r.clock.Now())
 	namespace := ref.Namespace
 	if namespace == "" {
 		namespace = metav1.NamespaceDefault // where upstream files events of cluster-scoped objects
 	}
 	e := &corev1.Event{
-		ObjectMeta:          metav1.ObjectMeta{Name: fmt.Sprintf("%s.%x", ref.Name, now.UnixNano()), Namespace: namespace},
+		ObjectMeta:          metav1.ObjectMeta{Name: fmt.Sprintf("%s.%x", ref.Name, now.UnixNano()), Namespace: namespace, Annotations: annotations},
 		InvolvedObject:      ref,
 		Reason:              reason,
-		Message:             fmt.Sprintf(format, args...),
+		Message:             message,
 		FirstTimestamp:      now,
 		LastTimestamp:       now,
 		Count:               1,

@@ -113,32 +113,40 @@ func (t *Tree) Remove() error {
 	return errors.Join(errs...)
 }
 
-// Memory returns what all pods together use, and of that what cannot be had back at once.
-func (t *Tree) Memory() (usage, workingSet int64, err error) {
-	dir := t.Root("memory")
+// Memory returns what a group uses, and of that what cannot be had back at once.
+func (t *Tree) Memory(path string) (usage, workingSet int64, err error) {
 	file, inactive := "memory.current", "inactive_file"
 	if !t.v2 {
 		file, inactive = "memory.usage_in_bytes", "total_inactive_file"
 	}
-	text, err := os.ReadFile(filepath.Join(dir, file))
-	if err != nil {
-		return 0, 0, fmt.Errorf("ask what all pods use: %w", err)
+	if usage, err = t.count("memory", path, file); err != nil {
+		return 0, 0, err
 	}
-	if usage, err = strconv.ParseInt(strings.TrimSpace(string(text)), 10, 64); err != nil {
-		return 0, 0, fmt.Errorf("%s: %w", filepath.Join(dir, file), err)
-	}
-	stat, err := os.ReadFile(filepath.Join(dir, "memory.stat"))
+	stat, err := os.ReadFile(filepath.Join(t.Dir("memory", path), "memory.stat"))
 	if err != nil {
-		return 0, 0, fmt.Errorf("ask what all pods use: %w", err)
+		return 0, 0, fmt.Errorf("ask what cgroup %s uses: %w", path, err)
 	}
 	for line := range strings.Lines(string(stat)) {
 		if name, value, _ := strings.Cut(strings.TrimSpace(line), " "); name == inactive {
 			n, err := strconv.ParseInt(value, 10, 64)
-			if err != nil {
-				return 0, 0, fmt.Errorf("memory.stat of %s: %w", dir, err)
-			}
-			return usage, max(usage-n, 0), nil
+			return usage, max(usage-n, 0), err
 		}
 	}
 	return usage, usage, nil
+}
+
+// Tasks returns how many tasks there are in a group.
+func (t *Tree) Tasks(path string) (int64, error) { return t.count("pids", path, "pids.current") }
+
+// count reads a file that holds one number.
+func (t *Tree) count(controller, path, file string) (int64, error) {
+	dir := t.Dir(controller, path)
+	if dir == "" {
+		return 0, fmt.Errorf("ask what cgroup %s uses: this machine has no controller %q", path, controller)
+	}
+	text, err := os.ReadFile(filepath.Join(dir, file))
+	if err != nil {
+		return 0, fmt.Errorf("ask what cgroup %s uses: %w", path, err)
+	}
+	return strconv.ParseInt(strings.TrimSpace(string(text)), 10, 64)
 }

@@ -81,8 +81,11 @@ func TestEnforce(t *testing.T) {
 	if got := read("pids", "pids.max"); got != "50" {
 		t.Errorf("limit of processes is %s", got)
 	}
-	if usage, working, err := tree.Memory(); err != nil || usage < working || usage > 64<<20 {
+	if usage, working, err := tree.Memory(tree.root); err != nil || usage < working || usage > 64<<20 {
 		t.Errorf("memory in use: %d, %d, %v", usage, working, err)
+	}
+	if n, err := tree.Tasks(tree.root); err != nil || n != 0 {
+		t.Errorf("tasks: %d, %v", n, err)
 	}
 	if err := tree.EnforceExisting("/clipper-test-none", Limits{Memory: 1 << 20}); err == nil || !strings.Contains(err.Error(), "clipper-test-none") {
 		t.Errorf("limits of a group that is not there: %v", err)

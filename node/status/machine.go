@@ -113,48 +113,8 @@ func kernelVersion() string {
 	return unix.ByteSliceToString(u.Release[:])
 }
 
-// Thresholds at which a node counts as under pressure. Upstream's defaults for hard eviction.
-const (
-	minMemory       = 100 << 20 // bytes available
-	minDiskPercent  = 10
-	minInodePercent = 5
-)
-
 // Pressure is what the node is short of.
 type Pressure struct{ Memory, Disk, PIDs bool }
-
-// ReadPressure looks at what is free now.
-func ReadPressure(dataDir string) (Pressure, error) {
-	var p Pressure
-	mem, err := readMeminfo()
-	if err != nil {
-		return p, err
-	}
-	p.Memory = mem["MemAvailable"] < minMemory
-	var fs unix.Statfs_t
-	if err := unix.Statfs(dataDir, &fs); err != nil {
-		return p, fmt.Errorf("ask for the free space of %s: %w", dataDir, err)
-	}
-	p.Disk = fs.Blocks > 0 && fs.Bavail*100/fs.Blocks < minDiskPercent ||
-		fs.Files > 0 && fs.Ffree*100/fs.Files < minInodePercent
-	p.PIDs = shortOfPIDs()
-	return p, nil
-}
-
-// shortOfPIDs reports whether fewer than a tenth of the possible process IDs are free.
-func shortOfPIDs() bool {
-	most, err := strconv.ParseInt(firstLine("/proc/sys/kernel/pid_max"), 10, 64)
-	if err != nil {
-		return false
-	}
-	fields := strings.Fields(firstLine("/proc/loadavg"))
-	if len(fields) < 4 {
-		return false
-	}
-	_, total, _ := strings.Cut(fields[3], "/")
-	used, err := strconv.ParseInt(total, 10, 64)
-	return err == nil && (most-used)*10 < most
-}
 
 // BootTime returns when the machine was started.
 func BootTime() time.Time {

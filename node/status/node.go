@@ -81,7 +81,9 @@ func (f *Facts) Capacity() corev1.ResourceList {
 }
 
 // Allocatable returns what pods may use: all but what is reserved, which is also what eviction keeps free.
-func (f *Facts) Allocatable() corev1.ResourceList { return reserve.Allocatable(f.Capacity(), f.Reserved) }
+func (f *Facts) Allocatable() corev1.ResourceList {
+	return reserve.Allocatable(f.Capacity(), f.Reserved)
+}
 
 // Object returns the Node as it is registered.
 func (f *Facts) Object(now time.Time) *corev1.Node {
