@@ -71,13 +71,19 @@ func (r Ref) String() string {
 	return s
 }
 
-// Familiar is the short form that users know: docker.io/library/nginx:1 is nginx:1.
+// Familiar is the short form that users know: docker.io/library/nginx:1 is nginx:1. One that would mean another
+// registry (docker.io/quay.io/app) stays as it is.
 func (r Ref) Familiar() string {
-	s := r.String()
-	if rest, ok := strings.CutPrefix(s, "docker.io/"); ok {
-		return strings.TrimPrefix(rest, "library/")
+	full := r.String()
+	rest, ok := strings.CutPrefix(full, "docker.io/")
+	if !ok {
+		return full
 	}
-	return s
+	short := strings.TrimPrefix(rest, "library/")
+	if again, err := Parse(short); err != nil || again != r {
+		return full
+	}
+	return short
 }
 
 // Moved returns the reference a registry that moved answers under today, or r itself. The old registry of

@@ -2,6 +2,7 @@ package reference
 
 import (
 	"errors"
+	"strings"
 	"testing"
 )
 
@@ -16,6 +17,7 @@ func TestParse(t *testing.T) {
 		"k8s.gcr.io/busybox":            {"k8s.gcr.io/busybox:latest", "k8s.gcr.io/busybox:latest"},
 		"localhost/app":                 {"localhost/app:latest", "localhost/app:latest"},
 		"localhost:5000/a/b:2":          {"localhost:5000/a/b:2", "localhost:5000/a/b:2"},
+		"docker.io/quay.io/app":         {"docker.io/quay.io/app:latest", "docker.io/quay.io/app:latest"},
 		"nginx@" + digest:               {"docker.io/library/nginx@" + digest, "nginx@" + digest},
 		"nginx:1@" + digest:             {"docker.io/library/nginx:1@" + digest, "nginx:1@" + digest},
 	} {
@@ -36,4 +38,24 @@ func TestParse(t *testing.T) {
 			t.Errorf("%q: %v, want %s", in, err, want)
 		}
 	}
+}
+
+// FuzzParse: what is accepted has a form of its own that means the same.
+func FuzzParse(f *testing.F) {
+	for _, s := range []string{"nginx", "quay.io/org/app:1", "localhost:5000/a@sha256:" + strings.Repeat("0", 64), "a/b:c@d", "A", ""} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		r, err := Parse(s)
+		if err != nil {
+			return
+		}
+		again, err := Parse(r.String())
+		if err != nil || again != r {
+			t.Errorf("%q is %+v, which is %+v, %v", s, r, again, err)
+		}
+		if short, err := Parse(r.Familiar()); err != nil || short != r {
+			t.Errorf("%q: its familiar form %q is %+v, %v", s, r.Familiar(), short, err)
+		}
+	})
 }
