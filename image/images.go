@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"slices"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -110,8 +111,27 @@ func (s *Store) PullImage(ctx context.Context, ref string, auth []runtime.PullAu
 	case errors.Is(err, ErrRejected):
 		return runtime.Image{}, err // its class stands in front, where node agents look for it
 	}
+	if unreachable(err) {
+		err = &classified{error: err, class: runtime.ErrUnreachable}
+	}
 	return runtime.Image{}, &PullError{Image: parsed.String(), Err: err}
 }
+
+// unreachable says whether err means that no registry was there to ask: the name does not resolve, or nothing
+// answers at the address.
+func unreachable(err error) bool {
+	var op *net.OpError
+	var dns *net.DNSError
+	return errors.As(err, &op) && op.Op == "dial" || errors.As(err, &dns)
+}
+
+// classified is an error that has a class besides its own words.
+type classified struct {
+	error
+	class error
+}
+
+func (c *classified) Unwrap() []error { return []error{c.error, c.class} }
 
 // isOurs says whether the image or this machine is at fault, and not the host it was asked of.
 func isOurs(err error) bool {

@@ -57,7 +57,7 @@ type stamp struct {
 func (r record) image() runtime.Image {
 	return runtime.Image{
 		ID: r.ID, Tags: slices.Clone(r.Tags), Digests: slices.Clone(r.Digests),
-		Size: r.Size, Pinned: r.Pinned || r.Imported, User: r.User, StopSignal: r.StopSignal,
+		Size: r.Size, Pinned: r.Pinned || r.Imported, Imported: r.Imported, User: r.User, StopSignal: r.StopSignal,
 	}
 }
 

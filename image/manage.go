@@ -16,7 +16,6 @@ import (
 type Details struct {
 	runtime.Image
 	Manifest string         // digest
-	Imported bool           // put here by hand, not pulled
 	Added    time.Time      //
 	Layers   []string       // diff IDs, lowest first
 	Config   *v1.ConfigFile //
@@ -32,7 +31,7 @@ func (s *Store) Inspect(ref string) (Details, error) {
 	if err != nil {
 		return Details{}, err
 	}
-	d := Details{Image: rec.image(), Manifest: rec.Manifest, Imported: rec.Imported, Added: rec.Added, Config: config}
+	d := Details{Image: rec.image(), Manifest: rec.Manifest, Added: rec.Added, Config: config}
 	for _, l := range rec.Layers {
 		d.Layers = append(d.Layers, l.DiffID)
 	}

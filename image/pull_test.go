@@ -334,10 +334,14 @@ func TestImportedIsNotPulled(t *testing.T) {
 	if _, err := s.Add(t.Context(), testImage(t, build.Spec{}, testLayer(t, "a=1")), dead); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.PullImage(t.Context(), dead, nil); err == nil || !strings.Contains(err.Error(), "connection refused") {
+	if _, err := s.PullImage(t.Context(), dead, nil); !errors.Is(err, runtime.ErrUnreachable) || !strings.Contains(err.Error(), "connection refused") {
 		t.Errorf("pulled from nowhere: %v", err)
 	}
-	if _, err := s.ImageStatus(t.Context(), dead); err != nil {
-		t.Errorf("the image is gone: %v", err)
+	if img, err := s.ImageStatus(t.Context(), dead); err != nil || !img.Imported {
+		t.Errorf("the image is gone: %v, %v", img, err)
+	}
+	srv := newServer(t, false)
+	if _, err := s.PullImage(t.Context(), srv.host()+"/team/app:latest", nil); err == nil || errors.Is(err, runtime.ErrUnreachable) {
+		t.Errorf("a registry that answers: %v", err)
 	}
 }

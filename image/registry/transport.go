@@ -29,7 +29,7 @@ func (e endpoint) mayPlain() bool {
 }
 
 const (
-	dialTimeout   = 30 * time.Second // containerd's
+	dialTimeout   = 10 * time.Second
 	headerTimeout = 30 * time.Second
 )
 

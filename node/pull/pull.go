@@ -140,7 +140,7 @@ func (p *Puller) present(ctx context.Context, r Request, image string, logins fu
 	case err != nil:
 		return false, &Failure{ErrImagePull, err.Error()}
 	case !must:
-		r.Tell(corev1.EventTypeNormal, "Pulled", "Container image %q already present on machine and can be accessed by the pod", r.Image)
+		r.Tell(corev1.EventTypeNormal, "Pulled", presentMessage, r.Image)
 		return true, nil
 	case r.Policy == corev1.PullNever: // the same words as for an absent one: its presence is not the pod's business
 		return false, never()
@@ -177,6 +177,11 @@ func (p *Puller) pull(ctx context.Context, r Request, image string, logins []cre
 	r.Tell(corev1.EventTypeNormal, "Pulling", "Pulling image %q", r.Image)
 	asked := time.Now()
 	img, used, took, err := p.inTurn(ctx, image, logins)
+	if err != nil && p.standsIn(ctx, image, err) {
+		p.history.failed(r.Image)
+		r.Tell(corev1.EventTypeNormal, "Pulled", presentMessage, r.Image)
+		return nil
+	}
 	if err != nil {
 		p.history.failed(r.Image)
 		if ctx.Err() == nil {
@@ -189,6 +194,19 @@ func (p *Puller) pull(ctx context.Context, r Request, image string, logins []cre
 	r.Tell(corev1.EventTypeNormal, "Pulled", "Successfully pulled image %q in %v (%v including waiting). Image size: %v bytes.",
 		r.Image, took.Truncate(time.Millisecond), time.Since(asked).Truncate(time.Millisecond), img.Size)
 	return nil
+}
+
+const presentMessage = "Container image %q already present on machine and can be accessed by the pod"
+
+// standsIn says whether an image that was imported by hand is to be used instead of what a registry would give that
+// cannot be reached: a machine without a network runs what its operator has put there, policy Always included. A
+// kubelet would fail. Runtimes of another make do not tell, and so it does with them.
+func (p *Puller) standsIn(ctx context.Context, image string, err error) bool {
+	if !errors.Is(err, runtime.ErrUnreachable) {
+		return false
+	}
+	img, err := p.cfg.Images.ImageStatus(ctx, image)
+	return err == nil && img.Imported
 }
 
 // inTurn pulls when there is a place. took is without the wait for it.

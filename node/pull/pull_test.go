@@ -74,6 +74,8 @@ func (r *registry) PullImage(ctx context.Context, ref string, auth []runtime.Pul
 	switch {
 	case !ok:
 		return runtime.Image{}, fmt.Errorf("%s: not found", ref)
+	case want == "unreachable":
+		return runtime.Image{}, fmt.Errorf("dial: %w", runtime.ErrUnreachable)
 	case strings.HasPrefix(want, "!"):
 		return runtime.Image{}, errors.New(want[1:])
 	case want != with && want != "":
@@ -201,6 +203,20 @@ func TestReasonsThatRuntimesGive(t *testing.T) {
 		"SignatureValidationFailed: image pull failed for r.io/a:1 because the signature validation failed: nobody has signed it")
 	r.want("b", r.ensure("r.io/b:1", corev1.PullAlways, "ns"),
 		"RegistryUnavailable: image pull failed for r.io/b:1 because the registry is unavailable: it is out to lunch")
+}
+
+// TestImportedStandsIn: only what was imported, and only where no registry answers.
+func TestImportedStandsIn(t *testing.T) {
+	r := newRig(t, nil)
+	for image, offer := range map[string]string{"imported": "unreachable", "pulled": "unreachable", "refused": "!denied"} {
+		r.images.present[image+":latest"] = runtime.Image{ID: image, Imported: image != "pulled"}
+		r.images.offers[image+":latest"] = offer
+	}
+	r.want("imported", r.ensure("imported", corev1.PullAlways, "ns"), "")
+	r.want("imported", strings.Join(r.events, "\n"), `Normal Pulling Pulling image "imported"
+Normal Pulled Container image "imported" already present on machine and can be accessed by the pod`)
+	r.want("pulled", r.ensure("pulled", corev1.PullAlways, "ns"), "ErrImagePull: dial: registry is unreachable")
+	r.want("refused", r.ensure("refused", corev1.PullAlways, "ns"), "ErrImagePull: denied")
 }
 
 func TestLoginsAreTriedInOrder(t *testing.T) {

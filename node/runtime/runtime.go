@@ -18,6 +18,10 @@ import (
 	"clipper/node/userns"
 )
 
+// ErrUnreachable: there is no registry to ask for an image. A registry that answers, be it with a refusal, is not
+// unreachable.
+var ErrUnreachable = errors.New("registry is unreachable")
+
 // ErrNotFound: no sandbox, container or image of that ID or name.
 var ErrNotFound = errors.New("not found")
 
@@ -271,6 +275,7 @@ type Image struct {
 	Digests    []string // repo@sha256:…
 	Size       int64    // bytes on disk
 	Pinned     bool
+	Imported   bool // put on the node by hand
 	User       string
 	StopSignal string
 }
