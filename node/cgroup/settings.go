@@ -37,6 +37,7 @@ type Settings struct {
 	LimitsSwap  bool  // the machine can limit it
 	Unified     bool  // control groups are of version 2
 	LimitedSwap bool  // burstable containers get some
+	OOMGroup    bool  // a container that runs out of memory is killed as a whole
 }
 
 // defaultPeriod is the kernel's and upstream's.
@@ -49,6 +50,13 @@ func (t *Tree) Settings(c *kubeletconfig.Configuration, memory, swap int64) (Set
 	if swap > 0 && *c.FailSwapOn {
 		return s, errors.New("running with swap on is not supported, please disable swap or set --fail-swap-on flag to false")
 	}
+	if *c.FailCgroupV1 && !t.v2 {
+		return s, errors.New("kubelet is configured to not run on a host using cgroup v1. cgroup v1 support is unsupported and will be removed in a future release")
+	}
+	if one := c.SingleProcessOOMKill; one != nil && !*one && !t.v2 {
+		return s, errors.New("invalid configuration: singleProcessOOMKill must not be explicitly set to false when using cgroup v1")
+	}
+	s.OOMGroup = t.v2 && (c.SingleProcessOOMKill == nil || !*c.SingleProcessOOMKill)
 	if s.LimitedSwap && !t.v2 {
 		return s, errors.New("swap feature is enabled and LimitedSwap but it is only supported with cgroupv2")
 	}
@@ -132,6 +140,7 @@ func (s Settings) Container(pod *corev1.Pod, c *corev1.Container) runtime.Resour
 		OOMScoreAdj:   OOMScore(pod, c, s.Memory),
 		HugepageLimit: s.hugePages(pod, c),
 		SwapLimit:     s.swap(pod, c, memory.Value()),
+		OOMGroup:      s.OOMGroup,
 	}
 	r.CPUQuota, r.CPUPeriod = s.quota(cpu.MilliValue())
 	return r

@@ -22,12 +22,12 @@ type rule struct {
 // validate returns every fault of completed settings at once. The words are upstream's.
 func validate(c *Configuration) error {
 	var faults []error
-	for _, r := range slices.Concat(rules(c), serverRules(c), imageRules(c), verificationRules(c), memoryRules(c)) {
+	for _, r := range slices.Concat(rules(c), serverRules(c), imageRules(c), verificationRules(c), memoryRules(c), reservationRules(c)) {
 		if !r.ok {
 			faults = append(faults, fmt.Errorf("invalid configuration: "+r.message, r.args...))
 		}
 	}
-	return errors.Join(faults...)
+	return errors.Join(append(faults, checkEviction(c))...)
 }
 
 // perPod returns how many users a pod with a user namespace has.

@@ -63,6 +63,7 @@ type Resources struct {
 	CpusetMems    string // NUMA nodes
 	// SwapLimit is in bytes, beside memory. Nil: the kernel's default. Without MemoryLimit only cgroup v2 has it.
 	SwapLimit *int64
+	OOMGroup  bool // out of memory, all processes are killed, not one; cgroup v2
 }
 
 // A Mount is a bind mount into a container.

@@ -196,6 +196,9 @@ func Resources(r runtime.Resources) *specs.LinuxResources {
 		out.Memory = &specs.LinuxMemory{Limit: &r.MemoryLimit}
 	}
 	setSwap(out, r)
+	if r.OOMGroup {
+		setUnified(out, "memory.oom.group", "1")
+	}
 	if r.PidsLimit != 0 {
 		out.Pids = &specs.LinuxPids{Limit: &r.PidsLimit}
 	}
@@ -214,8 +217,16 @@ func setSwap(out *specs.LinuxResources, r runtime.Resources) {
 		sum := r.MemoryLimit + *r.SwapLimit
 		out.Memory.Swap = &sum
 	default:
-		out.Unified = map[string]string{"memory.swap.max": strconv.FormatInt(*r.SwapLimit, 10)}
+		setUnified(out, "memory.swap.max", strconv.FormatInt(*r.SwapLimit, 10))
 	}
+}
+
+// setUnified sets a file of version 2 that the specification has no name for.
+func setUnified(out *specs.LinuxResources, file, value string) {
+	if out.Unified == nil {
+		out.Unified = map[string]string{}
+	}
+	out.Unified[file] = value
 }
 
 func firstOf(values ...string) string {

@@ -139,3 +139,18 @@ func TestDevices(t *testing.T) {
 		t.Errorf("%+v", rules)
 	}
 }
+
+func TestSwapAndOOMGroup(t *testing.T) {
+	none := int64(0)
+	limited := Resources(runtime.Resources{MemoryLimit: 100, SwapLimit: &none})
+	if limited.Memory.Swap == nil || *limited.Memory.Swap != 100 || limited.Unified != nil {
+		t.Errorf("beside a memory limit: %+v, %v", limited.Memory, limited.Unified)
+	}
+	free := Resources(runtime.Resources{SwapLimit: &none, OOMGroup: true})
+	if free.Memory != nil || free.Unified["memory.swap.max"] != "0" || free.Unified["memory.oom.group"] != "1" {
+		t.Errorf("without one: %+v, %v", free.Memory, free.Unified)
+	}
+	if r := Resources(runtime.Resources{MemoryLimit: 100}); r.Memory.Swap != nil || r.Unified != nil {
+		t.Errorf("nothing said: %+v, %v", r.Memory, r.Unified)
+	}
+}
