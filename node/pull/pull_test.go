@@ -356,8 +356,9 @@ func TestPaceAndTurns(t *testing.T) {
 			var mu sync.Mutex
 			failed := 0
 			for i := range 12 {
-				image := fmt.Sprintf("r.io/app:%d", i)
-				r.images.offers[image] = ""
+				r.images.offers[fmt.Sprintf("r.io/app:%d", i)] = ""
+			}
+			for image := range r.images.offers {
 				wg.Go(func() {
 					tell := func(string, string, string, ...any) {}
 					if f := r.puller.Ensure(t.Context(), Request{Pod: &corev1.Pod{}, Image: image, Policy: corev1.PullAlways, Tell: tell, TellPod: tell}); f != nil {
