@@ -128,7 +128,7 @@ func (p *pick) choose(ctx context.Context) (*endpoint, error) {
 }
 
 // check refuses what cannot be had, whatever is free.
-func (p *pick) check(r *resource) error {
+func (p *pick) check(r *kind) error {
 	has := p.m.granted[p.pod][p.container][p.name]
 	healthy := r.healthy()
 	switch {
@@ -148,7 +148,7 @@ func (p *pick) check(r *resource) error {
 
 // chooseFrom takes devices that are available: those near the wanted NUMA nodes first, and among those that are
 // equally near what the plug-in prefers. The lock is given up while the plug-in is asked.
-func (p *pick) chooseFrom(ctx context.Context, r *resource, available Set) error {
+func (p *pick) chooseFrom(ctx context.Context, r *kind, available Set) error {
 	near, far, anywhere := p.byDistance(r, available)
 	choice := near
 	if p.missing() >= len(near) {
@@ -170,7 +170,7 @@ func (p *pick) chooseFrom(ctx context.Context, r *resource, available Set) error
 }
 
 // byDistance sorts devices by whether they lie on one of the wanted NUMA nodes, on others only, or on none.
-func (p *pick) byDistance(r *resource, available Set) (near, far, anywhere Set) {
+func (p *pick) byDistance(r *kind, available Set) (near, far, anywhere Set) {
 	near, far, anywhere = Set{}, Set{}, Set{}
 	if p.nodes == 0 || !r.aligned() {
 		return near, far, available

@@ -87,7 +87,7 @@ func (m *Manager) load() error {
 		return err
 	}
 	for name := range f.Data.RegisteredDevices {
-		m.resources[name] = &resource{stopped: time.Now()}
+		m.resources[name] = &kind{stopped: time.Now()}
 	}
 	for _, e := range f.Data.PodDeviceEntries {
 		answer := &plugin.ContainerAllocateResponse{}

@@ -44,13 +44,13 @@ type Manager struct {
 	wake chan struct{} // a resource's days may be counted
 
 	mu        sync.Mutex
-	resources map[string]*resource
+	resources map[string]*kind
 	granted   map[types.UID]map[string]map[string]*grant // by pod, container and resource
 	reuse     map[types.UID]map[string]sets.Set[string]  // of init containers that will have ended, by resource
 }
 
-// A resource is the devices of one kind.
-type resource struct {
+// A kind is the devices of one resource.
+type kind struct {
 	endpoint *endpoint // nil: no plug-in has registered since the agent started
 	stopped  time.Time // when its plug-in went; zero: it is there
 	devices  map[string]device
@@ -64,7 +64,7 @@ type device struct {
 
 // A grant is what a container has of one resource.
 type grant struct {
-	ids      map[int64][]string // by NUMA node
+	ids      map[int64][]string                // by NUMA node
 	response *plugin.ContainerAllocateResponse // nil: the plug-in has been asked
 }
 
@@ -84,13 +84,13 @@ func New(cfg Config) (*Manager, error) {
 	if cfg.Sick == nil {
 		cfg.Sick = func([]types.UID) {}
 	}
-	m := &Manager{cfg: cfg, wake: make(chan struct{}, 1), resources: map[string]*resource{},
+	m := &Manager{cfg: cfg, wake: make(chan struct{}, 1), resources: map[string]*kind{},
 		granted: map[types.UID]map[string]map[string]*grant{}, reuse: map[types.UID]map[string]sets.Set[string]{}}
 	return m, m.load()
 }
 
 // healthy returns the devices that can be handed out if nobody has them.
-func (r *resource) healthy() sets.Set[string] {
+func (r *kind) healthy() sets.Set[string] {
 	out := sets.New[string]()
 	if r == nil || !r.stopped.IsZero() {
 		return out
@@ -104,7 +104,7 @@ func (r *resource) healthy() sets.Set[string] {
 }
 
 // aligned reports whether it matters from which NUMA node a device comes.
-func (r *resource) aligned() bool {
+func (r *kind) aligned() bool {
 	if r == nil {
 		return false
 	}
@@ -181,7 +181,7 @@ func (m *Manager) Counts() map[corev1.ResourceName]Count {
 	return out
 }
 
-func (r *resource) expired() bool {
+func (r *kind) expired() bool {
 	return !r.stopped.IsZero() && time.Since(r.stopped) >= stopGrace
 }
 

@@ -53,7 +53,7 @@ func (m *Manager) attach(e *endpoint) {
 	defer m.mu.Unlock()
 	r := m.resources[e.resource]
 	if r == nil {
-		r = &resource{}
+		r = &kind{}
 		m.resources[e.resource] = r
 	}
 	if r.endpoint != nil {

@@ -67,7 +67,7 @@ func (m *Manager) hintsOf(name string, want int, has, reusable Set) []affinity.H
 
 // combine lists the sets of nodes that are near enough devices, all reusable ones included. The narrowest that are
 // near so many at all are preferred.
-func (m *Manager) combine(r *resource, available, reusable Set, want int) []affinity.Hint {
+func (m *Manager) combine(r *kind, available, reusable Set, want int) []affinity.Hint {
 	nodes := m.nodesOf(r)
 	least := len(nodes)
 	list := []affinity.Hint{}
@@ -107,7 +107,7 @@ func (m *Manager) combine(r *resource, available, reusable Set, want int) []affi
 }
 
 // nodesOf returns the machine's nodes that devices of a resource are near to; all of them if it names none we know.
-func (m *Manager) nodesOf(r *resource) []int {
+func (m *Manager) nodesOf(r *kind) []int {
 	known, near := sets.New(m.cfg.Nodes()...), sets.New[int]()
 	for _, d := range r.devices {
 		near.Insert(d.nodes...)

@@ -76,6 +76,16 @@ var recipes = []recipe{
 		spec:     build.Spec{Entrypoint: []string{"/csidriver"}},
 	},
 	{
+		name: "deviceplugin", refs: []string{"clipper-test/deviceplugin:1"}, scratch: true,
+		programs: map[string]string{"deviceplugin": "./test/deviceplugin"},
+		spec:     build.Spec{Entrypoint: []string{"/deviceplugin"}},
+	},
+	{
+		name: "dradriver", refs: []string{"clipper-test/dradriver:1"}, scratch: true,
+		programs: map[string]string{"dradriver": "./test/dradriver"},
+		spec:     build.Spec{Entrypoint: []string{"/dradriver"}},
+	},
+	{
 		name: "demo-front", refs: []string{"clipper-demo/front:1"}, scratch: true,
 		programs: map[string]string{"front": "./demo/front"},
 		spec:     build.Spec{Entrypoint: []string{"/front"}, Expose: []string{"8080"}, User: "65532:65532"},
