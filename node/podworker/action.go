@@ -21,6 +21,7 @@ const (
 	Start      Op = "start"    // create and start a container, and run its postStart hook
 	Stop       Op = "stop"     // preStop hook, stop signal, grace, kill
 	Resize     Op = "resize"   // give a running container what it has been granted
+	ResizePod  Op = "resize-pod"
 	Remove     Op = "remove"   // the record of a dead container
 	Fail       Op = "fail"     // give the pod a verdict
 	Teardown   Op = "teardown" // sandbox, network, volumes; with Records also records and files

@@ -41,6 +41,8 @@ func (w *Worker) prepare(ctx context.Context, a Action) (carry, context.Context)
 		return w.start(a), w.run
 	case Resize:
 		return w.resize(a), w.run
+	case ResizePod:
+		return w.resizePod(), w.run
 	case PreStop:
 		return w.preStopAhead(a), w.stopContext(ctx)
 	case Stop:
@@ -152,6 +154,9 @@ func split(err error) []error {
 
 func (w *Worker) runSandbox(a Action) carry {
 	netns, ips := w.o.NetNS, w.o.IPs
+	if w.o.Granted == nil {
+		w.o.Granted, w.o.Applied = w.pod.Spec.Resources, w.pod.Spec.Resources
+	}
 	return func(ctx context.Context, pod *corev1.Pod) func(time.Time) {
 		ips, err := w.createSandbox(ctx, pod, a.Attempt, netns, ips)
 		return func(now time.Time) {

@@ -26,7 +26,6 @@ func (r *reporter) conditions(s *corev1.PodStatus) []corev1.PodCondition {
 	if v := r.o.Verdict; v != nil && v.Condition != nil && !r.o.mayRun() {
 		owned = append(owned, *v.Condition)
 	}
-	owned = append(owned, r.resizeConditions()...)
 	for i := range owned {
 		if owned[i].Type != corev1.AllContainersRestarting { // upstream forgets this one
 			owned[i].ObservedGeneration = r.pod.Generation
@@ -42,7 +41,11 @@ func (r *reporter) conditions(s *corev1.PodStatus) []corev1.PodCondition {
 			out = append(out, c)
 		}
 	}
-	return append(out, owned...)
+	resizes := r.resizeConditions()
+	for i := range resizes {
+		r.keepTransition(&resizes[i])
+	}
+	return slices.Concat(out, resizes, owned)
 }
 
 // restartingAll tells whether the pod is being restarted in place.
@@ -62,13 +65,22 @@ func (r *reporter) restartingAll(phase corev1.PodPhase) corev1.PodCondition {
 // resizeConditions tell of a resize that waits or is under way; there are none otherwise.
 func (r *reporter) resizeConditions() []corev1.PodCondition {
 	var out []corev1.PodCondition
-	if f := r.o.ResizePending; f != nil {
-		out = append(out, corev1.PodCondition{Type: corev1.PodResizePending, Status: corev1.ConditionTrue, Reason: f.Reason, Message: f.Message})
+	add := func(t corev1.PodConditionType, now *Resizing) {
+		out = append(out, corev1.PodCondition{Type: t, Status: corev1.ConditionTrue, ObservedGeneration: now.Generation,
+			Reason: now.Reason, Message: now.Message})
 	}
-	for _, rec := range r.o.Containers {
-		if rec.running() && rec.Granted != nil && rec.Applied != nil && !sameResources(rec.Granted, rec.Applied) {
-			return append(out, corev1.PodCondition{Type: corev1.PodResizeInProgress, Status: corev1.ConditionTrue})
-		}
+	if r.over() {
+		return nil
+	}
+	if r.o.ResizePending != nil {
+		add(corev1.PodResizePending, r.o.ResizePending)
+	}
+	switch {
+	case !r.o.resizing():
+	case r.o.Resizing != nil:
+		add(corev1.PodResizeInProgress, r.o.Resizing)
+	default: // granted before the agent was started
+		add(corev1.PodResizeInProgress, &Resizing{Generation: r.pod.Generation})
 	}
 	return out
 }

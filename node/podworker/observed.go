@@ -39,7 +39,13 @@ type Observed struct {
 	Gone bool
 
 	// ResizePending: the spec asks for more than the node can grant.
-	ResizePending *Failure
+	ResizePending *Resizing
+	// Resizing: what has been granted is being applied; with a reason if that does not get on.
+	Resizing *Resizing
+	// Granted is what the node lets the pod as a whole have, Applied what it has: nil for one that asks for nothing
+	// as a whole.
+	Granted, Applied *corev1.ResourceRequirements
+	ResizeAt         time.Time // after a failed change: not before
 
 	// Reclaim: the disk is short, so what has ended leaves nothing behind.
 	Reclaim bool

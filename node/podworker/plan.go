@@ -99,6 +99,19 @@ func (p *planner) run() {
 	}
 	p.sandbox()
 	p.containers()
+	p.resizePod()
+}
+
+// resizePod gives the pod as a whole what it has been granted.
+func (p *planner) resizePod() {
+	if !p.o.Sandbox.Done || !p.o.podResizing() {
+		return
+	}
+	if p.now.Before(p.o.ResizeAt) {
+		p.wakeAt(p.o.ResizeAt)
+		return
+	}
+	p.add(Action{Op: ResizePod})
 }
 
 // pastDeadline reports whether activeDeadlineSeconds have passed since the node took the pod.

@@ -52,12 +52,22 @@ func (w *Worker) start(a Action) carry {
 	granted := r.Granted
 	r.Hook = c.Lifecycle != nil && c.Lifecycle.PostStart != nil
 	ips, sandbox := w.o.IPs, sandboxID(w.pod, w.o.Attempt)
+	grown := w.grantedPod()
+	resized := w.o.Resizing != nil
 	return func(ctx context.Context, pod *corev1.Pod) func(time.Time) {
+		if resized { // by a restart; what shrinks the pod is done once this has started
+			_ = w.cfg.Runtime.UpdateResources(ctx, sandbox, w.cfg.Cgroups.Pod(grown))
+		}
 		id, fail, hook := w.startContainer(ctx, pod, c, sandbox, a.Attempt, ips)
 		var s runtime.ContainerStatus
 		var err error
 		if id != "" {
 			s, err = w.cfg.Runtime.Status(context.WithoutCancel(ctx), id)
+		}
+		if resized {
+			if err := w.cfg.Runtime.UpdateResources(ctx, sandbox, w.cfg.Cgroups.Pod(grown)); err != nil {
+				w.log.Warn("Resizing a pod failed", "err", err)
+			}
 		}
 		return func(now time.Time) {
 			r.Applied = granted

@@ -40,6 +40,7 @@ func status(pod *corev1.Pod, o *Observed, hostIPs []netip.Addr, now time.Time) c
 	slices.SortStableFunc(s.ContainerStatuses, func(a, b corev1.ContainerStatus) int { return cmp.Compare(a.Name, b.Name) })
 	s.EphemeralContainerStatuses = r.ephemeral()
 	s.Phase, s.Reason, s.Message = r.phase(s.InitContainerStatuses, s.ContainerStatuses)
+	s.Resources, s.AllocatedResources = r.resources()
 	setAddresses(&s, pod, o, hostIPs)
 	s.Conditions = r.conditions(&s)
 	return s

@@ -40,6 +40,7 @@ type Worker struct {
 	writing   bool
 	sent      *corev1.PodStatus // last written
 	heldUntil time.Time         // when to correct what someone else has made of it
+	grantAt   time.Time         // when a resize that was deferred is tried again
 	writeAt   time.Time         // after a failed write: not before
 	told      map[string]string
 	published snapshot
@@ -124,7 +125,11 @@ func (w *Worker) step(ctx context.Context) (done bool, next time.Time) {
 		}
 		w.syncProbes(ctx)
 		w.tellBackoffs(now)
+		w.noteResized()
 		next = p.Wake
+		if at := w.retryResize(now); !at.IsZero() && (next.IsZero() || at.Before(next)) {
+			next = at
+		}
 		if at := w.report(ctx, now); !at.IsZero() && (next.IsZero() || at.Before(next)) {
 			next = at
 		}
