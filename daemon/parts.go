@@ -19,6 +19,7 @@ import (
 	"clipper/controllers/bootstraptoken"
 	"clipper/controllers/certificates"
 	"clipper/controllers/clusterrole"
+	"clipper/controllers/horizontalpodautoscaler"
 	"clipper/controllers/namespace"
 	"clipper/controllers/nodeipam"
 	"clipper/controllers/policystatus"
@@ -96,6 +97,11 @@ func (cp *controlPlane) manage(ctx context.Context, group *errgroup.Group, manag
 	} {
 		group.Go(func() error { return c.Run(ctx) })
 	}
+	rescales := record.New(manager, "horizontal-pod-autoscaler", "")
+	group.Go(func() error { return rescales.Run(ctx) })
+	group.Go(func() error {
+		return horizontalpodautoscaler.New(manager, cp.usage, scales{cp.client}, rescales).Run(ctx)
+	})
 	events := record.New(manager, "cidrAllocator", "")
 	group.Go(func() error { return events.Run(ctx) })
 	group.Go(func() error {

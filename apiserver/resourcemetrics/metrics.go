@@ -84,6 +84,11 @@ func (c *Collector) Pods(ctx context.Context, namespace string, sel Selection) (
 	return out, nil
 }
 
+// PodsOf returns what the running pods of a namespace use that selector selects.
+func (c *Collector) PodsOf(ctx context.Context, namespace string, selector labels.Selector) ([]metricsv1beta1.PodMetrics, error) {
+	return c.Pods(ctx, namespace, Selection{selector, fields.Everything()})
+}
+
 // podMetrics is about a whole pod or not at all: a container of which nothing is known would look idle.
 func podMetrics(p *corev1.Pod, r pair) (metricsv1beta1.PodMetrics, bool) {
 	m := metricsv1beta1.PodMetrics{ObjectMeta: meta(p)}
