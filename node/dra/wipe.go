@@ -121,6 +121,9 @@ func (w *wiper) wipe(ctx context.Context, driver string) error {
 	found, err := w.slices(ctx, driver)
 	errs := []error{err}
 	for _, s := range found {
+		if s.Spec.Driver != driver { // never trust a selector with what others offer
+			continue
+		}
 		if err := api.ResourceSlices.Delete(ctx, w.client, "", s.Name, metav1.DeleteOptions{}); !apierrors.IsNotFound(err) {
 			errs = append(errs, err)
 		}
