@@ -260,6 +260,7 @@ func (w *Worker) Nudge() {
 		w.o.Volumes.RetryAt, w.o.Teardown.RetryAt = time.Time{}, time.Time{}
 		for _, r := range w.o.Containers {
 			r.RetryAt = time.Time{}
+			r.Image.Backoff = Backoff{} // the login that a registry wanted may have come
 		}
 	})
 }

@@ -369,6 +369,23 @@ func TestImagePullBackOff(t *testing.T) {
 	})
 }
 
+// TestImageBackOffEndsWithItsCause: what the pod refers to has changed, a pull secret perhaps.
+func TestImageBackOffEndsWithItsCause(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		r.start(newPod(container("c", "missing:1")))
+		time.Sleep(time.Minute) // the pause is 40 seconds by now
+		synctest.Wait()
+		r.images.Publish("missing:1", runtime.Image{ID: "sha256:m", Size: 42})
+		r.worker.Nudge()
+		synctest.Wait()
+		if p := r.pod(); p.Status.Phase != corev1.PodRunning {
+			t.Fatalf("status = %+v", p.Status)
+		}
+		r.stop()
+	})
+}
+
 func TestMissingSecret(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t)
