@@ -377,7 +377,7 @@ func TestImageBackOffEndsWithItsCause(t *testing.T) {
 		time.Sleep(time.Minute) // the pause is 40 seconds by now
 		synctest.Wait()
 		r.images.Publish("missing:1", runtime.Image{ID: "sha256:m", Size: 42})
-		r.worker.Nudge()
+		r.w.Nudge()
 		synctest.Wait()
 		if p := r.pod(); p.Status.Phase != corev1.PodRunning {
 			t.Fatalf("status = %+v", p.Status)
