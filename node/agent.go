@@ -323,6 +323,10 @@ func (a *Agent) nudge(uid types.UID) {
 	if h := a.worker(uid); h != nil {
 		h.Nudge()
 	}
+		if ev.ContainerID == "" {
+			h.SandboxChanged(ev.SandboxID)
+			return
+		}
 }
 
 func (a *Agent) worker(uid types.UID) *handle {

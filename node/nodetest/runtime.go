@@ -22,6 +22,8 @@ type Runtime struct {
 	Specs      []runtime.Container // as asked for, in order
 	// Behave says what a container of an image does once started. Nil: it runs until stopped.
 	Behave map[string]Behaviour
+	// IPs are the addresses of every sandbox, where the runtime brings the network.
+	IPs []netip.Addr
 	// Log has one line per call that changed something.
 	Log []string
 	// ExecFn answers Exec; nil: every command succeeds.
@@ -63,7 +65,7 @@ func (r *Runtime) Calls() []string {
 func (r *Runtime) RunSandbox(_ context.Context, s runtime.Sandbox) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.sandboxes[s.ID] = &runtime.SandboxStatus{ID: s.ID, PodUID: s.PodUID, Namespace: s.Namespace, Pod: s.Pod, Ready: true, NetNS: s.NetNS, CreatedAt: time.Now()}
+	r.sandboxes[s.ID] = &runtime.SandboxStatus{ID: s.ID, PodUID: s.PodUID, Namespace: s.Namespace, Pod: s.Pod, Ready: true, NetNS: s.NetNS, IPs: r.IPs, CreatedAt: time.Now()}
 	r.logLocked("run-sandbox %s", s.ID)
 	return nil
 }
@@ -359,6 +361,9 @@ func (i *Images) RemoveImage(_ context.Context, ref string) error {
 
 // Network hands out addresses in order.
 type Network struct {
+	// Delegated leaves pods to the runtime.
+	Delegated bool
+
 	mu       sync.Mutex
 	next     byte
 	Attached map[string]network.Attachment
@@ -368,6 +373,9 @@ type Network struct {
 func (n *Network) Attach(_ context.Context, id string, _ []network.PodPort) (network.Attachment, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	if n.Delegated {
+		return network.Attachment{}, nil
+	}
 	if a, ok := n.Attached[id]; ok {
 		return a, nil
 	}

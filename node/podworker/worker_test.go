@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -307,6 +309,54 @@ func TestCrashLoop(t *testing.T) {
 		}
 		if _, cs, _ := r.rt.List(context.Background()); len(cs) != 2 {
 			t.Errorf("%d records kept, want 2", len(cs))
+		}
+		r.stop()
+	})
+}
+
+// Somebody stops the sandbox behind the agent's back.
+func TestStoppedSandboxIsReplaced(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		r.start(newPod(container("web", "web:1")))
+		synctest.Wait()
+		id := string(r.pod().UID)
+		r.w.SandboxChanged(id + "-0") // it runs: nothing to do
+		synctest.Wait()
+		if err := r.rt.StopSandbox(t.Context(), id+"-0"); err != nil {
+			t.Fatal(err)
+		}
+		r.w.SandboxChanged(id + "-0")
+		r.w.SandboxChanged(id + "-0")
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		p := r.pod()
+		if s := p.Status.ContainerStatuses[0]; s.State.Running == nil || s.RestartCount != 1 || p.Status.PodIP != "10.42.0.2" {
+			t.Errorf("status = %+v", p.Status)
+		}
+		ss, _, _ := r.rt.List(t.Context())
+		if len(ss) != 2 || r.w.Sandbox() != id+"-1" {
+			t.Errorf("sandboxes %+v, current %q", ss, r.w.Sandbox())
+		}
+		r.stop()
+	})
+}
+
+// A runtime that brings the network tells the addresses once the sandbox runs.
+func TestNetworkOfTheRuntime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		r.net.Delegated = true
+		r.rt.IPs = []netip.Addr{netip.MustParseAddr("10.9.9.9")}
+		r.start(newPod(container("web", "web:1")))
+		synctest.Wait()
+		p := r.pod()
+		if p.Status.PodIP != "10.9.9.9" || p.Status.ContainerStatuses[0].State.Running == nil {
+			t.Errorf("status = %+v", p.Status)
+		}
+		hosts, err := os.ReadFile(filepath.Join(r.w.podDir(p), "etc-hosts"))
+		if err != nil || !strings.Contains(string(hosts), "10.9.9.9\tp\n") {
+			t.Errorf("hosts file %q, %v", hosts, err)
 		}
 		r.stop()
 	})

@@ -69,9 +69,12 @@ func seccompProfile(name string) *runtimeapi.SecurityProfile {
 	return &runtimeapi.SecurityProfile{ProfileType: runtimeapi.SecurityProfile_Unconfined}
 }
 
+// appArmorProfile is nil where the pod names none: naming one where the machine has no AppArmor is an error.
 func appArmorProfile(name string) *runtimeapi.SecurityProfile {
 	switch name {
-	case "", "RuntimeDefault", "runtime/default":
+	case "":
+		return nil
+	case "RuntimeDefault", "runtime/default":
 		return &runtimeapi.SecurityProfile{ProfileType: runtimeapi.SecurityProfile_RuntimeDefault}
 	case "Unconfined", "unconfined":
 		return &runtimeapi.SecurityProfile{ProfileType: runtimeapi.SecurityProfile_Unconfined}
