@@ -3,8 +3,11 @@ package node
 import (
 	"context"
 	"log/slog"
+	"maps"
+	"sync"
 	"time"
 
+	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -17,14 +20,69 @@ import (
 // mirrorRetry is the pause after a mirror could not be made.
 const mirrorRetry = 5 * time.Second
 
-// runStatic runs what the folder of manifests says until ctx ends.
-func (a *Agent) runStatic(ctx context.Context, held inventory) error {
-	if a.opts.ManifestDir == "" {
-		return nil
+// staticPods are the sources of static pods, and what each has said last.
+type staticPods struct {
+	url *manifests.URL // nil: there is none
+
+	mu                sync.Mutex
+	fromFile, fromURL map[types.UID]*corev1.Pod
+}
+
+// all returns the pods of both sources after taking what one of them says now.
+func (s *staticPods) all(take func()) map[types.UID]*corev1.Pod {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	take()
+	out := maps.Clone(s.fromFile)
+	if out == nil {
+		out = map[types.UID]*corev1.Pod{}
 	}
-	return manifests.Watch(ctx, a.opts.ManifestDir, func() {
-		a.setStatic(ctx, manifests.Read(a.opts.ManifestDir, a.opts.NodeName), held)
+	maps.Copy(out, s.fromURL)
+	return out
+}
+
+// readStatic asks each source once, before it is known what runs in vain.
+func (a *Agent) readStatic(ctx context.Context) map[types.UID]*corev1.Pod {
+	s := &a.sources
+	if address := a.opts.Config.StaticPodURL; address != "" {
+		s.url = &manifests.URL{Address: address, Header: a.opts.Config.StaticPodURLHeader,
+			Node: a.opts.NodeName, Period: a.opts.Config.HTTPCheckFrequency.Duration}
+	}
+	return s.all(func() {
+		s.fromFile = manifests.Read(a.opts.ManifestDir, a.opts.NodeName)
+		if s.url == nil {
+			return
+		}
+		pods, fresh, err := s.url.Read(ctx)
+		if err != nil {
+			slog.Warn("Reading static pods failed", "url", s.url.Address, "err", err)
+		}
+		if fresh {
+			s.fromURL = pods
+		}
 	})
+}
+
+// runStatic runs what the folder of manifests and the URL say until ctx ends.
+func (a *Agent) runStatic(ctx context.Context, held inventory) error {
+	s := &a.sources
+	group, ctx := errgroup.WithContext(ctx)
+	if a.opts.ManifestDir != "" {
+		group.Go(func() error {
+			return manifests.Watch(ctx, a.opts.ManifestDir, func() {
+				pods := manifests.Read(a.opts.ManifestDir, a.opts.NodeName)
+				a.setStatic(ctx, s.all(func() { s.fromFile = pods }), held)
+			})
+		})
+	}
+	if s.url != nil {
+		group.Go(func() error {
+			return s.url.Watch(ctx, func(pods map[types.UID]*corev1.Pod) {
+				a.setStatic(ctx, s.all(func() { s.fromURL = pods }), held)
+			})
+		})
+	}
+	return group.Wait()
 }
 
 // setStatic starts workers for static pods that are new and ends those of pods whose file is gone. A pod

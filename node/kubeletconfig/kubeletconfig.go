@@ -106,6 +106,7 @@ var honoured = map[string]bool{
 	"imageGCLowThresholdPercent":             true,
 	"imageMaximumGCAge":                      true,
 	"imageMinimumGCAge":                      true,
+	"httpCheckFrequency":                     true,
 	"imagePullCredentialsVerificationPolicy": true,
 	"imageServiceEndpoint":                   true,
 	"kind":                                   true,
@@ -147,6 +148,8 @@ var honoured = map[string]bool{
 	"topologyManagerPolicy":                  true,
 	"topologyManagerPolicyOptions":           true,
 	"topologyManagerScope":                   true,
+	"staticPodURL":                           true,
+	"staticPodURLHeader":                     true,
 	"userNamespaces":                         true,
 }
 
@@ -204,6 +207,7 @@ func completeStatus(c *Configuration) {
 	def(&c.NodeLeaseDurationSeconds, 40)
 	defPtr(&c.NodeStatusMaxImages, 50)
 	defPtr(&c.RegisterNode, true)
+	defDuration(&c.HTTPCheckFrequency, 20*time.Second)
 	defPtr(&c.EventRecordQPS, 50)
 	def(&c.EventBurst, 100)
 	defPtr(&c.EnableControllerAttachDetach, true)

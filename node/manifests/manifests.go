@@ -4,26 +4,18 @@ package manifests
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
 	"log/slog"
-	"maps"
 	"os"
 	"path/filepath"
 	"strings"
-	"time"
 
 	"golang.org/x/sys/unix"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/apimachinery/pkg/util/validation"
-	"k8s.io/client-go/kubernetes/scheme"
-
-	"clipper/catalogue/core/pod"
 )
 
 // Annotations that mark static pods and the mirrors that show them in the API.
@@ -32,13 +24,17 @@ const (
 	SeenAnnotation   = "kubernetes.io/config.seen"
 	HashAnnotation   = "kubernetes.io/config.hash"
 	FileSource       = "file"
+	URLSource        = "http"
 )
 
 // maxFile bounds a manifest.
 const maxFile = 10 << 20
 
-// IsStatic reports whether a pod comes from a file rather than from the API.
-func IsStatic(p *corev1.Pod) bool { return p.Annotations[SourceAnnotation] == FileSource }
+// IsStatic reports whether a pod comes from a file or a URL rather than from the API.
+func IsStatic(p *corev1.Pod) bool {
+	source := p.Annotations[SourceAnnotation]
+	return source == FileSource || source == URLSource
+}
 
 // IsMirror reports whether a pod in the API shows a static pod.
 func IsMirror(p *corev1.Pod) bool { _, ok := p.Annotations[corev1.MirrorPodAnnotationKey]; return ok }
@@ -90,49 +86,7 @@ func readFile(path, node string) (*corev1.Pod, error) {
 	if err != nil {
 		return nil, err
 	}
-	return Parse(data, path, node)
-}
-
-// Parse turns a manifest into the pod that node runs for it: named after the node, identified by what the
-// file says and where it lies.
-func Parse(data []byte, path, node string) (*corev1.Pod, error) {
-	obj, _, err := scheme.Codecs.UniversalDeserializer().Decode(data, nil, nil)
-	if err != nil {
-		return nil, fmt.Errorf("read as an API object: %w", err)
-	}
-	p, ok := obj.(*corev1.Pod)
-	if !ok {
-		return nil, fmt.Errorf("it is a %s, not a Pod", obj.GetObjectKind().GroupVersionKind().Kind)
-	}
-	if p.Name == "" || len(validation.IsDNS1123Subdomain(p.Name)) > 0 {
-		return nil, fmt.Errorf("metadata.name %q is not a valid name", p.Name)
-	}
-	if len(p.Spec.Containers) == 0 {
-		return nil, errors.New("spec.containers is empty")
-	}
-	sum := sha256.New()
-	fmt.Fprintf(sum, "host:%s\nfile:%s\n", node, path)
-	sum.Write(data)
-	hash := hex.EncodeToString(sum.Sum(nil)[:16])
-	p.UID = types.UID(hash)
-	p.Name += "-" + strings.ToLower(node)
-	if p.Namespace == "" {
-		p.Namespace = corev1.NamespaceDefault
-	}
-	p.Spec.NodeName = node
-	annotations := maps.Clone(p.Annotations)
-	if annotations == nil {
-		annotations = map[string]string{}
-	}
-	annotations[SourceAnnotation], annotations[HashAnnotation] = FileSource, hash
-	annotations[SeenAnnotation] = time.Now().Format(time.RFC3339Nano)
-	p.Annotations = annotations
-	// A pod of the node must not be driven off by the node's own troubles.
-	p.Spec.Tolerations = append(p.Spec.Tolerations, corev1.Toleration{Operator: corev1.TolerationOpExists, Effect: corev1.TaintEffectNoExecute})
-	pod.Resource().Default(p)
-	p.Status = corev1.PodStatus{Phase: corev1.PodPending, QOSClass: pod.QOS(p)}
-	p.Generation = 1
-	return p, nil
+	return Parse(data, "host:"+node+"\nfile:"+path, FileSource, node)
 }
 
 // Watch calls changed whenever something in the folder may have changed, until ctx ends. The folder need

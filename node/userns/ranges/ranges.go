@@ -86,7 +86,9 @@ func (a *Allocator) Release(pod types.UID) error {
 }
 
 // ids skips the first range: it is the machine's own users'.
-func (a *Allocator) ids(slot uint32) userns.IDs { return userns.IDs{Host: (slot + 1) * a.length, Length: a.length} }
+func (a *Allocator) ids(slot uint32) userns.IDs {
+	return userns.IDs{Host: (slot + 1) * a.length, Length: a.length}
+}
 
 func (a *Allocator) free() (uint32, bool) {
 	taken := make([]bool, a.slots)
