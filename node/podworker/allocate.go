@@ -58,7 +58,7 @@ func (w *Worker) allocate() carry {
 			case errors.As(err, &refused):
 				reason, message := refused.Refusal()
 				w.event("", corev1.EventTypeWarning, reason, "%s", message)
-				w.o.Verdict = &Verdict{Phase: corev1.PodFailed, Reason: reason, Message: "Pod was rejected: " + message}
+				w.o.Verdict = &Verdict{Phase: corev1.PodFailed, Reason: reason, Message: "Pod was rejected: " + message, Rejected: true}
 			default:
 				w.o.Allocated.fail(now, err)
 				w.event("", corev1.EventTypeWarning, "FailedPrepareDynamicResources", "Failed to prepare dynamic resources: %v", err)

@@ -90,6 +90,7 @@ func (s *Step) succeed() { *s = Step{Done: true} }
 type Verdict struct {
 	Phase           corev1.PodPhase
 	Reason, Message string
+	Rejected        bool                 // the pod has never begun: there is nothing to say of its containers
 	Condition       *corev1.PodCondition // an additional condition, DisruptionTarget
 	Grace           *time.Duration       // overrides the pod's termination grace period
 }

@@ -34,6 +34,10 @@ func status(pod *corev1.Pod, o *Observed, hostIPs []netip.Addr, now time.Time) c
 		t := metav1.NewTime(o.StartTime).Rfc3339Copy()
 		s.StartTime = &t
 	}
+	if v := o.Verdict; v != nil && v.Rejected {
+		s.Phase, s.Reason, s.Message, s.Conditions = v.Phase, v.Reason, v.Message, pod.Status.Conditions
+		return s
+	}
 	r := reporter{pod: pod, o: o, now: now, initialized: hasInitialized(pod, o)}
 	s.InitContainerStatuses = r.statuses(pod.Spec.InitContainers, true)
 	s.ContainerStatuses = r.statuses(pod.Spec.Containers, false)

@@ -63,7 +63,12 @@ func New(cfg *Config, pod *corev1.Pod, sandboxes []runtime.SandboxStatus, contai
 	w := &Worker{
 		cfg: cfg, pod: pod, wake: make(chan struct{}, 1), probes: map[string]*probing{}, told: map[string]string{},
 		log: slog.With("pod", pod.Namespace+"/"+pod.Name, "uid", pod.UID),
-		o:   Observed{Runtime: cfg.RuntimeName, Containers: map[string]*Record{}, Busy: map[string]bool{}, Verdict: verdict},
+		o:   Observed{Runtime: cfg.RuntimeName, Containers: map[string]*Record{}, Busy: map[string]bool{}},
+	}
+	if verdict != nil {
+		rejected := *verdict
+		rejected.Rejected = true
+		w.o.Verdict = &rejected
 	}
 	w.subject.Store(pod)
 	w.adopt(sandboxes, containers)
