@@ -47,7 +47,8 @@ type Agent struct {
 
 	mu      sync.Mutex
 	workers map[types.UID]*handle
-	static  map[types.UID]*corev1.Pod // what the folder of manifests says
+	static  map[types.UID]*corev1.Pod // what the sources of static pods say
+	sources staticPods
 	tree    *cgroup.Tree              // nil: there is no CPU controller
 	treeMu  sync.Mutex                // held before mu
 
@@ -193,7 +194,7 @@ func (a *Agent) runPods(ctx context.Context, group *errgroup.Group, net network.
 	}
 	held := inventory{}
 	external := held.add(sandboxes, containers)
-	a.static = manifests.Read(a.opts.ManifestDir, a.opts.NodeName)
+	a.static = a.readStatic(ctx)
 	a.sweep(ctx, held, external, net)
 	a.wg.Go(func() {
 		for ev := range events {
