@@ -1,6 +1,8 @@
 package podworker
 
 import (
+	"context"
+	"errors"
 	"slices"
 	"strconv"
 	"strings"
@@ -58,6 +60,34 @@ func (w *Worker) adoptSandboxes(list []runtime.SandboxStatus) {
 		w.o.Attempt++
 		w.event("", corev1.EventTypeNormal, "SandboxChanged", "Pod sandbox changed, it will be killed and re-created.")
 	}
+}
+
+// SandboxChanged tells the worker that the runtime has news of a sandbox.
+func (w *Worker) SandboxChanged(id string) {
+	w.post(func() {
+		if id != sandboxID(w.pod, w.o.Attempt) || !w.o.Sandbox.Done || ending(w.pod, &w.o) {
+			return
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		defer cancel()
+		st, err := w.cfg.Runtime.SandboxStatus(ctx, id)
+		if errors.Is(err, runtime.ErrNotFound) || err == nil && !st.Ready {
+			w.replaceSandbox(id)
+		}
+	})
+}
+
+// ending reports whether the pod's sandbox goes because the pod does.
+func ending(pod *corev1.Pod, o *Observed) bool {
+	return o.Verdict != nil || pod.DeletionTimestamp != nil || o.Gone || finished(pod, o)
+}
+
+// replaceSandbox gives the pod a new sandbox for one that somebody else has stopped, or that the runtime has lost.
+func (w *Worker) replaceSandbox(id string) {
+	w.o.Stale = append(w.o.Stale, id)
+	w.o.Attempt++
+	w.o.Sandbox, w.o.Network, w.o.IPs, w.o.NetNS = Step{}, Step{}, nil, ""
+	w.event("", corev1.EventTypeNormal, "SandboxChanged", "Pod sandbox changed, it will be killed and re-created.")
 }
 
 // SandboxOwner splits a sandbox's name into the pod's UID and the attempt.
