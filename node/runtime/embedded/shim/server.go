@@ -247,7 +247,9 @@ func (s *Server) answer(req *wire.Request) (*wire.Response, error) {
 			resp.Sandboxes = []wire.Sandbox{rec}
 		}
 	case wire.OpStopSandbox:
-		err = s.stopSandbox(req.ID)
+		if err = s.stopSandbox(req.ID); err == nil {
+			resp.Sandboxes = s.records(req.ID)
+		}
 	case wire.OpRemoveSandbox:
 		if err = s.removeSandbox(req.ID); err == nil {
 			resp.Removed = []wire.Removal{{ID: req.ID, Rev: s.revision()}}
@@ -323,6 +325,16 @@ func (s *Server) list() *wire.Response {
 		resp.Containers = append(resp.Containers, c.rec)
 	}
 	return resp
+}
+
+// records returns the record of a sandbox, if there is one.
+func (s *Server) records(id string) []wire.Sandbox {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if sb, ok := s.sandboxes[id]; ok {
+		return []wire.Sandbox{sb.rec}
+	}
+	return nil
 }
 
 // revision is that of the last change.
