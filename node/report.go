@@ -24,7 +24,7 @@ func (o *Options) facts(machine status.Machine) (status.Facts, error) {
 		AttachesVolumes: !*o.Config.EnableControllerAttachDetach,
 		MaxPods:         int64(o.Config.MaxPods), MaxImages: *o.Config.NodeStatusMaxImages,
 		Machine: machine, RuntimeVersion: o.RuntimeName + "://" + o.RuntimeVersion,
-		NotReady: map[status.Part]string{status.Network: networkNotReady},
+		NotReady: map[status.Part]string{status.Network: networkNotReady}, Settling: true,
 	}
 	if o.Listener != nil {
 		f.Port = listenPort(o.Listener)

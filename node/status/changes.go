@@ -65,6 +65,12 @@ func transitions(old, next *corev1.NodeStatus) []string {
 	return out
 }
 
+func wasReady(s *corev1.NodeStatus) bool {
+	return slices.ContainsFunc(s.Conditions, func(c corev1.NodeCondition) bool {
+		return c.Type == corev1.NodeReady && c.Status == corev1.ConditionTrue
+	})
+}
+
 // rebooted reports whether the machine has been started anew between two states.
 func rebooted(old, next *corev1.NodeStatus) bool {
 	return old.NodeInfo.BootID != "" && old.NodeInfo.BootID != next.NodeInfo.BootID

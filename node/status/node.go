@@ -52,6 +52,9 @@ type Facts struct {
 	Pressure Pressure
 	// NotReady explains why pods cannot be run, by what cannot; empty when they can.
 	NotReady map[Part]string
+	// Settling: the agent has just started, and does not know yet whether the node is ready. A node that was
+	// counts as ready on: its pods have not noticed anything, and their services must not either.
+	Settling bool
 }
 
 // A Part is something without which a node is not ready.
@@ -149,6 +152,9 @@ func (f *Facts) Status(n *corev1.Node, now time.Time) corev1.NodeStatus {
 	s.DeclaredFeatures = declaredFeatures(f.Runtime)
 	s.Images = f.images()
 	for _, c := range f.conditions() {
+		if c.Type == corev1.NodeReady && f.Settling && wasReady(&n.Status) && n.Status.NodeInfo.BootID == s.NodeInfo.BootID {
+			continue
+		}
 		setCondition(&s, c, now)
 	}
 	return s

@@ -37,11 +37,16 @@ type Options struct {
 	Pressure func() (Pressure, error)
 }
 
+// settleTime bounds how long an agent that has just started may leave open whether its node is ready. It is less than
+// what makes a node count as lost.
+const settleTime = 30 * time.Second
+
 // A Reporter keeps the Node object and its lease. Make it with New, Register once, then Run.
 type Reporter struct {
 	opts  Options
 	wake  chan struct{}
 	lease *lease
+	began time.Time
 
 	mu      sync.Mutex
 	facts   Facts
@@ -58,7 +63,7 @@ type Reporter struct {
 // New returns the reporter of the node that o.Facts describe.
 func New(o Options) *Reporter {
 	return &Reporter{
-		opts: o, facts: o.Facts, wake: make(chan struct{}, 1),
+		opts: o, facts: o.Facts, wake: make(chan struct{}, 1), began: time.Now(),
 		lease: &lease{client: o.Client, node: o.Facts.Name, duration: time.Duration(o.Config.NodeLeaseDurationSeconds) * time.Second},
 	}
 }
@@ -81,11 +86,11 @@ func (r *Reporter) Facts() Facts {
 // follows at once.
 func (r *Reporter) SetNotReady(part Part, why string) {
 	r.mu.Lock()
-	changed := r.facts.NotReady[part] != why
+	changed := r.facts.NotReady[part] != why || r.facts.Settling
 	next := map[Part]string{}
 	maps.Copy(next, r.facts.NotReady) // facts are handed out: the map in use is never changed
 	next[part] = why
-	r.facts.NotReady = next
+	r.facts.NotReady, r.facts.Settling = next, false
 	r.mu.Unlock()
 	if changed {
 		r.Changed()
@@ -180,6 +185,7 @@ func (r *Reporter) refreshed(ctx context.Context) Facts {
 	if perr == nil {
 		r.facts.Pressure = pressure
 	}
+	r.facts.Settling = r.facts.Settling && time.Since(r.began) < settleTime
 	return r.facts
 }
 

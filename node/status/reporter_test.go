@@ -239,3 +239,46 @@ func TestNotReadyJoinsReasons(t *testing.T) {
 		}
 	}
 }
+
+// An agent that starts again leaves a ready node ready, unless it does not come up or the machine has been started anew.
+func TestReporterSettles(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ready := func(f *Facts, _ *kubeletconfig.Configuration) { f.NotReady, f.Settling = nil, true }
+		g := newRig(ready)
+		if _, err := g.Register(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		restart := func(boot string) (stop func()) {
+			next := newRig(func(f *Facts, _ *kubeletconfig.Configuration) { f.Settling, f.Machine.Info.BootID = true, boot })
+			next.opts.Client = g.client
+			next.lease.client = g.client
+			ctx, cancel := context.WithCancel(t.Context())
+			if _, err := next.Register(ctx); err != nil {
+				t.Fatal(err)
+			}
+			done := make(chan error)
+			go func() { done <- next.Run(ctx) }()
+			return func() { cancel(); <-done }
+		}
+		look := func(after time.Duration, want corev1.ConditionStatus) {
+			t.Helper()
+			time.Sleep(after)
+			synctest.Wait()
+			if got := condition(g.node(t), corev1.NodeReady).Status; got != want {
+				t.Errorf("after %v the node is ready: %s, want %s", after, got, want)
+			}
+		}
+		stop := restart("first")
+		look(20*time.Second, corev1.ConditionTrue)
+		look(30*time.Second, corev1.ConditionFalse)
+		stop()
+		g.SetNotReady(Network, "")
+		if err := g.report(t.Context(), g.Facts(), true); err != nil {
+			t.Fatal(err)
+		}
+		look(0, corev1.ConditionTrue)
+		stop = restart("second")
+		look(time.Second, corev1.ConditionFalse)
+		stop()
+	})
+}
