@@ -15,6 +15,7 @@ import (
 	"clipper/node/podworker"
 	"clipper/node/preempt"
 	"clipper/node/priority"
+	"clipper/node/shutdown"
 )
 
 // listenPort returns the port a listener listens on.
@@ -41,8 +42,11 @@ func (a *Agent) admitLocked(pod *corev1.Pod) admission {
 	if reason, message := a.eviction.Refuse(pod); reason != "" {
 		return rejected(reason, message)
 	}
-	if message := forbiddenSysctl(pod); message != "" {
+	if message := forbiddenSysctl(pod, a.opts.Config.AllowedUnsafeSysctls); message != "" {
 		return rejected("SysctlForbidden", message)
+	}
+	if message := unenforceable(pod, appArmorEnabled()); message != "" {
+		return rejected("AppArmor", message)
 	}
 	facts := a.reporter.Facts()
 	node, ok := api.Nodes.View(a.opts.Client).Get("", a.opts.NodeName)
@@ -60,21 +64,23 @@ func (a *Agent) admitLocked(pod *corev1.Pod) admission {
 		return a.makeRoomLocked(pod, others, leaving, refusals)
 	case len(refusals) > 0:
 		return rejected(refusals[0].reason, refusals[0].message)
+	case a.shutdown.ShuttingDown():
+		return rejected(shutdown.RefusalReason, shutdown.RefusalMessage)
 	}
-	return a.refuseInShutdown()
+	return admission{after: leaving}
 }
 
 func rejected(reason, message string) admission {
 	return admission{verdict: &podworker.Verdict{Phase: corev1.PodFailed, Reason: reason, Message: "Pod was rejected: " + message}}
 }
 
-// othersLocked returns the pods that a new one has to fit beside. With apart, those that are being evicted come
-// as leaving instead.
-func (a *Agent) othersLocked(pod *corev1.Pod, apart bool) (others []*corev1.Pod, leaving []*handle) {
+// othersLocked returns the pods that a new one has to fit beside. Those that make room for a critical pod come as
+// leaving instead; to a critical one itself, so do those that are evicted for other reasons.
+func (a *Agent) othersLocked(pod *corev1.Pod, critical bool) (others []*corev1.Pod, leaving []*handle) {
 	for uid, h := range a.workers {
 		switch {
 		case uid == pod.UID || h.done || h.final():
-		case apart && h.evicted:
+		case h.preempted || critical && h.evicted:
 			leaving = append(leaving, h)
 		default:
 			others = append(others, h.pod)
@@ -92,8 +98,8 @@ func (a *Agent) makeRoomLocked(pod *corev1.Pod, others []*corev1.Pod, leaving []
 		}
 		needs = append(needs, r.lacks)
 	}
-	if adm := a.refuseInShutdown(); adm.verdict != nil {
-		return adm
+	if a.shutdown.ShuttingDown() {
+		return rejected(shutdown.RefusalReason, shutdown.RefusalMessage)
 	}
 	victims, err := preempt.Victims(pod, others, needs)
 	if err != nil {
@@ -112,7 +118,7 @@ func (a *Agent) preemptLocked(h *handle, lacking corev1.ResourceName) {
 	const reason, message = "Preempting", "Preempted in order to admit critical pod"
 	a.counts.preemptions.WithLabelValues(string(lacking)).Inc()
 	a.recorder.Event(h.pod, corev1.EventTypeWarning, reason, message)
-	h.evicted = true
+	h.evicted, h.preempted = true, true
 	h.Evict(podworker.Verdict{Phase: corev1.PodFailed, Reason: reason, Message: message, Condition: &corev1.PodCondition{
 		Type: corev1.DisruptionTarget, Status: corev1.ConditionTrue, Reason: corev1.PodReasonTerminationByKubelet,
 		Message: "Pod was preempted by Kubelet to accommodate a critical pod."}})

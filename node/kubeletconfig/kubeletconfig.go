@@ -71,6 +71,7 @@ func parse(data []byte) (c *Configuration, ignored []string, err error) {
 // honoured are the fields that the node acts upon. Whoever reads a further one adds it here.
 var honoured = map[string]bool{
 	"address":                                true,
+	"allowedUnsafeSysctls":                   true,
 	"apiVersion":                             true,
 	"authentication":                         true,
 	"authorization":                          true,
@@ -85,6 +86,7 @@ var honoured = map[string]bool{
 	"cpuManagerPolicyOptions":                true,
 	"cpuManagerReconcilePeriod":              true,
 	"enableContentionProfiling":              true,
+	"crashLoopBackOff":                       true,
 	"enableControllerAttachDetach":           true,
 	"enableDebuggingHandlers":                true,
 	"enableProfilingHandler":                 true,
@@ -136,6 +138,7 @@ var honoured = map[string]bool{
 	"reservedMemory":                         true,
 	"reservedSystemCPUs":                     true,
 	"rotateCertificates":                     true,
+	"seccompDefault":                         true,
 	"serializeImagePulls":                    true,
 	"serverTLSBootstrap":                     true,
 	"shutdownGracePeriod":                    true,
@@ -242,7 +245,8 @@ func completeResources(c *Configuration) {
 	def(&c.TopologyManagerPolicy, v1beta1.NoneTopologyManagerPolicy)
 	def(&c.TopologyManagerScope, v1beta1.ContainerTopologyManagerScope)
 	defPtr(&c.MemoryThrottlingFactor, 0.9)
-	defPtr(&c.SeccompDefault, false)
+	// Upstream confines only who asks for it.
+	defPtr(&c.SeccompDefault, true)
 	// Upstream refuses to start beside swap; a laptop has some, and pods get none of it anyway.
 	defPtr(&c.FailSwapOn, false)
 	// Upstream refuses version 1 of control groups since 1.35.

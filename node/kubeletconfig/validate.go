@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"k8s.io/apimachinery/pkg/util/validation"
+	"k8s.io/component-helpers/node/util/sysctl"
 	"k8s.io/kubelet/config/v1beta1"
 )
 
@@ -22,6 +23,11 @@ type rule struct {
 // validate returns every fault of completed settings at once. The words are upstream's.
 func validate(c *Configuration) error {
 	var faults []error
+	for _, s := range c.AllowedUnsafeSysctls {
+		if ns, name, _ := sysctl.GetNamespace(s); ns == sysctl.UnknownNamespace {
+			faults = append(faults, fmt.Errorf("the sysctls %q are not known to be namespaced", name))
+		}
+	}
 	for _, r := range slices.Concat(rules(c), serverRules(c), imageRules(c), verificationRules(c), memoryRules(c), reservationRules(c)) {
 		if !r.ok {
 			faults = append(faults, fmt.Errorf("invalid configuration: "+r.message, r.args...))

@@ -3,10 +3,11 @@ package podworker
 import "time"
 
 // The pauses between restarts of a failing container and between pulls of a failing image: doubling, and
-// forgotten after twice the longest. Upstream's figures.
+// forgotten after twice the longest there may be. Upstream's figures.
 const (
 	initialBackoff = 10 * time.Second
 	maxBackoff     = 5 * time.Minute
+	forgetBackoff  = 2 * maxBackoff
 )
 
 // Backoff is how long to wait after the next failure. The zero value does not wait.
@@ -17,18 +18,18 @@ type Backoff struct {
 
 // until returns when something that ended at the time end may be tried again; end itself means at once.
 func (b Backoff) until(end time.Time) time.Time {
-	if b.Delay == 0 || end.Sub(b.Set) > 2*maxBackoff {
+	if b.Delay == 0 || end.Sub(b.Set) > forgetBackoff {
 		return end
 	}
 	return end.Add(b.Delay)
 }
 
-// raise notes an attempt made at now, after a failure that ended at the time end.
-func (b *Backoff) raise(end, now time.Time) {
-	if b.Delay == 0 || end.Sub(b.Set) > 2*maxBackoff {
-		b.Delay = initialBackoff
+// raise notes an attempt made at now, after a failure that ended at the time end. No pause is longer than most.
+func (b *Backoff) raise(end, now time.Time, most time.Duration) {
+	if b.Delay == 0 || end.Sub(b.Set) > forgetBackoff {
+		b.Delay = min(initialBackoff, most)
 	} else {
-		b.Delay = min(2*b.Delay, maxBackoff)
+		b.Delay = min(2*b.Delay, most)
 	}
 	b.Set = now
 }

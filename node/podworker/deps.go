@@ -3,6 +3,7 @@ package podworker
 import (
 	"context"
 	"net/netip"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -75,6 +76,10 @@ type Config struct {
 	ClusterDomain string
 	ResolvConf    string // the node's resolver file
 
+	// RestartPause is the longest one between restarts of a failing container. Default: five minutes.
+	RestartPause time.Duration
+	// Unconfined gives containers that name no seccomp profile none, in place of the runtime's default.
+	Unconfined bool
 	// Allocator hands out what is scarce. Optional: nothing is.
 	Allocator Allocator
 	// UserNamespaces remembers whose IDs are whose (hostUsers: false).
@@ -82,4 +87,11 @@ type Config struct {
 	// Resizable says why the node cannot grant what the pod's spec asks for: a reason and a message of the
 	// condition PodResizePending; "" if it can. Optional: it always can.
 	Resizable func(*corev1.Pod) (reason, message string)
+}
+
+func (c *Config) restartPause() time.Duration {
+	if c.RestartPause == 0 {
+		return maxBackoff
+	}
+	return c.RestartPause
 }

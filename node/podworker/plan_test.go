@@ -221,7 +221,7 @@ func (s *script) image(name, state string) {
 		img.Ready, img.Failure = true, nil
 		return
 	}
-	img.Backoff.raise(img.Since, s.now)
+	img.Backoff.raise(img.Since, s.now, maxBackoff)
 	img.Failure, img.Since = &Failure{"ErrImagePull", "no such image"}, s.now
 }
 

@@ -101,6 +101,9 @@ func (w *Worker) startProbe(ctx context.Context, c *corev1.Container, r *Record,
 		Failed: func(out string, err error) {
 			w.post(func() { w.probeFailed(c.Name, k, out, err) })
 		},
+		Warned: func(out string) {
+			w.event(c.Name, corev1.EventTypeWarning, "ProbeWarning", "%s probe warning: %s", k, out)
+		},
 		Changed: func(v probe.Result, msg string) {
 			w.post(func() { w.probeChanged(c.Name, id, k, v) })
 		},

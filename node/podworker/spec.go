@@ -253,6 +253,8 @@ func or[T any](a, b *T) *T {
 
 func (w *Worker) seccomp(p *corev1.SeccompProfile) string {
 	switch {
+	case p == nil && w.cfg.Unconfined:
+		return "Unconfined"
 	case p == nil || p.Type == corev1.SeccompProfileTypeRuntimeDefault:
 		return "RuntimeDefault"
 	case p.Type == corev1.SeccompProfileTypeLocalhost && p.LocalhostProfile != nil:

@@ -11,7 +11,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
-	"clipper/node/probe"
 	"clipper/node/pull"
 	"clipper/node/runtime"
 )
@@ -42,7 +41,7 @@ func findContainer(pod *corev1.Pod, name string) *corev1.Container {
 func (w *Worker) start(a Action) carry {
 	r := w.o.record(a.Container)
 	if r.exited() {
-		r.Backoff.raise(r.Current.FinishedAt, time.Now())
+		r.Backoff.raise(r.Current.FinishedAt, time.Now(), w.cfg.restartPause())
 	}
 	c := findContainer(w.pod, a.Container)
 	if r.Granted == nil {
@@ -133,35 +132,6 @@ func (w *Worker) failed(ctx context.Context, container, format string, args ...a
 	}
 }
 
-// hook runs a lifecycle handler.
-func (w *Worker) hook(ctx context.Context, c *corev1.Container, id string, h *corev1.LifecycleHandler, ips []netip.Addr) error {
-	switch {
-	case h.Exec != nil:
-		code, out, err := w.exec(ctx, id, h.Exec.Command, 10<<10)
-		if err == nil && code != 0 {
-			err = fmt.Errorf("command %q exited with %d: %s", strings.Join(h.Exec.Command, " "), code, out)
-		}
-		return err
-	case h.HTTPGet != nil:
-		req, err := probe.NewRequest(ctx, h.HTTPGet, probe.Target{PodIP: w.podIP(ips), Container: c}, "lifecycle")
-		if err != nil {
-			return err
-		}
-		_, _, err = probe.Do(req, time.Minute)
-		return err
-	case h.Sleep != nil:
-		t := time.NewTimer(time.Duration(h.Sleep.Seconds) * time.Second)
-		defer t.Stop()
-		select {
-		case <-t.C:
-			return nil
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
-	return errors.New("invalid handler: none of exec, httpGet, sleep")
-}
-
 // exec runs a command in a container and returns its exit code and up to limit bytes of output.
 func (w *Worker) exec(ctx context.Context, id string, command []string, limit int) (int, string, error) {
 	buf := &head{limit: limit}
@@ -180,7 +150,7 @@ func (w *Worker) pull(a Action) carry {
 				s.Ready, s.Failure = true, nil
 			case ctx.Err() == nil:
 				if pull.BacksOff(fail.Reason) {
-					s.Backoff.raise(s.Since, now)
+					s.Backoff.raise(s.Since, now, maxBackoff)
 				} else {
 					s.Backoff = Backoff{Delay: configRetry, Set: now}
 				}

@@ -20,11 +20,13 @@ const (
 // A Result is the outcome of one check or the verdict over several.
 type Result int
 
-// Results. Unknown means that the check itself could not be made: it counts as a failure.
+// Results. Unknown means that the check itself could not be made: it counts as a failure. A Warning is a success
+// with something to tell.
 const (
 	Unknown Result = iota
 	Success
 	Failure
+	Warning
 )
 
 // A Machine turns single results into verdicts.
@@ -50,8 +52,11 @@ func NewMachine(k Kind, p *corev1.Probe) Machine {
 
 // Step takes the result of one check and reports whether the verdict changed.
 func (m *Machine) Step(r Result) (changed bool) {
-	if r == Unknown {
+	switch r {
+	case Unknown:
 		r = Failure
+	case Warning:
+		r = Success
 	}
 	if r == m.last {
 		m.run++

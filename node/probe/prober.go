@@ -20,6 +20,8 @@ type Prober struct {
 	Changed func(verdict Result, message string)
 	// Failed is called for every check that fails or cannot be made, for the Unhealthy event.
 	Failed func(output string, err error)
+	// Warned is called for every check that succeeds with a warning.
+	Warned func(output string)
 }
 
 // Run makes checks until ctx ends, a liveness or startup probe has failed, or a startup probe succeeded.
@@ -48,11 +50,15 @@ func (p *Prober) Run(ctx context.Context) {
 
 // step makes one check and reports whether it was the last.
 func (p *Prober) step(ctx context.Context, m *Machine) (done bool) {
-	r, out, err := Check(ctx, p.Probe, p.Target)
+	r, out, err := p.check(ctx)
 	if ctx.Err() != nil {
 		return true // the container is going away: what was seen says nothing
 	}
-	if r != Success {
+	switch r {
+	case Success:
+	case Warning:
+		p.Warned(out)
+	default:
 		p.Failed(out, err)
 	}
 	if !m.Step(r) {
@@ -63,4 +69,16 @@ func (p *Prober) step(ctx context.Context, m *Machine) (done bool) {
 	}
 	p.Changed(m.Verdict, out)
 	return p.Kind == Startup || (p.Kind == Liveness && m.Verdict == Failure)
+}
+
+// attempts is how often a check is tried that cannot be made. Upstream's figure.
+const attempts = 3
+
+func (p *Prober) check(ctx context.Context) (r Result, out string, err error) {
+	for range attempts {
+		if r, out, err = Check(ctx, p.Probe, p.Target); err == nil || ctx.Err() != nil {
+			break
+		}
+	}
+	return r, out, err
 }
