@@ -124,6 +124,7 @@ func New(o Options) (*Agent, error) {
 		Allocatable: func() corev1.ResourceList { return allocatable },
 		PodsDir:     podsDir, LogsDir: o.podLogsDir(), LogLinks: o.logLinks(), CgroupRoot: o.CgroupRoot,
 		ClusterDNS: o.ClusterDNS, ClusterDomain: o.ClusterDomain, ResolvConf: o.ResolvConf,
+		RestartPause: o.Config.CrashLoopBackOff.MaxContainerRestartPeriod.Duration, Unconfined: !*o.Config.SeccompDefault,
 		Resizable: a.resizable, Allocator: a.scarce, UserNamespaces: ranges.New(podsDir, o.Config.UserNamespaces, int(o.Config.MaxPods)),
 	}
 	a.openShutdown()
