@@ -317,6 +317,10 @@ func (a *Agent) containerChanged(ev runtime.Event) {
 		return // somebody else's sandbox, whatever it calls itself
 	}
 	if h := a.worker(types.UID(ev.PodUID)); h != nil {
+		if ev.ContainerID == "" {
+			h.SandboxChanged(ev.SandboxID)
+			return
+		}
 		h.ContainerChanged(ev.ContainerID)
 	}
 }
@@ -325,10 +329,6 @@ func (a *Agent) nudge(uid types.UID) {
 	if h := a.worker(uid); h != nil {
 		h.Nudge()
 	}
-		if ev.ContainerID == "" {
-			h.SandboxChanged(ev.SandboxID)
-			return
-		}
 }
 
 func (a *Agent) worker(uid types.UID) *handle {
