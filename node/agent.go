@@ -64,9 +64,10 @@ type Agent struct {
 // not start a new worker for a pod that has been cleaned up.
 type handle struct {
 	*podworker.Worker
-	pod     *corev1.Pod
-	done    bool
-	evicted bool // it is ending, for the node's sake
+	pod       *corev1.Pod
+	done      bool
+	evicted   bool // it is ending, for the node's sake
+	preempted bool // it is, to make room for a critical pod
 }
 
 // final reports whether the pod has ended, as far as others can see.
