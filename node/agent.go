@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
@@ -22,9 +23,11 @@ import (
 	"clipper/node/eviction"
 	"clipper/node/imagegc"
 	"clipper/node/manifests"
+	"clipper/node/measure"
 	"clipper/node/network"
 	"clipper/node/plugins"
 	"clipper/node/podworker"
+	"clipper/node/probe"
 	"clipper/node/reserve"
 	"clipper/node/runtime"
 	"clipper/node/shutdown"
@@ -44,13 +47,15 @@ type Agent struct {
 	cfg      podworker.Config
 
 	collectors []prometheus.Collector // what the parts count
+	meter      *measure.Meter
+	probes     *probe.Metrics
 
 	mu      sync.Mutex
 	workers map[types.UID]*handle
 	static  map[types.UID]*corev1.Pod // what the sources of static pods say
 	sources staticPods
-	tree    *cgroup.Tree              // nil: there is no CPU controller
-	treeMu  sync.Mutex                // held before mu
+	tree    *cgroup.Tree // nil: there is no CPU controller
+	treeMu  sync.Mutex   // held before mu
 
 	reservation reserve.Reservation
 	eviction    *eviction.Manager
@@ -85,8 +90,10 @@ func New(o Options) (*Agent, error) {
 	if err != nil {
 		return nil, fmt.Errorf("look at the machine: %w", err)
 	}
-	a := &Agent{opts: o, counts: newCounts(), workers: map[types.UID]*handle{}}
-	a.collectors = slices.Concat(o.Collectors, a.counts.collectors())
+	meter := measure.New()
+	o.Runtime, o.Images = meter.Runtime(o.Runtime), meter.Images(o.Images)
+	a := &Agent{opts: o, meter: meter, probes: probe.NewMetrics(), counts: newCounts(), workers: map[types.UID]*handle{}}
+	a.collectors = slices.Concat(o.Collectors, meter.Collectors(), a.counts.collectors())
 	a.recorder = record.New(o.Client, "kubelet", o.NodeName)
 	facts, err := o.facts(machine)
 	if err != nil {
@@ -120,6 +127,7 @@ func New(o Options) (*Agent, error) {
 		registration.CSIPlugin: a.volumes.Drivers(), registration.DRAPlugin: a.scarce.claims, registration.DevicePlugin: a.scarce.devices.Handler(),
 	})
 	a.cfg = podworker.Config{
+		Probes: a.probes,
 		Client: o.Client, Runtime: o.Runtime, Images: o.Images, Volumes: a.volumes, Objects: objects{o.Client}, Recorder: a.recorder,
 		RuntimeName: o.RuntimeName, NodeName: o.NodeName, NodeIPs: o.NodeIPs, Cgroups: settings,
 		Allocatable: func() corev1.ResourceList { return allocatable },
@@ -227,6 +235,7 @@ func (a *Agent) runPods(ctx context.Context, group *errgroup.Group, net network.
 
 // changed starts the worker of a new pod or tells the one there is.
 func (a *Agent) changed(ctx context.Context, pod *corev1.Pod, held inventory) {
+	a.meter.Observed(pod, time.Now())
 	a.mu.Lock()
 	h := a.workers[pod.UID]
 	if h != nil {
@@ -302,6 +311,8 @@ func (a *Agent) setVolumesInUse(s *corev1.NodeStatus) {
 }
 
 func (a *Agent) deleted(pod *corev1.Pod) {
+	a.meter.Gone(pod.UID)
+	a.probes.Forget(pod)
 	a.mu.Lock()
 	h := a.workers[pod.UID]
 	if h != nil && h.done {

@@ -36,7 +36,7 @@ func (a *Agent) serve(ctx context.Context) error {
 		NodeName: a.opts.NodeName, Settings: settings, Pods: a.pods, Runtime: a.opts.Runtime, Stats: a.newStats(),
 		Machine:    stats.Machine{MachineID: info.Info.MachineID, SystemUUID: info.Info.SystemUUID, BootID: info.Info.BootID, Memory: info.Memory, Swap: info.Swap},
 		Authorizer: server.NewDelegated(a.opts.Client, a.opts.NodeName, settings, cas), ServingCert: a.opts.ServingCert,
-		Collectors: a.collectors, Healthy: a.healthy, SystemLogs: a.opts.LogDir,
+		Collectors: a.collectors, Probes: a.probes.Collectors(), Healthy: a.healthy, SystemLogs: a.opts.LogDir,
 	})
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return s.Serve(ctx, a.opts.Listener) })

@@ -12,6 +12,7 @@ import (
 	"clipper/node/cgroup"
 	"clipper/node/logs"
 	"clipper/node/network"
+	"clipper/node/probe"
 	"clipper/node/pull"
 	"clipper/node/runtime"
 	"clipper/node/userns/ranges"
@@ -59,6 +60,8 @@ type Config struct {
 	Volumes  Volumes
 	Objects  Objects
 	Recorder Recorder
+
+	Probes *probe.Metrics // nil: checks are not counted
 
 	RuntimeName string // prefix of container IDs in the API; default "clipper"
 

@@ -98,6 +98,7 @@ func (w *Worker) startProbe(ctx context.Context, c *corev1.Container, r *Record,
 			Exec: func(ctx context.Context, command []string, limit int) (int, string, error) {
 				return w.exec(ctx, id, command, limit)
 			}},
+		Checked: w.cfg.Probes.Observer(w.pod, c.Name, k),
 		Failed: func(out string, err error) {
 			w.post(func() { w.probeFailed(c.Name, k, out, err) })
 		},

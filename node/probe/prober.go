@@ -18,6 +18,8 @@ type Prober struct {
 	// Changed is called with every new verdict; message explains a failure. For a liveness or startup
 	// probe a Failure is final: the prober ends with it.
 	Changed func(verdict Result, message string)
+	// Checked is called for every check with how long it took. Nil: nobody counts.
+	Checked func(r Result, took time.Duration)
 	// Failed is called for every check that fails or cannot be made, for the Unhealthy event.
 	Failed func(output string, err error)
 	// Warned is called for every check that succeeds with a warning.
@@ -50,9 +52,13 @@ func (p *Prober) Run(ctx context.Context) {
 
 // step makes one check and reports whether it was the last.
 func (p *Prober) step(ctx context.Context, m *Machine) (done bool) {
+	start := time.Now()
 	r, out, err := p.check(ctx)
 	if ctx.Err() != nil {
 		return true // the container is going away: what was seen says nothing
+	}
+	if p.Checked != nil {
+		p.Checked(r, time.Since(start))
 	}
 	switch r {
 	case Success:
