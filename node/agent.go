@@ -28,6 +28,7 @@ import (
 	"clipper/node/plugins"
 	"clipper/node/podworker"
 	"clipper/node/probe"
+	"clipper/node/pull"
 	"clipper/node/reserve"
 	"clipper/node/runtime"
 	"clipper/node/shutdown"
@@ -62,6 +63,7 @@ type Agent struct {
 	shutdown    *shutdown.Manager
 	counts      counts
 	images      *imagegc.Collector
+	puller      *pull.Puller
 	wg          sync.WaitGroup
 }
 
@@ -126,7 +128,11 @@ func New(o Options) (*Agent, error) {
 	a.plugins = plugins.NewWatcher(o.RootDir, map[string]plugins.Handler{
 		registration.CSIPlugin: a.volumes.Drivers(), registration.DRAPlugin: a.scarce.claims, registration.DevicePlugin: a.scarce.devices.Handler(),
 	})
+	if err := a.openPuller(); err != nil {
+		return nil, err
+	}
 	a.cfg = podworker.Config{
+		Puller: a.puller,
 		Probes: a.probes,
 		Client: o.Client, Runtime: o.Runtime, Images: o.Images, Volumes: a.volumes, Objects: objects{o.Client}, Recorder: a.recorder,
 		RuntimeName: o.RuntimeName, NodeName: o.NodeName, NodeIPs: o.NodeIPs, Cgroups: settings,
@@ -156,11 +162,9 @@ func (a *Agent) Run(ctx context.Context) error {
 
 // work registers the node and then brings up, in this order, what pods need.
 func (a *Agent) work(ctx context.Context, group *errgroup.Group) error {
-	puller, err := openPuller(ctx, &a.opts)
-	if err != nil {
+	if err := a.puller.Recover(ctx); err != nil {
 		return err
 	}
-	a.cfg.Puller = puller
 	if err := a.volumes.Prepare(); err != nil {
 		return fmt.Errorf("prepare volumes: %w", err)
 	}

@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	authenticationv1 "k8s.io/api/authentication/v1"
@@ -16,19 +17,25 @@ import (
 	"clipper/node/volume"
 )
 
-// openPuller returns what makes sure of pods' images.
-func openPuller(ctx context.Context, o *Options) (*pull.Puller, error) {
+// openPuller makes what makes sure of pods' images.
+func (a *Agent) openPuller() error {
+	o := &a.opts
 	logins, err := credential.Open(credential.Config{
 		Dirs: []string{o.DataDir, o.RootDir.Join()}, Accounts: accounts{o.Client},
 		ProviderConfig: o.ImageCredentialProviderConfig, ProviderDir: o.ImageCredentialProviderBinDir,
 	})
 	if err != nil {
-		return nil, fmt.Errorf("registries' logins: %w", err)
+		return fmt.Errorf("registries' logins: %w", err)
 	}
-	return pull.New(ctx, pull.Config{
+	a.puller, err = pull.New(pull.Config{
 		Images: o.Images, Settings: o.Config, Dir: o.RootDir.Join("image_manager"),
 		Secret: objects{o.Client}.Secret, Logins: logins.Logins,
 	})
+	if err != nil {
+		return err
+	}
+	a.collectors = slices.Concat(a.collectors, logins.Collectors(), a.puller.Collectors())
+	return nil
 }
 
 // ensureVolumeImage makes sure of the image of an image volume. Events are the pod's.
@@ -37,7 +44,7 @@ func (a *Agent) ensureVolumeImage(ctx context.Context, pod *corev1.Pod, image st
 	tell := func(eventType, reason, format string, args ...any) {
 		a.recorder.EventAt(ref, eventType, reason, format, args...)
 	}
-	f := a.cfg.Puller.Ensure(ctx, pull.Request{Pod: pod, Image: image, Policy: policy, Tell: tell, TellPod: tell})
+	f := a.puller.Ensure(ctx, pull.Request{Pod: pod, Image: image, Policy: policy, Tell: tell, TellPod: tell})
 	if f == nil {
 		return nil
 	}

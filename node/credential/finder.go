@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/prometheus/client_golang/prometheus"
 	corev1 "k8s.io/api/core/v1"
 )
 
@@ -25,11 +26,33 @@ type Config struct {
 type Finder struct {
 	files   []string
 	plugins []*plugin
+	metrics *metrics
+}
+
+// metrics are a kubelet's of the same names.
+type metrics struct {
+	errors    *prometheus.CounterVec
+	durations *prometheus.HistogramVec
+}
+
+func newMetrics() *metrics {
+	name := []string{"plugin_name"}
+	return &metrics{
+		errors: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "kubelet_credential_provider_plugin_errors_total",
+			Help: "[ALPHA] Number of errors from credential provider plugin"}, name),
+		durations: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "kubelet_credential_provider_plugin_duration",
+			Help: "[ALPHA] Duration of execution in seconds for credential provider plugin", Buckets: prometheus.DefBuckets}, name),
+	}
+}
+
+// Collectors are what a registry of metrics takes.
+func (f *Finder) Collectors() []prometheus.Collector {
+	return []prometheus.Collector{f.metrics.errors, f.metrics.durations}
 }
 
 // Open reads the configuration.
 func Open(c Config) (*Finder, error) {
-	f := &Finder{}
+	f := &Finder{metrics: newMetrics()}
 	for _, dir := range c.Dirs {
 		f.files = append(f.files, filepath.Join(dir, "config.json"))
 	}
@@ -44,7 +67,7 @@ func Open(c Config) (*Finder, error) {
 		return nil, fmt.Errorf("--image-credential-provider-config and --image-credential-provider-bin-dir go together")
 	}
 	var err error
-	f.plugins, err = openPlugins(c.ProviderConfig, c.ProviderDir, c.Accounts)
+	f.plugins, err = openPlugins(c.ProviderConfig, c.ProviderDir, c.Accounts, f.metrics)
 	return f, err
 }
 

@@ -33,6 +33,7 @@ type plugin struct {
 	config   configv1.CredentialProvider
 	path     string
 	accounts ServiceAccounts
+	metrics  *metrics
 	calls    singleflight.Group // one call at a time for the same question
 
 	mu     sync.Mutex
@@ -53,7 +54,7 @@ type ServiceAccounts interface {
 }
 
 // openPlugins reads the configuration of the plug-ins and looks for their programs.
-func openPlugins(configPath, binDir string, accounts ServiceAccounts) ([]*plugin, error) {
+func openPlugins(configPath, binDir string, accounts ServiceAccounts, m *metrics) ([]*plugin, error) {
 	if _, err := os.Stat(binDir); err != nil {
 		return nil, fmt.Errorf("inspect the plug-ins' directory: %w", err)
 	}
@@ -67,7 +68,7 @@ func openPlugins(configPath, binDir string, accounts ServiceAccounts) ([]*plugin
 		if err != nil {
 			return nil, fmt.Errorf("credential provider %s: %w", p.Name, err)
 		}
-		out = append(out, &plugin{config: p, path: path, accounts: accounts, cache: map[string]cached{}})
+		out = append(out, &plugin{config: p, path: path, accounts: accounts, metrics: m, cache: map[string]cached{}})
 	}
 	return out, nil
 }
@@ -244,11 +245,14 @@ func (p *plugin) ask(ctx context.Context, repository string, id identity) (*prov
 	for _, v := range p.config.Env {
 		cmd.Env = append(cmd.Env, v.Name+"="+v.Value)
 	}
+	began := time.Now()
 	err = cmd.Run()
+	p.metrics.durations.WithLabelValues(p.config.Name).Observe(time.Since(began).Seconds())
 	if ctx.Err() != nil {
 		err = ctx.Err()
 	}
 	if err != nil {
+		p.metrics.errors.WithLabelValues(p.config.Name).Inc()
 		return nil, fmt.Errorf("error execing credential provider plugin %s for image %s: %w: %s", p.config.Name, repository, err, complaint.String())
 	}
 	return parseResponse(out.Bytes(), p.config.APIVersion)

@@ -100,7 +100,7 @@ func newRig(t *testing.T) *rig {
 
 func (r *rig) config() *Config {
 	dir := r.t.TempDir()
-	puller, err := pull.New(r.t.Context(), pull.Config{
+	puller, err := pull.New(pull.Config{
 		Images: r.images, Settings: kubeletconfig.Default(), Dir: dir + "/image_manager", Secret: r.Secret,
 		Logins: func(context.Context, *corev1.Pod, []*corev1.Secret, string) ([]credential.Login, error) {
 			return nil, nil

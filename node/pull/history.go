@@ -35,14 +35,14 @@ type history struct {
 	pruned  time.Time
 }
 
-func openHistory(ctx context.Context, dir string, images runtime.Images) (*history, error) {
+func openHistory(dir string) (*history, error) {
 	h := &history{pulling: filepath.Join(dir, "pulling"), pulledDir: filepath.Join(dir, "pulled"), intents: map[string]int{}}
 	for _, d := range []string{h.pulling, h.pulledDir} {
 		if err := os.MkdirAll(d, 0o700); err != nil {
 			return nil, fmt.Errorf("records of image pulls: %w", err)
 		}
 	}
-	return h, h.recover(ctx, images)
+	return h, nil
 }
 
 // recover turns intents that an earlier agent left into records without logins, if the image did arrive.

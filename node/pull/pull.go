@@ -9,6 +9,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -73,11 +74,12 @@ type Puller struct {
 	turns   chan struct{}           // a place for each pull at the same time; nil: any number
 	history *history
 	verify  verification
+	metrics metrics
 }
 
-// New returns a Puller and looks at what an earlier agent was pulling when it ended.
-func New(ctx context.Context, cfg Config) (*Puller, error) {
-	p := &Puller{cfg: cfg, verify: verificationOf(cfg.Settings)}
+// New returns a Puller. Recover must come before the first Ensure.
+func New(cfg Config) (*Puller, error) {
+	p := &Puller{cfg: cfg, verify: verificationOf(cfg.Settings), metrics: newMetrics()}
 	if qps := *cfg.Settings.RegistryPullQPS; qps > 0 {
 		p.pace = flowcontrol.NewTokenBucketRateLimiter(float32(qps), int(cfg.Settings.RegistryBurst))
 	}
@@ -88,12 +90,17 @@ func New(ctx context.Context, cfg Config) (*Puller, error) {
 		p.turns = make(chan struct{}, *parallel)
 	}
 	var err error
-	p.history, err = openHistory(ctx, cfg.Dir, cfg.Images)
+	p.history, err = openHistory(cfg.Dir)
 	return p, err
 }
 
+// Recover looks at what an earlier agent was pulling when it ended.
+func (p *Puller) Recover(ctx context.Context) error { return p.history.recover(ctx, p.cfg.Images) }
+
 // Ensure makes the image present and usable by the pod as the policy says. It tells events on the way.
 func (p *Puller) Ensure(ctx context.Context, r Request) *Failure {
+	f := finding{present: unknown, pull: unknown}
+	defer func() { p.metrics.count(r, f) }()
 	image, repository, err := WithTag(r.Image)
 	if err != nil {
 		message := fmt.Sprintf("Failed to apply default image tag %q: %v", r.Image, err)
@@ -105,11 +112,12 @@ func (p *Puller) Ensure(ctx context.Context, r Request) *Failure {
 		return p.cfg.Logins(ctx, r.Pod, secrets, repository)
 	})
 	if r.Policy != corev1.PullAlways {
-		done, fail := p.present(ctx, r, image, logins)
+		done, fail := p.present(ctx, r, image, logins, &f)
 		if done || fail != nil {
 			return fail
 		}
 	}
+	f.pull = "true"
 	found, err := logins()
 	if err != nil {
 		return &Failure{ErrImagePull, err.Error()}
@@ -118,7 +126,7 @@ func (p *Puller) Ensure(ctx context.Context, r Request) *Failure {
 }
 
 // present looks whether the image is there and the pod may use it.
-func (p *Puller) present(ctx context.Context, r Request, image string, logins func() ([]credential.Login, error)) (done bool, _ *Failure) {
+func (p *Puller) present(ctx context.Context, r Request, image string, logins func() ([]credential.Login, error), f *finding) (done bool, _ *Failure) {
 	never := func() *Failure {
 		message := fmt.Sprintf("Container image %q is not present with pull policy of Never", r.Image)
 		r.Tell(corev1.EventTypeWarning, ErrImageNeverPull, "%s", message)
@@ -126,16 +134,22 @@ func (p *Puller) present(ctx context.Context, r Request, image string, logins fu
 	}
 	img, err := p.cfg.Images.ImageStatus(ctx, image)
 	switch {
-	case errors.Is(err, runtime.ErrNotFound) && r.Policy == corev1.PullNever:
-		return false, never()
 	case errors.Is(err, runtime.ErrNotFound):
+		f.present = "false"
+		if r.Policy == corev1.PullNever {
+			return false, never()
+		}
 		return false, nil
 	case err != nil:
 		message := fmt.Sprintf("Failed to inspect image %q: %v", img.ID, err)
 		r.Tell(corev1.EventTypeWarning, eventInspectFailed, "%s", message)
 		return false, &Failure{ImageInspectError, message}
 	}
+	f.present = "true"
 	must, err := p.mustPull(r.Image, img.ID, logins)
+	if err == nil {
+		f.pull = strconv.FormatBool(must)
+	}
 	switch {
 	case err != nil:
 		return false, &Failure{ErrImagePull, err.Error()}

@@ -12,6 +12,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/kubelet/config/v1beta1"
@@ -113,13 +114,16 @@ func (r *rig) restart() {
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	r.puller, err = New(r.t.Context(), Config{Images: r.images, Settings: r.settings, Dir: filepath.Join(r.dir, "image_manager"), Logins: finder.Logins,
+	r.puller, err = New(Config{Images: r.images, Settings: r.settings, Dir: filepath.Join(r.dir, "image_manager"), Logins: finder.Logins,
 		Secret: func(_ context.Context, namespace, name string) (*corev1.Secret, error) {
 			if s := r.secrets[namespace+"/"+name]; s != nil {
 				return s, nil
 			}
 			return nil, errors.New("not found")
 		}})
+	if err == nil {
+		err = r.puller.Recover(r.t.Context())
+	}
 	if err != nil {
 		r.t.Fatal(err)
 	}
@@ -375,4 +379,40 @@ func TestPaceAndTurns(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestMetrics(t *testing.T) {
+	r := newRig(t, nil)
+	r.images.offers["r.io/app:1"] = "right"
+	r.secret("a", "s", "right")
+	r.ensure("r.io/app:1", corev1.PullIfNotPresent, "a", "s") // pulled
+	r.ensure("r.io/app:1", corev1.PullIfNotPresent, "a", "s") // there
+	r.ensure("r.io/app:1", corev1.PullIfNotPresent, "b")      // not for everyone
+	r.ensure("r.io/app:1", corev1.PullAlways, "a", "s")
+	r.ensure("r.io/none:1", corev1.PullNever, "a")
+	r.ensure("Bad//Name", corev1.PullNever, "a")
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(r.puller.Collectors()...)
+	families, err := registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, f := range families {
+		for _, m := range f.Metric {
+			var labels []string
+			for _, l := range m.Label {
+				labels = append(labels, l.GetValue())
+			}
+			got = append(got, fmt.Sprintf("%s %s %v", strings.TrimPrefix(f.GetName(), "kubelet_"), strings.Join(labels, ","), m.Counter.GetValue()))
+		}
+	}
+	r.want("metrics", strings.Join(got, "\n"), `image_manager_ensure_image_requests_total false,ifnotpresent,true 1
+image_manager_ensure_image_requests_total false,never,unknown 1
+image_manager_ensure_image_requests_total true,ifnotpresent,false 1
+image_manager_ensure_image_requests_total true,ifnotpresent,true 1
+image_manager_ensure_image_requests_total unknown,always,true 1
+image_manager_ensure_image_requests_total unknown,never,unknown 1
+imagemanager_image_mustpull_checks_total credentialRecordFound 1
+imagemanager_image_mustpull_checks_total mustAuthenticate 1`)
 }

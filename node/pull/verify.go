@@ -32,39 +32,46 @@ func verificationOf(c *kubeletconfig.Configuration) verification {
 
 // mustPull decides whether an image that is present has to be pulled all the same, to see whether the pod may.
 func (p *Puller) mustPull(image, id string, logins func() ([]credential.Login, error)) (bool, error) {
+	result, err := p.check(image, id, logins)
+	p.metrics.checks.WithLabelValues(result).Inc()
+	return result == mustAuthenticate || result == checkFailed, err
+}
+
+func (p *Puller) check(image, id string, logins func() ([]credential.Login, error)) (result string, _ error) {
 	rec, pulledHere, err := p.history.lookup(image, id)
 	if err != nil {
 		slog.Error("A record of a pull cannot be read; the pod's login will be verified", "image", image, "err", err)
-		return true, nil
+		return checkFailed, nil
 	}
 	if !p.verify(image, pulledHere) {
-		return false, nil
+		return allowedByPolicy, nil
 	}
 	if rec == nil {
-		return true, nil
+		return mustAuthenticate, nil
 	}
 	name, err := kubeletconfig.TrimTag(image)
 	if err != nil {
-		return true, nil //nolint:nilerr // a name no record can have: the registry has to say
+		return checkFailed, nil //nolint:nilerr // a name no record can have: the registry has to say
 	}
-	known, ok := rec.CredentialMapping[name]
+	known := rec.CredentialMapping[name]
 	switch {
-	case !ok:
-		return true, nil
 	case known.NodePodsAccessible:
-		return false, nil
+		return recordFound, nil
 	case len(known.KubernetesSecrets) == 0 && len(known.KubernetesServiceAccounts) == 0:
-		return true, nil
+		return mustAuthenticate, nil
 	}
 	own, err := logins()
 	if err != nil {
-		return true, err
+		return checkFailed, err
 	}
 	match, learned := recognise(known, own)
 	if learned != nil && len(known.KubernetesSecrets) < rememberAtMost {
 		p.history.add(image, id, &v1beta1.ImagePullCredentials{KubernetesSecrets: []v1beta1.ImagePullSecret{*learned}})
 	}
-	return !match, nil
+	if !match {
+		return mustAuthenticate, nil
+	}
+	return recordFound, nil
 }
 
 // recognise looks for one of the pod's logins among those that have pulled an image. A secret counts by its
