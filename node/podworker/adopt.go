@@ -30,6 +30,12 @@ func (w *Worker) adopt(sandboxes []runtime.SandboxStatus, containers []runtime.C
 	w.adoptSandboxes(sandboxes)
 	slices.SortFunc(containers, func(a, b runtime.ContainerStatus) int { return a.Attempt - b.Attempt })
 	for _, s := range containers {
+		if s.State == runtime.Created {
+			// The agent died before it started it. It has never run: it goes, and the next is no restart.
+			r := w.o.record(s.Name)
+			r.Older, r.ran = append(r.Older, s.ID), r.ran && !w.reported(s.ID)
+			continue
+		}
 		w.observe(s)
 	}
 	w.adoptResources()
@@ -37,6 +43,18 @@ func (w *Worker) adopt(sandboxes []runtime.SandboxStatus, containers []runtime.C
 		w.o.Verdict = &Verdict{Phase: p, Reason: w.pod.Status.Reason, Message: w.pod.Status.Message,
 			Rejected: len(w.pod.Status.ContainerStatuses) == 0}
 	}
+}
+
+// reported says whether the API has a container as the newest of its name.
+func (w *Worker) reported(id string) bool {
+	for _, list := range [][]corev1.ContainerStatus{w.pod.Status.InitContainerStatuses, w.pod.Status.ContainerStatuses, w.pod.Status.EphemeralContainerStatuses} {
+		for i := range list {
+			if list[i].ContainerID == w.o.fullID(id) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // adoptSandboxes continues with the newest sandbox if it still stands; else, as after a reboot, the pod

@@ -278,6 +278,9 @@ func (w *Worker) refresh(id string) {
 		w.log.Debug("Container status", "container", id, "err", err)
 		return
 	}
+	if s.State == runtime.Created {
+		return // being started, which will tell: nobody need read of it in between
+	}
 	w.observe(s)
 }
 

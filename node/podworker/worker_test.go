@@ -284,6 +284,37 @@ func TestStillbornContainer(t *testing.T) {
 	})
 }
 
+// The agent was killed before it started a pod's first container: it has not restarted when it runs.
+func TestStillbornFirstContainer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		r.start(newPod(container("web", "web:2"))) // which is not to be had yet
+		synctest.Wait()
+		r.stop()
+		ctx := context.Background()
+		const told = 7 // attempt: tells it from the one to come
+		unborn, err := r.rt.CreateContainer(ctx, runtime.Container{SandboxID: string(r.pod().UID) + "-0", Name: "web", Image: "web:2", Attempt: told})
+		if err != nil {
+			t.Fatal(err)
+		}
+		seen := r.pod().DeepCopy() // as agents used to tell of it
+		seen.Status.ContainerStatuses[0].ContainerID = (&Observed{}).fullID(unborn)
+		if _, err := api.Pods.UpdateStatus(ctx, r.client, seen); err != nil {
+			t.Fatal(err)
+		}
+		r.images.Present["web:2"] = runtime.Image{ID: "sha256:web:2", Size: 1}
+		r.start(r.pod())
+		synctest.Wait()
+		if s := r.pod().Status.ContainerStatuses[0]; s.State.Running == nil || s.RestartCount != 0 {
+			t.Errorf("status = %+v", s)
+		}
+		if _, err := r.rt.Status(ctx, unborn); !errors.Is(err, runtime.ErrNotFound) {
+			t.Errorf("the container that was never started is still there: %v", err)
+		}
+		r.stop()
+	})
+}
+
 func TestCrashLoop(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t)
