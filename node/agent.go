@@ -392,6 +392,9 @@ func (inv inventory) add(ss []runtime.SandboxStatus, cs []runtime.ContainerStatu
 	return external
 }
 
+// sweepers is how many pods that are gone are cleared away at once: the node's pods wait for it.
+const sweepers = 16
+
 // sweep removes what is left of pods that the API no longer has on this node: deleted while no agent ran.
 func (a *Agent) sweep(ctx context.Context, held inventory, external map[string]bool, net network.Network) {
 	known := map[types.UID]bool{}
@@ -401,18 +404,24 @@ func (a *Agent) sweep(ctx context.Context, held inventory, external map[string]b
 	for uid := range a.static {
 		known[uid] = true
 	}
+	var removals errgroup.Group
+	removals.SetLimit(sweepers)
 	for uid, h := range held {
 		if known[types.UID(uid)] {
 			continue
 		}
 		for _, s := range h.sandboxes {
 			slog.Info("Removing what is left of a pod that is gone", "pod", s.Namespace+"/"+s.Pod, "uid", uid)
-			if err := errors.Join(a.opts.Runtime.StopSandbox(ctx, s.ID), a.opts.Runtime.RemoveSandbox(ctx, s.ID)); err != nil {
-				slog.Warn("Removing a sandbox failed", "sandbox", s.ID, "err", err)
-			}
+			removals.Go(func() error {
+				if err := errors.Join(a.opts.Runtime.StopSandbox(ctx, s.ID), a.opts.Runtime.RemoveSandbox(ctx, s.ID)); err != nil {
+					slog.Warn("Removing a sandbox failed", "sandbox", s.ID, "err", err)
+				}
+				return nil
+			})
 		}
 		delete(held, uid)
 	}
+	_ = removals.Wait() // before their networks go
 	ids, err := net.List(ctx)
 	if err != nil {
 		slog.Warn("Listing network attachments failed", "err", err)
