@@ -15,14 +15,15 @@ import (
 	"clipper/sandbox"
 )
 
-// ownCluster makes a cluster for one test, which may do to it what others would not survive.
-func ownCluster(t *testing.T, nodes int) *user {
+// ownCluster makes a cluster for one test, which may do to it what others would not survive. options are those of
+// sandbox create.
+func ownCluster(t *testing.T, nodes int, options ...string) *user {
 	t.Helper()
 	shared := need(t)
 	c := &testCluster{clipper: shared.clipper, name: fmt.Sprintf("%s-own", shared.name)}
 	u := c.user(t, "default")
 	t.Cleanup(func() { u.clipperRun("sandbox", "delete", c.name) })
-	u.clipperRun("sandbox", "create", c.name, "--nodes", strconv.Itoa(nodes))
+	u.clipperRun(append([]string{"sandbox", "create", c.name, "--nodes", strconv.Itoa(nodes)}, options...)...)
 	u.clipperRun("sandbox", "image-load", c.name, imagesDir()+"/busybox.tar")
 	c.kubeconfig = sandbox.KubeconfigPath(c.name)
 	return u

@@ -42,7 +42,7 @@ func TestAgentKilledUnderLoad(t *testing.T) {
 	work.Go(func() { l.comeToTheirEnd(ctx) })
 	work.Go(func() { l.exec(ctx) })
 	for i := range *killsFlag {
-		time.Sleep(rand.N(500 * time.Millisecond)) // the moment is the point
+		time.Sleep(rand.N(1500 * time.Millisecond)) // the moment is the point
 		pid := u.nodeProcess("node-2")
 		if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
 			t.Fatal(err)
@@ -193,7 +193,7 @@ func (l *load) checkEnd(name string, code int) {
 	}
 	s := pod.Status.ContainerStatuses[0]
 	if e := s.State.Terminated; e == nil || e.ExitCode != int32(code) || e.Reason != "Error" || e.Message != "last words\n" || s.RestartCount != 0 || e.StartedAt.IsZero() || e.FinishedAt.IsZero() {
-		l.t.Errorf("%s exited with %d and said its last words; its status is %+v", name, code, s)
+		l.t.Errorf("%s exited with %d and said its last words; of the pod is said %q %q, of the container %+v", name, code, pod.Status.Reason, pod.Status.Message, s)
 	}
 	if err := l.pods.Delete(l.t.Context(), name, metav1.DeleteOptions{}); err != nil && !apierrors.IsNotFound(err) {
 		l.t.Errorf("delete %s: %v", name, err)

@@ -145,7 +145,7 @@ func podTraces(cluster, node string) []string {
 		}
 	}
 	for _, m := range mountsBelow(dir + "/") {
-		if m != filepath.Join(dir, "memory") { // the node's own
+		if m != filepath.Join(dir, "memory") && m != filepath.Join(dir, "kubelet") { // the node's own
 			out = append(out, "mount "+m)
 		}
 	}
