@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -173,12 +174,15 @@ func TestHistory(t *testing.T) {
 // A world is a Deployment of one pod, whose use is what the test says.
 type world struct {
 	*nodetest.Client
+	mu       sync.Mutex
 	replicas int32
 	use      string
 	told     []string
 }
 
 func (w *world) PodsOf(context.Context, string, labels.Selector) ([]metricsv1beta1.PodMetrics, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	if w.use == "" {
 		return nil, errors.New("out of order")
 	}
@@ -187,12 +191,16 @@ func (w *world) PodsOf(context.Context, string, labels.Selector) ([]metricsv1bet
 }
 
 func (w *world) Scale(_ context.Context, ns string, ref autoscalingv2.CrossVersionObjectReference) (*autoscalingv1.Scale, api.Resource, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	return &autoscalingv1.Scale{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: ref.Name}, Spec: autoscalingv1.ScaleSpec{Replicas: w.replicas},
 		Status: autoscalingv1.ScaleStatus{Replicas: w.replicas, Selector: "app=web"}}, api.Resource{Group: "apps", Version: "v1", Name: "deployments"}, nil
 }
 
 func (w *world) Update(ctx context.Context, r api.Resource, sub string, obj api.Object, o metav1.UpdateOptions) (api.Object, error) {
 	if s, ok := obj.(*autoscalingv1.Scale); ok && sub == "scale" {
+		w.mu.Lock()
+		defer w.mu.Unlock()
 		w.replicas = s.Spec.Replicas
 		return s, nil
 	}
@@ -200,6 +208,8 @@ func (w *world) Update(ctx context.Context, r api.Resource, sub string, obj api.
 }
 
 func (w *world) Event(_ api.Object, _, reason, format string, args ...any) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	w.told = append(w.told, reason+": "+fmt.Sprintf(format, args...))
 }
 
@@ -235,21 +245,28 @@ func TestController(t *testing.T) {
 				have = append(have, fmt.Sprintf("%s=%s(%s)", c.Type, c.Status, c.Reason))
 			}
 			slices.Sort(have)
+			w.mu.Lock()
+			defer w.mu.Unlock()
 			if got := strings.Join(w.told, "; "); w.replicas != replicas || got != told || strings.Join(have, " ") != conditions {
 				t.Errorf("%d replicas, told %q, %v; want %d, %q, %s", w.replicas, got, have, replicas, told, conditions)
 			}
 			w.told = nil
 		}
+		load := func(use string) {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			w.use = use
+		}
 		const active = "ScalingActive=True(ValidMetricFound)"
 		look(time.Second, 3, "SuccessfulRescale: New size: 3; reason: cpu resource utilization (percentage of request) above target",
 			"AbleToScale=True(SucceededRescale) "+active+" ScalingLimited=True(TooManyReplicas)")
-		w.use = "10m"
+		load("10m")
 		look(time.Minute, 3, "", "AbleToScale=True(ScaleDownStabilized) "+active+" ScalingLimited=True(TooManyReplicas)")
-		w.use = ""
+		load("")
 		look(15*time.Second, 3, "FailedGetResourceMetric: failed to get cpu utilization: unable to get metrics for resource cpu: unable to fetch metrics from resource metrics API: out of order; "+
 			"FailedComputeMetricsReplicas: invalid metrics (1 invalid out of 1), first error is: failed to get cpu resource metric value: failed to get cpu utilization: unable to get metrics for resource cpu: unable to fetch metrics from resource metrics API: out of order",
 			"AbleToScale=True(SucceededGetScale) ScalingActive=False(FailedGetResourceMetric) ScalingLimited=True(TooManyReplicas)")
-		w.use = "10m"
+		load("10m")
 		look(10*time.Minute, 1, "SuccessfulRescale: New size: 1; reason: All metrics below target",
 			"AbleToScale=True(ReadyForNewScale) "+active+" ScalingLimited=False(DesiredWithinRange)")
 		cancel()
