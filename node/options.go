@@ -61,7 +61,7 @@ type Options struct {
 	ResolvConf    string // the node's resolver file; default "/etc/resolv.conf"
 
 	// Config are the settings that a kubelet has too. Default: kubeletconfig.Default.
-	Config  *kubeletconfig.Configuration
+	Config *kubeletconfig.Configuration
 
 	// Listener takes the node's HTTPS server, with ServingCert. Nil: the node has none, and logs, exec and
 	// the like do not work.
