@@ -27,11 +27,3 @@ func (a *Agent) openShutdown() {
 	})
 	a.collectors = slices.Concat(a.collectors, a.shutdown.Collectors())
 }
-
-// refuseInShutdown takes no pod once the machine is being switched off.
-func (a *Agent) refuseInShutdown() admission {
-	if a.shutdown.ShuttingDown() {
-		return rejected(shutdown.RefusalReason, shutdown.RefusalMessage)
-	}
-	return admission{}
-}

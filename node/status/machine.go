@@ -1,10 +1,12 @@
 package status
 
 import (
-	"bufio"
 	"cmp"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
+	"path/filepath"
 	goruntime "runtime"
 	"strconv"
 	"strings"
@@ -13,6 +15,8 @@ import (
 	"golang.org/x/sys/unix"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
+
+	"clipper/node/machine"
 )
 
 // A Machine is what the node agent reads off the machine once, at its start.
@@ -27,20 +31,20 @@ type Machine struct {
 
 // ReadMachine looks at the machine. dataDir tells which file system counts as the node's disk.
 func ReadMachine(dataDir string) (Machine, error) {
-	m := Machine{CPUs: goruntime.NumCPU(), HugePages: map[string]int64{}}
-	mem, err := readMeminfo()
+	m := Machine{CPUs: goruntime.NumCPU()}
+	mem, err := machine.Meminfo()
 	if err != nil {
 		return m, err
 	}
 	m.Memory, m.Swap = mem["MemTotal"], mem["SwapTotal"]
-	if size := mem["Hugepagesize"]; size > 0 {
-		m.HugePages[pageName(size)] = size * mem["HugePages_Total"] / 1024 // the count has no unit
+	if m.HugePages, err = hugePages("/sys/kernel/mm/hugepages"); err != nil {
+		return m, err
 	}
-	var fs unix.Statfs_t
-	if err := unix.Statfs(dataDir, &fs); err != nil {
-		return m, fmt.Errorf("ask for the size of the file system of %s: %w", dataDir, err)
+	disk, err := machine.FileSystemOf(dataDir)
+	if err != nil {
+		return m, err
 	}
-	m.Disk = int64(fs.Blocks) * fs.Bsize
+	m.Disk = disk.Bytes
 	m.Info = corev1.NodeSystemInfo{
 		MachineID:       cmp.Or(firstLine("/etc/machine-id"), firstLine("/var/lib/dbus/machine-id")),
 		SystemUUID:      strings.ToLower(firstLine("/sys/class/dmi/id/product_uuid")),
@@ -59,29 +63,33 @@ func ReadMachine(dataDir string) (Machine, error) {
 	return m, nil
 }
 
-func pageName(bytes int64) string { return resource.NewQuantity(bytes, resource.BinarySI).String() }
-
-// readMeminfo returns /proc/meminfo in bytes.
-func readMeminfo() (map[string]int64, error) {
-	f, err := os.Open("/proc/meminfo")
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
+// hugePages returns how many bytes of huge pages there are, by size. dir has a folder per size:
+// hugepages-2048kB.
+func hugePages(dir string) (map[string]int64, error) {
 	out := map[string]int64{}
-	sc := bufio.NewScanner(f)
-	for sc.Scan() {
-		name, rest, _ := strings.Cut(sc.Text(), ":")
-		fields := strings.Fields(rest)
-		if len(fields) == 0 {
+	entries, err := os.ReadDir(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return out, nil // a kernel without them
+	}
+	if err != nil {
+		return nil, fmt.Errorf("list sizes of huge pages: %w", err)
+	}
+	for _, e := range entries {
+		text, ok := strings.CutSuffix(strings.TrimPrefix(e.Name(), "hugepages-"), "kB")
+		kib, err := strconv.ParseInt(text, 10, 64)
+		if !ok || err != nil {
 			continue
 		}
-		if n, err := strconv.ParseInt(fields[0], 10, 64); err == nil {
-			out[name] = n * 1024
+		count, err := strconv.ParseInt(firstLine(filepath.Join(dir, e.Name(), "nr_hugepages")), 10, 64)
+		if err != nil {
+			return nil, fmt.Errorf("count huge pages: %w", err)
 		}
+		out[pageName(kib*1024)] = kib * 1024 * count
 	}
-	return out, sc.Err()
+	return out, nil
 }
+
+func pageName(bytes int64) string { return resource.NewQuantity(bytes, resource.BinarySI).String() }
 
 func firstLine(path string) string {
 	b, err := os.ReadFile(path)
