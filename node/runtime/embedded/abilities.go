@@ -7,13 +7,14 @@ import (
 	"golang.org/x/sys/unix"
 
 	"clipper/node/runtime"
+	"clipper/node/userns"
 )
 
 // Features implements runtime.FeatureTeller.
 func (r *Runtime) Features(context.Context) (runtime.Features, error) {
 	return runtime.Features{
 		SupplementalGroupsPolicy: true,
-		Handlers:                 []runtime.Handler{{RecursiveReadOnlyMounts: hasMountSetattr()}},
+		Handlers:                 []runtime.Handler{{RecursiveReadOnlyMounts: hasMountSetattr(), UserNamespaces: userns.Supported()}},
 	}, nil
 }
 

@@ -17,10 +17,10 @@ import (
 
 // host is what containers' configurations depend on and does not change while we run.
 type host struct {
-	capabilities []string // what we hold, and can give
-	unified      bool     // cgroup v2
-	appArmor     bool
-	throttle     []string // thermal_throttle directories: a side channel, masked
+	capabilities []string          // what we hold, and can give
+	unified      bool              // cgroup v2
+	appArmor     *ocispec.AppArmor // nil: there is none
+	throttle     []string          // thermal_throttle directories: a side channel, masked
 }
 
 func readHost() (*host, error) {
@@ -43,9 +43,25 @@ func readHost() (*host, error) {
 		h.unified = st.Type == unix.CGROUP2_SUPER_MAGIC
 	}
 	enabled, _ := os.ReadFile("/sys/module/apparmor/parameters/enabled")
-	h.appArmor = len(enabled) > 0 && enabled[0] == 'Y'
+	if len(enabled) > 0 && enabled[0] == 'Y' {
+		h.appArmor = &ocispec.AppArmor{Loaded: appArmorLoaded}
+	}
 	h.throttle, _ = filepath.Glob("/sys/devices/system/cpu/cpu*/thermal_throttle")
 	return h, nil
+}
+
+// appArmorLoaded reports whether the kernel has a profile. The list has lines "name (mode)".
+func appArmorLoaded(profile string) bool {
+	list, err := os.ReadFile("/sys/kernel/security/apparmor/profiles")
+	if err != nil {
+		return false
+	}
+	for line := range strings.Lines(string(list)) {
+		if name, _, ok := strings.Cut(line, " ("); ok && name == profile {
+			return true
+		}
+	}
+	return false
 }
 
 // hostDevices lists the device nodes below /dev, for privileged containers.

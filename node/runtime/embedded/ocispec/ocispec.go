@@ -34,7 +34,7 @@ type Sandbox struct {
 	HeldCapabilities       []string
 	HostDevices            []specs.LinuxDevice // all of them, for privileged containers
 	ThermalThrottle        []string            // masked, where the host has them
-	AppArmorEnabled        bool
+	AppArmor               *AppArmor           // nil: the kernel has none
 	LocalhostSeccompParsed *specs.LinuxSeccomp
 }
 
@@ -89,8 +89,11 @@ func Build(c *runtime.Container, image *Image, sb *Sandbox, rootfs string, user 
 		spec.Linux.MaskedPaths = append(slices.Clone(MaskedPaths), sb.ThermalThrottle...)
 		spec.Linux.ReadonlyPaths = ReadonlyPaths
 	}
-	if sb.AppArmorEnabled && !sec.Privileged {
-		spec.Process.ApparmorProfile = strings.TrimPrefix(localProfile(sec.AppArmor), "localhost/")
+	if sb.AppArmor != nil {
+		var err error
+		if spec.Process.ApparmorProfile, err = sb.AppArmor.profile(sec); err != nil {
+			return nil, false, err
+		}
 	}
 	defaultSeccomp := false
 	switch {
@@ -101,15 +104,6 @@ func Build(c *runtime.Container, image *Image, sb *Sandbox, rootfs string, user 
 		spec.Linux.Seccomp = sb.LocalhostSeccompParsed
 	}
 	return spec, defaultSeccomp, nil
-}
-
-// localProfile drops the profile names that mean none of the host's own.
-func localProfile(name string) string {
-	switch name {
-	case "", "Unconfined", "unconfined", "RuntimeDefault", "runtime/default":
-		return ""
-	}
-	return name
 }
 
 // Args is what runs: the pod's command replaces the image's entrypoint and its arguments, the pod's arguments

@@ -111,11 +111,11 @@ func TestMounts(t *testing.T) {
 
 func TestPrivileged(t *testing.T) {
 	all := []specs.LinuxDevice{{Path: "/dev/kvm", Type: "c", Major: 10, Minor: 232}}
-	plain := build(t, runtime.Container{}, Sandbox{HostDevices: all, ThermalThrottle: []string{"/sys/throttle"}, AppArmorEnabled: true})
+	plain := build(t, runtime.Container{}, Sandbox{HostDevices: all, ThermalThrottle: []string{"/sys/throttle"}, AppArmor: &AppArmor{Loaded: func(string) bool { return true }}})
 	if len(plain.Linux.MaskedPaths) != len(MaskedPaths)+1 || len(plain.Linux.Devices) != 0 || plain.Linux.Resources.Devices[0].Allow {
 		t.Errorf("%+v", plain.Linux)
 	}
-	privileged := build(t, runtime.Container{Security: runtime.Security{Privileged: true, AppArmor: "localhost/x"}}, Sandbox{HostDevices: all, AppArmorEnabled: true})
+	privileged := build(t, runtime.Container{Security: runtime.Security{Privileged: true, AppArmor: "localhost/x"}}, Sandbox{HostDevices: all, AppArmor: &AppArmor{Loaded: func(string) bool { return true }}})
 	if len(privileged.Linux.MaskedPaths)+len(privileged.Linux.ReadonlyPaths) != 0 || len(privileged.Linux.Devices) != 1 ||
 		!privileged.Linux.Resources.Devices[0].Allow || privileged.Process.ApparmorProfile != "" {
 		t.Errorf("%+v", privileged.Linux)
@@ -152,5 +152,26 @@ func TestSwapAndOOMGroup(t *testing.T) {
 	}
 	if r := Resources(runtime.Resources{MemoryLimit: 100}); r.Memory.Swap != nil || r.Unified != nil {
 		t.Errorf("nothing said: %+v, %v", r.Memory, r.Unified)
+	}
+}
+
+func TestUserNamespace(t *testing.T) {
+	spec := build(t, runtime.Container{Mounts: []runtime.Mount{
+		{Host: "/h", Container: "/volume"}, {Host: "/i", Container: "/image", Unmapped: true},
+	}}, Sandbox{User: "/sandbox/user", Shm: "/sandbox/shm"})
+	if !slices.Contains(spec.Linux.Namespaces, specs.LinuxNamespace{Type: specs.UserNamespace, Path: "/sandbox/user"}) {
+		t.Errorf("namespaces %v", spec.Linux.Namespaces)
+	}
+	want := map[string]bool{"/volume": true, "/image": false, "/dev/shm": true}
+	for _, m := range spec.Mounts {
+		if mapped, ok := want[m.Destination]; ok && slices.Contains(m.Options, "idmap") != mapped {
+			t.Errorf("%+v", m)
+		}
+	}
+	plain := build(t, runtime.Container{Mounts: []runtime.Mount{{Host: "/h", Container: "/volume"}}}, Sandbox{Shm: "/sandbox/shm"})
+	for _, m := range plain.Mounts {
+		if slices.Contains(m.Options, "idmap") {
+			t.Errorf("without one: %+v", m)
+		}
 	}
 }
