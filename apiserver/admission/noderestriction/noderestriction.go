@@ -15,6 +15,7 @@ import (
 	resourcev1 "k8s.io/api/resource/v1"
 	storagev1 "k8s.io/api/storage/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apiserver/pkg/authorization/authorizer"
 
@@ -236,7 +237,7 @@ func (r *request) claim() error {
 	next, old := r.Object.(*corev1.PersistentVolumeClaim).DeepCopy(), r.Old.(*corev1.PersistentVolumeClaim).DeepCopy()
 	for _, c := range []*corev1.PersistentVolumeClaim{next, old} {
 		c.Status.Capacity, c.Status.Conditions, c.Status.AllocatedResources, c.Status.AllocatedResourceStatuses = nil, nil, nil, nil
-		c.ResourceVersion, c.ManagedFields = "", nil
+		c.ResourceVersion, c.ManagedFields, c.TypeMeta = "", nil, metav1.TypeMeta{} // a kind may be written on one of them only
 	}
 	if !equality.Semantic.DeepEqual(next, old) {
 		return r.Forbiddenf("node %q is not allowed to update fields other than status.quantity and status.conditions", r.node)

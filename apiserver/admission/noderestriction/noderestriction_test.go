@@ -60,6 +60,13 @@ func TestNode(t *testing.T) {
 		return &authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{Audiences: audiences,
 			BoundObjectRef: &authenticationv1.BoundObjectReference{Kind: "Pod", APIVersion: "v1", Name: pod, UID: types.UID(uid)}}}
 	}
+	claim := func(change func(*corev1.PersistentVolumeClaim)) *corev1.PersistentVolumeClaim {
+		c := &corev1.PersistentVolumeClaim{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "data"}}
+		if change != nil {
+			change(c)
+		}
+		return c
+	}
 	const create, update, del = admission.Create, admission.Update, admission.Delete
 	for _, tt := range []struct {
 		name string
@@ -85,6 +92,12 @@ func TestNode(t *testing.T) {
 		{"mirror pod with a secret", create, api.Pods.Resource, "", mirror(func(p *corev1.Pod) {
 			p.Spec.ImagePullSecrets = []corev1.LocalObjectReference{{Name: "s"}}
 		}), nil, "", "can not create pods that reference secrets"},
+		{"a claim that grew", update, api.PersistentVolumeClaims.Resource, "status", claim(func(c *corev1.PersistentVolumeClaim) {
+			c.TypeMeta = metav1.TypeMeta{APIVersion: "v1", Kind: "PersistentVolumeClaim"} // as the pipeline hands it over
+			c.Status.AllocatedResourceStatuses = map[corev1.ResourceName]corev1.ClaimResourceStatus{"storage": corev1.PersistentVolumeClaimNodeResizeInProgress}
+		}), claim(nil), "", ""},
+		{"another phase of a claim", update, api.PersistentVolumeClaims.Resource, "status", claim(func(c *corev1.PersistentVolumeClaim) { c.Status.Phase = corev1.ClaimLost }), claim(nil), "",
+			"is not allowed to update fields other than status.quantity and status.conditions"},
 		{"own node", create, api.Nodes.Resource, "", node("n1", map[string]string{"kubernetes.io/hostname": "n1", "zone": "a", "node.kubernetes.io/x": "y"}), nil, "", ""},
 		{"another node", create, api.Nodes.Resource, "", node("n2", nil), nil, "", `node "n1" is not allowed to modify node "n2"`},
 		{"a role label", create, api.Nodes.Resource, "", node("n1", map[string]string{"node-role.kubernetes.io/control-plane": ""}), nil, "",
