@@ -13,14 +13,21 @@ func (m *Manager) mountEmptyDir(pod *corev1.Pod, v *corev1.Volume) error {
 	if err := os.MkdirAll(dir, 0o750); err != nil {
 		return err
 	}
-	switch medium := v.EmptyDir.Medium; medium {
-	case corev1.StorageMediumDefault:
+	switch medium := v.EmptyDir.Medium; {
+	case medium == corev1.StorageMediumDefault:
 		if err := os.Chmod(dir, 0o777); err != nil { // MkdirAll's mode went through the umask
 			return err
 		}
-	case corev1.StorageMediumMemory:
+	case medium == corev1.StorageMediumMemory:
 		// Sticky, as the kernel makes a tmpfs and as upstream leaves it.
 		if err := mountTmpfs(dir, m.memorySize(pod, v.EmptyDir), "1777"); err != nil {
+			return err
+		}
+	case isHugePages(medium):
+		if err := mountHugePages(pod, medium, dir); err != nil {
+			return err
+		}
+		if err := os.Chmod(dir, 0o777); err != nil {
 			return err
 		}
 	default:

@@ -47,6 +47,7 @@ type Config struct {
 	// EnsureImage makes the image of an image volume present, as the policy says. Required with Images.
 	EnsureImage func(ctx context.Context, pod *corev1.Pod, image string, policy corev1.PullPolicy) error
 	Recorder    Recorder
+	StatsAge    time.Duration // how old the figures of Stats may be
 	// InUseChanged is called when InUse has. Optional.
 	InUseChanged func()
 	// Changed is called when an object that a pod's volumes or variables refer to has changed. Optional.
@@ -88,6 +89,8 @@ type podVolumes struct {
 	sources  map[string]*source   // what stands behind the volumes, by their names, once known
 	csi      map[string]*csiMount // by the names of the volumes
 	wantsCSI bool
+
+	measured measured // has its own lock
 }
 
 // New returns a Manager. Call Prepare before the first Mount, and Run to keep content current.
