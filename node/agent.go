@@ -118,7 +118,7 @@ func New(o Options) (*Agent, error) {
 		Images: imagesForVolumes(o.Images), EnsureImage: a.ensureVolumeImage,
 		Client: o.Client, RootDir: o.RootDir, LogDir: o.LogDir, PodsDir: podsDir, MemoryDir: filepath.Join(o.DataDir, "memory"), NodeName: o.NodeName,
 		Allocatable: func() corev1.ResourceList { return allocatable }, Changed: a.nudge,
-		Recorder: a.recorder, InUseChanged: a.reporter.Changed,
+		Recorder: a.recorder, InUseChanged: a.reporter.Changed, StatsAge: o.Config.VolumeStatsAggPeriod.Duration,
 	})
 	a.reporter.Extend(a.setVolumesInUse)
 	if err := a.openScarce(&facts); err != nil {

@@ -100,6 +100,7 @@ func (a *Agent) newStats() *stats.Collector {
 			}
 			return out
 		},
+		Volumes: a.volumes.Stats,
 	})
 }
 
