@@ -153,7 +153,7 @@ var honoured = map[string]bool{
 	"topologyManagerScope":                   true,
 	"staticPodURL":                           true,
 	"staticPodURLHeader":                     true,
-	"userNamespaces":                         true,
+	"userNamespaces":                         true, "volumeStatsAggPeriod": true,
 }
 
 func def[T comparable](field *T, value T) {
