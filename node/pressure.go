@@ -141,16 +141,43 @@ func (a *Agent) ended(uid types.UID) bool {
 	return h == nil || h.Ended()
 }
 
-// reclaimDead removes what pods that have ended left behind.
-func (a *Agent) reclaimDead(context.Context) error {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	for _, h := range a.workers {
-		if !h.done && h.final() {
-			h.Reclaim()
+// reclaimTimeout bounds the wait for what ended pods have left to be removed, and reclaimEvery is how often that
+// is looked at.
+const (
+	reclaimTimeout = 10 * time.Second
+	reclaimEvery   = 50 * time.Millisecond
+)
+
+// reclaimDead removes what pods that have ended left behind. It returns once that is gone: the disk is measured
+// again next, and who runs should not have to go for what the dead still hold.
+func (a *Agent) reclaimDead(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, reclaimTimeout)
+	defer cancel()
+	dead := a.dead()
+	for _, h := range dead {
+		h.Reclaim()
+	}
+	for slices.ContainsFunc(dead, func(h *handle) bool { return !h.Removed() }) {
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("remove what %d ended pods left: %w", len(dead), ctx.Err())
+		case <-time.After(reclaimEvery):
 		}
 	}
 	return nil
+}
+
+// dead returns the pods that have ended and still have something on the disk.
+func (a *Agent) dead() []*handle {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	var out []*handle
+	for _, h := range a.workers {
+		if !h.done && h.final() && h.Ended() && !h.Removed() {
+			out = append(out, h)
+		}
+	}
+	return out
 }
 
 // measure finds out what a pod uses.

@@ -53,6 +53,7 @@ type snapshot struct {
 	status  corev1.PodStatus
 	sandbox string
 	ended   bool
+	removed bool
 	states  map[string]*runtime.ContainerStatus
 	prev    map[string]*runtime.ContainerStatus
 }
@@ -254,6 +255,13 @@ func (w *Worker) Ended() bool {
 	return w.published.ended
 }
 
+// Removed reports whether not even those are left.
+func (w *Worker) Removed() bool {
+	w.published.mu.Lock()
+	defer w.published.mu.Unlock()
+	return w.published.removed
+}
+
 // ContainerChanged tells the worker that the runtime has news of a container.
 func (w *Worker) ContainerChanged(id string) {
 	w.post(func() { w.refresh(id) })
@@ -380,6 +388,7 @@ func (w *Worker) publish(st corev1.PodStatus) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.pod, p.status, p.sandbox, p.ended, p.states, p.prev = w.pod, st, sandbox, w.o.TornDown, states, prev
+	p.removed = w.o.Removed
 }
 
 // event records an event about the pod or one of its containers. Actions call it from their goroutines.
