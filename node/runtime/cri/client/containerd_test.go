@@ -36,8 +36,14 @@ func TestContainerd(t *testing.T) {
 		t.Skipf("no containerd to test with: %v", err)
 	}
 	socket := startContainerd(t, tools)
+	cgroup := fmt.Sprintf("/clipper-containerd-%d", os.Getpid())
+	t.Cleanup(func() {
+		if err := removeCgroup(cgroup); err != nil {
+			t.Error(err)
+		}
+	})
 	contract.Test(t, func(t *testing.T) *contract.Subject {
-		s := &contract.Subject{TB: t, Dir: t.TempDir(), Cgroup: fmt.Sprintf("/clipper-containerd-%d", os.Getpid()), Image: busyboxImage}
+		s := &contract.Subject{TB: t, Dir: t.TempDir(), Cgroup: cgroup, Image: busyboxImage}
 		var stop func()
 		open := func() runtime.Runtime {
 			ctx, cancel := context.WithCancel(context.Background())
