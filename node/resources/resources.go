@@ -11,6 +11,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"slices"
 	"sync"
@@ -49,6 +50,7 @@ type Config struct {
 	Reserved corev1.ResourceList
 	CPUs     cpuset.CPUSet
 	Memory   uint64 // bytes that the machine has
+	Sys      fs.FS  // where the machine is described; default: /sys
 	Devices  *devices.Manager
 	Claims   Claims
 	Runtime  Containers
@@ -87,7 +89,10 @@ func New(cfg Config) (*Manager, error) {
 	if s.CPUManagerPolicy != staticCPUs && s.MemoryManagerPolicy != v1beta1.StaticMemoryManagerPolicy && s.TopologyManagerPolicy == affinity.None {
 		return m, nil // the machine need not be looked at
 	}
-	machine, err := Machine(cfg.Memory)
+	if cfg.Sys == nil {
+		cfg.Sys = os.DirFS("/sys")
+	}
+	machine, err := topology.Read(cfg.Sys, cfg.Memory)
 	if err != nil {
 		return nil, err
 	}
