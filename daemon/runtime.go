@@ -59,7 +59,7 @@ func openCRI(ctx context.Context, endpoint, imageEndpoint string) (*containers, 
 			}
 			plugin := cni.NewServer(socket, n, rt.SandboxIDs)
 			m.group.Go(func() error { return plugin.Run(ctx) })
-			return client.Network{Runtime: rt}, nil
+			return rt.Network(ctx)
 		},
 	}, nil
 }

@@ -11,7 +11,7 @@
 // # The network
 //
 // is the runtime's: it calls CNI plug-ins when it makes a sandbox, and tells the addresses that they gave.
-// Network is that for the agent. Package node/network/cni makes the node's own network such a plug-in.
+// Runtime.Network is that for the agent. Package node/network/cni makes the node's own network such a plug-in.
 //
 // # Events
 //

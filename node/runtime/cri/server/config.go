@@ -106,9 +106,6 @@ func security(c *runtimeapi.LinuxContainerSecurityContext) (runtime.Security, er
 	out.Privileged, out.ReadOnlyRoot, out.NoNewPrivileges = c.Privileged, c.ReadonlyRootfs, c.NoNewPrivs
 	out.AddCapabilities, out.DropCapabilities = c.GetCapabilities().GetAddCapabilities(), c.GetCapabilities().GetDropCapabilities()
 	out.AmbientCapabilities = c.GetCapabilities().GetAddAmbientCapabilities()
-	if c.GetNamespaceOptions().GetUsernsOptions().GetMode() == runtimeapi.NamespaceMode_POD && c.GetNamespaceOptions().GetUsernsOptions() != nil {
-		return out, status.Error(codes.Unimplemented, "user namespaces cannot be asked for by this interface")
-	}
 	var err error
 	if out.Seccomp, err = seccompProfile(c); err != nil {
 		return out, err

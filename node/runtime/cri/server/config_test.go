@@ -11,6 +11,7 @@ import (
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
 	"clipper/node/runtime"
+	"clipper/node/userns"
 )
 
 func TestSecurity(t *testing.T) {
@@ -120,5 +121,32 @@ func TestResolver(t *testing.T) {
 	got := resolver(&runtimeapi.DNSConfig{Servers: []string{"1.1.1.1"}, Searches: []string{"a", "b"}, Options: []string{"ndots:5"}})
 	if want := "search a b\nnameserver 1.1.1.1\noptions ndots:5\n"; got != want {
 		t.Errorf("%q, want %q", got, want)
+	}
+}
+
+func TestUserNamespace(t *testing.T) {
+	ids := func(container, host, length uint32) []*runtimeapi.IDMapping {
+		return []*runtimeapi.IDMapping{{ContainerId: container, HostId: host, Length: length}}
+	}
+	pod := runtimeapi.NamespaceMode_POD
+	for name, c := range map[string]struct {
+		in   *runtimeapi.NamespaceOption
+		want *userns.IDs
+		code codes.Code
+	}{
+		"none":       {nil, nil, codes.OK},
+		"the host's": {&runtimeapi.NamespaceOption{UsernsOptions: &runtimeapi.UserNamespace{Mode: runtimeapi.NamespaceMode_NODE}}, nil, codes.OK},
+		"a range": {&runtimeapi.NamespaceOption{UsernsOptions: &runtimeapi.UserNamespace{Mode: pod, Uids: ids(0, 65536, 100), Gids: ids(0, 65536, 100)}},
+			&userns.IDs{Host: 65536, Length: 100}, codes.OK},
+		"no range":  {&runtimeapi.NamespaceOption{UsernsOptions: &runtimeapi.UserNamespace{Mode: pod}}, nil, codes.InvalidArgument},
+		"different": {&runtimeapi.NamespaceOption{UsernsOptions: &runtimeapi.UserNamespace{Mode: pod, Uids: ids(0, 1, 2), Gids: ids(0, 2, 2)}}, nil, codes.InvalidArgument},
+		"host network": {&runtimeapi.NamespaceOption{Network: runtimeapi.NamespaceMode_NODE, UsernsOptions: &runtimeapi.UserNamespace{Mode: pod, Uids: ids(0, 1, 2), Gids: ids(0, 1, 2)}},
+			nil, codes.InvalidArgument},
+		"a container's": {&runtimeapi.NamespaceOption{UsernsOptions: &runtimeapi.UserNamespace{Mode: runtimeapi.NamespaceMode_CONTAINER}}, nil, codes.InvalidArgument},
+	} {
+		got, err := userNamespace(c.in)
+		if status.Code(err) != c.code || !reflect.DeepEqual(got, c.want) {
+			t.Errorf("%s: %+v, %v", name, got, err)
+		}
 	}
 }

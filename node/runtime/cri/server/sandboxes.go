@@ -21,6 +21,7 @@ import (
 
 	"clipper/node/network"
 	"clipper/node/runtime"
+	"clipper/node/userns"
 )
 
 var errNoNetwork = errors.New("the pod network is not up yet; the node has to be registered first")
@@ -88,9 +89,13 @@ func (s *Server) sandboxSpec(id string, c *runtimeapi.PodSandboxConfig) (runtime
 	if strings.HasSuffix(parent, ".slice") {
 		return runtime.Sandbox{}, status.Errorf(codes.InvalidArgument, "cgroup parent %q: is of the systemd driver, this runtime uses cgroupfs; give a path", parent)
 	}
+	ids, err := userNamespace(ns)
+	if err != nil {
+		return runtime.Sandbox{}, err
+	}
 	m := c.Metadata
 	return runtime.Sandbox{
-		ID: id, External: true,
+		ID: id, External: true, UserNS: ids,
 		PodUID: m.Uid, Namespace: m.Namespace, Pod: m.Name, Attempt: int(m.Attempt),
 		Hostname:    c.Hostname,
 		HostNetwork: ns.GetNetwork() == runtimeapi.NamespaceMode_NODE,
@@ -106,11 +111,35 @@ func (s *Server) sandboxSpec(id string, c *runtimeapi.PodSandboxConfig) (runtime
 	}, nil
 }
 
+// userNamespace says what the sandbox's user namespace maps, nil if it has none of its own: one range, for users and
+// groups alike.
+func userNamespace(ns *runtimeapi.NamespaceOption) (*userns.IDs, error) {
+	o := ns.GetUsernsOptions()
+	if o == nil || o.Mode == runtimeapi.NamespaceMode_NODE {
+		return nil, nil
+	}
+	if o.Mode != runtimeapi.NamespaceMode_POD {
+		return nil, status.Errorf(codes.InvalidArgument, "unsupported user namespace mode: %q", o.Mode)
+	}
+	if len(o.Uids) != 1 || len(o.Gids) != 1 || o.Uids[0].String() != o.Gids[0].String() || o.Uids[0].ContainerId != 0 || o.Uids[0].Length == 0 {
+		return nil, status.Error(codes.InvalidArgument, "a user namespace needs one range of IDs from 0 on, the same for users and groups")
+	}
+	if ns.Network == runtimeapi.NamespaceMode_NODE {
+		return nil, status.Error(codes.InvalidArgument, "a user namespace cannot be had with the host's network")
+	}
+	return &userns.IDs{Host: o.Uids[0].HostId, Length: o.Uids[0].Length}, nil
+}
+
 func (s *Server) runSandbox(ctx context.Context, sb *runtime.Sandbox, c *runtimeapi.PodSandboxConfig) error {
 	if !sb.HostNetwork {
 		n := s.opts.Network()
 		if n == nil {
 			return errNoNetwork
+		}
+		if sb.UserNS != nil {
+			if err := n.Separate(sb.ID, *sb.UserNS); err != nil {
+				return err
+			}
 		}
 		at, err := n.Attach(ctx, sb.ID, hostPorts(c.PortMappings))
 		if err != nil {

@@ -26,6 +26,7 @@ import (
 // A Network attaches sandboxes and knows the addresses of those that are attached.
 type Network interface {
 	network.Network
+	network.UserNamespaced
 	// Lookup returns what Attach has returned for id, if it is attached.
 	Lookup(id string) (network.Attachment, bool)
 }
