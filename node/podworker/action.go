@@ -41,6 +41,7 @@ type Action struct {
 	Records   bool   // Teardown: remove records too
 	KeepLog   bool   // Remove: its log is the pod's history still
 	Reset     bool   // Remove: the pod is restarted in place
+	Replace   bool   // Stop: another container takes its place at once
 }
 
 // Key identifies an action while it is under way: no two of the same key run at once.

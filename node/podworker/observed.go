@@ -104,7 +104,9 @@ type Record struct {
 
 	Restarts int // restart count last reported in the API; the runtime may have lost its records
 	ran      bool
-	Reset    bool // removed to restart the pod in place; Restarts counts that already
+	// Replacing: it was stopped because its definition has changed, and the next one has not started yet.
+	Replacing bool
+	Reset     bool // removed to restart the pod in place; Restarts counts that already
 
 	Image   ImageState
 	Failure *Failure  // why the last attempt to start failed; cleared by the next

@@ -232,10 +232,10 @@ func (p *planner) keepRunning(c *corev1.Container, r *Record) {
 		stop.Message = p.unhealthyMessage(c, r.Unhealthy)
 		p.stop(r, stop)
 	case r.Current.Image != c.Image && isInit(p.pod, c.Name):
-		stop.Message = fmt.Sprintf("Init container %s definition changed", c.Name)
+		stop.Message, stop.Replace = fmt.Sprintf("Init container %s definition changed", c.Name), true
 		p.stop(r, stop)
 	case r.Current.Image != c.Image:
-		stop.Message = fmt.Sprintf("Container %s definition changed, will be restarted", c.Name)
+		stop.Message, stop.Replace = fmt.Sprintf("Container %s definition changed, will be restarted", c.Name), true
 		p.stop(r, stop)
 	case r.Granted != nil && r.Applied != nil && !sameResources(r.Granted, r.Applied):
 		p.resize(c, r, stop)
@@ -273,7 +273,7 @@ func (p *planner) othersLive(c *corev1.Container) bool {
 func (p *planner) resize(c *corev1.Container, r *Record, stop Action) {
 	switch {
 	case needsRestart(c, r.Applied, r.Granted):
-		stop.Message = fmt.Sprintf("Container %s resize requires restart", c.Name)
+		stop.Message, stop.Replace = fmt.Sprintf("Container %s resize requires restart", c.Name), true
 		p.stop(r, stop)
 	case p.now.Before(r.ResizeAt):
 		p.wakeAt(r.ResizeAt)

@@ -79,6 +79,7 @@ func (w *Worker) start(a Action) carry {
 // failed.
 func (w *Worker) started(ctx context.Context, name, id string, s runtime.ContainerStatus, statusErr error, fail *Failure, hook error, now time.Time) {
 	r := w.o.record(name)
+	r.Replacing = false
 	r.Hook, r.Image, r.Failure = false, ImageState{Backoff: r.Image.Backoff}, nil
 	if id != "" && statusErr == nil {
 		r.Unhealthy = ""
@@ -181,6 +182,10 @@ func (w *Worker) stop(a Action) carry {
 	told := w.told["stop:"+a.Container] == a.ID
 	w.told["stop:"+a.Container] = a.ID
 	unhealthy := w.o.record(a.Container).Unhealthy
+	if a.Replace {
+		r := w.o.record(a.Container)
+		r.Replacing, r.Backoff = true, Backoff{}
+	}
 	skipHook := w.told["prestop:"+a.Container] == a.ID
 	w.told["prestop:"+a.Container] = a.ID
 	return func(ctx context.Context, pod *corev1.Pod) func(time.Time) {

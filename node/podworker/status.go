@@ -110,6 +110,12 @@ func (r *reporter) container(c *corev1.Container, init bool) corev1.ContainerSta
 	st := corev1.ContainerStatus{
 		Name: c.Name, Image: c.Image, RestartCount: int32(rec.restartCount()), Started: &no,
 	}
+	if rec.Replacing && rec.exited() && rec.Image.Failure == nil && !r.over() {
+		// The moment between two containers is nobody's business: upstream does not show it either.
+		if was := r.reported(c.Name); was != nil && was.State.Running != nil {
+			return *was
+		}
+	}
 	if rec.Current == nil {
 		if was := r.reported(c.Name); was != nil && was.ContainerID != "" && r.over() {
 			// The runtime's record is gone (a reboot, a cleaned disk); what was reported is all there is.
