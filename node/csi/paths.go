@@ -106,10 +106,15 @@ func parseData(b []byte) (data, error) {
 	if d.Driver == "" || d.Handle == "" {
 		return data{}, errors.New("it names no driver or no volume")
 	}
-	if strings.ContainsAny(d.Name, "/\x00") || d.Name == ".." || d.Name == "." {
-		return data{}, fmt.Errorf("%q cannot be the name of a volume", d.Name)
+	if !isFileName(d.Driver) || (d.Name != "" && !isFileName(d.Name)) {
+		return data{}, fmt.Errorf("%q and %q cannot be the names of a driver and a volume", d.Driver, d.Name)
 	}
 	return d, nil
+}
+
+// isFileName reports whether a name stays below the directory that it is joined to.
+func isFileName(name string) bool {
+	return name != "" && name != "." && name != ".." && !strings.ContainsAny(name, "/\x00")
 }
 
 // removeMount removes where a volume was mounted, and what was written down beside it. The data goes last but

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"strings"
 
 	csipb "github.com/container-storage-interface/spec/lib/go/csi"
 	"k8s.io/apimachinery/pkg/util/version"
@@ -19,7 +18,7 @@ func (p *Plugin) Register(ctx context.Context, d plugins.Plugin) error {
 		return fmt.Errorf("validation failed for CSI Driver %s at endpoint %s: %w", d.Name, d.Endpoint,
 			errorf("ValidatePlugin for CSI driver %q failed. None of the versions specified %q are supported. err=%w", d.Name, d.Versions, err))
 	}
-	if strings.ContainsAny(d.Name, "/\x00") || d.Name == "." || d.Name == ".." { // it becomes the name of a directory
+	if !isFileName(d.Name) { // it becomes the name of a directory
 		return fmt.Errorf("%q cannot be the name of a CSI driver", d.Name)
 	}
 	info, err := nodeInfo(ctx, d)
