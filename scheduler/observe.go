@@ -138,4 +138,4 @@ func (s *Scheduler) wokenLocked(change cluster.Change, node *cluster.Node) {
 }
 
 // atOneNode are changes that concern pods by the node alone, unless they depend on other pods.
-const atOneNode = cluster.NodeAdded | cluster.NodeAllocatable | cluster.NodeLabels | cluster.NodeTaints | cluster.PodRemoved
+const atOneNode = cluster.NodeAdded | cluster.NodeAllocatable | cluster.NodeLabels | cluster.NodeTaints | cluster.NodeFeatures | cluster.PodRemoved

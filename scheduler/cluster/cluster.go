@@ -22,15 +22,16 @@ const (
 	NodeRemoved
 	NodeAllocatable // more or other resources
 	NodeLabels
-	NodeTaints // taints or spec.unschedulable
-	PodAdded   // a pod was placed, or the labels of a placed one changed
-	PodRemoved // a placed pod ended, went away or shrank
-	Claims     // persistent volume claims
-	Volumes    // persistent volumes
-	Classes    // storage classes
-	Namespaces // labels of namespaces
-	Workloads  // services and controllers, for default spreading
-	Everything = 1<<iota - 1
+	NodeTaints   // taints or spec.unschedulable
+	NodeFeatures // what the node has declared that it can do
+	PodAdded     // a pod was placed, or the labels of a placed one changed
+	PodRemoved   // a placed pod ended, went away or shrank
+	Claims       // persistent volume claims
+	Volumes      // persistent volumes
+	Classes      // storage classes
+	Namespaces   // labels of namespaces
+	Workloads    // services and controllers, for default spreading
+	Everything   = 1<<iota - 1
 )
 
 // Resources are amounts in the units in which they are compared.
@@ -158,6 +159,9 @@ func (c *Cluster) SetNode(node *corev1.Node) Change {
 	}
 	if n.Spec.Unschedulable != node.Spec.Unschedulable || !slices.EqualFunc(n.Spec.Taints, node.Spec.Taints, sameTaint) {
 		change |= NodeTaints
+	}
+	if !slices.Equal(n.Status.DeclaredFeatures, node.Status.DeclaredFeatures) {
+		change |= NodeFeatures
 	}
 	n.Node, n.Allocatable = node, allocatable
 	c.setImages(n)

@@ -51,6 +51,7 @@ var (
 	podAntiAffinity = &Rejection{[]string{"node(s) didn't match pod anti-affinity rules"}, false, podAffinity.Wake}
 	existingAnti    = &Rejection{[]string{"node(s) didn't satisfy existing pods anti-affinity rules"}, false, podAffinity.Wake}
 	spreadSkew      = &Rejection{[]string{"node(s) didn't match pod topology spread constraints"}, false, cluster.NodeAdded | cluster.NodeRemoved | cluster.NodeLabels | cluster.NodeTaints | cluster.PodAdded | cluster.PodRemoved}
+	noFeature       = &Rejection{[]string{"node(s) didn't match Pod's required features"}, true, cluster.NodeAdded | cluster.NodeFeatures}
 	spreadLabel     = &Rejection{[]string{"node(s) didn't match pod topology spread constraints (missing required label)"}, true, spreadSkew.Wake}
 )
 
@@ -68,6 +69,7 @@ type Request struct {
 	affinity        affinityState
 	spread          []spreadState
 	volumes         *volumeState
+	features        []string // that the node must have declared
 }
 
 // Prepare works out a pod's request against the cluster as it is. A Rejection means that no node will do.
@@ -85,6 +87,7 @@ func Prepare(p *cluster.Pod, c *cluster.Cluster, w World) (*Request, *Rejection)
 	if r.volumes, rejected = prepareVolumes(p.Pod, w.Storage); rejected != nil {
 		return nil, rejected
 	}
+	r.features = requiredFeatures(p.Pod)
 	r.Refresh()
 	return r, nil
 }
@@ -175,7 +178,12 @@ func (r *Request) check(n *cluster.Node) *Rejection {
 		}
 	}
 	if r.affinity.active {
-		return r.affinity.check(r.Pod, n)
+		if rejected := r.affinity.check(r.Pod, n); rejected != nil {
+			return rejected
+		}
+	}
+	if !declares(n.Node, r.features) {
+		return noFeature
 	}
 	return nil
 }
