@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -29,12 +30,37 @@ func (m *Manager) Allocate(ctx context.Context, pod *corev1.Pod, c *corev1.Conta
 			continue
 		}
 		p := &pick{m: m, pod: pod.UID, container: c.Name, name: name, want: int(quantity.Value()), nodes: hint.Nodes}
+		m.awaitPlugin(ctx, p)
 		if err := p.allocate(ctx); err != nil {
 			return err
 		}
 	}
 	m.remember(pod, c)
 	return nil
+}
+
+// comeBack is how long after the agent's start plug-ins have to register again, before pods that were using their
+// devices, and happen not to be running, are turned away.
+const comeBack = 10 * time.Second
+
+// awaitPlugin gives the plug-in of a container's former devices that time.
+func (m *Manager) awaitPlugin(ctx context.Context, p *pick) {
+	ctx, cancel := context.WithDeadline(ctx, m.started.Add(comeBack))
+	defer cancel()
+	for {
+		m.mu.Lock()
+		r, has, news := m.resources[p.name], m.granted[p.pod][p.container][p.name], m.news
+		wait := has != nil && r != nil && !r.stopped.IsZero()
+		m.mu.Unlock()
+		if !wait {
+			return
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-news:
+		}
+	}
 }
 
 // byClaim reports whether a container gets a resource by a resource claim made for that, not from a plug-in.

@@ -43,7 +43,10 @@ type Manager struct {
 	cfg  Config
 	wake chan struct{} // a resource's days may be counted
 
+	started time.Time
+
 	mu        sync.Mutex
+	news      chan struct{} // closed, and replaced, when a plug-in has told of its devices
 	resources map[string]*kind
 	granted   map[types.UID]map[string]map[string]*grant // by pod, container and resource
 	reuse     map[types.UID]map[string]sets.Set[string]  // of init containers that will have ended, by resource
@@ -84,7 +87,7 @@ func New(cfg Config) (*Manager, error) {
 	if cfg.Sick == nil {
 		cfg.Sick = func([]types.UID) {}
 	}
-	m := &Manager{cfg: cfg, wake: make(chan struct{}, 1), resources: map[string]*kind{},
+	m := &Manager{cfg: cfg, wake: make(chan struct{}, 1), started: time.Now(), news: make(chan struct{}), resources: map[string]*kind{},
 		granted: map[types.UID]map[string]map[string]*grant{}, reuse: map[types.UID]map[string]sets.Set[string]{}}
 	return m, m.load()
 }

@@ -321,8 +321,13 @@ func TestAssignmentsOutliveTheAgent(t *testing.T) {
 	if err := r2.Apply(t.Context(), p, &p.Spec.Containers[0], spec); err != nil || spec.Env[0] != "DEVICES=d0" {
 		t.Errorf("%v, %v", spec, err)
 	}
+	asked := make(chan error, 1)
+	go func() { asked <- r2.Allocate(t.Context(), p, &p.Spec.Containers[0], affinity.Hint{}, false) }() // in a back-off, say
 	r2.plug(nil, someDevices(2))
 	r2.eventually("there are 2", func() bool { return r2.count().Healthy == 2 })
+	if err := <-asked; err != nil {
+		t.Errorf("p is turned away before its plug-in is back: %v", err)
+	}
 	q := podOf("q", 1)
 	if err := r2.give(q, affinity.Hint{}); err != nil || r2.has(q, "c0") != "d1" {
 		t.Errorf("q has %q, %v", r2.has(q, "c0"), err)

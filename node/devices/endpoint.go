@@ -99,6 +99,8 @@ func (m *Manager) update(e *endpoint, list []*plugin.Device) {
 	}
 	sick := m.holdersOf(e.resource, turned)
 	err := m.save()
+	close(m.news)
+	m.news = make(chan struct{})
 	m.mu.Unlock()
 	if err != nil {
 		slog.Warn("Noting the node's devices failed", "err", err)
