@@ -71,7 +71,7 @@ func (r *reporter) countPhase(inits, regular []corev1.ContainerStatus) corev1.Po
 
 // again reports whether a container that ended so is started again.
 func (r *reporter) again(c *corev1.Container, t *corev1.ContainerStateTerminated) bool {
-	return t.Reason == restartingAllReason || shouldRestart(r.pod, c, int(t.ExitCode))
+	return t.Reason == restartingAllReason || restartingAll(r.pod, r.o) || shouldRestart(r.pod, c, int(t.ExitCode))
 }
 
 func (r *reporter) countInit(c *corev1.Container, s *corev1.ContainerStatus, t *tally) {

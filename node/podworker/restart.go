@@ -53,6 +53,9 @@ func isInit(pod *corev1.Pod, name string) bool {
 // finished reports whether no container will ever run again: every regular one has ended for good, or an
 // init container has failed for good.
 func finished(pod *corev1.Pod, o *Observed) bool {
+	if restartingAll(pod, o) {
+		return false
+	}
 	if !hasInitialized(pod, o) {
 		for i := range pod.Spec.InitContainers {
 			c := &pod.Spec.InitContainers[i]
