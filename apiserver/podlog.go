@@ -1,6 +1,7 @@
 package apiserver
 
 import (
+	"bufio"
 	"context"
 	"fmt"
 	"io"
@@ -164,11 +165,23 @@ func (q *request) copyFrom(ctx context.Context, from *url.URL) error {
 // copyToSocket sends a log as messages of a WebSocket, for browsers.
 func (q *request) copyToSocket(log io.Reader) error {
 	q.code, q.wrote = http.StatusSwitchingProtocols, true
-	r := wsstream.NewReader(log, true, wsstream.NewDefaultReaderProtocols())
+	r := wsstream.NewReader(endLast{bufio.NewReader(log)}, true, wsstream.NewDefaultReaderProtocols())
 	if err := r.Copy(q.w, q.r); err != nil {
 		q.s.log.Debug("log over WebSocket ended", "path", q.info.Path, "err", err)
 	}
 	return nil
+}
+
+// endLast never says with the last of the log that it was the last: whoever copies it to the socket would drop it.
+type endLast struct{ log *bufio.Reader }
+
+func (e endLast) Read(p []byte) (int, error) {
+	if e.log.Buffered() == 0 {
+		if _, err := e.log.Peek(1); err != nil {
+			return 0, err
+		}
+	}
+	return e.log.Read(p[:min(len(p), e.log.Buffered())])
 }
 
 // nodeError turns the node's refusal into the client's.
