@@ -165,7 +165,8 @@ func TestStorageClassAwsEbs(t *testing.T) {
 func TestPodEbs(t *testing.T) {
 	u := newUser(t)
 	u.must("apply", "-f", manifest("pod-ebs.yaml"))
-	out := u.eventually(time.Minute, says("ebs.csi.aws.com"), "get", "events", "--field-selector", "reason=FailedAttachVolume")
+	// Its driver's attacher has two minutes to answer, as upstream.
+	out := u.eventually(3*time.Minute, says("ebs.csi.aws.com"), "get", "events", "--field-selector", "reason=FailedAttachVolume")
 	if !strings.Contains(out, "<volume-id>") { // by the name of the volume that it was translated to, as upstream
 		t.Errorf("the event does not name the volume: %s", out)
 	}
