@@ -93,6 +93,7 @@ func New(o Options) (*Agent, error) {
 		return nil, fmt.Errorf("look at the machine: %w", err)
 	}
 	meter := measure.New()
+	mountable := imagesForVolumes(o.Images) // what measures them does not mount
 	o.Runtime, o.Images = meter.Runtime(o.Runtime), meter.Images(o.Images)
 	a := &Agent{opts: o, meter: meter, probes: probe.NewMetrics(), counts: newCounts(), workers: map[types.UID]*handle{}}
 	a.collectors = slices.Concat(o.Collectors, meter.Collectors(), a.counts.collectors())
@@ -115,7 +116,7 @@ func New(o Options) (*Agent, error) {
 	allocatable := facts.Allocatable()
 	podsDir := o.RootDir.Join("pods")
 	a.volumes = volume.New(volume.Config{
-		Images: imagesForVolumes(o.Images), EnsureImage: a.ensureVolumeImage,
+		Images: mountable, EnsureImage: a.ensureVolumeImage,
 		Client: o.Client, RootDir: o.RootDir, LogDir: o.LogDir, PodsDir: podsDir, MemoryDir: filepath.Join(o.DataDir, "memory"), NodeName: o.NodeName,
 		Allocatable: func() corev1.ResourceList { return allocatable }, Changed: a.nudge,
 		Recorder: a.recorder, InUseChanged: a.reporter.Changed, StatsAge: o.Config.VolumeStatsAggPeriod.Duration,
