@@ -37,6 +37,9 @@ type Options struct {
 	Pressure func() (Pressure, error)
 }
 
+// shortestUpdate is how often a node looks at itself at most, whatever the settings say.
+const shortestUpdate = 100 * time.Millisecond
+
 // settleTime bounds how long an agent that has just started may leave open whether its node is ready. It is less than
 // what makes a node count as lost.
 const settleTime = 30 * time.Second
@@ -198,7 +201,7 @@ func (r *Reporter) Run(ctx context.Context) error {
 }
 
 func (r *Reporter) keepReporting(ctx context.Context) error {
-	tick := time.NewTicker(r.opts.Config.NodeStatusUpdateFrequency.Duration)
+	tick := time.NewTicker(max(r.opts.Config.NodeStatusUpdateFrequency.Duration, shortestUpdate))
 	defer tick.Stop()
 	for {
 		if err := r.report(ctx, r.refreshed(ctx), false); err != nil && ctx.Err() == nil {
