@@ -197,7 +197,8 @@ func (r *round) rescale(ctx context.Context, scale *autoscalingv1.Scale, resourc
 	if _, err := r.client.Update(ctx, resource, "scale", next, metav1.UpdateOptions{}); err != nil {
 		r.condition(autoscalingv2.AbleToScale, false, note{"FailedUpdateScale", fmt.Sprintf("the HPA controller was unable to update the target scale: %v", err)})
 		r.status.DesiredReplicas = r.hpa.Status.DesiredReplicas
-		return r.fail("FailedRescale", fmt.Errorf("New size: %d; reason: %s; error: %w", desired, reason, err))
+		r.events.Event(r.hpa, corev1.EventTypeWarning, "FailedRescale", "New size: %d; reason: %s; error: %v", desired, reason, err)
+		return &failure{err}
 	}
 	r.condition(autoscalingv2.AbleToScale, true, note{"SucceededRescale", fmt.Sprintf("the HPA controller was able to update the target scale to %d", desired)})
 	r.events.Event(r.hpa, corev1.EventTypeNormal, "SuccessfulRescale", "New size: %d; reason: %s", desired, reason)
