@@ -20,7 +20,7 @@ const (
 // A Result is the outcome of one check or the verdict over several.
 type Result int
 
-// Results. Unknown means that the check itself could not be made: it counts as a failure. A Warning is a success
+// Results. Unknown means that a check said nothing: it counts as a failure. A Warning is a success
 // with something to tell.
 const (
 	Unknown Result = iota

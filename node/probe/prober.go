@@ -67,11 +67,8 @@ func (p *Prober) step(ctx context.Context, m *Machine) (done bool) {
 	default:
 		p.Failed(out, err)
 	}
-	if !m.Step(r) {
+	if err != nil || !m.Step(r) { // a check that could not be made says nothing of the container
 		return false
-	}
-	if err != nil {
-		out = err.Error()
 	}
 	p.Changed(m.Verdict, out)
 	return p.Kind == Startup || (p.Kind == Liveness && m.Verdict == Failure)
