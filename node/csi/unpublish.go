@@ -59,7 +59,10 @@ func (p *Plugin) publishedMounts(pod types.UID) ([]Published, error) {
 			continue
 		}
 		if err != nil {
-			return nil, err
+			if removeMount(filepath.Join(dir, "mount")) == nil { // nothing is mounted: nothing is lost
+				continue
+			}
+			return nil, fmt.Errorf("pod %s, volume %s: %w; take down what is mounted there by hand", pod, e.Name(), err)
 		}
 		out = append(out, Published{Pod: pod, Volume: Volume{Name: d.Name, Driver: d.Driver, Handle: d.Handle},
 			Ephemeral: d.Lifecycle == string(storagev1.VolumeLifecycleEphemeral)})
