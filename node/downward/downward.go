@@ -56,9 +56,12 @@ func formatMap(m map[string]string) string {
 	return strings.Join(lines, "\n")
 }
 
-// Resource resolves a container's request or limit. A limit that is not set is the node's allocatable
-// amount.
-func Resource(ref *corev1.ResourceFieldSelector, c *corev1.Container, allocatable corev1.ResourceList) (string, error) {
+// defaulted are the resources of which a container has, without a limit of its own, what there is.
+var defaulted = []corev1.ResourceName{corev1.ResourceCPU, corev1.ResourceMemory, corev1.ResourceEphemeralStorage}
+
+// Resource resolves a container's request or limit. A limit that is not set is the pod's own, or else the node's
+// allocatable amount.
+func Resource(ref *corev1.ResourceFieldSelector, pod *corev1.Pod, c *corev1.Container, allocatable corev1.ResourceList) (string, error) {
 	divisor := ref.Divisor
 	if divisor.IsZero() {
 		divisor = resource.MustParse("1")
@@ -73,11 +76,21 @@ func Resource(ref *corev1.ResourceFieldSelector, c *corev1.Container, allocatabl
 		list = c.Resources.Limits
 	}
 	q, set := list[rn]
-	if kind == "limits" && (!set || q.IsZero()) {
+	if kind == "limits" && (!set || q.IsZero()) && slices.Contains(defaulted, rn) {
 		q = allocatable[rn]
+		if own := podLimit(pod, rn); !own.IsZero() && !q.IsZero() {
+			q = own
+		}
 	}
 	if rn == corev1.ResourceCPU {
 		return strconv.FormatInt(int64(math.Ceil(float64(q.MilliValue())/float64(divisor.MilliValue()))), 10), nil
 	}
 	return strconv.FormatInt(int64(math.Ceil(float64(q.Value())/float64(divisor.Value()))), 10), nil
+}
+
+func podLimit(pod *corev1.Pod, name corev1.ResourceName) resource.Quantity {
+	if pod.Spec.Resources == nil {
+		return resource.Quantity{}
+	}
+	return pod.Spec.Resources.Limits[name]
 }

@@ -124,7 +124,7 @@ func (w *Worker) valueFrom(ctx context.Context, pod *corev1.Pod, c *corev1.Conta
 				return "", false, fmt.Errorf("container %q not found in pod %s/%s", n, pod.Namespace, pod.Name)
 			}
 		}
-		v, err := downward.Resource(src.ResourceFieldRef, of, w.cfg.Allocatable())
+		v, err := downward.Resource(src.ResourceFieldRef, pod, of, w.cfg.Allocatable())
 		return v, err == nil, err
 	case src.ConfigMapKeyRef != nil:
 		ref := src.ConfigMapKeyRef

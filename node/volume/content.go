@@ -173,7 +173,7 @@ func (m *Manager) resource(pod *corev1.Pod, ref *corev1.ResourceFieldSelector) (
 	for _, cs := range [][]corev1.Container{pod.Spec.Containers, pod.Spec.InitContainers} {
 		for i := range cs {
 			if cs[i].Name == ref.ContainerName {
-				return downward.Resource(ref, &cs[i], m.cfg.Allocatable())
+				return downward.Resource(ref, pod, &cs[i], m.cfg.Allocatable())
 			}
 		}
 	}
