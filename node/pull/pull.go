@@ -216,9 +216,10 @@ const presentMessage = "Container image %q already present on machine and can be
 // cannot be reached: a machine without a network runs what its operator has put there, policy Always included. A
 // kubelet would fail. Runtimes of another make do not tell, and so it does with them.
 func (p *Puller) standsIn(ctx context.Context, image string, err error) bool {
-	if !errors.Is(err, runtime.ErrUnreachable) {
-		return false
-	}
+	return errors.Is(err, runtime.ErrUnreachable) && p.imported(ctx, image)
+}
+
+func (p *Puller) imported(ctx context.Context, image string) bool {
 	img, err := p.cfg.Images.ImageStatus(ctx, image)
 	return err == nil && img.Imported
 }
@@ -257,7 +258,8 @@ func (p *Puller) withLogins(ctx context.Context, image string, logins []credenti
 }
 
 func (p *Puller) fetch(ctx context.Context, image string, auth []runtime.PullAuth) (runtime.Image, error) {
-	if p.pace != nil && !p.pace.TryAccept() {
+	// Where an image is to stand in for its registry, pods need not wait their turn to find that none answers.
+	if p.pace != nil && !p.pace.TryAccept() && !p.imported(ctx, image) {
 		return runtime.Image{}, errors.New("pull QPS exceeded")
 	}
 	return p.cfg.Images.PullImage(ctx, image, auth)

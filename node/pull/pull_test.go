@@ -211,6 +211,10 @@ func TestReasonsThatRuntimesGive(t *testing.T) {
 
 // TestImportedStandsIn: only what was imported, and only where no registry answers.
 func TestImportedStandsIn(t *testing.T) {
+	synctest.Test(t, testImportedStandsIn)
+}
+
+func testImportedStandsIn(t *testing.T) {
 	r := newRig(t, nil)
 	for image, offer := range map[string]string{"imported": "unreachable", "pulled": "unreachable", "refused": "!denied"} {
 		r.images.present[image+":latest"] = runtime.Image{ID: image, Imported: image != "pulled"}
@@ -219,6 +223,10 @@ func TestImportedStandsIn(t *testing.T) {
 	r.want("imported", r.ensure("imported", corev1.PullAlways, "ns"), "")
 	r.want("imported", strings.Join(r.events, "\n"), `Normal Pulling Pulling image "imported"
 Normal Pulled Container image "imported" already present on machine and can be accessed by the pod`)
+	for i := range 30 { // more than the pace allows
+		r.want(fmt.Sprint(i), r.ensure("imported", corev1.PullAlways, "ns"), "")
+	}
+	time.Sleep(time.Second) // the registries of the others may be asked again
 	r.want("pulled", r.ensure("pulled", corev1.PullAlways, "ns"), "ErrImagePull: dial: registry is unreachable")
 	r.want("refused", r.ensure("refused", corev1.PullAlways, "ns"), "ErrImagePull: denied")
 }
