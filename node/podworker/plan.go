@@ -212,6 +212,8 @@ func (p *planner) keep(c *corev1.Container, r *Record) {
 		p.keepRunning(c, r)
 	case r.stillborn(): // in the way of another attempt
 		p.add(Action{Op: Remove, Container: c.Name, ID: r.Current.ID})
+	case r.exited() && r.Replacing: // whatever the policy
+		p.start(c, r)
 	case r.exited() && !shouldRestart(p.pod, c, r.Current.ExitCode):
 	case r.exited():
 		at := r.Backoff.until(r.Current.FinishedAt)

@@ -69,7 +69,7 @@ func finished(pod *corev1.Pod, o *Observed) bool {
 	for i := range pod.Spec.Containers {
 		c := &pod.Spec.Containers[i]
 		r := o.Containers[c.Name]
-		if r == nil || !r.exited() || shouldRestart(pod, c, r.Current.ExitCode) {
+		if r == nil || !r.exited() || r.Replacing || shouldRestart(pod, c, r.Current.ExitCode) {
 			return false
 		}
 	}
