@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -93,6 +94,7 @@ func (r *Runtime) greet(ctx context.Context) error {
 		switch {
 		case err == nil:
 			r.name, r.version = v.RuntimeName, v.RuntimeVersion
+			r.images.sandbox = r.sandboxImage(ctx)
 			return r.checkCgroupDriver(ctx)
 		case status.Code(err) == codes.Unimplemented:
 			return fmt.Errorf("it does not serve version 1 of the interface: %w", err)
@@ -103,6 +105,20 @@ func (r *Runtime) greet(ctx context.Context) error {
 		case <-time.After(openPause):
 		}
 	}
+}
+
+// sandboxImage asks for the image that every sandbox needs. A node that collected it could run no more pods without
+// its registry. Those before containerd 1.7 do not pin it, but tell.
+func (r *Runtime) sandboxImage(ctx context.Context) string {
+	st, err := r.service.Status(ctx, &runtimeapi.StatusRequest{Verbose: true})
+	if err != nil {
+		return ""
+	}
+	var config struct {
+		SandboxImage string `json:"sandboxImage"`
+	}
+	_ = json.Unmarshal([]byte(st.Info["config"]), &config) // others tell other things, or nothing
+	return config.SandboxImage
 }
 
 // checkCgroupDriver refuses runtimes that leave cgroups to systemd. Old ones do not say.

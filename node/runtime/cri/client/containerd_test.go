@@ -36,6 +36,7 @@ func TestContainerd(t *testing.T) {
 		t.Skipf("no containerd to test with: %v", err)
 	}
 	socket := startContainerd(t, tools)
+	t.Run("sandbox image", func(t *testing.T) { checkPinned(t, socket) })
 	cgroup := fmt.Sprintf("/clipper-containerd-%d", os.Getpid())
 	t.Cleanup(func() {
 		if err := removeCgroup(cgroup); err != nil {
@@ -67,6 +68,18 @@ func TestContainerd(t *testing.T) {
 		t.Cleanup(func() { stop() })
 		return s
 	})
+}
+
+// checkPinned: an image that every sandbox needs is not for the collector.
+func checkPinned(t *testing.T, socket string) {
+	rt, err := Open(t.Context(), socket, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer rt.Close()
+	if img, err := rt.Images().ImageStatus(t.Context(), busyboxImage); err != nil || !img.Pinned {
+		t.Errorf("%+v, %v", img, err)
+	}
 }
 
 // debian unpacks packages once per machine, into the repository's cache folder. Nothing is installed.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 
 	"google.golang.org/grpc"
@@ -16,6 +17,8 @@ import (
 type Images struct {
 	conn    *grpc.ClientConn
 	service runtimeapi.ImageServiceClient
+	// sandbox is the image that every sandbox needs, "" if the runtime needs none or pins it itself.
+	sandbox string
 }
 
 var _ runtime.Images = (*Images)(nil)
@@ -31,12 +34,12 @@ func (i *Images) ImageStatus(ctx context.Context, ref string) (runtime.Image, er
 	if resp.Image == nil {
 		return runtime.Image{}, fmt.Errorf("image %q: %w", ref, runtime.ErrNotFound)
 	}
-	return image(resp.Image), nil
+	return i.image(resp.Image), nil
 }
 
-func image(img *runtimeapi.Image) runtime.Image {
+func (i *Images) image(img *runtimeapi.Image) runtime.Image {
 	out := runtime.Image{
-		ID: img.Id, Tags: img.RepoTags, Digests: img.RepoDigests, Size: int64(img.Size), Pinned: img.Pinned, User: img.Username,
+		ID: img.Id, Tags: img.RepoTags, Digests: img.RepoDigests, Size: int64(img.Size), Pinned: img.Pinned || i.sandbox != "" && slices.Contains(img.RepoTags, i.sandbox), User: img.Username,
 	}
 	if img.Uid != nil {
 		out.User = strconv.FormatInt(img.Uid.Value, 10)
@@ -54,7 +57,7 @@ func (i *Images) ListImages(ctx context.Context) ([]runtime.Image, error) {
 	}
 	out := make([]runtime.Image, 0, len(resp.Images))
 	for _, img := range resp.Images {
-		out = append(out, image(img))
+		out = append(out, i.image(img))
 	}
 	return out, nil
 }
