@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"slices"
 
 	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
@@ -23,6 +24,7 @@ type scarce struct {
 	*resources.Manager
 	devices *devices.Manager
 	claims  *dra.Manager
+	asked   *podresources.Metrics
 }
 
 // openScarce makes it, with what a former agent has handed out.
@@ -46,7 +48,12 @@ func (a *Agent) openScarce(f *status.Facts) error {
 	}
 	s.Manager, err = resources.New(resources.Config{Dir: o.RootDir, Settings: o.Config, Reserved: f.Reserved, CPUs: a.reservation.CPUs,
 		Memory: uint64(f.Machine.Memory), Devices: s.devices, Claims: s.claims, Runtime: o.Runtime})
-	return err
+	if err != nil {
+		return err
+	}
+	s.asked = podresources.NewMetrics()
+	a.collectors = slices.Concat(a.collectors, s.devices.Collectors(), s.claims.Collectors(), s.Collectors(), s.asked.Collectors())
+	return nil
 }
 
 // runScarce keeps it going, and tells who asks, until ctx ends.
@@ -55,7 +62,7 @@ func (a *Agent) runScarce(ctx context.Context) error {
 	group.Go(func() error { return a.scarce.devices.Run(ctx) })
 	group.Go(func() error { return a.scarce.claims.Run(ctx) })
 	group.Go(func() error { return a.scarce.Manager.Run(ctx) })
-	group.Go(func() error { return podresources.Serve(ctx, a.opts.RootDir, holdings{a}) })
+	group.Go(func() error { return podresources.Serve(ctx, a.opts.RootDir, holdings{a}, a.scarce.asked) })
 	return group.Wait()
 }
 

@@ -113,7 +113,9 @@ func (p *pick) allocate(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, allocateTimeout)
 	defer cancel()
+	began := time.Now()
 	answer, err := e.client.Allocate(ctx, &plugin.AllocateRequest{ContainerRequests: []*plugin.ContainerAllocateRequest{{DevicesIds: sets.List(p.got)}}})
+	p.m.metrics.allocations.WithLabelValues(p.name).Observe(time.Since(began).Seconds())
 	if err == nil && len(answer.ContainerResponses) == 0 {
 		err = fmt.Errorf("no containers return in allocation response %v", answer)
 	}

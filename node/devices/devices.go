@@ -44,6 +44,7 @@ type Manager struct {
 	wake chan struct{} // a resource's days may be counted
 
 	started time.Time
+	metrics metrics
 
 	mu        sync.Mutex
 	news      chan struct{} // closed, and replaced, when a plug-in has told of its devices
@@ -87,7 +88,7 @@ func New(cfg Config) (*Manager, error) {
 	if cfg.Sick == nil {
 		cfg.Sick = func([]types.UID) {}
 	}
-	m := &Manager{cfg: cfg, wake: make(chan struct{}, 1), started: time.Now(), news: make(chan struct{}), resources: map[string]*kind{},
+	m := &Manager{cfg: cfg, wake: make(chan struct{}, 1), started: time.Now(), metrics: newMetrics(), news: make(chan struct{}), resources: map[string]*kind{},
 		granted: map[types.UID]map[string]map[string]*grant{}, reuse: map[types.UID]map[string]sets.Set[string]{}}
 	return m, m.load()
 }

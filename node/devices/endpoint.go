@@ -49,6 +49,7 @@ func connect(ctx context.Context, resource, socket string) (*endpoint, error) {
 
 // attach makes e the endpoint of its resource, in place of any before.
 func (m *Manager) attach(e *endpoint) {
+	m.metrics.registrations.WithLabelValues(e.resource).Inc()
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	r := m.resources[e.resource]

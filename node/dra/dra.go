@@ -35,8 +35,9 @@ type Config struct {
 
 // A Manager looks after the resource claims of a node's pods. Its methods may be called concurrently.
 type Manager struct {
-	cfg   Config
-	wipes *wiper
+	cfg     Config
+	wipes   *wiper
+	metrics metrics
 
 	mu      sync.Mutex
 	drivers map[string][]*driver // by name; the newest last
@@ -56,7 +57,7 @@ func New(cfg Config) (*Manager, error) {
 	if cfg.Sick == nil {
 		cfg.Sick = func([]types.UID) {}
 	}
-	m := &Manager{cfg: cfg, drivers: map[string][]*driver{}, claims: map[claimKey]*claim{},
+	m := &Manager{cfg: cfg, metrics: newMetrics(), drivers: map[string][]*driver{}, claims: map[claimKey]*claim{},
 		health: map[string]map[deviceKey]health{}, busy: map[claimKey]chan struct{}{}}
 	m.wipes = newWiper(cfg.Client, cfg.NodeName, m.usable)
 	return m, m.load()

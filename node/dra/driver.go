@@ -35,7 +35,7 @@ func (m *Manager) Register(ctx context.Context, p plugins.Plugin) error {
 	if err != nil {
 		return fmt.Errorf("invalid supported gRPC versions of DRA driver plugin %s at endpoint %s: %w", p.Name, m.cfg.Dir.Told(p.Endpoint), err)
 	}
-	conn, err := plugins.Dial(p.Endpoint)
+	conn, err := plugins.Dial(p.Endpoint, m.metrics.count(p.Name))
 	if err != nil {
 		return fmt.Errorf("create gRPC connection to DRA driver %s plugin at endpoint %s: %w", p.Name, m.cfg.Dir.Told(p.Endpoint), err)
 	}

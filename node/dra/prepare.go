@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	resourcev1 "k8s.io/api/resource/v1"
@@ -44,7 +45,8 @@ func keysOf(pod *corev1.Pod) ([]claimKey, error) {
 
 // Prepare has the drivers make a pod's claims ready. Of one whose containers run already nothing is asked again.
 // Errors are the kubelet's.
-func (m *Manager) Prepare(ctx context.Context, pod *corev1.Pod, running bool) error {
+func (m *Manager) Prepare(ctx context.Context, pod *corev1.Pod, running bool) (err error) {
+	defer func(began time.Time) { m.metrics.timed("PrepareResources", began, err) }(time.Now())
 	keys, err := keysOf(pod)
 	if err == nil {
 		var release func()
@@ -226,7 +228,10 @@ func devicesOf(r *drav1.NodePrepareResourceResponse) *driverState {
 
 // Unprepare has the drivers put away those of a pod's claims that no other pod uses. Errors are the kubelet's.
 func (m *Manager) Unprepare(ctx context.Context, pod *corev1.Pod) error {
-	return m.leave(ctx, pod.UID)
+	began := time.Now()
+	err := m.leave(ctx, pod.UID)
+	m.metrics.timed("UnprepareResources", began, err)
+	return err
 }
 
 // sweep puts away the claims of pods that are gone: they ended while no agent ran, or their driver was not there.

@@ -19,8 +19,8 @@ var waitForReady = grpc.WaitForReady(true)
 const maxPath = len(unix.RawSockaddrUnix{}.Path) - 1
 
 // Dial returns a connection to the service behind a socket. It connects with the first call.
-func Dial(socket string) (*grpc.ClientConn, error) {
-	return grpc.NewClient("passthrough:///localhost",
+func Dial(socket string, options ...grpc.DialOption) (*grpc.ClientConn, error) {
+	return grpc.NewClient("passthrough:///localhost", append(options,
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
 		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) {
 			var conn net.Conn
@@ -29,7 +29,7 @@ func Dial(socket string) (*grpc.ClientConn, error) {
 				return err
 			})
 			return conn, err
-		}))
+		}))...)
 }
 
 // Listen makes a socket, in place of one that a killed agent has left.

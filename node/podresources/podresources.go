@@ -46,17 +46,19 @@ type Source interface {
 }
 
 // Serve answers on the socket in dir until ctx ends.
-func Serve(ctx context.Context, dir kubeletdir.Dir, s Source) error {
+func Serve(ctx context.Context, dir kubeletdir.Dir, s Source, m *Metrics) error {
 	listener, err := plugins.Listen(dir.Join("pod-resources", "kubelet.sock"))
 	if err != nil {
 		return fmt.Errorf("serve what pods have: %w", err)
 	}
 	limit := rate.NewLimiter(perSecond, burst)
-	server := grpc.NewServer(grpc.UnaryInterceptor(func(ctx context.Context, req any, _ *grpc.UnaryServerInfo, handle grpc.UnaryHandler) (any, error) {
+	server := grpc.NewServer(grpc.UnaryInterceptor(func(ctx context.Context, req any, info *grpc.UnaryServerInfo, handle grpc.UnaryHandler) (any, error) {
 		if !limit.Allow() {
 			return nil, status.Error(codes.ResourceExhausted, "rejected by rate limit")
 		}
-		return handle(ctx, req)
+		answer, err := handle(ctx, req)
+		m.count(info.FullMethod, err)
+		return answer, err
 	}))
 	podresources.RegisterPodResourcesListerServer(server, &lister{source: s})
 	stop := context.AfterFunc(ctx, server.Stop)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -53,7 +54,9 @@ func (m *Manager) admit(ctx context.Context, pod *corev1.Pod, running bool) erro
 		return ctx.Err()
 	}
 	defer func() { <-m.turn }()
+	began := time.Now()
 	err := m.serve(ctx, pod, running)
+	m.metrics.admitted(began, err)
 	m.settle(pod)
 	m.poke()
 	if err == nil {
@@ -134,12 +137,13 @@ func (m *Manager) take(ctx context.Context, pod *corev1.Pod, c *corev1.Container
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.cpus != nil {
-		if err := m.cpus.Allocate(pod, c, hint); err != nil {
+		wanted := m.cpus.WantsFor(pod, c)
+		if err := counted(wanted, m.metrics.cpuRequests, m.metrics.cpuErrors, m.cpus.Allocate(pod, c, hint)); err != nil {
 			return err
 		}
 	}
 	if m.memory != nil {
-		return m.memory.Allocate(pod, c, hint)
+		return counted(m.memory.Wants(pod), m.metrics.memoryRequests, m.metrics.memoryErrors, m.memory.Allocate(pod, c, hint))
 	}
 	return nil
 }

@@ -65,6 +65,8 @@ type Containers interface {
 // A Manager hands out resources. Its methods may be called concurrently.
 type Manager struct {
 	cfg     Config
+	metrics metrics
+	machine *topology.Machine // nil while nobody needs it
 	policy  affinity.Policy
 	turn    chan struct{} // holds a token while a pod is being served: one after the other
 	changed chan struct{} // the shared CPUs are others
@@ -81,7 +83,7 @@ func Machine(memory uint64) (*topology.Machine, error) {
 
 // New returns a manager that goes on where the former one has stopped. It starts nothing.
 func New(cfg Config) (*Manager, error) {
-	m := &Manager{cfg: cfg, turn: make(chan struct{}, 1), changed: make(chan struct{}, 1)}
+	m := &Manager{cfg: cfg, metrics: newMetrics(), turn: make(chan struct{}, 1), changed: make(chan struct{}, 1)}
 	s := cfg.Settings
 	if err := errors.Join(unpinned(cfg.Dir, "cpu_manager_state", s.CPUManagerPolicy == staticCPUs), unpinned(cfg.Dir, "memory_manager_state", s.MemoryManagerPolicy == v1beta1.StaticMemoryManagerPolicy)); err != nil {
 		return nil, err
@@ -99,6 +101,7 @@ func New(cfg Config) (*Manager, error) {
 	if m.policy, err = affinity.NewPolicy(s.TopologyManagerPolicy, s.TopologyManagerPolicyOptions, machine); err != nil {
 		return nil, fmt.Errorf("topology manager: %w", err)
 	}
+	m.machine = machine
 	return m, m.open(machine)
 }
 

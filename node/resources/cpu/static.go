@@ -225,5 +225,18 @@ func (p *Static) Of(pod types.UID, container string) (cpus cpuset.CPUSet, exclus
 	return p.state.shared, false
 }
 
+// Given are the CPUs that containers have for themselves, and those that could be given to others.
+func (p *Static) Given() (given, free cpuset.CPUSet) {
+	for _, containers := range p.state.assigned {
+		for _, cpus := range containers {
+			given = given.Union(cpus)
+		}
+	}
+	return given, p.available()
+}
+
+// WantsFor reports whether a container is to have CPUs for itself.
+func (p *Static) WantsFor(pod *corev1.Pod, c *corev1.Container) bool { return wanted(pod, c) > 0 }
+
 // Allocatable are the CPUs that may be handed out at all.
 func (p *Static) Allocatable() cpuset.CPUSet { return p.machine.All().Difference(p.reserved) }
