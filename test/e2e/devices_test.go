@@ -38,7 +38,7 @@ func TestDevices(t *testing.T) {
 	u := ownCluster(t, 1)
 	for _, image := range []string{"deviceplugin", "dradriver"} {
 		u.clipperRun("sandbox", "image-load", u.name, imagesDir()+"/"+image+".tar")
-		u.must("apply", "-f", "../"+image+"/manifests/daemonset.yaml")
+		u.must("apply", "-n", "kube-system", "-f", "../"+image+"/manifests/daemonset.yaml")
 	}
 	const devices = `jsonpath={.status.capacity.example\.com/device} {.status.allocatable.example\.com/device}`
 	u.eventually(30*time.Second, is("4 4"), "get", "node", "node-1", "-o", devices)
@@ -84,7 +84,7 @@ func TestDevices(t *testing.T) {
 		"get", "pod", "refused", "-o", "jsonpath={.status.reason} {.status.message}")
 
 	u.must("delete", "pod", "with-claim", "with-device")
-	u.eventually(30*time.Second, is(""), "get", "resourceclaim", "by-hand", "-o", "jsonpath={.status}")
+	u.eventually(30*time.Second, is(""), "get", "resourceclaim", "by-hand", "-o", "jsonpath={.status.allocation}{.metadata.finalizers}")
 	u.must("delete", "daemonset", "-n", "kube-system", "deviceplugin")
 	u.eventually(30*time.Second, is("4 0"), "get", "node", "node-1", "-o", devices)
 }
@@ -92,7 +92,8 @@ func TestDevices(t *testing.T) {
 // TestExclusiveCPUs gives a pod a CPU of its own: everybody else leaves it, and comes back in the end.
 func TestExclusiveCPUs(t *testing.T) {
 	config := filepath.Join(t.TempDir(), "kubelet.yaml")
-	settings := "apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\ncpuManagerPolicy: static\nkubeReserved: {cpu: 500m}\n"
+	settings := "apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\ncpuManagerPolicy: static\nkubeReserved: {cpu: 500m}\n" +
+		"evictionHard: {memory.available: 50Mi, nodefs.available: 1%, nodefs.inodesFree: 1%, imagefs.available: 1%}\n" // of the machine's disk others decide
 	if err := os.WriteFile(config, []byte(settings), 0o600); err != nil {
 		t.Fatal(err)
 	}
