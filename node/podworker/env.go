@@ -127,37 +127,43 @@ func (w *Worker) valueFrom(ctx context.Context, pod *corev1.Pod, c *corev1.Conta
 		v, err := downward.Resource(src.ResourceFieldRef, pod, of, w.cfg.Allocatable())
 		return v, err == nil, err
 	case src.ConfigMapKeyRef != nil:
-		ref := src.ConfigMapKeyRef
-		cm, err := w.cfg.Objects.ConfigMap(ctx, pod.Namespace, ref.Name)
-		if err != nil {
-			if apierrors.IsNotFound(err) && isTrue(ref.Optional) {
-				return "", false, nil
-			}
-			return "", false, objectError("configmap", ref.Name, err)
-		}
-		v, ok := cm.Data[ref.Key]
-		if !ok && !isTrue(ref.Optional) {
-			return "", false, fmt.Errorf("couldn't find key %v in ConfigMap %v/%v", ref.Key, pod.Namespace, ref.Name)
-		}
-		return v, ok, nil
+		return w.configMapKey(ctx, pod.Namespace, src.ConfigMapKeyRef)
 	case src.SecretKeyRef != nil:
-		ref := src.SecretKeyRef
-		s, err := w.cfg.Objects.Secret(ctx, pod.Namespace, ref.Name)
-		if err != nil {
-			if apierrors.IsNotFound(err) && isTrue(ref.Optional) {
-				return "", false, nil
-			}
-			return "", false, objectError("secret", ref.Name, err)
-		}
-		v, ok := s.Data[ref.Key]
-		if !ok && !isTrue(ref.Optional) {
-			return "", false, fmt.Errorf("couldn't find key %v in Secret %v/%v", ref.Key, pod.Namespace, ref.Name)
-		}
-		return string(v), ok, nil
+		return w.secretKey(ctx, pod.Namespace, src.SecretKeyRef)
 	case src.FileKeyRef != nil:
 		return w.fileKey(ctx, pod, c, src.FileKeyRef)
 	}
 	return "", false, nil
+}
+
+func (w *Worker) configMapKey(ctx context.Context, namespace string, ref *corev1.ConfigMapKeySelector) (v string, ok bool, err error) {
+	cm, err := w.cfg.Objects.ConfigMap(ctx, namespace, ref.Name)
+	if err != nil {
+		if apierrors.IsNotFound(err) && isTrue(ref.Optional) {
+			return "", false, nil
+		}
+		return "", false, objectError("configmap", ref.Name, err)
+	}
+	v, ok = cm.Data[ref.Key]
+	if !ok && !isTrue(ref.Optional) {
+		return "", false, fmt.Errorf("couldn't find key %v in ConfigMap %v/%v", ref.Key, namespace, ref.Name)
+	}
+	return v, ok, nil
+}
+
+func (w *Worker) secretKey(ctx context.Context, namespace string, ref *corev1.SecretKeySelector) (v string, ok bool, err error) {
+	s, err := w.cfg.Objects.Secret(ctx, namespace, ref.Name)
+	if err != nil {
+		if apierrors.IsNotFound(err) && isTrue(ref.Optional) {
+			return "", false, nil
+		}
+		return "", false, objectError("secret", ref.Name, err)
+	}
+	value, ok := s.Data[ref.Key]
+	if !ok && !isTrue(ref.Optional) {
+		return "", false, fmt.Errorf("couldn't find key %v in Secret %v/%v", ref.Key, namespace, ref.Name)
+	}
+	return string(value), ok, nil
 }
 
 // podField resolves a downward-API field, also those that only the node knows.

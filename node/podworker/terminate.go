@@ -64,35 +64,26 @@ func (p *planner) stopAll(grace time.Duration) bool {
 		left = max(grace-p.now.Sub(p.o.KillSince), min(grace, minimumGrace))
 	}
 	stopped := true
-	stop := func(c *corev1.Container, grace time.Duration) bool {
-		if p.o.Busy[Action{Op: Start, Container: c.Name}.Key()] {
-			stopped = false
-			return false
-		}
-		r := p.o.Containers[c.Name]
-		if r == nil || !r.running() {
-			return true
-		}
-		stopped = false
-		p.stop(r, Action{Op: Stop, Container: c.Name, ID: r.Current.ID, Grace: grace,
-			Message: "Stopping container " + c.Name})
-		return false
-	}
 	for i := range p.pod.Spec.Containers {
-		stop(&p.pod.Spec.Containers[i], left)
+		stopped = p.gone(&p.pod.Spec.Containers[i], left) && stopped
 	}
 	for i := range p.pod.Spec.EphemeralContainers {
-		stop((*corev1.Container)(&p.pod.Spec.EphemeralContainers[i].EphemeralContainerCommon), left)
+		stopped = p.gone((*corev1.Container)(&p.pod.Spec.EphemeralContainers[i].EphemeralContainerCommon), left) && stopped
 	}
 	for i := range p.pod.Spec.InitContainers {
 		if c := &p.pod.Spec.InitContainers[i]; !isSidecar(c) {
-			stop(c, left)
+			stopped = p.gone(c, left) && stopped
 		}
 	}
 	if !stopped {
 		p.announce(left)
 		return false
 	}
+	return p.stopSidecars(left)
+}
+
+// stopSidecars stops the last sidecar that runs, and reports whether none does.
+func (p *planner) stopSidecars(left time.Duration) bool {
 	for i := len(p.pod.Spec.InitContainers) - 1; i >= 0; i-- {
 		c := &p.pod.Spec.InitContainers[i]
 		if !isSidecar(c) {
@@ -101,12 +92,25 @@ func (p *planner) stopAll(grace time.Duration) bool {
 		if p.o.Busy[Action{Op: PreStop, Container: c.Name}.Key()] {
 			return false // its hook ends first
 		}
-		if !stop(c, left) {
+		if !p.gone(c, left) {
 			p.announce(left)
 			return false
 		}
 	}
 	return true
+}
+
+// gone reports whether a container does not run, and stops one that does.
+func (p *planner) gone(c *corev1.Container, left time.Duration) bool {
+	if p.o.Busy[Action{Op: Start, Container: c.Name}.Key()] {
+		return false
+	}
+	r := p.o.Containers[c.Name]
+	if r == nil || !r.running() {
+		return true
+	}
+	p.stop(r, Action{Op: Stop, Container: c.Name, ID: r.Current.ID, Grace: left, Message: "Stopping container " + c.Name})
+	return false
 }
 
 // announce tells sidecars that the pod ends, though their own turn has not come: their hooks run at the same time
