@@ -81,7 +81,7 @@ func (d *Delegated) identify(ctx context.Context, r *http.Request) (*authenticat
 	if r.TLS != nil && len(r.TLS.PeerCertificates) > 0 {
 		return d.verify(r.TLS.PeerCertificates), nil
 	}
-	if token, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer "); ok && token != "" {
+	if scheme, token, _ := strings.Cut(strings.TrimSpace(r.Header.Get("Authorization")), " "); strings.EqualFold(scheme, "bearer") && token != "" {
 		if !*d.settings.Authentication.Webhook.Enabled {
 			return nil, nil
 		}

@@ -114,7 +114,7 @@ func TestDelegated(t *testing.T) {
 			d := NewDelegated(o, "n1", settings, pool)
 			r := httptest.NewRequest(http.MethodGet, tt.path, nil)
 			if tt.token != "" {
-				r.Header.Set("Authorization", "Bearer "+tt.token)
+				r.Header.Set("Authorization", "bearer "+tt.token) // as written by some
 			}
 			if tt.cert != nil {
 				r.TLS = &tls.ConnectionState{PeerCertificates: []*x509.Certificate{tt.cert}}
