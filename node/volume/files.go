@@ -158,7 +158,7 @@ func (m *Manager) Sweep(keep func(types.UID) bool) error {
 	errs := []error{err}
 	inMemory, err := directories(m.cfg.MemoryDir)
 	errs = append(errs, err)
-	errs = append(errs, m.recallLocal(), m.recallCSI(pods))
+	errs = append(errs, m.recallLocal(), m.recallISCSI(), m.recallCSI(pods))
 	for _, uid := range slices.Compact(slices.Sorted(slices.Values(append(pods, inMemory...)))) {
 		if keep(uid) {
 			continue

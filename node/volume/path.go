@@ -54,6 +54,8 @@ func (m *Manager) base(pod *corev1.Pod, v *corev1.Volume) (string, error) {
 		return m.localPath(s)
 	case nfs(s) != nil:
 		return m.nfsPath(pod.UID, s), nil
+	case m.iscsi(pod, s) != nil:
+		return m.iscsiMount(m.iscsi(pod, s)), nil
 	}
 	return "", fmt.Errorf("volume %q is of a kind this node cannot mount", s.name())
 }
@@ -79,6 +81,10 @@ func (m *Manager) Device(pod *corev1.Pod, name string) (path string, readOnly bo
 	if s.pv.Spec.Local != nil {
 		path, err = filepath.EvalSymlinks(s.pv.Spec.Local.Path)
 		return path, s.readOnly, err
+	}
+	if l := m.iscsi(pod, s); l != nil {
+		path, err = l.device()
+		return path, l.readOnly, err
 	}
 	return "", false, fmt.Errorf("volume %q is of a kind that this node cannot give to a container as a device", s.name())
 }

@@ -64,6 +64,9 @@ type Manager struct {
 	cfg   Config
 	csi   *csi.Plugin
 	guard *guard
+
+	diskLinks string // where udev shows disks by the ways to them
+
 	stir  chan struct{} // there may be upkeep to do
 	alarm chan struct{} // a token to be renewed earlier than the others may have come
 
@@ -101,7 +104,7 @@ func New(cfg Config) *Manager {
 	if cfg.InUseChanged == nil {
 		cfg.InUseChanged = func() {}
 	}
-	m := &Manager{cfg: cfg, guard: newGuard(hangTimeout), stir: make(chan struct{}, 1), alarm: make(chan struct{}, 1),
+	m := &Manager{cfg: cfg, guard: newGuard(hangTimeout), diskLinks: "/dev/disk/by-path", stir: make(chan struct{}, 1), alarm: make(chan struct{}, 1),
 		pods: map[types.UID]*podVolumes{}, users: map[podrefs.Ref]map[types.UID]bool{}, tokens: map[tokenKey]token{},
 		devices: map[corev1.UniqueVolumeName]*device{}, nodeChanged: make(chan struct{})}
 	m.csi = csi.New(csi.Config{Client: cfg.Client, NodeName: cfg.NodeName, Dir: cfg.RootDir, Tokens: m.driverTokens, Registered: m.driverRegistered})
@@ -216,6 +219,8 @@ func (m *Manager) mountInTree(ctx context.Context, pod *corev1.Pod, s *source) e
 		return m.mountLocal(ctx, pod, s)
 	case nfs(s) != nil:
 		return setUpFailed(s.name(), m.mountNFS(ctx, pod, s))
+	case m.iscsi(pod, s) != nil:
+		return m.mountISCSI(ctx, pod, s, m.iscsi(pod, s))
 	}
 	return setUpFailed(s.name(), fmt.Errorf("no volume plugin matched: this node has none for the kind of volume %q", s.name()))
 }
