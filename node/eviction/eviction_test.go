@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"slices"
 	"strings"
 	"sync"
@@ -13,6 +14,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus/testutil"
+	"golang.org/x/sys/unix"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/apimachinery/pkg/types"
@@ -29,7 +31,8 @@ type fakeNode struct {
 
 	mu     sync.Mutex
 	pods   map[types.UID]*Candidate
-	images int64 // bytes of disk that reclaiming frees
+	images int64 // bytes of disk
+	needed int64 // of which reclaiming leaves so much
 	gone   map[types.UID]time.Time
 	log    []string
 }
@@ -126,7 +129,7 @@ func newManager(n *fakeNode, s threshold.Settings, change func(*Config)) (m *Man
 			n.mu.Lock()
 			defer n.mu.Unlock()
 			n.say("reclaim")
-			n.images = 0
+			n.images = n.needed
 			return errors.New("not all of it")
 		}},
 		Changed: func() {
@@ -224,12 +227,11 @@ func TestDiskIsReclaimedFirst(t *testing.T) {
 		synctest.Wait()
 		expectLog(t, "at once", told(), "conditions changed", "Warning EvictionThresholdMet: Attempting to reclaim ephemeral-storage", "reclaim")
 		n.mu.Lock()
-		n.images = 460 * mi // pulled again, and this time they are in use
+		n.images, n.needed = 460*mi, 460*mi // pulled again, and this time they are in use
 		n.mu.Unlock()
-		m.cfg.Reclaim[0] = func(context.Context) error { return nil }
 		time.Sleep(10 * time.Second)
 		synctest.Wait()
-		expectLog(t, "where that does not do", told(), "Warning EvictionThresholdMet: Attempting to reclaim ephemeral-storage",
+		expectLog(t, "where that does not do", told(), "Warning EvictionThresholdMet: Attempting to reclaim ephemeral-storage", "reclaim",
 			"Warning Evicted writer: The node was low on resource: ephemeral-storage. Threshold quantity: 104857601, available: 90Mi. Container c was using 450Mi, request is 0, has larger consumption of ephemeral-storage. [450Mi]",
 			"evict writer: Failed Evicted within 1s, DisruptionTarget")
 	})
@@ -302,14 +304,29 @@ func TestAlarm(t *testing.T) {
 	ts := thresholds(t, threshold.Settings{Pods: true, Hard: map[string]string{"memory.available": "16Mi"}})
 	a.arm(ts, free(32))
 	a.arm(ts, free(32)) // again: the level of before must not ring any more
-	use := startEater(t, dir)
+	scratch := t.TempDir()
+	if err := unix.Mount("none", scratch, "tmpfs", 0, "size=32m"); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := unix.Unmount(scratch, unix.MNT_DETACH); err != nil {
+			t.Error(err)
+		}
+	})
+	use := func(mib int) { // files in memory count as used by whoever writes them
+		t.Helper()
+		script := fmt.Sprintf("echo $$ >%s/cgroup.procs && exec dd if=/dev/zero of=%s/%d bs=1M count=%d", dir, scratch, mib, mib)
+		if out, err := exec.Command("sh", "-c", script).CombinedOutput(); err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+	}
 	use(4)
 	select {
 	case <-rings:
 		t.Error("rings although 12 MiB more are free than asked for")
 	case <-time.After(100 * time.Millisecond):
 	}
-	use(24)
+	use(20)
 	select {
 	case <-rings:
 	case <-time.After(20 * time.Second):

@@ -100,8 +100,14 @@ func (f *fakeLogind) Inhibit(what, who, why, mode string) (dbus.UnixFD, *dbus.Er
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.locks = append(f.locks, r)
-	time.AfterFunc(time.Second, func() { w.Close() }) // our copy; the receiver has its own by then
-	return dbus.UnixFD(w.Fd()), nil
+	fd := dbus.UnixFD(w.Fd())
+	// The answer carries a copy; ours is closed once that is surely sent.
+	time.AfterFunc(time.Second, func() {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		w.Close()
+	})
+	return fd, nil
 }
 
 type properties struct{ *fakeLogind }
@@ -221,9 +227,12 @@ func TestShutdownIsHeldBackUntilPodsHaveEnded(t *testing.T) {
 	done := make(chan error, 1)
 	go func() { done <- m.Run(ctx) }()
 	eventually(t, "the lock", func() bool { return login.held() == 1 })
-	if p := login.patience; p != 12e6 {
-		t.Errorf("the login manager waits for %d µs, want 12 s", p)
+	login.mu.Lock()
+	if login.patience != 12e6 {
+		t.Errorf("the login manager waits for %d µs, want 12 s", login.patience)
 	}
+	lock := login.locks[0]
+	login.mu.Unlock()
 	// The lock is taken before the signal is listened to: announce until it is heard.
 	heard := false
 	eventually(t, "the announcement", func() bool {
@@ -243,7 +252,7 @@ func TestShutdownIsHeldBackUntilPodsHaveEnded(t *testing.T) {
 	}
 	released := make(chan struct{})
 	go func() {
-		_, _ = login.locks[0].Read(make([]byte, 1)) // ends with the last copy of the lock
+		_, _ = lock.Read(make([]byte, 1)) // ends with the last copy of the lock
 		close(released)
 	}()
 	select {
