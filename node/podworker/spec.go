@@ -241,6 +241,9 @@ func (w *Worker) security(ctx context.Context, pod *corev1.Pod, c *corev1.Contai
 			s.AppArmor = *a.LocalhostProfile
 		}
 	}
+	if o := or(csc.SELinuxOptions, psc.SELinuxOptions); o != nil {
+		s.SELinux = &runtime.SELinux{User: o.User, Role: o.Role, Type: o.Type, Level: o.Level}
+	}
 	return s, w.checkNonRoot(ctx, pod, c, or(csc.RunAsNonRoot, psc.RunAsNonRoot), s.User)
 }
 

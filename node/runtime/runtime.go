@@ -130,12 +130,16 @@ type Security struct {
 	ReadOnlyRoot       bool
 	Seccomp            string // "" or "RuntimeDefault", "Unconfined", or the absolute path of a profile
 	AppArmor           string
-	UnmaskedProc       bool // procMount: Unmasked
+	SELinux            *SELinux // nil: no label
+	UnmaskedProc       bool     // procMount: Unmasked
 	// Paths replaces the paths of /proc and /sys that are kept from the container. Nil: the kubelet's choice.
 	Paths *GuardedPaths
 	// AmbientCapabilities, without CAP_, are kept by programs of users that are not root.
 	AmbientCapabilities []string
 }
+
+// SELinux are the parts of a label; empty ones are the usual ones of containers.
+type SELinux struct{ User, Role, Type, Level string }
 
 // GuardedPaths are paths inside a container that nothing in it may see, or write to.
 type GuardedPaths struct{ Masked, ReadOnly []string }

@@ -17,8 +17,9 @@ import (
 
 // host is what containers' configurations depend on and does not change while we run.
 type host struct {
-	capabilities []string          // what we hold, and can give
-	unified      bool              // cgroup v2
+	capabilities []string // what we hold, and can give
+	unified      bool     // cgroup v2
+	seLinux      bool
 	appArmor     *ocispec.AppArmor // nil: there is none
 	throttle     []string          // thermal_throttle directories: a side channel, masked
 }
@@ -42,6 +43,7 @@ func readHost() (*host, error) {
 	if err := unix.Statfs("/sys/fs/cgroup", &st); err == nil {
 		h.unified = st.Type == unix.CGROUP2_SUPER_MAGIC
 	}
+	h.seLinux = unix.Statfs("/sys/fs/selinux", &st) == nil && st.Type == unix.SELINUX_MAGIC
 	enabled, _ := os.ReadFile("/sys/module/apparmor/parameters/enabled")
 	if len(enabled) > 0 && enabled[0] == 'Y' {
 		h.appArmor = &ocispec.AppArmor{Loaded: appArmorLoaded}

@@ -63,7 +63,7 @@ func (r *Runtime) joined(id string, c *runtime.Container, sb *wire.Sandbox) (*oc
 		NetNS:    sb.NetNS, User: sb.UserPath, UTS: sb.UTSPath, IPC: sb.IPCPath, PID: sb.PIDPath,
 		HostPID: sb.Spec.HostPID, Shm: sb.ShmPath, HostnameFile: sb.HostnameAt,
 		CgroupPath: cgroupPath(sb, id), CgroupNamespace: r.host.unified,
-		HeldCapabilities: r.host.capabilities, ThermalThrottle: r.host.throttle, AppArmor: r.host.appArmor,
+		HeldCapabilities: r.host.capabilities, ThermalThrottle: r.host.throttle, AppArmor: r.host.appArmor, SELinux: r.host.seLinux,
 	}
 	if sb.Spec.HostNetwork {
 		out.NetNS = ""

@@ -35,6 +35,7 @@ type Sandbox struct {
 	HostDevices            []specs.LinuxDevice // all of them, for privileged containers
 	ThermalThrottle        []string            // masked, where the host has them
 	AppArmor               *AppArmor           // nil: the kernel has none
+	SELinux                bool                // the kernel has it
 	LocalhostSeccompParsed *specs.LinuxSeccomp
 }
 
@@ -94,6 +95,9 @@ func Build(c *runtime.Container, image *Image, sb *Sandbox, rootfs string, user 
 		if spec.Process.ApparmorProfile, err = sb.AppArmor.profile(sec); err != nil {
 			return nil, false, err
 		}
+	}
+	if l := sec.SELinux; l != nil && sb.SELinux {
+		spec.Process.SelinuxLabel, spec.Linux.MountLabel = labels(l)
 	}
 	defaultSeccomp := false
 	switch {

@@ -69,6 +69,7 @@ func newProcess(p *specs.Process) *libcontainer.Process {
 		UID: int(p.User.UID), GID: int(p.User.GID),
 		NoNewPrivileges: &p.NoNewPrivileges,
 		AppArmorProfile: p.ApparmorProfile,
+		Label:           p.SelinuxLabel,
 		LogLevel:        "3", // warnings and up; what init dies of comes in the error
 	}
 	for _, g := range p.User.AdditionalGids {
