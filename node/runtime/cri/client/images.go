@@ -64,6 +64,9 @@ func (i *Images) ListImages(ctx context.Context) ([]runtime.Image, error) {
 
 // PullImage fetches ref. It takes as long as ctx lets it.
 func (i *Images) PullImage(ctx context.Context, ref string, auth []runtime.PullAuth) (runtime.Image, error) {
+	if len(auth) == 0 {
+		return i.pull(ctx, ref, nil)
+	}
 	var faults []error
 	for _, a := range auth {
 		img, err := i.pull(ctx, ref, &runtimeapi.AuthConfig{
@@ -74,11 +77,7 @@ func (i *Images) PullImage(ctx context.Context, ref string, auth []runtime.PullA
 		}
 		faults = append(faults, err)
 	}
-	img, err := i.pull(ctx, ref, nil)
-	if err != nil {
-		return img, errors.Join(append(faults, err)...)
-	}
-	return img, nil
+	return runtime.Image{}, errors.Join(faults...)
 }
 
 func (i *Images) pull(ctx context.Context, ref string, auth *runtimeapi.AuthConfig) (runtime.Image, error) {
