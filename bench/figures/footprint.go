@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"clipper/sandbox"
 )
 
 // A footprint is what a cluster's own processes take; containers' processes are only counted.
@@ -37,7 +39,7 @@ func (b *bench) footprint() (footprint, error) {
 		}
 		parent[pid] = parentOf(pid)
 		cmdline, err := os.ReadFile(filepath.Join("/proc", e.Name(), "cmdline"))
-		if err != nil || !bytes.Contains(cmdline, []byte("/sandboxes/"+clusterName+"/")) {
+		if err != nil || !bytes.Contains(cmdline, []byte(filepath.Dir(sandbox.KubeconfigPath(clusterName))+"/")) {
 			continue
 		}
 		ours[pid] = true

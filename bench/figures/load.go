@@ -43,13 +43,12 @@ func values(out string, names ...string) ([]float64, error) {
 
 // podStart measures pods one by one, then a hundred at once, and what our processes grow by for each.
 func podStart(ctx context.Context, b *bench) error {
-	archive := ".cache/images/busybox.tar"
-	if _, err := os.Stat(archive); err != nil {
+	if _, err := os.Stat(busyboxArchive); err != nil {
 		return fmt.Errorf("%w; build it with: go run ./test/images busybox", err)
 	}
 	// Two clusters, since a node has room for 110 pods and apiload leaves its own there.
 	err := b.withCluster(ctx, 1, func(kubeconfig string, _ time.Duration) error {
-		if _, err := b.sandbox(ctx, "image-load", clusterName, archive); err != nil {
+		if _, err := b.sandbox(ctx, "image-load", clusterName, busyboxArchive); err != nil {
 			return err
 		}
 		out, err := b.apiload(ctx, kubeconfig, "podstart", "-n", "30", "-burst", "1", "-image", "busybox:1.36")
@@ -62,7 +61,7 @@ func podStart(ctx context.Context, b *bench) error {
 		return err
 	}
 	return b.withCluster(ctx, 1, func(kubeconfig string, _ time.Duration) error {
-		if _, err := b.sandbox(ctx, "image-load", clusterName, archive); err != nil {
+		if _, err := b.sandbox(ctx, "image-load", clusterName, busyboxArchive); err != nil {
 			return err
 		}
 		before, err := b.footprint()

@@ -34,7 +34,11 @@ var figures = []figure{
 	{"watch", "1,000 writes seen by 200 watchers", fanOut},
 	{"stored", "50,000 objects of 1 KB: memory, and the start with them (takes eight minutes)", storedObjects},
 	{"server", "memory of an idle control plane without a node after a minute", idleServer},
+	{"runc", "runc run of the same container: the floor of what starting a pod can take", runcRun},
 	{"pods", "create to Running, one at a time and 100 at once; memory of ours per pod", podStart},
+	{"pods500", "500 probed pods on a node: all Ready; memory of ours per pod; its agent killed and there again; all gone", pods500},
+	{"exec", "kubectl exec POD -- true, over the start of kubectl itself", execs},
+	{"probes", "processor of a node with 100 idle pods, each with two probes every ten seconds (takes two minutes)", probed},
 	{"idle", "memory and processor of an idle one-node cluster after two minutes (takes four)", idle},
 }
 

@@ -99,10 +99,10 @@ func (b *bench) sandbox(ctx context.Context, args ...string) ([]byte, error) {
 	return out, err
 }
 
-// withCluster makes a cluster, hands its kubeconfig to fn and removes it.
-func (b *bench) withCluster(ctx context.Context, nodes int, fn func(kubeconfig string, took time.Duration) error) (err error) {
+// withCluster makes a cluster, with options of sandbox create, hands its kubeconfig to fn and removes it.
+func (b *bench) withCluster(ctx context.Context, nodes int, fn func(kubeconfig string, took time.Duration) error, options ...string) (err error) {
 	start := time.Now()
-	if _, err := b.sandbox(ctx, "create", clusterName, "--nodes", fmt.Sprint(nodes)); err != nil {
+	if _, err := b.sandbox(ctx, append([]string{"create", clusterName, "--nodes", fmt.Sprint(nodes)}, options...)...); err != nil {
 		return err
 	}
 	took := time.Since(start)
