@@ -22,11 +22,32 @@ func ownCluster(t *testing.T, nodes int, options ...string) *user {
 	shared := need(t)
 	c := &testCluster{clipper: shared.clipper, name: fmt.Sprintf("%s-own", shared.name)}
 	u := c.user(t, "default")
-	t.Cleanup(func() { u.clipperRun("sandbox", "delete", c.name) })
+	t.Cleanup(func() {
+		logs, _ := filepath.Glob(filepath.Join(sandboxDir(c.name), "nodes", "*", "log"))
+		for _, log := range logs {
+			if crash := crashIn(log); crash != "" {
+				t.Errorf("%s:\n%s", log, crash)
+			}
+		}
+		u.clipperRun("sandbox", "delete", c.name)
+	})
 	u.clipperRun(append([]string{"sandbox", "create", c.name, "--nodes", strconv.Itoa(nodes)}, options...)...)
 	u.clipperRun("sandbox", "image-load", c.name, imagesDir()+"/busybox.tar")
 	c.kubeconfig = sandbox.KubeconfigPath(c.name)
 	return u
+}
+
+// crashIn returns what a program that has crashed has said of it in its log.
+func crashIn(path string) string {
+	const enough = 60 // lines: the goroutine that did it comes first
+	data, _ := os.ReadFile(path)
+	lines := strings.Split(string(data), "\n")
+	for i, l := range lines {
+		if strings.HasPrefix(l, "panic: ") || strings.HasPrefix(l, "fatal error: ") || strings.HasPrefix(l, "SIG") || strings.HasPrefix(l, "unexpected fault") {
+			return strings.Join(lines[i:min(len(lines), i+enough)], "\n")
+		}
+	}
+	return ""
 }
 
 // clipperRun runs the binary; failure ends the test.
