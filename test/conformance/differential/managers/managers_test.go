@@ -227,7 +227,7 @@ var cpuOptions = []map[string]string{
 
 func TestCPUs(t *testing.T) {
 	featuregatetesting.SetFeatureGateDuringTest(t, utilfeature.DefaultFeatureGate, features.CPUManagerPolicyAlphaOptions, true)
-	for seed := range uint64(200) {
+	for seed := range uint64(80) {
 		r := rand.New(rand.NewPCG(seed, 1))
 		ours, theirs := layout(r)
 		options := cpuOptions[r.IntN(len(cpuOptions))]
@@ -323,7 +323,7 @@ func compareCPUs(t *testing.T, seed uint64, r *rand.Rand, machine *topology.Mach
 }
 
 func TestMemory(t *testing.T) {
-	for seed := range uint64(200) {
+	for seed := range uint64(80) {
 		r := rand.New(rand.NewPCG(seed, 2))
 		machine, info := layout(r)
 		compareMemory(t, seed, r, machine, info)
