@@ -55,6 +55,7 @@ type container struct {
 	mu    sync.Mutex
 	log   *crilog.File
 	state runtime.State
+	ended bool // though List does not say so yet
 }
 
 func newContainer(t *testing.T) *container {
@@ -83,6 +84,9 @@ func (c *container) List(context.Context) ([]runtime.SandboxStatus, []runtime.Co
 func (c *container) ReopenLog(context.Context, string) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.ended {
+		return nil
+	}
 	return c.log.Reopen()
 }
 
@@ -373,5 +377,18 @@ func TestFollowBehindCompression(t *testing.T) {
 	}
 	if out.String() != "one\ntwo\nthree\n" {
 		t.Errorf("got %q", out.String())
+	}
+}
+
+// TestEndDuringRotation: the log of a container that ends just then stays where it is looked for.
+func TestEndDuringRotation(t *testing.T) {
+	c := newContainer(t)
+	c.say("last words\n")
+	c.ended = true
+	if err := c.rotator("0", 5).round(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if text, err := os.ReadFile(c.path); err != nil || !bytes.Contains(text, []byte("last words")) || len(c.files()) != 1 {
+		t.Errorf("got %q, %v, %v", text, err, c.files())
 	}
 }

@@ -150,6 +150,9 @@ func (r *Rotator) rotate(ctx context.Context, id, path string) error {
 		// The container writes on into the file that was moved: it is still the current one.
 		return errors.Join(fmt.Errorf("start a new log: %w", err), os.Rename(old, path))
 	}
+	if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) { // it has ended meanwhile, and says no more
+		return os.Rename(old, path)
+	}
 	return nil
 }
 
