@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"sync/atomic"
 
 	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
@@ -12,6 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"clipper/api"
+	"clipper/catalogue/core/podspec"
 	"clipper/node/devices"
 	"clipper/node/dra"
 	"clipper/node/podresources"
@@ -25,6 +27,7 @@ type scarce struct {
 	devices *devices.Manager
 	claims  *dra.Manager
 	asked   *podresources.Metrics
+	joined  *atomic.Bool // the node has told what it has once
 }
 
 // openScarce makes it, with what a former agent has handed out.
@@ -51,13 +54,14 @@ func (a *Agent) openScarce(f *status.Facts) error {
 	if err != nil {
 		return err
 	}
-	s.asked = podresources.NewMetrics()
+	s.asked, s.joined = podresources.NewMetrics(), &atomic.Bool{}
 	a.collectors = slices.Concat(a.collectors, s.devices.Collectors(), s.claims.Collectors(), s.Collectors(), s.asked.Collectors())
 	return nil
 }
 
 // runScarce keeps it going, and tells who asks, until ctx ends.
 func (a *Agent) runScarce(ctx context.Context) error {
+	a.scarce.joined.Store(true)
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return a.scarce.devices.Run(ctx) })
 	group.Go(func() error { return a.scarce.claims.Run(ctx) })
@@ -113,9 +117,23 @@ func (a *Agent) devicesChanged(pods []types.UID) {
 // countDevices puts the devices of plug-ins into the node's status. Those that have been gone for long count as
 // none, so that whoever looks sees that there were some.
 func (a *Agent) countDevices(s *corev1.NodeStatus) {
+	a.resetDevices(s)
 	for name, c := range a.scarce.devices.Counts() {
 		s.Capacity[name] = *quantity.NewQuantity(c.All, quantity.DecimalSI)
 		s.Allocatable[name] = *quantity.NewQuantity(c.Healthy, quantity.DecimalSI)
+	}
+}
+
+// resetDevices sets to nothing what devices the node's object tells of that no agent here knows: the machine has been
+// set up anew. An administrator who counts by hand does so again.
+func (a *Agent) resetDevices(s *corev1.NodeStatus) {
+	if a.scarce.joined.Load() || !a.scarce.devices.Fresh() {
+		return
+	}
+	for name := range s.Capacity {
+		if podspec.IsExtended(name) {
+			s.Capacity[name], s.Allocatable[name] = quantity.Quantity{}, quantity.Quantity{}
+		}
 	}
 }
 

@@ -80,6 +80,7 @@ func (m *Manager) load() error {
 	}
 	var f checkpointFile
 	found, err := checkpoint.Read(m.checkpointPath(), &f)
+	m.fresh = !found
 	if err == nil && found && f.Checksum != f.Data.sum() {
 		err = errors.New("the checkpoint of the node's devices is corrupted; drain the node and remove " + m.checkpointPath())
 	}

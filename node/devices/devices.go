@@ -45,6 +45,7 @@ type Manager struct {
 
 	started time.Time
 	metrics metrics
+	fresh   bool // there was no checkpoint
 
 	mu        sync.Mutex
 	news      chan struct{} // closed, and replaced, when a plug-in has told of its devices
@@ -92,6 +93,9 @@ func New(cfg Config) (*Manager, error) {
 		granted: map[types.UID]map[string]map[string]*grant{}, reuse: map[types.UID]map[string]sets.Set[string]{}}
 	return m, m.load()
 }
+
+// Fresh reports whether no agent has handed out devices on this node before.
+func (m *Manager) Fresh() bool { return m.fresh }
 
 // healthy returns the devices that can be handed out if nobody has them.
 func (r *kind) healthy() sets.Set[string] {
