@@ -56,15 +56,20 @@ func (w *Worker) allocate() carry {
 				w.look()
 			case ctx.Err() != nil:
 			case errors.As(err, &refused):
-				reason, message := refused.Refusal()
-				w.event("", corev1.EventTypeWarning, reason, "%s", message)
-				w.o.Verdict = &Verdict{Phase: corev1.PodFailed, Reason: reason, Message: "Pod was rejected: " + message, Rejected: true}
+				w.turnAway(refused)
 			default:
 				w.o.Allocated.fail(now, err)
 				w.event("", corev1.EventTypeWarning, "FailedPrepareDynamicResources", "Failed to prepare dynamic resources: %v", err)
 			}
 		}
 	}
+}
+
+// turnAway ends a pod that this node cannot run.
+func (w *Worker) turnAway(r Refusal) {
+	reason, message := r.Refusal()
+	w.event("", corev1.EventTypeWarning, reason, "%s", message)
+	w.o.Verdict = &Verdict{Phase: corev1.PodFailed, Reason: reason, Message: "Pod was rejected: " + message, Rejected: true}
 }
 
 // DevicesChanged tells the worker that a device of its pod has become healthy or unhealthy.

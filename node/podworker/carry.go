@@ -133,12 +133,15 @@ func (w *Worker) mount() carry {
 			if ctx.Err() != nil {
 				return
 			}
+			if refused := Refusal(nil); errors.As(err, &refused) {
+				w.turnAway(refused)
+				return
+			}
 			for _, e := range split(err) {
-				reason := "FailedMount"
-				if r := (interface{ EventReason() string })(nil); errors.As(e, &r) {
-					reason = r.EventReason()
+				if errors.Is(e, context.DeadlineExceeded) {
+					continue // who keeps the pod waiting tells of it: the attach/detach controller
 				}
-				w.event("", corev1.EventTypeWarning, reason, "%v", e)
+				w.event("", corev1.EventTypeWarning, "FailedMount", "%v", e)
 			}
 		}
 	}

@@ -21,7 +21,7 @@ import (
 // Volumes makes a pod's volumes available on the node. Package node/volume is the built-in way.
 type Volumes interface {
 	// Mount sets up every volume of the pod, again without harm. Its error may join several, one per
-	// volume, worded for a FailedMount event.
+	// volume, worded for a FailedMount event; a Refusal turns the pod away.
 	Mount(ctx context.Context, pod *corev1.Pod) error
 	// Unmount undoes Mount, also after a crash in the middle of it.
 	Unmount(ctx context.Context, pod types.UID) error
