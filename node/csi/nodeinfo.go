@@ -12,6 +12,7 @@ import (
 	"time"
 
 	csipb "github.com/container-storage-interface/spec/lib/go/csi"
+	"google.golang.org/grpc/codes"
 	corev1 "k8s.io/api/core/v1"
 	storagev1 "k8s.io/api/storage/v1"
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
@@ -21,6 +22,8 @@ import (
 	"k8s.io/csi-translation-lib/plugins"
 
 	"clipper/api"
+	"clipper/api/attachment"
+	nodeplugins "clipper/node/plugins"
 )
 
 const (
@@ -90,15 +93,37 @@ func (p *Plugin) refresh(ctx context.Context, last map[string]time.Time) time.Ti
 		}
 		last[name] = now
 		next = earlier(next, now.Add(every))
-		info, err := nodeInfo(ctx, d)
-		if err == nil {
-			err = p.changeCSINode(ctx, func(n *storagev1.CSINode) { setDriver(n, name, info) })
-		}
-		if err != nil && ctx.Err() == nil {
-			slog.Warn("Updating what a CSI driver can attach failed", "driver", name, "err", err)
-		}
+		p.recount(ctx, d)
 	}
 	return next
+}
+
+// Exhausted reports whether a volume waits to be attached because the node can have no more of the driver's. If so,
+// the API is told how many it can have now: whoever placed the pod here has been told something else.
+func (p *Plugin) Exhausted(ctx context.Context, v *Volume) bool {
+	obj, err := p.driverObject(ctx, v.Driver)
+	if err != nil || obj == nil || obj.Spec.NodeAllocatableUpdatePeriodSeconds == nil {
+		return false
+	}
+	va, err := api.VolumeAttachments.Get(ctx, p.cfg.Client, "", attachment.Name(v.Driver, v.Handle, p.cfg.NodeName))
+	if err != nil || va.Status.AttachError == nil || va.Status.AttachError.ErrorCode == nil || *va.Status.AttachError.ErrorCode != int32(codes.ResourceExhausted) {
+		return false
+	}
+	if d, err := p.driver(v.Driver); err == nil {
+		p.recount(ctx, d)
+	}
+	return true
+}
+
+// recount asks a driver anew how many volumes the node can have, and tells the API.
+func (p *Plugin) recount(ctx context.Context, d nodeplugins.Plugin) {
+	info, err := nodeInfo(ctx, d)
+	if err == nil {
+		err = p.changeCSINode(ctx, func(n *storagev1.CSINode) { setDriver(n, d.Name, info) })
+	}
+	if err != nil && ctx.Err() == nil {
+		slog.Warn("Updating what a CSI driver can attach failed", "driver", d.Name, "err", err)
+	}
 }
 
 func earlier(a, b time.Time) time.Time {

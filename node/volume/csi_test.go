@@ -3,6 +3,7 @@ package volume
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"os"
 	"path/filepath"
 	"slices"
@@ -237,6 +238,28 @@ func TestVolumeIsAttachedFirst(t *testing.T) {
 	if got := <-reported; len(got) != 0 {
 		t.Errorf("in use: %v", got)
 	}
+	b.nothingLeft()
+}
+
+func TestNodeCanHaveNoMore(t *testing.T) {
+	spec := noAttach
+	spec.AttachRequired, spec.NodeAllocatableUpdatePeriodSeconds = nil, ptr.To(int64(600))
+	b := newCSIBench(t, spec)
+	b.attachTimeout = 10 * time.Millisecond
+	pod := podWith(b.bound("data", false, corev1.ReadWriteOnce))
+	va := &storagev1.VolumeAttachment{ObjectMeta: metav1.ObjectMeta{Name: attachment.Name(driverName, "vol-data", "n")}}
+	va.Status.AttachError = &storagev1.VolumeError{Message: "full", ErrorCode: ptr.To(int32(8))}
+	b.create(api.VolumeAttachments.Resource, va)
+	err := b.Mount(b.ctx, pod)
+	var limit *LimitError
+	if !errors.As(err, &limit) {
+		t.Fatalf("err = %v", err)
+	}
+	reason, message := limit.Refusal()
+	if want := "Node has reached its volume attachment limit, rejecting pod. unmounted volumes=[data], unattached volumes=[data], failed to process volumes=[]: context deadline exceeded"; reason != "VolumeAttachmentLimitExceeded" || message != want {
+		t.Errorf("%s: %s", reason, message)
+	}
+	b.unmount(pod)
 	b.nothingLeft()
 }
 

@@ -55,7 +55,7 @@ func (m *Manager) mountCSI(ctx context.Context, pod *corev1.Pod, s *source, v *c
 		return fmt.Errorf("MountVolume.NewMounter initialization failed for volume %q : %w", s.name(), err)
 	}
 	if attach {
-		if err := m.waitAttached(ctx, v.UniqueName(), d, s.volume.Name); err != nil {
+		if err := m.waitAttached(ctx, v, d, s.volume.Name); err != nil {
 			return err
 		}
 	}

@@ -12,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"clipper/api"
+	"clipper/node/csi"
 )
 
 // A device is a volume that is made ready on the node once, whichever pods use it then.
@@ -130,12 +131,25 @@ func (m *Manager) InUse() (names []corev1.UniqueVolumeName, ok bool) {
 	return names, m.swept
 }
 
+// A LimitError says that the node can have no more volumes of a driver: a pod that needs one must go elsewhere.
+type LimitError struct{ err error }
+
+func (e *LimitError) Error() string {
+	return "Node has reached its volume attachment limit, rejecting pod. " + e.err.Error()
+}
+
+// Refusal returns why the pod is rejected.
+func (e *LimitError) Refusal() (reason, message string) {
+	return "VolumeAttachmentLimitExceeded", e.Error()
+}
+
 // attachTimeout is how long a pod waits for a volume to be attached before it tells. Upstream's figure.
 const attachTimeout = 2*time.Minute + 3*time.Second
 
 // waitAttached waits until the node's status says that the volume is attached, and that the node uses it: not
 // before that may it be mounted, for it could be detached at any time.
-func (m *Manager) waitAttached(ctx context.Context, name corev1.UniqueVolumeName, d *device, volume string) error {
+func (m *Manager) waitAttached(ctx context.Context, v *csi.Volume, d *device, volume string) error {
+	name := v.UniqueName()
 	m.mu.Lock()
 	news := !d.attached
 	d.attached = true
@@ -143,7 +157,7 @@ func (m *Manager) waitAttached(ctx context.Context, name corev1.UniqueVolumeName
 	if news {
 		m.cfg.InUseChanged()
 	}
-	timeout := time.NewTimer(attachTimeout)
+	timeout := time.NewTimer(m.attachTimeout)
 	defer timeout.Stop()
 	for {
 		m.mu.Lock()
@@ -159,8 +173,11 @@ func (m *Manager) waitAttached(ctx context.Context, name corev1.UniqueVolumeName
 			return ctx.Err()
 		case <-changed:
 		case <-timeout.C:
-			return fmt.Errorf("Unable to attach or mount volumes: unmounted volumes=[%s], unattached volumes=[%s], failed to process volumes=[]: %w", //nolint:staticcheck // upstream's event
-				volume, volume, context.DeadlineExceeded)
+			err := fmt.Errorf("unmounted volumes=[%s], unattached volumes=[%s], failed to process volumes=[]: %w", volume, volume, context.DeadlineExceeded)
+			if m.csi.Exhausted(ctx, v) {
+				return &LimitError{err}
+			}
+			return err
 		}
 	}
 }

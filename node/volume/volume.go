@@ -65,7 +65,8 @@ type Manager struct {
 	csi   *csi.Plugin
 	guard *guard
 
-	diskLinks string // where udev shows disks by the ways to them
+	diskLinks     string // where udev shows disks by the ways to them
+	attachTimeout time.Duration
 
 	stir  chan struct{} // there may be upkeep to do
 	alarm chan struct{} // a token to be renewed earlier than the others may have come
@@ -104,7 +105,7 @@ func New(cfg Config) *Manager {
 	if cfg.InUseChanged == nil {
 		cfg.InUseChanged = func() {}
 	}
-	m := &Manager{cfg: cfg, guard: newGuard(hangTimeout), diskLinks: "/dev/disk/by-path", stir: make(chan struct{}, 1), alarm: make(chan struct{}, 1),
+	m := &Manager{cfg: cfg, guard: newGuard(hangTimeout), diskLinks: "/dev/disk/by-path", attachTimeout: attachTimeout, stir: make(chan struct{}, 1), alarm: make(chan struct{}, 1),
 		pods: map[types.UID]*podVolumes{}, users: map[podrefs.Ref]map[types.UID]bool{}, tokens: map[tokenKey]token{},
 		devices: map[corev1.UniqueVolumeName]*device{}, nodeChanged: make(chan struct{})}
 	m.csi = csi.New(csi.Config{Client: cfg.Client, NodeName: cfg.NodeName, Dir: cfg.RootDir, Tokens: m.driverTokens, Registered: m.driverRegistered})
