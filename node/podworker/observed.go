@@ -124,7 +124,9 @@ type Record struct {
 
 	// Granted is what the node lets the container have; Applied is what it has. Nil before its start.
 	Granted, Applied *corev1.ResourceRequirements
-	ResizeAt         time.Time // after a failed change: not before
+	// AppliedPod is what the pod as a whole had when Applied was: its limits are those of containers without.
+	AppliedPod *corev1.ResourceRequirements
+	ResizeAt   time.Time // after a failed change: not before
 
 	// Hook: the postStart hook of Current has not ended yet.
 	Hook bool

@@ -104,7 +104,7 @@ func (p *planner) run() {
 
 // resizePod gives the pod as a whole what it has been granted.
 func (p *planner) resizePod() {
-	if !p.o.Sandbox.Done || !p.o.podResizing() {
+	if !p.o.Sandbox.Done || !p.o.podResizing() || p.containersResizing() {
 		return
 	}
 	if p.now.Before(p.o.ResizeAt) {
@@ -112,6 +112,16 @@ func (p *planner) resizePod() {
 		return
 	}
 	p.add(Action{Op: ResizePod})
+}
+
+// containersResizing reports whether a running container is to be resized first: that makes room as well.
+func (p *planner) containersResizing() bool {
+	for _, r := range p.o.Containers {
+		if r.running() && p.o.outgrown(r) {
+			return true
+		}
+	}
+	return false
 }
 
 // pastDeadline reports whether activeDeadlineSeconds have passed since the node took the pod.
@@ -239,7 +249,7 @@ func (p *planner) keepRunning(c *corev1.Container, r *Record) {
 	case r.Current.Image != c.Image:
 		stop.Message, stop.Replace = fmt.Sprintf("Container %s definition changed, will be restarted", c.Name), true
 		p.stop(r, stop)
-	case r.Granted != nil && r.Applied != nil && !sameResources(r.Granted, r.Applied):
+	case p.o.outgrown(r):
 		p.resize(c, r, stop)
 	}
 }
@@ -273,8 +283,9 @@ func (p *planner) othersLive(c *corev1.Container) bool {
 
 // resize gives a running container what it has been granted, in place or by a restart.
 func (p *planner) resize(c *corev1.Container, r *Record, stop Action) {
+	has, wants := p.o.shares(r)
 	switch {
-	case needsRestart(c, r.Applied, r.Granted):
+	case needsRestart(c, has, wants):
 		stop.Message, stop.Replace = fmt.Sprintf("Container %s resize requires restart", c.Name), true
 		p.stop(r, stop)
 	case p.now.Before(r.ResizeAt):

@@ -3,8 +3,8 @@ package podworker
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
+	"maps"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -144,11 +144,39 @@ func (w *Worker) resizeFailed(err error) {
 // resizing reports whether anything that runs has not got yet what it has been granted.
 func (o *Observed) resizing() bool {
 	for _, r := range o.Containers {
-		if r.running() && r.Granted != nil && r.Applied != nil && !sameResources(r.Granted, r.Applied) {
+		if r.running() && o.outgrown(r) {
 			return true
 		}
 	}
 	return o.podResizing()
+}
+
+// outgrown reports whether a container has not got yet what it has been granted.
+func (o *Observed) outgrown(r *Record) bool {
+	if r.Granted == nil || r.Applied == nil {
+		return false
+	}
+	has, wants := o.shares(r)
+	return !sameResources(has, wants)
+}
+
+// shares returns what a container has and what it has been granted: without a limit of its own, what its pod has.
+func (o *Observed) shares(r *Record) (has, wants *corev1.ResourceRequirements) {
+	return within(r.Applied, r.AppliedPod), within(r.Granted, o.Granted)
+}
+
+func within(c, pod *corev1.ResourceRequirements) *corev1.ResourceRequirements {
+	if pod == nil {
+		return c
+	}
+	out := &corev1.ResourceRequirements{Requests: c.Requests, Limits: maps.Clone(c.Limits)}
+	for _, n := range resizable {
+		own, whole := c.Limits[n], pod.Limits[n]
+		if own.IsZero() && !whole.IsZero() {
+			set(&out.Limits, n, whole)
+		}
+	}
+	return out
 }
 
 // podResizing is resizing for the pod's own resources.
@@ -214,12 +242,13 @@ func (w *Worker) grantedPod() *corev1.Pod {
 func (w *Worker) resize(a Action) carry {
 	pod := w.grantedPod()
 	r := w.o.record(a.Container)
-	c, want, had := findContainer(pod, a.Container), r.Granted, r.Applied
+	c, granted, whole := findContainer(pod, a.Container), r.Granted, w.o.Granted
+	had, want := w.o.shares(r)
 	sandbox := sandboxID(w.pod, w.o.Attempt)
 	return func(ctx context.Context, _ *corev1.Pod) func(time.Time) {
 		err := w.checkShrink(ctx, c.Name, a.ID, had, want)
 		if err == nil {
-			err = w.within(ctx, pod, sandbox, func() error {
+			err = w.inRoom(ctx, pod, sandbox, func() error {
 				return w.cfg.Runtime.UpdateResources(ctx, a.ID, w.cfg.Cgroups.Container(pod, c))
 			})
 		}
@@ -231,31 +260,18 @@ func (w *Worker) resize(a Action) carry {
 				return
 			}
 			if r.Current != nil && r.Current.ID == a.ID {
-				r.Applied, r.ResizeAt = want, time.Time{}
+				r.Applied, r.AppliedPod, r.ResizeAt = granted, whole, time.Time{}
 			}
 		}
 	}
 }
 
-// resizePod applies what the pod as a whole has been granted, also to the containers that have no limits of their
-// own.
+// resizePod applies what the pod as a whole has been granted.
 func (w *Worker) resizePod() carry {
 	pod, want := w.grantedPod(), w.o.Granted
 	sandbox := sandboxID(w.pod, w.o.Attempt)
-	running := map[string]string{}
-	for name, r := range w.o.Containers {
-		if r.running() {
-			running[name] = r.Current.ID
-		}
-	}
 	return func(ctx context.Context, _ *corev1.Pod) func(time.Time) {
-		err := w.within(ctx, pod, sandbox, func() error {
-			var errs []error
-			for name, id := range running {
-				errs = append(errs, w.cfg.Runtime.UpdateResources(ctx, id, w.cfg.Cgroups.Container(pod, findContainer(pod, name))))
-			}
-			return errors.Join(errs...)
-		})
+		err := w.cfg.Runtime.UpdateResources(ctx, sandbox, w.cfg.Cgroups.Pod(pod))
 		return func(now time.Time) {
 			if err != nil && ctx.Err() == nil {
 				w.log.Warn("Resizing a pod failed; it will be retried", "err", err)
@@ -268,9 +284,9 @@ func (w *Worker) resizePod() carry {
 	}
 }
 
-// within makes changes to containers between two attempts to set the limits of their pod: what grows needs room
+// inRoom makes changes to containers between two attempts to set the limits of their pod: what grows needs room
 // first, what shrinks makes it.
-func (w *Worker) within(ctx context.Context, pod *corev1.Pod, sandbox string, change func() error) error {
+func (w *Worker) inRoom(ctx context.Context, pod *corev1.Pod, sandbox string, change func() error) error {
 	whole := w.cfg.Cgroups.Pod(pod)
 	first := w.cfg.Runtime.UpdateResources(ctx, sandbox, whole)
 	err := change()
@@ -318,5 +334,6 @@ func (w *Worker) adoptResources() {
 			w.o.Applied = was
 		}
 		w.o.Granted = w.o.Applied
+		w.eachContainer(func(_ *corev1.Container, r *Record) { r.AppliedPod = w.o.Applied })
 	}
 }

@@ -48,16 +48,16 @@ func (w *Worker) start(a Action) carry {
 		r.Granted = &c.Resources
 	}
 	c = r.withResources(c)
-	granted := r.Granted
+	granted, whole := r.Granted, w.o.Granted
 	r.Hook = c.Lifecycle != nil && c.Lifecycle.PostStart != nil
 	ips, sandbox := w.o.IPs, sandboxID(w.pod, w.o.Attempt)
 	grown := w.grantedPod()
 	resized := w.o.Resizing != nil
-	return func(ctx context.Context, pod *corev1.Pod) func(time.Time) {
+	return func(ctx context.Context, _ *corev1.Pod) func(time.Time) {
 		if resized { // by a restart; what shrinks the pod is done once this has started
 			_ = w.cfg.Runtime.UpdateResources(ctx, sandbox, w.cfg.Cgroups.Pod(grown))
 		}
-		id, fail, hook := w.startContainer(ctx, pod, c, sandbox, a.Attempt, ips)
+		id, fail, hook := w.startContainer(ctx, grown, c, sandbox, a.Attempt, ips)
 		var s runtime.ContainerStatus
 		var err error
 		if id != "" {
@@ -69,7 +69,7 @@ func (w *Worker) start(a Action) carry {
 			}
 		}
 		return func(now time.Time) {
-			r.Applied = granted
+			r.Applied, r.AppliedPod = granted, whole
 			w.started(ctx, c.Name, id, s, err, fail, hook, now)
 		}
 	}
