@@ -27,14 +27,13 @@ import (
 
 // Reasons of failures, as container statuses show them.
 const (
-	InvalidImageName   = "InvalidImageName"
-	ImageInspectError  = "ImageInspectError"
-	ErrImageNeverPull  = "ErrImageNeverPull"
-	ErrImagePull       = "ErrImagePull"
-	ImagePullBackOff   = "ImagePullBackOff"
-	RegistryUnavail    = "RegistryUnavailable"
-	SignatureInvalid   = "SignatureValidationFailed"
-	eventInspectFailed = "InspectFailed"
+	InvalidImageName          = "InvalidImageName"
+	ImageInspectError         = "ImageInspectError"
+	ErrImageNeverPull         = "ErrImageNeverPull"
+	ErrImagePull              = "ErrImagePull"
+	RegistryUnavailable       = "RegistryUnavailable"
+	SignatureValidationFailed = "SignatureValidationFailed"
+	eventInspectFailed        = "InspectFailed"
 )
 
 // A Failure is why there is no image: a reason and a message for the container's status.
@@ -43,7 +42,7 @@ type Failure struct{ Reason, Message string }
 // BacksOff reports whether a failure for this reason is a registry's, which is asked again less and less often.
 // The others are looked at again as often as the pod is.
 func BacksOff(reason string) bool {
-	return reason == ErrImagePull || reason == RegistryUnavail || reason == SignatureInvalid
+	return reason == ErrImagePull || reason == RegistryUnavailable || reason == SignatureValidationFailed
 }
 
 // A Request asks for one image.
@@ -267,7 +266,7 @@ func (p *Puller) fetch(ctx context.Context, image string, auth []runtime.PullAut
 
 // explain finds the reason that a runtime has put in front of its error.
 func explain(image string, err error) *Failure {
-	for reason, what := range map[string]string{RegistryUnavail: "registry is unavailable", SignatureInvalid: "signature validation failed"} {
+	for reason, what := range map[string]string{RegistryUnavailable: "registry is unavailable", SignatureValidationFailed: "signature validation failed"} {
 		if details, ok := strings.CutPrefix(err.Error(), reason); ok {
 			return &Failure{reason, fmt.Sprintf("image pull failed for %s because the %s%s", image, what, details)}
 		}
