@@ -67,6 +67,10 @@ type device struct {
 	nodes   []int // NUMA nodes it is near to
 }
 
+func (d device) equal(other device) bool {
+	return d.healthy == other.healthy && slices.Equal(d.nodes, other.nodes)
+}
+
 // A grant is what a container has of one resource.
 type grant struct {
 	ids      map[int64][]string                // by NUMA node

@@ -369,3 +369,20 @@ func TestHints(t *testing.T) {
 		}
 	}
 }
+
+func TestTheSameAgainIsNoNews(t *testing.T) {
+	r := newRig(t, kubeletdir.Dir(t.TempDir()))
+	e := &endpoint{resource: resourceName}
+	r.resources[resourceName] = &kind{endpoint: e}
+	for i, c := range []struct {
+		list    []*plugin.Device
+		changed bool
+	}{{nil, true}, {nil, false}, {someDevices(2), true}, {someDevices(2), false}, {someDevices(2, "d0"), true}, {someDevices(3), true}} {
+		if _, changed, err := r.note(e, c.list); changed != c.changed || err != nil {
+			t.Errorf("list %d: changed %v, %v", i, changed, err)
+		}
+	}
+	if _, changed, _ := r.note(&endpoint{resource: resourceName}, nil); changed {
+		t.Error("a former plug-in has a say")
+	}
+}

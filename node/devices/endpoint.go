@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
 	"time"
 
@@ -78,38 +79,53 @@ func (m *Manager) follow(ctx context.Context, e *endpoint) {
 	}
 }
 
-// update notes what devices there are.
+// update notes what devices there are. A plug-in that says the same again costs nothing.
 func (m *Manager) update(e *endpoint, list []*plugin.Device) {
+	sick, changed, err := m.note(e, list)
+	if err != nil {
+		slog.Warn("Noting the node's devices failed", "err", err)
+	}
+	if changed {
+		m.cfg.Changed()
+	}
+	if len(sick) > 0 {
+		m.cfg.Sick(sick)
+	}
+}
+
+// note returns the pods of which a device has become healthy or unhealthy, and whether anything has changed.
+func (m *Manager) note(e *endpoint, list []*plugin.Device) (sick []types.UID, changed bool, err error) {
 	m.mu.Lock()
+	defer m.mu.Unlock()
 	r := m.resources[e.resource]
 	if r == nil || r.endpoint != e {
-		m.mu.Unlock()
-		return
+		return nil, false, nil
 	}
-	before := r.devices
-	r.stopped, r.devices = time.Time{}, make(map[string]device, len(list))
+	before, back := r.devices, !r.stopped.IsZero()
+	r.stopped, r.devices = time.Time{}, devicesOf(list)
+	close(m.news)
+	m.news = make(chan struct{})
+	if !back && before != nil && maps.EqualFunc(before, r.devices, device.equal) {
+		return nil, false, nil
+	}
 	turned := map[string]bool{}
+	for id, now := range r.devices {
+		was, known := before[id]
+		turned[id] = !known || was.healthy != now.healthy
+	}
+	return m.holdersOf(e.resource, turned), true, m.save()
+}
+
+func devicesOf(list []*plugin.Device) map[string]device {
+	out := make(map[string]device, len(list))
 	for _, d := range list {
 		now := device{healthy: d.Health == plugin.Healthy}
 		for _, n := range d.GetTopology().GetNodes() {
 			now.nodes = append(now.nodes, int(n.ID))
 		}
-		was, known := before[d.ID]
-		turned[d.ID] = !known || was.healthy != now.healthy
-		r.devices[d.ID] = now
+		out[d.ID] = now
 	}
-	sick := m.holdersOf(e.resource, turned)
-	err := m.save()
-	close(m.news)
-	m.news = make(chan struct{})
-	m.mu.Unlock()
-	if err != nil {
-		slog.Warn("Noting the node's devices failed", "err", err)
-	}
-	m.cfg.Changed()
-	if len(sick) > 0 {
-		m.cfg.Sick(sick)
-	}
+	return out
 }
 
 // stop notes that a plug-in has gone. It reports whether it was the one in charge.
