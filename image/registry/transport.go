@@ -31,6 +31,7 @@ func (e endpoint) mayPlain() bool {
 const (
 	dialTimeout   = 10 * time.Second
 	headerTimeout = 30 * time.Second
+	idleTimeout   = 10 * time.Second // connections are one pull's: nobody uses them afterwards
 )
 
 // transport returns what reaches this endpoint for the content of ref. Proxies are those of the environment.
@@ -41,6 +42,7 @@ func (c *Config) transport(e endpoint, ref reference.Ref) (http.RoundTripper, er
 	} else {
 		t = http.DefaultTransport.(*http.Transport).Clone()
 		t.ResponseHeaderTimeout = headerTimeout
+		t.IdleConnTimeout = idleTimeout
 		dialer := &net.Dialer{Timeout: dialTimeout, KeepAlive: 30 * time.Second}
 		if e.dialTimeout > 0 {
 			dialer.Timeout = e.dialTimeout
