@@ -21,6 +21,7 @@ func (o *Options) facts(machine status.Machine) (status.Facts, error) {
 	f := status.Facts{
 		Name: o.NodeName, IPs: o.NodeIPs, Hostname: o.Hostname, Labels: o.Labels,
 		Taints: slices.Concat(o.Taints, o.Config.RegisterWithTaints), ProviderID: o.Config.ProviderID,
+		SharedDisk:      !*o.Config.LocalStorageCapacityIsolation,
 		AttachesVolumes: !*o.Config.EnableControllerAttachDetach,
 		MaxPods:         int64(o.Config.MaxPods), MaxImages: *o.Config.NodeStatusMaxImages,
 		Machine: machine, RuntimeVersion: o.RuntimeName + "://" + o.RuntimeVersion,

@@ -47,6 +47,7 @@ type Facts struct {
 	RuntimeVersion  string // clipper://v…
 	Runtime         runtime.Features
 	Reserved        corev1.ResourceList
+	SharedDisk      bool // pods are not kept apart on the node's disk, so they cannot ask for parts of it
 
 	Images   []runtime.Image
 	Pressure Pressure
@@ -72,10 +73,12 @@ const (
 // Capacity returns all that the node has.
 func (f *Facts) Capacity() corev1.ResourceList {
 	c := corev1.ResourceList{
-		corev1.ResourceCPU:              *resource.NewQuantity(int64(f.Machine.CPUs), resource.DecimalSI),
-		corev1.ResourceMemory:           *resource.NewQuantity(f.Machine.Memory/1024*1024, resource.BinarySI),
-		corev1.ResourceEphemeralStorage: *resource.NewQuantity(f.Machine.Disk, resource.BinarySI),
-		corev1.ResourcePods:             *resource.NewQuantity(f.MaxPods, resource.DecimalSI),
+		corev1.ResourceCPU:    *resource.NewQuantity(int64(f.Machine.CPUs), resource.DecimalSI),
+		corev1.ResourceMemory: *resource.NewQuantity(f.Machine.Memory/1024*1024, resource.BinarySI),
+		corev1.ResourcePods:   *resource.NewQuantity(f.MaxPods, resource.DecimalSI),
+	}
+	if !f.SharedDisk {
+		c[corev1.ResourceEphemeralStorage] = *resource.NewQuantity(f.Machine.Disk, resource.BinarySI)
 	}
 	for size, bytes := range f.Machine.HugePages {
 		c[corev1.ResourceName(corev1.ResourceHugePagesPrefix+size)] = *resource.NewQuantity(bytes, resource.BinarySI)

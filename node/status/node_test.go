@@ -25,3 +25,12 @@ func TestStatusKeepsExtendedResources(t *testing.T) {
 		}
 	}
 }
+
+func TestSharedDiskIsNobodysToAskFor(t *testing.T) {
+	for shared, want := range map[bool]bool{false: true, true: false} {
+		f := &Facts{Machine: Machine{Disk: 1 << 30}, SharedDisk: shared}
+		if _, got := f.Capacity()[corev1.ResourceEphemeralStorage]; got != want {
+			t.Errorf("shared %v: ephemeral storage is counted: %v", shared, got)
+		}
+	}
+}
