@@ -229,3 +229,22 @@ func TestNodeLogins(t *testing.T) {
 		t.Errorf("a changed file: got %q", got)
 	}
 }
+
+func TestPluginsNeedBothFlags(t *testing.T) {
+	dir := t.TempDir()
+	write(t, filepath.Join(dir, "config"), oneProvider, 0o600)
+	for _, tc := range []struct {
+		c    Config
+		want string
+	}{
+		{Config{ProviderConfig: filepath.Join(dir, "config")}, "go together"},
+		{Config{ProviderDir: dir}, "go together"},
+		{Config{ProviderConfig: filepath.Join(dir, "config"), ProviderDir: dir}, "credential provider tell: "},
+		{Config{ProviderConfig: filepath.Join(dir, "config"), ProviderDir: filepath.Join(dir, "none")}, "no such file"},
+		{Config{ProviderConfig: filepath.Join(dir, "none"), ProviderDir: dir}, "unable to access path"},
+	} {
+		if _, err := Open(tc.c); err == nil || !strings.Contains(err.Error(), tc.want) {
+			t.Errorf("%+v: got error %v, want %q", tc.c, err, tc.want)
+		}
+	}
+}
