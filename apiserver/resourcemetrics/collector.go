@@ -33,7 +33,8 @@ const (
 	patience = 10 * time.Second
 
 	fetchTimeout = 10 * time.Second
-	fetchesAtA   = 16 // nodes that are asked at the same time
+	quickTimeout = 2 * time.Second // of the first two readings: a node that is gone must not keep the others' from those who wait
+	fetchesAtA   = 16              // nodes that are asked at the same time
 	maxReading   = 32 << 20
 )
 
@@ -55,7 +56,7 @@ type pair struct{ before, now *reading }
 // New returns a collector that shows identity to nodes. It collects while Run runs.
 func New(c api.Client, identity *tls.Config) *Collector {
 	transport := &http.Transport{TLSClientConfig: identity, IdleConnTimeout: 2 * resolution, MaxIdleConnsPerHost: 1}
-	f := fetcher{&http.Client{Transport: transport, Timeout: fetchTimeout}}
+	f := fetcher{&http.Client{Transport: transport}}
 	return newCollector(c, f.fetch)
 }
 
@@ -77,8 +78,8 @@ func (c *Collector) Run(ctx context.Context) error {
 
 // collect reads until nobody has asked for a while.
 func (c *Collector) collect(ctx context.Context) {
-	c.read(ctx)
-	for pause := quick; ; pause = resolution {
+	c.read(ctx, quickTimeout)
+	for pause, limit := quick, quickTimeout; ; pause, limit = resolution, fetchTimeout {
 		select {
 		case <-ctx.Done():
 			return
@@ -87,7 +88,7 @@ func (c *Collector) collect(ctx context.Context) {
 		if c.forget() {
 			return
 		}
-		c.read(ctx)
+		c.read(ctx, limit)
 		c.announce()
 	}
 }
@@ -121,15 +122,17 @@ func (c *Collector) nudge() {
 	}
 }
 
-// read asks all nodes. One that does not answer has no metrics, which is what those who ask are told.
-func (c *Collector) read(ctx context.Context) {
+// read asks all nodes. One that does not answer in time has no metrics, which is what those who ask are told.
+func (c *Collector) read(ctx context.Context, limit time.Duration) {
+	asking, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
 	nodes := api.Nodes.View(c.client).List("")
 	readings := make([]*reading, len(nodes))
 	var group errgroup.Group
 	group.SetLimit(fetchesAtA)
 	for i, n := range nodes {
 		group.Go(func() error {
-			r, err := c.fetch(ctx, n)
+			r, err := c.fetch(asking, n)
 			if err != nil && ctx.Err() == nil {
 				slog.Warn("A node's metrics cannot be read", "node", n.Name, "err", err)
 			}

@@ -112,6 +112,32 @@ func TestCollectsWhileAsked(t *testing.T) {
 	})
 }
 
+// A node that does not answer does not keep the others' metrics back.
+func TestDeadNode(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFixture(t)
+		ctx, cancel := context.WithCancel(t.Context())
+		if _, err := api.Nodes.Create(ctx, f.client, &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "dead"}}); err != nil {
+			t.Fatal(err)
+		}
+		f.Collector.fetch = func(ctx context.Context, n *corev1.Node) (*reading, error) {
+			if n.Name == "dead" {
+				<-ctx.Done()
+				return nil, ctx.Err()
+			}
+			return f.fetch(ctx, n)
+		}
+		done := make(chan error)
+		go func() { done <- f.Run(ctx) }()
+		nodes, err := f.Nodes(ctx, Everything())
+		if err != nil || len(nodes) != 1 || nodes[0].Name != "n1" {
+			t.Errorf("%v, %v", nodes, err)
+		}
+		cancel()
+		<-done
+	})
+}
+
 func TestHandler(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFixture(t)
