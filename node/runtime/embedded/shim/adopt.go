@@ -80,13 +80,21 @@ func (s *Server) adoptContainer(id string) error {
 	case saved.Record.State == runtime.Created:
 		return c.adoptCreated(saved)
 	case saved.BootID != s.bootID:
-		return c.lost(saved.Record, nil)
+		rec := saved.Record
+		rec.ExitCode, rec.Reason = rebootExit, rebootReason
+		return c.lost(rec, errors.New("the machine was restarted"))
 	}
 	if err := c.adoptRunning(); err != nil {
 		return c.lost(saved.Record, err)
 	}
 	return nil
 }
+
+// What is told of a container that ran when the machine went down: as containerd does.
+const (
+	rebootExit   = 255
+	rebootReason = "Unknown"
+)
 
 // adoptCreated deals with a start that the earlier shim began and did not finish: nobody knows how far the
 // process came, so it ends.
@@ -111,8 +119,10 @@ func (c *container) lost(rec wire.Container, cause error) error {
 		c.s.keeper.drop(c.newStdio().stdinKey)
 	}
 	rec.State, rec.Pid, rec.FinishedAt = runtime.Exited, 0, time.Now()
-	rec.ExitCode, rec.Reason = unknownExit, "ContainerStatusUnknown"
-	rec.Message = "The container could not be located when the pod was terminated"
+	if rec.Reason == "" {
+		rec.ExitCode, rec.Reason = unknownExit, "ContainerStatusUnknown"
+		rec.Message = "The container could not be located when the pod was terminated"
+	}
 	_, err := c.save(rec)
 	close(c.ended)
 	return errors.Join(append(errs, err)...)
