@@ -64,26 +64,14 @@ func (u *user) clipperRun(args ...string) string {
 	return string(out)
 }
 
-// nodeProcess finds a node's process by its data directory.
+// nodeProcess finds a node's process.
 func (u *user) nodeProcess(node string) int {
 	u.t.Helper()
-	entries, err := os.ReadDir("/proc")
+	pid, err := agentOf(u.name, node)
 	if err != nil {
 		u.t.Fatal(err)
 	}
-	want := []byte(filepath.Join(sandboxDir(u.name), "nodes", node) + "\x00")
-	for _, e := range entries {
-		pid, err := strconv.Atoi(e.Name())
-		if err != nil {
-			continue
-		}
-		cmdline, err := os.ReadFile(filepath.Join("/proc", e.Name(), "cmdline"))
-		if err == nil && bytes.Contains(cmdline, want) && bytes.Contains(cmdline, []byte("--node-name")) {
-			return pid
-		}
-	}
-	u.t.Fatalf("no process of %s", node)
-	return 0
+	return pid
 }
 
 // TestKilledServerAndAgent kills control plane and agent with -9 while pods run: what was acknowledged is

@@ -73,10 +73,13 @@ func (u *user) runs(name, script string, fields ...string) {
 	u.pod(name, strings.Join(container, ","), `"terminationGracePeriodSeconds":0`)
 }
 
-// pod creates a pod that is not restarted, of a container and further fields of its spec.
+// pod creates a pod of a container and further fields of its spec. It is not restarted if they do not say so.
 func (u *user) pod(name, container string, fields ...string) {
 	u.t.Helper()
-	spec := append([]string{`"restartPolicy":"Never"`, `"containers":[{` + container + `}]`}, fields...)
+	spec := append([]string{`"containers":[{` + container + `}]`}, fields...)
+	if !strings.Contains(strings.Join(fields, ""), "restartPolicy") {
+		spec = append(spec, `"restartPolicy":"Never"`)
+	}
 	manifest := fmt.Sprintf(`{"apiVersion":"v1","kind":"Pod","metadata":{"name":%q},"spec":{%s}}`, name, strings.Join(spec, ","))
 	if r := u.feed(manifest, "apply", "-f", "-"); r.code != 0 {
 		u.t.Fatal(r.both())

@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -98,23 +99,33 @@ func machineTraces(prefix string) []string {
 	groups, _ := filepath.Glob("/sys/fs/cgroup/*/clipper/sandboxes/" + prefix + "*")
 	unified, _ := filepath.Glob("/sys/fs/cgroup/clipper/sandboxes/" + prefix + "*")
 	out = append(append(out, groups...), unified...)
-	for _, m := range mountsBelow(mark) {
+	for _, m := range mountsBelow("self", mark) {
 		out = append(out, "mount "+m)
 	}
+	for _, pid := range processesOf(mark, "/clipper/sandboxes/"+prefix) {
+		args, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
+		out = append(out, fmt.Sprintf("process %d %q", pid, args))
+	}
+	return out
+}
+
+// processesOf lists processes that are in a cgroup, or have an argument, in which the text occurs.
+func processesOf(argument, cgroup string) []int {
 	processes, _ := filepath.Glob("/proc/[0-9]*")
+	var out []int
 	for _, p := range processes {
 		args, _ := os.ReadFile(p + "/cmdline")
 		groups, _ := os.ReadFile(p + "/cgroup")
-		if strings.Contains(string(args), mark) || strings.Contains(string(groups), "/clipper/sandboxes/"+prefix) {
-			out = append(out, fmt.Sprintf("process %s %q", filepath.Base(p), args))
+		if pid, err := strconv.Atoi(filepath.Base(p)); err == nil && (strings.Contains(string(args), argument) || strings.Contains(string(groups), cgroup)) {
+			out = append(out, pid)
 		}
 	}
 	return out
 }
 
-// mountsBelow lists mount points that begin with path.
-func mountsBelow(path string) []string {
-	f, err := os.Open("/proc/self/mountinfo")
+// mountsBelow lists mount points that begin with path, as a process sees them.
+func mountsBelow(process, path string) []string {
+	f, err := os.Open("/proc/" + process + "/mountinfo")
 	if err != nil {
 		return []string{err.Error()}
 	}
@@ -131,6 +142,10 @@ func mountsBelow(path string) []string {
 // podTraces lists what pods have left on a node that has none any more.
 func podTraces(cluster, node string) []string {
 	dir := filepath.Join(sandboxDir(cluster), "nodes", node)
+	agent, err := agentOf(cluster, node)
+	if err != nil {
+		return []string{err.Error()}
+	}
 	var out []string
 	for _, sub := range []string{
 		"network/netns", "network/attachments", "runtime/containers", "runtime/sandboxes", "runtime/libcontainer",
@@ -144,7 +159,7 @@ func podTraces(cluster, node string) []string {
 			out = append(out, filepath.Join(sub, e.Name()))
 		}
 	}
-	for _, m := range mountsBelow(dir + "/") {
+	for _, m := range mountsBelow(strconv.Itoa(agent), dir+"/") {
 		if m != filepath.Join(dir, "memory") && m != filepath.Join(dir, "kubelet") { // the node's own
 			out = append(out, "mount "+m)
 		}
@@ -158,7 +173,18 @@ func podTraces(cluster, node string) []string {
 			return nil
 		})
 	}
-	return append(out, networkTraces(filepath.Join(sandboxDir(cluster), "netns", node))...)
+	return append(out, networkTraces(fmt.Sprintf("/proc/%d/ns/net", agent))...)
+}
+
+// agentOf finds a node's process by its data directory.
+func agentOf(cluster, node string) (int, error) {
+	want := filepath.Join(sandboxDir(cluster), "nodes", node) + "\x00"
+	for _, pid := range processesOf(want, "\x00") {
+		if args, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid)); err == nil && strings.Contains(string(args), "--node-name") {
+			return pid, nil
+		}
+	}
+	return 0, fmt.Errorf("no process of %s", node)
 }
 
 // networkTraces lists devices, routes and elements of rule sets that pods have left in a node's network namespace.
