@@ -34,6 +34,7 @@ type rig struct {
 	dir    string
 
 	manifests string
+	change    func(*Options)
 }
 
 func newRig(t *testing.T) *rig {
@@ -72,9 +73,13 @@ func (r *rig) start() (stop func()) {
 	config.MaxPods = 3
 	config.NodeLeaseDurationSeconds = 1
 	config.EvictionHard = map[string]string{} // what this machine is short of is none of the tests' business
-	a, err := New(Options{Client: r.client, Runtime: r.rt, Images: r.images, NodeName: "n1",
+	o := Options{Client: r.client, Runtime: r.rt, Images: r.images, NodeName: "n1",
 		NodeIPs: []netip.Addr{netip.MustParseAddr("192.168.0.1")}, DataDir: r.dir, Config: config, ManifestDir: r.manifests, CgroupRoot: r.cgroup(),
-		OpenNetwork: func(context.Context, *corev1.Node) (network.Network, error) { return r.net, nil }})
+		OpenNetwork: func(context.Context, *corev1.Node) (network.Network, error) { return r.net, nil }}
+	if r.change != nil {
+		r.change(&o)
+	}
+	a, err := New(o)
 	if err != nil {
 		r.t.Fatal(err)
 	}

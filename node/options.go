@@ -27,6 +27,7 @@ import (
 	"clipper/node/kubeletdir"
 	"clipper/node/network"
 	"clipper/node/runtime"
+	"clipper/node/shutdown"
 )
 
 // Version is Clipper's.
@@ -63,6 +64,9 @@ type Options struct {
 	// Config are the settings that a kubelet has too. Default: kubeletconfig.Default.
 	Config *kubeletconfig.Configuration
 
+	// Login connects to the machine's login manager, which announces shutdowns. Default: systemd's.
+	Login func(context.Context) (shutdown.Login, error)
+
 	// Listener takes the node's HTTPS server, with ServingCert. Nil: the node has none, and logs, exec and
 	// the like do not work.
 	Listener    net.Listener
@@ -92,6 +96,9 @@ func (o *Options) complete() error {
 	def(&o.ResolvConf, "/etc/resolv.conf")
 	def(&o.RuntimeName, "clipper")
 	def(&o.RuntimeVersion, "v"+Version)
+	if o.Login == nil {
+		o.Login = shutdown.ConnectLogind
+	}
 	if o.Config == nil {
 		o.Config = kubeletconfig.Default()
 	}

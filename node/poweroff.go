@@ -13,7 +13,7 @@ import (
 // openShutdown makes what gives pods time when the machine is switched off.
 func (a *Agent) openShutdown() {
 	a.shutdown = shutdown.New(shutdown.Config{
-		Periods: shutdown.Periods(a.opts.Config), Connect: shutdown.ConnectLogind,
+		Periods: shutdown.Periods(a.opts.Config), Connect: a.opts.Login,
 		Pods: a.evictable, End: a.evict, Ended: a.ended,
 		Changed: func(now bool) {
 			why := ""
