@@ -96,3 +96,19 @@ func TestFullQueueDropsInsteadOfBlocking(t *testing.T) {
 		t.Errorf("queue holds %d, want %d", len(r.queue), queued)
 	}
 }
+
+func TestAnnotations(t *testing.T) {
+	f := &fakeEvents{events: map[string]*corev1.Event{}}
+	r := newRecorder(f, "kubelet", "node-1", testclock.NewFakePassiveClock(time.Unix(1000, 0)))
+	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "web", UID: "u"}}
+	r.EventAnnotated(pod, map[string]string{"starved_resource": "memory"}, corev1.EventTypeWarning, "Evicted", "100% of it")
+	r.drain(context.Background())
+	for _, e := range f.events {
+		if e.Annotations["starved_resource"] != "memory" || e.Message != "100% of it" || e.InvolvedObject.UID != "u" || e.Namespace != "ns" {
+			t.Errorf("got %+v", e)
+		}
+	}
+	if len(f.events) != 1 {
+		t.Errorf("%d events", len(f.events))
+	}
+}
