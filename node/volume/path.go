@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -18,18 +19,31 @@ import (
 // volume without following links out of it, and pinned by a bind mount: the container could otherwise
 // replace it by a link between the check and the mount.
 func (m *Manager) Path(ctx context.Context, pod *corev1.Pod, container string, vm *corev1.VolumeMount, subPath string) (string, error) {
-	for i := range pod.Spec.Volumes {
-		v := &pod.Spec.Volumes[i]
-		if v.Name != vm.Name {
-			continue
-		}
-		base, err := m.base(pod, v)
-		if err != nil || subPath == "" {
-			return base, err
-		}
-		return m.bindSubPath(pod, container, vm, base, subPath)
+	i := slices.IndexFunc(pod.Spec.Volumes, func(v corev1.Volume) bool { return v.Name == vm.Name })
+	if i < 0 {
+		return "", fmt.Errorf("cannot find volume %q to mount into container %q", vm.Name, container)
 	}
-	return "", fmt.Errorf("cannot find volume %q to mount into container %q", vm.Name, container)
+	v := &pod.Spec.Volumes[i]
+	if v.EmptyDir != nil || fromAPI(v) {
+		return m.locate(pod, container, vm, v, subPath)
+	}
+	var path string // written by fn, which goes on if it hangs: read only after it has ended
+	err := m.guard.do(ctx, fmt.Sprintf("volume %q of pod %s", v.Name, pod.UID), func() (err error) {
+		path, err = m.locate(pod, container, vm, v, subPath)
+		return err
+	})
+	if err != nil {
+		return "", err
+	}
+	return path, nil
+}
+
+func (m *Manager) locate(pod *corev1.Pod, container string, vm *corev1.VolumeMount, v *corev1.Volume, subPath string) (string, error) {
+	base, err := m.base(pod, v)
+	if err != nil || subPath == "" {
+		return base, err
+	}
+	return m.bindSubPath(pod, container, vm, base, subPath)
 }
 
 // base returns where a volume is. What it takes to know was learned when it was mounted.
