@@ -93,7 +93,9 @@ func (r *Reporter) SetNotReady(part Part, why string) {
 	next := map[Part]string{}
 	maps.Copy(next, r.facts.NotReady) // facts are handed out: the map in use is never changed
 	next[part] = why
-	r.facts.NotReady, r.facts.Settling = next, false
+	r.facts.NotReady = next
+	// The network comes last: when it is there, or something else is known to be wrong, all is known.
+	r.facts.Settling = r.facts.Settling && part != Network && why == ""
 	r.mu.Unlock()
 	if changed {
 		r.Changed()

@@ -41,9 +41,23 @@ func (e *events) take() []string {
 // A rig is a reporter with everything around it in memory.
 type rig struct {
 	*Reporter
-	client   *nodetest.Client
-	events   *events
+	client *nodetest.Client
+	events *events
+
+	mu       sync.Mutex
 	pressure Pressure
+}
+
+func (g *rig) readPressure() (Pressure, error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.pressure, nil
+}
+
+func (g *rig) setPressure(p Pressure) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.pressure = p
 }
 
 func newRig(change func(*Facts, *kubeletconfig.Configuration)) *rig {
@@ -58,7 +72,7 @@ func newRig(change func(*Facts, *kubeletconfig.Configuration)) *rig {
 	}
 	g.Reporter = New(Options{Client: g.client, Recorder: g.events, Facts: f, Config: config,
 		Images:   func(context.Context) ([]runtime.Image, error) { return nil, nil },
-		Pressure: func() (Pressure, error) { return g.pressure, nil }})
+		Pressure: g.readPressure})
 	return g
 }
 
@@ -117,7 +131,7 @@ func TestReporterTellsWhatChanges(t *testing.T) {
 			{func() { g.SetNotReady(Network, "") }, "Normal NodeReady Node n status is now: NodeReady"},
 			{func() { g.SetNotReady(Shutdown, "node is shutting down") }, "Normal NodeNotReady Node n status is now: NodeNotReady"},
 			{func() { g.SetNotReady(Shutdown, "") }, "Normal NodeReady Node n status is now: NodeReady"},
-			{func() { g.pressure.Memory = true }, "Normal NodeHasInsufficientMemory Node n status is now: NodeHasInsufficientMemory"},
+			{func() { g.setPressure(Pressure{Memory: true}) }, "Normal NodeHasInsufficientMemory Node n status is now: NodeHasInsufficientMemory"},
 			{func() { g.update(t, "", func(n *corev1.Node) { n.Spec.Unschedulable = true }) }, "Normal NodeNotSchedulable Node n status is now: NodeNotSchedulable"},
 			{func() { g.update(t, "", func(n *corev1.Node) { n.Spec.Unschedulable = false }) }, "Normal NodeSchedulable Node n status is now: NodeSchedulable"},
 		} {
@@ -248,8 +262,9 @@ func TestReporterSettles(t *testing.T) {
 		if _, err := g.Register(t.Context()); err != nil {
 			t.Fatal(err)
 		}
+		var next *rig
 		restart := func(boot string) (stop func()) {
-			next := newRig(func(f *Facts, _ *kubeletconfig.Configuration) { f.Settling, f.Machine.Info.BootID = true, boot })
+			next = newRig(func(f *Facts, _ *kubeletconfig.Configuration) { f.Settling, f.Machine.Info.BootID = true, boot })
 			next.opts.Client = g.client
 			next.lease.client = g.client
 			ctx, cancel := context.WithCancel(t.Context())
@@ -269,6 +284,7 @@ func TestReporterSettles(t *testing.T) {
 			}
 		}
 		stop := restart("first")
+		next.SetNotReady(Shutdown, "") // which says nothing about the network
 		look(20*time.Second, corev1.ConditionTrue)
 		look(30*time.Second, corev1.ConditionFalse)
 		stop()
