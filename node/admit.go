@@ -160,7 +160,8 @@ func (a *Agent) resizable(pod *corev1.Pod) (reason, message string) {
 	facts := a.reporter.Facts()
 	allocatable := facts.Allocatable()
 	req := resource.PodRequests(pod, resource.PodResourcesOptions{})
-	for _, name := range []corev1.ResourceName{corev1.ResourceCPU, corev1.ResourceMemory} {
+	names := []corev1.ResourceName{corev1.ResourceCPU, corev1.ResourceMemory}
+	for _, name := range names {
 		if want, have := amount(req, name), amount(allocatable, name); want > have {
 			return corev1.PodReasonInfeasible, fmt.Sprintf("Node didn't have enough capacity: %s, requested: %d, capacity: %d", name, want, have)
 		}
@@ -169,10 +170,8 @@ func (a *Agent) resizable(pod *corev1.Pod) (reason, message string) {
 		return corev1.PodReasonInfeasible, message
 	}
 	others, _ := a.othersLocked(pod, false)
-	for _, name := range []corev1.ResourceName{corev1.ResourceCPU, corev1.ResourceMemory} {
-		if r := short(name, req, others, allocatable); r != nil {
-			return corev1.PodReasonDeferred, r.message
-		}
+	if missing := short(names, req, others, allocatable); len(missing) > 0 {
+		return corev1.PodReasonDeferred, missing[0].message
 	}
 	return "", ""
 }

@@ -81,29 +81,29 @@ func lacking(pod *corev1.Pod, others []*corev1.Pod, allocatable corev1.ResourceL
 			names = append(names, name)
 		}
 	}
+	return append(out, short(names, req, others, allocatable)...)
+}
+
+// short returns what is missing of the resources beside others. Others are counted once: a node may have hundreds.
+func short(names []corev1.ResourceName, req corev1.ResourceList, others []*corev1.Pod, allocatable corev1.ResourceList) []refusal {
+	names = slices.DeleteFunc(names, func(name corev1.ResourceName) bool { return amount(req, name) == 0 })
+	if len(names) == 0 {
+		return nil
+	}
+	used := map[corev1.ResourceName]int64{}
+	for _, o := range others {
+		theirs := resource.PodRequests(o, resource.PodResourcesOptions{})
+		for _, name := range names {
+			used[name] += amount(theirs, name)
+		}
+	}
+	var out []refusal
 	for _, name := range names {
-		if r := short(name, req, others, allocatable); r != nil {
-			out = append(out, *r)
+		if want, have := amount(req, name), amount(allocatable, name); used[name]+want > have {
+			out = append(out, insufficient(name, want, used[name], have))
 		}
 	}
 	return out
-}
-
-// short returns what is missing of a resource beside others, nil if nothing is.
-func short(name corev1.ResourceName, req corev1.ResourceList, others []*corev1.Pod, allocatable corev1.ResourceList) *refusal {
-	want, have := amount(req, name), amount(allocatable, name)
-	if want == 0 {
-		return nil
-	}
-	var used int64
-	for _, o := range others {
-		used += preempt.Requested(o, name)
-	}
-	if used+want <= have {
-		return nil
-	}
-	r := insufficient(name, want, used, have)
-	return &r
 }
 
 func insufficient(name corev1.ResourceName, want, used, have int64) refusal {
