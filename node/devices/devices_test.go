@@ -386,3 +386,37 @@ func TestTheSameAgainIsNoNews(t *testing.T) {
 		t.Error("a former plug-in has a say")
 	}
 }
+
+// A plug-in that is found by its socket in plugins_registry is followed until that goes.
+func TestWatchedPlugin(t *testing.T) {
+	r := newRig(t, kubeletdir.Dir(t.TempDir()))
+	f := &fake{server: grpc.NewServer(), lists: make(chan []*plugin.Device, 10)}
+	plugin.RegisterDevicePluginServer(f.server, f)
+	socket := r.dir.Join("plugins/fake.sock")
+	listener, err := plugins.Listen(socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	go f.server.Serve(listener)
+	t.Cleanup(f.server.Stop)
+	f.lists <- someDevices(3)
+	h := r.Handler()
+	p := plugins.Plugin{Name: resourceName, Endpoint: socket, Socket: socket, Versions: []string{plugin.Version}}
+	if err := h.Register(t.Context(), p); err != nil {
+		t.Fatal(err)
+	}
+	r.eventually("there are 3", func() bool { return r.count() == Count{3, 3} })
+	h.Deregister(p)
+	if r.count() != (Count{3, 0}) {
+		t.Errorf("after it has gone there are %v", r.count())
+	}
+	for _, c := range []struct{ name, version, want string }{
+		{resourceName, "v9", `manager version, v1beta1, is not among plugin supported versions [v9]`},
+		{"memory", plugin.Version, `invalid name of device plugin socket: the ResourceName "memory" is invalid`},
+	} {
+		p.Name, p.Versions = c.name, []string{c.version}
+		if err := h.Register(t.Context(), p); err == nil || err.Error() != c.want {
+			t.Errorf("got %v, want %s", err, c.want)
+		}
+	}
+}
