@@ -3,6 +3,7 @@ package embedded
 import (
 	"context"
 	"errors"
+	"os"
 	"path/filepath"
 	"testing"
 
@@ -109,5 +110,24 @@ func TestOthersSandboxes(t *testing.T) {
 	sandboxes, _, err := b.rt.List(t.Context())
 	if err != nil || len(sandboxes) != 1 || !sandboxes[0].External || sandboxes[0].ID == id || sandboxes[0].Attempt != 3 {
 		t.Errorf("%+v, %v", sandboxes, err)
+	}
+}
+
+// TestFilesOfSandboxesThatWereNeverMade are removed by the next server; those of others stay.
+func TestFilesOfSandboxesThatWereNeverMade(t *testing.T) {
+	b := newBed(t)
+	here := b.sandbox()
+	for _, id := range []string{here, "never"} {
+		if err := os.MkdirAll(filepath.Join(b.dir, "cri", id), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c := throughCRI(b)
+	if _, err := c.Runtime.SandboxStatus(t.Context(), "x-0"); err == nil { // it serves
+		t.Error("there is no such sandbox")
+	}
+	left, err := os.ReadDir(filepath.Join(b.dir, "cri"))
+	if err != nil || len(left) != 1 || left[0].Name() != here {
+		t.Errorf("left: %v, %v", left, err)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"reflect"
+	"strings"
 	"testing"
 	"time"
 
@@ -126,5 +127,14 @@ func TestSnapshots(t *testing.T) {
 func TestTimes(t *testing.T) {
 	if !at(0).IsZero() || !at(-6795364578871345152).IsZero() || !at(5).Equal(time.Unix(0, 5)) {
 		t.Error("a time that was never is one")
+	}
+}
+
+func TestNobodyThere(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	defer cancel()
+	_, err := Open(ctx, "unix://"+t.TempDir()+"/none.sock", "")
+	if err == nil || !strings.Contains(err.Error(), "it does not answer") || !strings.Contains(err.Error(), "--container-runtime-endpoint") {
+		t.Errorf("%v", err)
 	}
 }

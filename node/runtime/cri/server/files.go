@@ -1,6 +1,8 @@
 package server
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -29,6 +31,22 @@ func writeFiles(dir string, c *runtimeapi.PodSandboxConfig) error {
 		}
 		if err := os.WriteFile(filepath.Join(dir, name), content, 0o644); err != nil {
 			return fmt.Errorf("write the sandbox's file: %w", err)
+		}
+	}
+	return nil
+}
+
+// sweepFiles removes the files of sandboxes that a process that was killed has not come to make.
+func (s *Server) sweepFiles(ctx context.Context) error {
+	entries, err := os.ReadDir(s.opts.Dir)
+	if err != nil && !os.IsNotExist(err) {
+		return fmt.Errorf("list the sandboxes' files: %w", err)
+	}
+	for _, e := range entries {
+		if _, err := s.opts.Runtime.SandboxStatus(ctx, e.Name()); errors.Is(err, runtime.ErrNotFound) {
+			if err := os.RemoveAll(s.filesDir(e.Name())); err != nil {
+				return fmt.Errorf("remove the files of a sandbox that is gone: %w", err)
+			}
 		}
 	}
 	return nil

@@ -76,6 +76,9 @@ func (s *Server) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := s.sweepFiles(ctx); err != nil {
+		return errors.Join(err, listener.Close())
+	}
 	g := grpc.NewServer(grpc.MaxRecvMsgSize(maxMessage), grpc.MaxSendMsgSize(maxMessage),
 		grpc.UnaryInterceptor(answerUnary), grpc.StreamInterceptor(answerStream))
 	runtimeapi.RegisterRuntimeServiceServer(g, s)
