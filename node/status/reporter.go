@@ -53,6 +53,7 @@ type Reporter struct {
 
 	mu      sync.Mutex
 	facts   Facts
+	settled bool // what Settling was about is known, and not yet told
 	setters []Setter
 
 	// The rest belongs to Register and then to Run.
@@ -95,7 +96,9 @@ func (r *Reporter) SetNotReady(part Part, why string) {
 	next[part] = why
 	r.facts.NotReady = next
 	// The network comes last: when it is there, or something else is known to be wrong, all is known.
-	r.facts.Settling = r.facts.Settling && part != Network && why == ""
+	settling := r.facts.Settling
+	r.facts.Settling = settling && part != Network && why == ""
+	r.settled = r.settled || settling && !r.facts.Settling
 	r.mu.Unlock()
 	if changed {
 		r.Changed()
@@ -206,7 +209,7 @@ func (r *Reporter) keepReporting(ctx context.Context) error {
 	tick := time.NewTicker(max(r.opts.Config.NodeStatusUpdateFrequency.Duration, shortestUpdate))
 	defer tick.Stop()
 	for {
-		if err := r.report(ctx, r.refreshed(ctx), false); err != nil && ctx.Err() == nil {
+		if err := r.report(ctx, r.refreshed(ctx), r.takeSettled()); err != nil && ctx.Err() == nil {
 			slog.Warn("Reporting the node's status failed; it will be retried", "node", r.Facts().Name, "err", err)
 		}
 		select {
@@ -216,6 +219,16 @@ func (r *Reporter) keepReporting(ctx context.Context) error {
 		case <-tick.C:
 		}
 	}
+}
+
+// takeSettled reports, once, that the agent has come to know whether the node is ready. It is told even if that is
+// what was said before: whoever waits for a node whose agent has started again looks at the time of the word.
+func (r *Reporter) takeSettled() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	settled := r.settled
+	r.settled = false
+	return settled
 }
 
 // report writes the status if it says something new, if it is due, or if force says so.

@@ -293,6 +293,14 @@ func TestReporterSettles(t *testing.T) {
 			t.Fatal(err)
 		}
 		look(0, corev1.ConditionTrue)
+		stop = restart("first")
+		look(time.Second, corev1.ConditionTrue)
+		next.SetNotReady(Network, "")
+		look(time.Second, corev1.ConditionTrue)
+		if told := condition(g.node(t), corev1.NodeReady).LastHeartbeatTime.Time; time.Since(told) > time.Second {
+			t.Errorf("that the node is ready still was told %v ago, by the agent before", time.Since(told))
+		}
+		stop()
 		stop = restart("second")
 		look(time.Second, corev1.ConditionFalse)
 		stop()
