@@ -41,11 +41,9 @@ func checkHostPath(path string, t *corev1.HostPathType) error {
 		}
 		return nil
 	case corev1.HostPathFileOrCreate:
-		f, err := os.OpenFile(path, os.O_CREATE|os.O_RDONLY, 0o644)
-		if err != nil {
+		if err := touch(path); err != nil {
 			return fmt.Errorf("hostPath type check failed: %s is not a file", path)
 		}
-		f.Close()
 		kind = corev1.HostPathFile
 	}
 	info, err := os.Stat(path)
@@ -66,4 +64,16 @@ func checkHostPath(path string, t *corev1.HostPathType) error {
 		return fmt.Errorf("hostPath type check failed: %s is not a %s", path, check.what)
 	}
 	return nil
+}
+
+// touch makes an empty file unless something is there: to open that might take for ever, were it a pipe.
+func touch(path string) error {
+	if _, err := os.Stat(path); !os.IsNotExist(err) {
+		return err
+	}
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY, 0o644)
+	if err != nil {
+		return err
+	}
+	return f.Close()
 }
