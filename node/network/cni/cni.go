@@ -24,7 +24,8 @@ const (
 // specVersion is that of the configuration that Install writes.
 const specVersion = "1.0.0"
 
-// socketField is the field of the configuration that names the agent's socket.
+// A pluginConfig is what the plug-in is told: the network's configuration, which Install writes, with what the
+// runtime adds for a sandbox.
 type pluginConfig struct {
 	CNIVersion   string          `json:"cniVersion,omitempty"`
 	Name         string          `json:"name,omitempty"`

@@ -78,7 +78,7 @@ func TestContainerConfig(t *testing.T) {
 	}
 	user, swap := int64(5), int64(100)
 	c := runtime.Container{
-		Name: "c", Image: "busybox", Env: []string{"A=b=c"}, LogPath: "/logs/pod/c/0.log", StopSignal: "SIGUSR1", PID: runtime.TargetPID, TargetID: "t",
+		Name: "c", Image: "busybox", Env: []string{"A=b=c"}, LogPath: "/logs/pod/c/0.log", StopSignal: "SIGRTMIN+3", PID: runtime.TargetPID, TargetID: "t",
 		Mounts:    []runtime.Mount{{Host: "/h", Container: "/c", Propagation: "HostToContainer"}},
 		Resources: runtime.Resources{MemoryLimit: 1000, SwapLimit: &swap},
 		Security:  runtime.Security{User: &user, Seccomp: "/p.json", AppArmor: "localhost/x", SupplementalStrict: true},
@@ -88,7 +88,7 @@ func TestContainerConfig(t *testing.T) {
 		t.Fatal(err)
 	}
 	sec := got.Linux.SecurityContext
-	if got.LogPath != "c/0.log" || string(got.Envs[0].Value) != "b=c" || got.StopSignal != runtimeapi.Signal_SIGUSR1 || got.Image.Image != "sha256:1" ||
+	if got.LogPath != "c/0.log" || string(got.Envs[0].Value) != "b=c" || got.StopSignal != runtimeapi.Signal_SIGRTMINPLUS3 || got.Image.Image != "sha256:1" ||
 		got.Mounts[0].Propagation != runtimeapi.MountPropagation_PROPAGATION_HOST_TO_CONTAINER || got.Linux.Resources.MemorySwapLimitInBytes != 1100 ||
 		sec.RunAsUser.Value != 5 || sec.Seccomp.LocalhostRef != "/p.json" || sec.Apparmor.LocalhostRef != "x" || sec.NamespaceOptions.TargetId != "t" ||
 		sec.SupplementalGroupsPolicy != runtimeapi.SupplementalGroupsPolicy_Strict || len(sec.MaskedPaths) == 0 || sandbox.Linux.SecurityContext.NamespaceOptions.Pid != runtimeapi.NamespaceMode_POD {

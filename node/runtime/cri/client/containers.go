@@ -94,7 +94,8 @@ func containerConfig(c *runtime.Container, image string, sandbox *runtimeapi.Pod
 	for _, name := range c.CDIDevices {
 		out.CDIDevices = append(out.CDIDevices, &runtimeapi.CDIDevice{Name: name})
 	}
-	if n, ok := runtimeapi.Signal_value[c.StopSignal]; ok {
+	// SIGRTMIN+1 is SIGRTMINPLUS1 here.
+	if n, ok := runtimeapi.Signal_value[strings.NewReplacer("+", "PLUS", "-", "MINUS").Replace(c.StopSignal)]; ok {
 		out.StopSignal = runtimeapi.Signal(n)
 	}
 	return out, nil

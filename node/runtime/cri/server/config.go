@@ -36,7 +36,8 @@ func (s *Server) containerSpec(sandbox string, c *runtimeapi.ContainerConfig, po
 		out.CDIDevices = append(out.CDIDevices, d.Name)
 	}
 	if sig := c.StopSignal; sig != runtimeapi.Signal_RUNTIME_DEFAULT {
-		out.StopSignal = sig.String()
+		// SIGRTMINPLUS1 is SIGRTMIN+1 elsewhere.
+		out.StopSignal = strings.NewReplacer("PLUS", "+", "MINUS", "-").Replace(sig.String())
 	}
 	if c.LogPath != "" && pod.GetLogDirectory() != "" {
 		out.LogPath = filepath.Join(pod.LogDirectory, c.LogPath)

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"context"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -10,6 +11,7 @@ import (
 	"google.golang.org/grpc/status"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
+	"clipper/image"
 	"clipper/node/runtime"
 	"clipper/node/userns"
 )
@@ -150,3 +152,21 @@ func TestUserNamespace(t *testing.T) {
 		}
 	}
 }
+
+func TestStopSignal(t *testing.T) {
+	s := New(Options{Dir: t.TempDir(), Images: noImages{}})
+	for sig, want := range map[runtimeapi.Signal]string{
+		runtimeapi.Signal_RUNTIME_DEFAULT: "", runtimeapi.Signal_SIGUSR1: "SIGUSR1",
+		runtimeapi.Signal_SIGRTMINPLUS3: "SIGRTMIN+3", runtimeapi.Signal_SIGRTMAXMINUS2: "SIGRTMAX-2",
+	} {
+		c := &runtimeapi.ContainerConfig{Metadata: &runtimeapi.ContainerMetadata{Name: "c"}, StopSignal: sig}
+		if got, err := s.containerSpec("sandbox", c, nil); err != nil || got.StopSignal != want {
+			t.Errorf("%v: %q, %v", sig, got.StopSignal, err)
+		}
+	}
+}
+
+// noImages is a store that is not asked.
+type noImages struct{ Images }
+
+func (noImages) Usage(context.Context) (image.Usage, error) { return image.Usage{}, nil }

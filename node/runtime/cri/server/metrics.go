@@ -30,8 +30,6 @@ var families = []family{
 		func(s *runtime.Stats) int64 { return s.Pids }},
 	{"container_fs_usage_bytes", "Number of bytes that are consumed by the container on this filesystem.", runtimeapi.MetricType_GAUGE,
 		func(s *runtime.Stats) int64 { return s.RootfsUsed }},
-	{"container_fs_inodes_total", "Number of Inodes", runtimeapi.MetricType_GAUGE,
-		func(s *runtime.Stats) int64 { return s.RootfsInodes }},
 }
 
 var labelKeys = []string{"id", "name"}
