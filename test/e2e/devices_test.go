@@ -85,6 +85,7 @@ func TestDevices(t *testing.T) {
 
 	u.must("delete", "pod", "with-claim", "with-device")
 	u.eventually(30*time.Second, is(""), "get", "resourceclaim", "by-hand", "-o", "jsonpath={.status.allocation}{.metadata.finalizers}")
+	u.eventually(30*time.Second, says("Put away"), "logs", "-n", "kube-system", "daemonset/dradriver") // with its file on the machine
 	u.must("delete", "daemonset", "-n", "kube-system", "deviceplugin")
 	u.eventually(30*time.Second, is("4 0"), "get", "node", "node-1", "-o", devices)
 }
