@@ -70,6 +70,7 @@ func (w *Worker) adoptSandboxes(list []runtime.SandboxStatus) {
 		case n == w.o.Attempt && s.Ready:
 			w.o.Sandbox.succeed()
 			w.o.NetNS = s.NetNS
+			w.o.Outdated = true // for all we know
 		default:
 			w.o.Stale = append(w.o.Stale, s.ID)
 		}

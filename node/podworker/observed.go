@@ -42,6 +42,8 @@ type Observed struct {
 	ResizePending *Resizing
 	// Resizing: what has been granted is being applied; with a reason if that does not get on.
 	Resizing *Resizing
+	// Outdated: the limits of the pod's control group are perhaps those of before a resize.
+	Outdated bool
 	// Granted is what the node lets the pod as a whole have, Applied what it has: nil for one that asks for nothing
 	// as a whole.
 	Granted, Applied *corev1.ResourceRequirements

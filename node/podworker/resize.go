@@ -83,7 +83,7 @@ func (w *Worker) grant() {
 	if w.o.Granted != nil {
 		w.o.Granted = w.pod.Spec.Resources
 	}
-	w.o.Resizing = &Resizing{Generation: w.pod.Generation}
+	w.o.Resizing, w.o.Outdated = &Resizing{Generation: w.pod.Generation}, true
 	w.event("", corev1.EventTypeNormal, "ResizeStarted", "Pod resize started: %s", summary(w.pod, w.pod.Generation, ""))
 }
 
@@ -144,7 +144,7 @@ func (w *Worker) resizeFailed(err error) {
 // resizing reports whether anything that runs has not got yet what it has been granted.
 func (o *Observed) resizing() bool {
 	for _, r := range o.Containers {
-		if r.running() && o.outgrown(r) {
+		if o.Resizing != nil && r.Replacing || r.running() && o.outgrown(r) {
 			return true
 		}
 	}
@@ -259,6 +259,7 @@ func (w *Worker) resize(a Action) carry {
 				r.ResizeAt = now.Add(configRetry)
 				return
 			}
+			w.o.Outdated = w.o.Outdated && err != nil
 			if r.Current != nil && r.Current.ID == a.ID {
 				r.Applied, r.AppliedPod, r.ResizeAt = granted, whole, time.Time{}
 			}
@@ -279,7 +280,7 @@ func (w *Worker) resizePod() carry {
 				w.o.ResizeAt = now.Add(configRetry)
 				return
 			}
-			w.o.Applied, w.o.ResizeAt = want, time.Time{}
+			w.o.Applied, w.o.ResizeAt, w.o.Outdated = want, time.Time{}, w.o.Outdated && err != nil
 		}
 	}
 }

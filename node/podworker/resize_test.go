@@ -41,3 +41,20 @@ func TestContainersShareInTheirPod(t *testing.T) {
 		})
 	}
 }
+
+// TestRestartIsPartOfAResize: a container that is stopped to be resized has not got its share yet.
+func TestRestartIsPartOfAResize(t *testing.T) {
+	r := &Record{Replacing: true, Current: &runtime.ContainerStatus{State: runtime.Exited}}
+	o := &Observed{Containers: map[string]*Record{"a": r}, Resizing: &Resizing{}}
+	if !o.resizing() {
+		t.Error("the resize is over before the container has started again")
+	}
+	r.Replacing = false
+	if o.resizing() {
+		t.Error("the resize never ends")
+	}
+	r.Replacing, o.Resizing = true, nil
+	if o.resizing() {
+		t.Error("a new image is no resize")
+	}
+}

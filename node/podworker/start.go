@@ -52,24 +52,25 @@ func (w *Worker) start(a Action) carry {
 	r.Hook = c.Lifecycle != nil && c.Lifecycle.PostStart != nil
 	ips, sandbox := w.o.IPs, sandboxID(w.pod, w.o.Attempt)
 	grown := w.grantedPod()
-	resized := w.o.Resizing != nil
+	outdated := w.o.Outdated
 	return func(ctx context.Context, _ *corev1.Pod) func(time.Time) {
-		if resized { // by a restart; what shrinks the pod is done once this has started
+		if outdated { // what grows needs room first; what shrinks the pod is done once this has started
 			_ = w.cfg.Runtime.UpdateResources(ctx, sandbox, w.cfg.Cgroups.Pod(grown))
 		}
 		id, fail, hook := w.startContainer(ctx, grown, c, sandbox, a.Attempt, ips)
 		var s runtime.ContainerStatus
-		var err error
+		var err, updated error
 		if id != "" {
 			s, err = w.cfg.Runtime.Status(context.WithoutCancel(ctx), id)
 		}
-		if resized {
-			if err := w.cfg.Runtime.UpdateResources(ctx, sandbox, w.cfg.Cgroups.Pod(grown)); err != nil {
-				w.log.Warn("Resizing a pod failed", "err", err)
-			}
+		if outdated {
+			updated = w.cfg.Runtime.UpdateResources(ctx, sandbox, w.cfg.Cgroups.Pod(grown))
 		}
 		return func(now time.Time) {
 			r.Applied, r.AppliedPod = granted, whole
+			if outdated && updated == nil {
+				w.o.Outdated = false
+			}
 			w.started(ctx, c.Name, id, s, err, fail, hook, now)
 		}
 	}
