@@ -122,6 +122,45 @@ func TestAgentKilledWhileCreating(t *testing.T) {
 	}
 }
 
+// TestAgentKilledWhileStarting: the next agent sees a start that the last one has asked for, however it ends.
+func TestAgentKilledWhileStarting(t *testing.T) {
+	b := newBed(t)
+	sb := b.sandbox()
+	for range 10 {
+		id := b.create(sb, "sleep 1000")
+		conn, err := b.rt.client.dial(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := conn.Send(&wire.Request{Op: wire.OpStart, ID: id}); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(rand.N(10 * time.Millisecond)) // the moment is the point
+		conn.Close()
+		resp, err := b.rt.client.call(t.Context(), &wire.Request{Op: wire.OpList})
+		if err != nil {
+			t.Fatal(err)
+		}
+		was := stateIn(resp, id)
+		time.Sleep(100 * time.Millisecond) // longer than a start
+		if resp, err = b.rt.client.call(t.Context(), &wire.Request{Op: wire.OpList}); err != nil {
+			t.Fatal(err)
+		}
+		if is := stateIn(resp, id); is != was {
+			t.Errorf("the state went from %d to %d after the agent was gone", was, is)
+		}
+	}
+}
+
+func stateIn(resp *wire.Response, id string) runtime.State {
+	for _, c := range resp.Containers {
+		if c.ID == id {
+			return c.State
+		}
+	}
+	return -1
+}
+
 // TestShimReplaced: the shim becomes another build of itself. It stays the parent of all, and knows how they end.
 func TestShimReplaced(t *testing.T) {
 	b := newBed(t)

@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 
+	"clipper/node/runtime"
 	"clipper/node/runtime/embedded/crilog"
 	"clipper/node/runtime/embedded/wire"
 )
@@ -220,6 +221,9 @@ func (s *Server) handle(ctx context.Context, c *wire.Conn, req *wire.Request, fi
 		return false
 	}
 	wire.CloseAll(files)
+	if c.PeerGone() {
+		return false // an agent that is dead wants nothing any more: the next looks at what there is
+	}
 	s.memory.touch()
 	resp, err := s.answer(req)
 	if err != nil {
@@ -240,6 +244,7 @@ func (s *Server) answer(req *wire.Request) (*wire.Response, error) {
 	case wire.OpHello:
 		resp.Hello = &wire.Hello{Version: wire.Version, Build: s.opts.Build, Pid: os.Getpid()}
 	case wire.OpList:
+		s.settle()
 		resp = s.list()
 	case wire.OpRunSandbox:
 		var rec wire.Sandbox
@@ -342,6 +347,32 @@ func (s *Server) revision() uint64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.rev
+}
+
+// settleWait bounds how long a list waits for starts: one may hang.
+const settleWait = 5 * time.Second
+
+// settle waits for what is under way with containers that have not started: what an agent has asked for that has
+// died meanwhile. The next one would take a container that is about to run for one that never will.
+func (s *Server) settle() {
+	s.mu.Lock()
+	var unsettled []*container
+	for _, c := range s.containers {
+		if c.rec.State == runtime.Created && !c.rec.Reserved {
+			unsettled = append(unsettled, c)
+		}
+	}
+	s.mu.Unlock()
+	deadline := time.Now().Add(settleWait)
+	for _, c := range unsettled {
+		for !c.op.TryLock() {
+			if time.Now().After(deadline) {
+				return
+			}
+			time.Sleep(time.Millisecond)
+		}
+		c.op.Unlock()
+	}
 }
 
 // containersOf returns the containers of a sandbox.

@@ -77,6 +77,21 @@ func (c *Conn) Close() error { return c.c.Close() }
 // CloseWrite tells the other end that nothing more comes. What it still says can be received.
 func (c *Conn) CloseWrite() error { return c.c.CloseWrite() }
 
+// PeerGone reports whether the other end has closed the connection, though messages of it may be left to read.
+func (c *Conn) PeerGone() bool {
+	raw, err := c.c.SyscallConn()
+	if err != nil {
+		return true
+	}
+	gone := false
+	err = raw.Control(func(fd uintptr) {
+		fds := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLRDHUP}}
+		n, _ := unix.Poll(fds, 0)
+		gone = n > 0 && fds[0].Revents&(unix.POLLRDHUP|unix.POLLHUP|unix.POLLERR) != 0
+	})
+	return gone || err != nil
+}
+
 // SetDeadline limits what is sent and received from now on; the zero time lifts it.
 func (c *Conn) SetDeadline(t time.Time) error { return c.c.SetDeadline(t) }
 
