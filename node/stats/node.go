@@ -12,6 +12,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	statsapi "k8s.io/kubelet/pkg/apis/stats/v1alpha1"
 
+	"clipper/node/machine"
 	"clipper/node/runtime"
 )
 
@@ -35,8 +36,9 @@ func (c *Collector) node(now time.Time, brief bool) statsapi.NodeStats {
 	out.Network = network(interfaces("self"), defaultInterface(), when)
 	out.Fs = fileSystem(c.cfg.DataDir, now)
 	out.Runtime = &statsapi.RuntimeStats{ImageFs: fileSystem(c.cfg.ImagesDir, now), ContainerFs: fileSystem(c.cfg.ImagesDir, now)}
-	procs, most := processes()
-	out.Rlimit = &statsapi.RlimitStats{Time: when, MaxPID: &most, NumOfRunningProcesses: &procs}
+	if procs, most, err := machine.Tasks(); err == nil {
+		out.Rlimit = &statsapi.RlimitStats{Time: when, MaxPID: &most, NumOfRunningProcesses: &procs}
+	}
 	return out
 }
 
@@ -106,15 +108,9 @@ func readMachine(now time.Time) (runtime.Stats, map[string]int64) {
 		}
 		st.CPUUsage = time.Duration(ticks) * (time.Second / ticksPerSecond)
 	}
-	mem := map[string]int64{}
-	for sc := bufio.NewScanner(strings.NewReader(readFile("/proc/meminfo"))); sc.Scan(); {
-		if f := strings.Fields(sc.Text()); len(f) >= 2 {
-			n, _ := strconv.ParseInt(f[1], 10, 64)
-			mem[strings.TrimSuffix(f[0], ":")] = n * 1024
-		}
-	}
+	mem, _ := machine.Meminfo() // what cannot be read is told as none
 	st.MemoryUsage = mem["MemTotal"] - mem["MemFree"]
-	st.MemoryWorkingSet = max(st.MemoryUsage-mem["Inactive(file)"], 0)
+	st.MemoryWorkingSet = machine.WorkingSet(mem)
 	st.MemoryRSS = mem["AnonPages"]
 	for sc := bufio.NewScanner(strings.NewReader(readFile("/proc/vmstat"))); sc.Scan(); {
 		switch name, value, _ := strings.Cut(sc.Text(), " "); name {
@@ -125,15 +121,6 @@ func readMachine(now time.Time) (runtime.Stats, map[string]int64) {
 		}
 	}
 	return st, mem
-}
-
-func processes() (running, most int64) {
-	if f := strings.Fields(readFile("/proc/loadavg")); len(f) > 3 {
-		_, total, _ := strings.Cut(f[3], "/")
-		running, _ = strconv.ParseInt(total, 10, 64)
-	}
-	most, _ = strconv.ParseInt(strings.TrimSpace(readFile("/proc/sys/kernel/pid_max")), 10, 64)
-	return running, most
 }
 
 // defaultInterface is the one that the default route leaves by; "eth0" where there is no such route.
