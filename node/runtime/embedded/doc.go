@@ -25,8 +25,12 @@
 // # Who dies when
 //
 // Killing the agent leaves shim and containers running; the next agent's Open connects to the same socket and
-// finds everything, exits that happened meanwhile included. Killing the shim leaves the containers running too;
-// the agent starts another, which adopts them by their state files. What an agent was in the middle of is
-// cleared up by the next: a container is reserved in the shim before its root file system is made, so there is
-// always a record of what may be left.
+// finds everything, exits that happened meanwhile included. What the dead one had asked for just then comes to its
+// end first. Killing the shim leaves the containers running too; the agent starts another, which adopts them by
+// their state files and fetches terminals and stdin from the process that keeps them. A shim of another build than
+// the agent's is not killed: it becomes that build, and stays the containers' parent. After a reboot nothing runs,
+// and containers that did have exited with 255.
+//
+// What an agent was in the middle of is cleared up by the next: a container is reserved in the shim before its root
+// file system is made, so there is always a record of what may be left.
 package embedded
