@@ -221,8 +221,11 @@ func (r *Record) restartCount() int {
 
 // drop forgets a container that has been removed.
 func (r *Record) drop(id string) {
-	if r.Current != nil && r.Current.ID == id {
+	switch {
+	case r.Current != nil && r.Current.ID == id:
 		r.Current, r.Previous = r.Previous, nil
+	case r.Previous != nil && r.Previous.ID == id:
+		r.Previous = nil
 	}
 	r.Older = slices.DeleteFunc(r.Older, func(old string) bool { return old == id })
 }

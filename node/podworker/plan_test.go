@@ -29,7 +29,7 @@ var rewrite = flag.Bool("rewrite", false, "rewrite testdata with what the code d
 //	reboot: containers and sandbox are gone, a new one is to be made
 //	image NAME ready|failed
 //	NAME created attempt=N | NAME running attempt=N [at=T] | NAME exited attempt=N code=C [at=T] | NAME unhealthy MESSAGE…
-//	NAME replacing | NAME reset | NAME ready | NAME started | NAME backoff=SECONDS set=T
+//	NAME dropped attempt=N | NAME replacing | NAME reset | NAME ready | NAME started | NAME backoff=SECONDS set=T
 //	busy KEY | delete grace=N at=T | gone | torndown | removed | reported | deleted | verdict REASON | reclaim
 //	at T: the time from here on
 func TestPlan(t *testing.T) {
@@ -248,6 +248,8 @@ func (s *script) container(name string, words []string) {
 		r.observe(st)
 	case "unhealthy":
 		r.Unhealthy = Ailment(strings.Join(words[1:], " "))
+	case "dropped":
+		r.drop(st.ID)
 	case "replacing":
 		r.Replacing = true
 	case "reset":
