@@ -53,7 +53,8 @@ func (s Sandbox) destroy() error {
 	return nil
 }
 
-// A mount is a line of mountinfo at or below the sandbox's directory.
+// A mount is a line of mountinfo at or below the sandbox's directory, or a file system of a container that is
+// mounted elsewhere and writes there: that of a pod with a user namespace.
 type mount struct {
 	path string
 	ns   string // "net:[4026532001]" for a network namespace
@@ -74,7 +75,8 @@ func (s Sandbox) mounts() ([]mount, error) {
 			continue
 		}
 		path := unescape(fields[4])
-		if path != s.dir && !strings.HasPrefix(path, s.dir+"/") {
+		inside := path == s.dir || strings.HasPrefix(path, s.dir+"/")
+		if !inside && !strings.Contains(lines.Text(), ",upperdir="+s.dir+"/") {
 			continue
 		}
 		m := mount{path: path}
@@ -210,6 +212,9 @@ func (s Sandbox) unmountAll() error {
 		for _, m := range mounts {
 			if err := unix.Unmount(m.path, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW); err != nil && !errors.Is(err, unix.EINVAL) {
 				errs = append(errs, fmt.Errorf("unmount %s: %w", m.path, err))
+			}
+			if !strings.HasPrefix(m.path, s.dir) {
+				_ = os.Remove(m.path) // a mount point of its own, empty now
 			}
 		}
 		if err := errors.Join(errs...); err != nil {
