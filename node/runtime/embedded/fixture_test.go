@@ -23,6 +23,7 @@ import (
 
 	"clipper/image"
 	"clipper/node/runtime"
+	"clipper/node/runtime/embedded/crilog"
 	"clipper/node/runtime/embedded/wire"
 )
 
@@ -195,7 +196,7 @@ func newBed(t testing.TB) *bed {
 	shim = linked
 	b := &bed{TB: t, dir: dir, cgroup: "/clipper-test/" + filepath.Base(dir)}
 	b.snapshots = &dirSnapshots{dir: filepath.Join(dir, "snapshots")}
-	b.opts = Options{DataDir: dir, Snapshots: b.snapshots, ShimPath: shim}
+	b.opts = Options{DataDir: dir, Snapshots: b.snapshots, ShimPath: shim, LogLimits: crilog.Limits{Size: 10 << 20, Files: 5}}
 	if err := os.MkdirAll(b.snapshots.dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
