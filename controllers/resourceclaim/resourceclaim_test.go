@@ -119,7 +119,9 @@ func TestRelease(t *testing.T) {
 	gone := resourcev1.ResourceClaimConsumerReference{Resource: "pods", Name: "gone", UID: "1"}
 	lives := resourcev1.ResourceClaimConsumerReference{Resource: "pods", Name: "lives", UID: "2"}
 	allocation := &resourcev1.AllocationResult{}
-	uses := func(_ *resourcev1.ResourceClaim, r resourcev1.ResourceClaimConsumerReference) bool { return r.Name == "lives" }
+	uses := func(_ *resourcev1.ResourceClaim, r resourcev1.ResourceClaimConsumerReference) bool {
+		return r.Name == "lives"
+	}
 	for _, c := range []struct {
 		name      string
 		reserved  []resourcev1.ResourceClaimConsumerReference
