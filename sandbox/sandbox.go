@@ -18,6 +18,7 @@ import (
 	_ "embed"
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -25,6 +26,7 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+	"sigs.k8s.io/yaml"
 )
 
 // DefaultName is the sandbox meant when none is named.
@@ -71,7 +73,7 @@ type Options struct {
 	Keep     bool          // leave what there is if it fails, to look at
 	Progress func(step string)
 	// KubeletConfig is a file with the settings of all nodes. It is copied, so that parts that are started
-	// again have them too; "" leaves those that the sandbox has. A new one has those of kubelet.yaml.
+	// again have them too; "" leaves those that the sandbox has. Fields that it lacks are as in kubelet.yaml.
 	KubeletConfig string
 }
 
@@ -159,7 +161,20 @@ func (s Sandbox) keepKubeletConfig(file string) error {
 	if err != nil {
 		return fmt.Errorf("--kubelet-config: %w", err)
 	}
+	if data, err = overKubeletDefaults(data); err != nil {
+		return fmt.Errorf("--kubelet-config %s: %w", file, err)
+	}
 	return writeFile(s.kubeletConfig(), data)
+}
+
+// overKubeletDefaults adds the sandbox's settings where config has none.
+func overKubeletDefaults(config []byte) ([]byte, error) {
+	all, own := map[string]any{}, map[string]any{}
+	if err := errors.Join(yaml.Unmarshal(defaultKubeletConfig, &all), yaml.Unmarshal(config, &own)); err != nil {
+		return nil, err
+	}
+	maps.Copy(all, own)
+	return yaml.Marshal(all)
 }
 
 func (o *Options) complete() error {

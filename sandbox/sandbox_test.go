@@ -319,8 +319,9 @@ func TestKubeletConfig(t *testing.T) {
 	}
 	s.mustCreate(t, Options{})
 	for node := 1; node <= 2; node++ {
-		if data, err := os.ReadFile(seen(node)); string(data) != "maxPods: 500\n" {
-			t.Errorf("node %d has seen %q, %v", node, data, err)
+		c, err := kubeletconfig.Load(seen(node))
+		if err != nil || c.MaxPods != 500 || c.EvictionHard["nodefs.available"] != "0%" {
+			t.Errorf("node %d has seen %+v, %v", node, c, err)
 		}
 	}
 }
