@@ -234,12 +234,14 @@ func (r *Reporter) takeSettled() bool {
 // report writes the status if it says something new, if it is due, or if force says so.
 func (r *Reporter) report(ctx context.Context, f Facts, force bool) error {
 	now, every := time.Now(), r.opts.Config.NodeStatusReportFrequency.Duration
-	if v, ok := api.Nodes.View(r.opts.Client).Get("", f.Name); ok && newer(v, r.last) {
+	v, there := api.Nodes.View(r.opts.Client).Get("", f.Name)
+	if there && newer(v, r.last) {
 		r.last = v
 	}
 	st := f.Status(r.last, now)
 	r.complete(&st)
-	changed := force || !sameApartFromHeartbeat(&r.last.Status, &st)
+	// Writing is what finds out that the node has been deleted, and brings it back.
+	changed := force || !there || !sameApartFromHeartbeat(&r.last.Status, &st)
 	if !changed && now.Sub(r.reported) < every+r.delay {
 		r.tellSchedulable(r.last)
 		return nil
