@@ -35,19 +35,51 @@ func (p *Prober) Run(ctx context.Context) {
 	delay := time.Until(p.StartedAt.Add(time.Duration(p.Probe.InitialDelaySeconds) * time.Second))
 	timer := time.NewTimer(max(delay, 0))
 	defer timer.Stop()
-	period := time.Duration(max(p.Probe.PeriodSeconds, 1)) * time.Second
+	pauses := p.pauses()
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-timer.C:
 		}
-		next := time.Now().Add(period)
+		began := time.Now()
 		if p.step(ctx, &m) {
 			return
 		}
-		timer.Reset(max(time.Until(next), 0))
+		timer.Reset(max(time.Until(began.Add(pauses.next(m.last))), 0))
 	}
+}
+
+// firstPause is how long after a first check that failed a container is asked again whether it is ready.
+const firstPause = 100 * time.Millisecond
+
+// pauses are the times between the checks of a probe. They are its period; but a container that has just started and
+// never been ready is asked more often at first, so that it need not wait a whole period because it was not listening
+// yet. That readiness may be checked at other times is what upstream documents of periodSeconds.
+type pauses struct {
+	period time.Duration
+	early  time.Duration // the next pause before the first success; zero: they are over
+}
+
+func (p *Prober) pauses() *pauses {
+	out := &pauses{period: time.Duration(max(p.Probe.PeriodSeconds, 1)) * time.Second}
+	if p.Kind == Readiness && p.Initial == Unknown {
+		out.early = firstPause
+	}
+	return out
+}
+
+// next returns how long after a check, which had result last, the next one begins.
+func (s *pauses) next(last Result) time.Duration {
+	if last == Success || s.early >= s.period {
+		s.early = 0
+	}
+	if s.early == 0 {
+		return s.period
+	}
+	pause := s.early
+	s.early *= 2
+	return pause
 }
 
 // step makes one check and reports whether it was the last.
