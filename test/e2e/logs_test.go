@@ -7,11 +7,12 @@ import (
 	"time"
 )
 
-// A container that writes 30 MB in half a minute: its log is rotated twice or so meanwhile.
+// A container that writes 30 MB in half a minute: its log is rotated twice or so meanwhile. Its last word comes right
+// before its end: a log that is rotated with nothing to follow is an empty one, here as upstream.
 const (
-	talkLines  = 120000
+	talkLines  = 120001
 	talkScript = `pad=$(head -c 200 /dev/zero | tr '\0' x)
-awk -v pad=$pad 'BEGIN { for (i = 0; i < 120000; i++) { print i, pad; if (i % 5000 == 4999) { fflush(); system("sleep 1") } } }'`
+awk -v pad=$pad 'BEGIN { for (i = 0; i < 120000; i++) { print i, pad; if (i % 5000 == 4999) { fflush(); system("sleep 1") } } print i, pad }'`
 )
 
 // TestLogsAcrossRotation: who follows a log sees every line once though it is rotated, and a collector of logs finds
