@@ -33,7 +33,7 @@ func (w *Worker) adopt(sandboxes []runtime.SandboxStatus, containers []runtime.C
 		if s.State == runtime.Created {
 			// The agent died before it started it. It has never run: it goes, and the next is no restart.
 			r := w.o.record(s.Name)
-			r.Older, r.ran = append(r.Older, s.ID), r.ran && !w.reported(s.ID)
+			r.Unborn, r.ran = append(r.Unborn, s.ID), r.ran && !w.reported(s.ID)
 			continue
 		}
 		w.observe(s)

@@ -103,6 +103,7 @@ type Record struct {
 	Previous *runtime.ContainerStatus // the attempt before
 	Message  map[string]string        // termination messages by container ID
 	Older    []string                 // IDs of attempts before Previous, to be removed
+	Unborn   []string                 // IDs of attempts never started, in the way of the next one of their number
 
 	Restarts int // restart count last reported in the API; the runtime may have lost its records
 	ran      bool
@@ -228,6 +229,7 @@ func (r *Record) drop(id string) {
 		r.Previous = nil
 	}
 	r.Older = slices.DeleteFunc(r.Older, func(old string) bool { return old == id })
+	r.Unborn = slices.DeleteFunc(r.Unborn, func(unborn string) bool { return unborn == id })
 }
 
 // reset forgets a container that has been removed to restart its pod in place.

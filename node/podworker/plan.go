@@ -308,7 +308,10 @@ func (p *planner) start(c *corev1.Container, r *Record) {
 		p.pull(c, r)
 		return
 	}
-	if p.o.Sandbox.Done && p.o.Volumes.Done {
+	for _, id := range r.Unborn {
+		p.add(Action{Op: Remove, Container: c.Name, ID: id})
+	}
+	if p.o.Sandbox.Done && p.o.Volumes.Done && len(r.Unborn) == 0 {
 		p.add(Action{Op: Start, Container: c.Name, Attempt: r.nextAttempt()})
 	}
 }
