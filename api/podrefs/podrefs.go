@@ -4,6 +4,7 @@ package podrefs
 
 import (
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/component-helpers/storage/ephemeral"
 
 	"clipper/api"
 )
@@ -18,22 +19,24 @@ type Ref struct {
 // pull secrets.
 func Of(pod *corev1.Pod) []Ref {
 	c := collector{namespace: pod.Namespace, seen: map[Ref]bool{}}
+	anyConfigMap(&pod.Spec, c.all(api.ConfigMaps.Resource))
+	anySecret(&pod.Spec, c.all(api.Secrets.Resource))
 	for i := range pod.Spec.Volumes {
-		c.volume(&pod.Spec.Volumes[i])
-	}
-	for i := range pod.Spec.InitContainers {
-		c.variables(pod.Spec.InitContainers[i].Env, pod.Spec.InitContainers[i].EnvFrom)
-	}
-	for i := range pod.Spec.Containers {
-		c.variables(pod.Spec.Containers[i].Env, pod.Spec.Containers[i].EnvFrom)
-	}
-	for i := range pod.Spec.EphemeralContainers {
-		c.variables(pod.Spec.EphemeralContainers[i].Env, pod.Spec.EphemeralContainers[i].EnvFrom)
-	}
-	for _, s := range pod.Spec.ImagePullSecrets {
-		c.secret(s.Name)
+		c.add(api.PersistentVolumeClaims.Resource, ClaimName(pod, &pod.Spec.Volumes[i]))
 	}
 	return c.out
+}
+
+// ClaimName returns the claim that a pod's volume stands for, "" for none. That of a generic ephemeral volume is named
+// after both (KEP-1698).
+func ClaimName(pod *corev1.Pod, v *corev1.Volume) string {
+	switch {
+	case v.PersistentVolumeClaim != nil:
+		return v.PersistentVolumeClaim.ClaimName
+	case v.Ephemeral != nil:
+		return ephemeral.VolumeClaimName(pod, v)
+	}
+	return ""
 }
 
 type collector struct {
@@ -51,45 +54,10 @@ func (c *collector) add(r api.Resource, name string) {
 	c.out = append(c.out, ref)
 }
 
-func (c *collector) configMap(name string) { c.add(api.ConfigMaps.Resource, name) }
-func (c *collector) secret(name string)    { c.add(api.Secrets.Resource, name) }
-
-func (c *collector) volume(v *corev1.Volume) {
-	switch {
-	case v.ConfigMap != nil:
-		c.configMap(v.ConfigMap.Name)
-	case v.Secret != nil:
-		c.secret(v.Secret.SecretName)
-	case v.PersistentVolumeClaim != nil:
-		c.add(api.PersistentVolumeClaims.Resource, v.PersistentVolumeClaim.ClaimName)
-	case v.Projected != nil:
-		for _, s := range v.Projected.Sources {
-			if s.ConfigMap != nil {
-				c.configMap(s.ConfigMap.Name)
-			}
-			if s.Secret != nil {
-				c.secret(s.Secret.Name)
-			}
-		}
-	}
-}
-
-func (c *collector) variables(env []corev1.EnvVar, from []corev1.EnvFromSource) {
-	for _, e := range from {
-		if e.ConfigMapRef != nil {
-			c.configMap(e.ConfigMapRef.Name)
-		}
-		if e.SecretRef != nil {
-			c.secret(e.SecretRef.Name)
-		}
-	}
-	for _, e := range env {
-		switch f := e.ValueFrom; {
-		case f == nil:
-		case f.ConfigMapKeyRef != nil:
-			c.configMap(f.ConfigMapKeyRef.Name)
-		case f.SecretKeyRef != nil:
-			c.secret(f.SecretKeyRef.Name)
-		}
+// all is a match that takes every name, and never the one looked for.
+func (c *collector) all(r api.Resource) match {
+	return func(name string) bool {
+		c.add(r, name)
+		return false
 	}
 }

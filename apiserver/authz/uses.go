@@ -4,6 +4,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"clipper/api"
+	"clipper/api/podrefs"
 )
 
 // anyPod reports whether a pod of the node in the namespace ("" for any) satisfies fn. Mirror pods do not
@@ -30,11 +31,11 @@ func (n *Node) usesServiceAccount(node, namespace, name string) bool {
 }
 
 func (n *Node) usesConfigMap(node, namespace, name string) bool {
-	return n.anyPod(node, namespace, func(p *corev1.Pod) bool { return podUsesConfigMap(&p.Spec, name) })
+	return n.anyPod(node, namespace, func(p *corev1.Pod) bool { return podrefs.UsesConfigMap(&p.Spec, name) })
 }
 
 func (n *Node) usesSecret(node, namespace, name string) bool {
-	if n.anyPod(node, namespace, func(p *corev1.Pod) bool { return podUsesSecret(&p.Spec, name) }) {
+	if n.anyPod(node, namespace, func(p *corev1.Pod) bool { return podrefs.UsesSecret(&p.Spec, name) }) {
 		return true
 	}
 	return n.anyPod(node, "", func(p *corev1.Pod) bool { return n.volumeUsesSecret(p, namespace, name) })
@@ -43,7 +44,7 @@ func (n *Node) usesSecret(node, namespace, name string) bool {
 func (n *Node) usesClaim(node, namespace, name string) bool {
 	return n.anyPod(node, namespace, func(p *corev1.Pod) bool {
 		for i := range p.Spec.Volumes {
-			if claimName(p, &p.Spec.Volumes[i]) == name {
+			if podrefs.ClaimName(p, &p.Spec.Volumes[i]) == name {
 				return true
 			}
 		}
@@ -83,21 +84,10 @@ func (n *Node) podsClaim(node, namespace, name string) bool {
 	})
 }
 
-// claimName returns the claim that a pod's volume stands for, "" for none.
-func claimName(p *corev1.Pod, v *corev1.Volume) string {
-	switch {
-	case v.PersistentVolumeClaim != nil:
-		return v.PersistentVolumeClaim.ClaimName
-	case v.Ephemeral != nil:
-		return p.Name + "-" + v.Name
-	}
-	return ""
-}
-
 // volumeUsesSecret reports whether a persistent volume of the pod refers to the secret.
 func (n *Node) volumeUsesSecret(p *corev1.Pod, namespace, name string) bool {
 	for i := range p.Spec.Volumes {
-		claim := claimName(p, &p.Spec.Volumes[i])
+		claim := podrefs.ClaimName(p, &p.Spec.Volumes[i])
 		if claim == "" {
 			continue
 		}
@@ -144,133 +134,4 @@ func volumeSecrets(pv *corev1.PersistentVolume) (refs []corev1.SecretReference) 
 		add(s.SecretRef)
 	}
 	return refs
-}
-
-// A match says whether a reference by name is the one looked for.
-type match func(name string) bool
-
-func exactly(want string) match { return func(name string) bool { return name == want } }
-
-func whatever(string) bool { return true }
-
-// PodUsesAnySecret reports whether a pod names any secret.
-func PodUsesAnySecret(spec *corev1.PodSpec) bool { return podNamesSecret(spec, whatever) }
-
-// PodUsesAnyConfigMap reports whether a pod names any config map.
-func PodUsesAnyConfigMap(spec *corev1.PodSpec) bool { return podNamesConfigMap(spec, whatever) }
-
-func podUsesSecret(spec *corev1.PodSpec, name string) bool {
-	return podNamesSecret(spec, exactly(name))
-}
-
-func podUsesConfigMap(spec *corev1.PodSpec, name string) bool {
-	return podNamesConfigMap(spec, exactly(name))
-}
-
-// podNamesSecret reports whether a pod names a matching secret anywhere.
-func podNamesSecret(spec *corev1.PodSpec, m match) bool {
-	for _, ref := range spec.ImagePullSecrets {
-		if m(ref.Name) {
-			return true
-		}
-	}
-	for i := range spec.Volumes {
-		if volumeNamesSecret(&spec.Volumes[i], m) {
-			return true
-		}
-	}
-	return anyContainer(spec, func(env []corev1.EnvVar, from []corev1.EnvFromSource) bool {
-		for i := range env {
-			if v := env[i].ValueFrom; v != nil && v.SecretKeyRef != nil && m(v.SecretKeyRef.Name) {
-				return true
-			}
-		}
-		for i := range from {
-			if ref := from[i].SecretRef; ref != nil && m(ref.Name) {
-				return true
-			}
-		}
-		return false
-	})
-}
-
-func volumeNamesSecret(v *corev1.Volume, m match) bool {
-	local := func(ref *corev1.LocalObjectReference) bool { return ref != nil && m(ref.Name) }
-	switch {
-	case v.Secret != nil:
-		return m(v.Secret.SecretName)
-	case v.Projected != nil:
-		for i := range v.Projected.Sources {
-			if s := v.Projected.Sources[i].Secret; s != nil && m(s.Name) {
-				return true
-			}
-		}
-	case v.CSI != nil:
-		return local(v.CSI.NodePublishSecretRef)
-	case v.ISCSI != nil:
-		return local(v.ISCSI.SecretRef)
-	case v.CephFS != nil:
-		return local(v.CephFS.SecretRef)
-	case v.RBD != nil:
-		return local(v.RBD.SecretRef)
-	case v.FlexVolume != nil:
-		return local(v.FlexVolume.SecretRef)
-	case v.Cinder != nil:
-		return local(v.Cinder.SecretRef)
-	case v.ScaleIO != nil:
-		return local(v.ScaleIO.SecretRef)
-	case v.StorageOS != nil:
-		return local(v.StorageOS.SecretRef)
-	case v.AzureFile != nil:
-		return m(v.AzureFile.SecretName)
-	}
-	return false
-}
-
-// podNamesConfigMap reports whether a pod names a matching config map anywhere.
-func podNamesConfigMap(spec *corev1.PodSpec, m match) bool {
-	for i := range spec.Volumes {
-		v := &spec.Volumes[i]
-		if v.ConfigMap != nil && m(v.ConfigMap.Name) {
-			return true
-		}
-		if v.Projected == nil {
-			continue
-		}
-		for j := range v.Projected.Sources {
-			if s := v.Projected.Sources[j].ConfigMap; s != nil && m(s.Name) {
-				return true
-			}
-		}
-	}
-	return anyContainer(spec, func(env []corev1.EnvVar, from []corev1.EnvFromSource) bool {
-		for i := range env {
-			if v := env[i].ValueFrom; v != nil && v.ConfigMapKeyRef != nil && m(v.ConfigMapKeyRef.Name) {
-				return true
-			}
-		}
-		for i := range from {
-			if ref := from[i].ConfigMapRef; ref != nil && m(ref.Name) {
-				return true
-			}
-		}
-		return false
-	})
-}
-
-// anyContainer applies fn to the environment of every container of any kind.
-func anyContainer(spec *corev1.PodSpec, fn func([]corev1.EnvVar, []corev1.EnvFromSource) bool) bool {
-	for _, list := range [][]corev1.Container{spec.InitContainers, spec.Containers} {
-		for i := range list {
-			if fn(list[i].Env, list[i].EnvFrom) {
-				return true
-			}
-		}
-	}
-	for i := range spec.EphemeralContainers {
-		if c := &spec.EphemeralContainers[i]; fn(c.Env, c.EnvFrom) {
-			return true
-		}
-	}
-	return false
 }

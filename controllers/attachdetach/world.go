@@ -14,6 +14,7 @@ import (
 
 	"clipper/api"
 	"clipper/api/attachment"
+	"clipper/api/podrefs"
 	"clipper/controllers/owner"
 )
 
@@ -128,7 +129,7 @@ func (w *world) resolve(pod *corev1.Pod, v *corev1.Volume) (pv *corev1.Persisten
 		}
 		return pv, true
 	}
-	name := claimName(pod, v)
+	name := podrefs.ClaimName(pod, v)
 	if name == "" {
 		return nil, false
 	}
@@ -156,16 +157,6 @@ func translated(pv *corev1.PersistentVolume) *corev1.PersistentVolume {
 		return nil
 	}
 	return pv
-}
-
-func claimName(pod *corev1.Pod, v *corev1.Volume) string {
-	switch {
-	case v.PersistentVolumeClaim != nil:
-		return v.PersistentVolumeClaim.ClaimName
-	case v.Ephemeral != nil:
-		return pod.Name + "-" + v.Name
-	}
-	return ""
 }
 
 // addAttachment notes an attachment of the kind that this controller makes; others are their makers'.

@@ -12,6 +12,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
 	"clipper/api"
+	"clipper/api/podrefs"
 	"clipper/apiserver/admission/storage"
 	"clipper/controllers/owner"
 	"clipper/controllers/queue"
@@ -61,7 +62,7 @@ func (k *Controller) run(ctx context.Context, deleted func(api.Event)) error {
 				return
 			}
 			for i := range pod.Spec.Volumes {
-				if name := claimName(pod, &pod.Spec.Volumes[i]); name != "" {
+				if name := podrefs.ClaimName(pod, &pod.Spec.Volumes[i]); name != "" {
 					k.queue.Add(owner.Key{Namespace: pod.Namespace, Name: name})
 				}
 			}
@@ -90,7 +91,7 @@ func (k *Controller) inUse(key owner.Key) bool {
 			continue
 		}
 		for i := range pod.Spec.Volumes {
-			if claimName(pod, &pod.Spec.Volumes[i]) == key.Name {
+			if podrefs.ClaimName(pod, &pod.Spec.Volumes[i]) == key.Name {
 				return true
 			}
 		}
@@ -102,16 +103,6 @@ func (k *Controller) inUse(key owner.Key) bool {
 // no node yet gets none: the scheduler refuses claims that are being deleted.
 func uses(pod *corev1.Pod) bool {
 	return pod.Spec.NodeName != "" && pod.Status.Phase != corev1.PodSucceeded && pod.Status.Phase != corev1.PodFailed
-}
-
-func claimName(pod *corev1.Pod, v *corev1.Volume) string {
-	switch {
-	case v.PersistentVolumeClaim != nil:
-		return v.PersistentVolumeClaim.ClaimName
-	case v.Ephemeral != nil:
-		return pod.Name + "-" + v.Name
-	}
-	return ""
 }
 
 func release[T api.Object](ctx context.Context, c api.Client, kind api.Kind[T], key owner.Key, finalizer string) error {

@@ -44,9 +44,9 @@ func TestWhatIsNoStaticPod(t *testing.T) {
 		"pull secret":     {with("imagePullSecrets: [{name: x}]"), "may not reference secrets"},
 		"a variable":      {strings.Replace(manifest, "image: busybox", "image: b, env: [{name: A, valueFrom: {secretKeyRef: {name: s, key: k}}}]", 1), "may not reference secrets"},
 		"variables":       {strings.Replace(manifest, "image: busybox", "image: b, envFrom: [{configMapRef: {name: c}}]", 1), "may not reference configmaps"},
-		"configMap":       {with("volumes: [{name: v, configMap: {name: c}}]"), "configmaps (via configmap volumes)"},
+		"configMap":       {with("volumes: [{name: v, configMap: {name: c}}]"), "may not reference configmaps"},
 		"claim":           {with("volumes: [{name: v, persistentVolumeClaim: {claimName: c}}]"), "may not reference persistentvolumeclaims"},
-		"projected":       {with("volumes: [{name: v, projected: {sources: [{secret: {name: s}}]}}]"), "secrets (via projected volumes)"},
+		"projected":       {with("volumes: [{name: v, projected: {sources: [{secret: {name: s}}]}}]"), "may not reference secrets"},
 	} {
 		if _, err := Parse([]byte(tc.manifest), "o", FileSource, "n"); err == nil || !strings.Contains(err.Error(), tc.fault) {
 			t.Errorf("%s: got %v, want %q", name, err, tc.fault)

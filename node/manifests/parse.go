@@ -16,6 +16,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	"k8s.io/client-go/kubernetes/scheme"
 
+	"clipper/api/podrefs"
 	"clipper/catalogue/core/pod"
 )
 
@@ -109,7 +110,7 @@ func adopt(p *corev1.Pod, hash, source, node string) error {
 	if faults := kind.ValidateCreate(p); len(faults) > 0 {
 		return fmt.Errorf("invalid pod: %v", faults)
 	}
-	if what := reference(&p.Spec); what != "" {
+	if what := podrefs.First(&p.Spec); what != "" {
 		return fmt.Errorf("static pods may not reference %s", what)
 	}
 	p.Status = corev1.PodStatus{Phase: corev1.PodPending, QOSClass: pod.QOS(p)}

@@ -13,6 +13,7 @@ import (
 	"k8s.io/klog/v2"
 
 	"clipper/api"
+	"clipper/api/podrefs"
 )
 
 // A source is one of a pod's volumes together with what stands behind it.
@@ -35,17 +36,6 @@ func (s *source) block() bool {
 	return s.pv != nil && s.pv.Spec.VolumeMode != nil && *s.pv.Spec.VolumeMode == corev1.PersistentVolumeBlock
 }
 
-// claimName returns the name of the claim behind a volume.
-func claimName(pod *corev1.Pod, v *corev1.Volume) string {
-	switch {
-	case v.PersistentVolumeClaim != nil:
-		return v.PersistentVolumeClaim.ClaimName
-	case v.Ephemeral != nil:
-		return pod.Name + "-" + v.Name
-	}
-	return ""
-}
-
 // resolve finds out what stands behind a volume. Kinds that CSI drivers took over become CSI volumes here.
 func (m *Manager) resolve(ctx context.Context, pod *corev1.Pod, v *corev1.Volume) (*source, error) {
 	s := &source{volume: v}
@@ -56,7 +46,7 @@ func (m *Manager) resolve(ctx context.Context, pod *corev1.Pod, v *corev1.Volume
 		if s.pv, err = translate.TranslateInTreeInlineVolumeToCSI(klog.Background(), v, pod.Namespace); err != nil {
 			return nil, fmt.Errorf("MountVolume.NewMounter initialization failed for volume %q : %w", v.Name, err)
 		}
-	case claimName(pod, v) != "":
+	case podrefs.ClaimName(pod, v) != "":
 		if err := m.resolveClaim(ctx, pod, s); err != nil {
 			return nil, fmt.Errorf("Unable to attach or mount volumes: unmounted volumes=[%s], unattached volumes=[], failed to process volumes=[%s]: %w", v.Name, v.Name, err) //nolint:staticcheck // upstream's event
 		}
@@ -72,7 +62,7 @@ func (m *Manager) resolve(ctx context.Context, pod *corev1.Pod, v *corev1.Volume
 
 // resolveClaim finds the volume that a pod's claim is bound to.
 func (m *Manager) resolveClaim(ctx context.Context, pod *corev1.Pod, s *source) error {
-	name := claimName(pod, s.volume)
+	name := podrefs.ClaimName(pod, s.volume)
 	err := m.lookUp(ctx, pod, s, name)
 	if err == nil {
 		return checkUse(pod, s)

@@ -11,6 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	statsapi "k8s.io/kubelet/pkg/apis/stats/v1alpha1"
 
+	"clipper/api/podrefs"
 	"clipper/diskusage"
 )
 
@@ -96,7 +97,7 @@ func (m *Manager) measure(ctx context.Context, pod *corev1.Pod, v *corev1.Volume
 	if s == nil {
 		return out, false
 	}
-	if name := claimName(pod, v); name != "" {
+	if name := podrefs.ClaimName(pod, v); name != "" {
 		out.PVCRef = &statsapi.PVCReference{Name: name, Namespace: pod.Namespace}
 	}
 	if c := m.csiMount(pod.UID, v.Name); c != nil {

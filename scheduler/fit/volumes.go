@@ -11,6 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/component-helpers/scheduling/corev1/nodeaffinity"
 
+	"clipper/api/podrefs"
 	"clipper/scheduler/cluster"
 )
 
@@ -49,17 +50,6 @@ type delayedClaim struct {
 	class *storagev1.StorageClass
 }
 
-// ClaimName returns the claim that a volume of a pod uses, if any.
-func ClaimName(pod *corev1.Pod, v *corev1.Volume) (name string, ephemeral, ok bool) {
-	switch {
-	case v.PersistentVolumeClaim != nil:
-		return v.PersistentVolumeClaim.ClaimName, false, true
-	case v.Ephemeral != nil:
-		return pod.Name + "-" + v.Name, true, true
-	}
-	return "", false, false
-}
-
 // prepareVolumes returns nil for a pod that no node refuses for its volumes.
 func prepareVolumes(pod *corev1.Pod, storage Storage) (*volumeState, *Rejection) {
 	s := &volumeState{storage: storage}
@@ -69,11 +59,11 @@ func prepareVolumes(pod *corev1.Pod, storage Storage) (*volumeState, *Rejection)
 		if id := exclusiveDisk(v); id != "" {
 			s.disks = append(s.disks, id)
 		}
-		name, ephemeral, ok := ClaimName(pod, v)
-		if !ok {
+		name := podrefs.ClaimName(pod, v)
+		if name == "" {
 			continue
 		}
-		claim, err := usableClaim(pod, storage, name, ephemeral)
+		claim, err := usableClaim(pod, storage, name, v.Ephemeral != nil)
 		if err != nil {
 			return nil, &Rejection{[]string{err.Error()}, true, storageWake}
 		}
@@ -195,7 +185,7 @@ func (s *volumeState) sharesOncePod(pod *corev1.Pod, other *cluster.Pod) bool {
 		return false
 	}
 	for i := range other.Spec.Volumes {
-		if name, _, ok := ClaimName(other.Pod, &other.Spec.Volumes[i]); ok && slices.Contains(s.oncePod, name) {
+		if name := podrefs.ClaimName(other.Pod, &other.Spec.Volumes[i]); name != "" && slices.Contains(s.oncePod, name) {
 			return true
 		}
 	}

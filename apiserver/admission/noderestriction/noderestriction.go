@@ -20,6 +20,7 @@ import (
 	"k8s.io/apiserver/pkg/authorization/authorizer"
 
 	"clipper/api"
+	"clipper/api/podrefs"
 	"clipper/apiserver/admission"
 	"clipper/apiserver/admission/certificates"
 	"clipper/apiserver/authz"
@@ -146,7 +147,7 @@ func (r *request) createPod(pod *corev1.Pod) error {
 	if err := r.mirrorOwner(pod); err != nil {
 		return err
 	}
-	if what := references(&pod.Spec); what != "" {
+	if what := podrefs.First(&pod.Spec); what != "" {
 		return r.Forbiddenf("node %q can not create pods that reference %s", r.node, what)
 	}
 	return nil
@@ -178,52 +179,6 @@ func (r *request) mirrorOwner(pod *corev1.Pod) error {
 		return r.Forbiddenf("node %s UID mismatch: expected %s got %s", r.node, owner.UID, node.UID)
 	}
 	return nil
-}
-
-// references names the first kind of object that a pod refers to, "" if it stands for itself.
-func references(spec *corev1.PodSpec) string {
-	switch {
-	case spec.ServiceAccountName != "":
-		return "serviceaccounts"
-	case authz.PodUsesAnySecret(spec):
-		return "secrets"
-	case authz.PodUsesAnyConfigMap(spec):
-		return "configmaps"
-	case len(spec.ResourceClaims) > 0:
-		return "resourceclaims"
-	}
-	for i := range spec.Volumes {
-		if what := volumeReferences(&spec.Volumes[i]); what != "" {
-			return what
-		}
-	}
-	return ""
-}
-
-func volumeReferences(v *corev1.Volume) string {
-	switch {
-	case v.CSI != nil:
-		return "csidrivers (via CSI volumes)"
-	case v.Glusterfs != nil:
-		return "endpoints (via glusterFS volumes)"
-	case v.PersistentVolumeClaim != nil:
-		return "persistentvolumeclaims"
-	case v.Ephemeral != nil:
-		return "persistentvolumeclaims (via ephemeral volumes)"
-	case v.Projected == nil:
-		return ""
-	}
-	for i := range v.Projected.Sources {
-		switch s := &v.Projected.Sources[i]; {
-		case s.ServiceAccountToken != nil:
-			return "serviceaccounts (via projected volumes)"
-		case s.ClusterTrustBundle != nil:
-			return "clustertrustbundles"
-		case s.PodCertificate != nil:
-			return "podcertificates"
-		}
-	}
-	return ""
 }
 
 // claim: a node reports what became of a claim that grew, and changes nothing else of it.

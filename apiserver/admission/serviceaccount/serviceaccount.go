@@ -13,8 +13,8 @@ import (
 	"k8s.io/apimachinery/pkg/util/wait"
 
 	"clipper/api"
+	"clipper/api/podrefs"
 	"clipper/apiserver/admission"
-	"clipper/apiserver/authz"
 )
 
 const (
@@ -96,7 +96,7 @@ func refuseMirror(a *admission.Attributes, pod *corev1.Pod) error {
 	if pod.Spec.ServiceAccountName != "" {
 		return a.Forbiddenf("a mirror pod may not reference service accounts")
 	}
-	if authz.PodUsesAnySecret(&pod.Spec) {
+	if podrefs.UsesAnySecret(&pod.Spec) {
 		return a.Forbiddenf("a mirror pod may not reference secrets")
 	}
 	for i := range pod.Spec.Volumes {
