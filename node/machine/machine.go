@@ -10,6 +10,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	statsapi "k8s.io/kubelet/pkg/apis/stats/v1alpha1"
 	"k8s.io/utils/cpuset"
 )
 
@@ -49,10 +51,11 @@ func WorkingSet(info map[string]int64) int64 {
 	return max(info["MemTotal"]-info["MemFree"]-info["Inactive(file)"], 0)
 }
 
-// A FileSystem is how large one is, and how much of it is free to ordinary users.
+// A FileSystem is how large one is, how much of it is in use, and how much of it is free to ordinary users. Bytes
+// that are kept for root are neither.
 type FileSystem struct {
-	Bytes, BytesFree   int64
-	Inodes, InodesFree int64
+	Bytes, BytesUsed, BytesFree    int64
+	Inodes, InodesUsed, InodesFree int64
 }
 
 // FileSystemOf returns the figures of the file system that path lies on.
@@ -61,8 +64,19 @@ func FileSystemOf(path string) (FileSystem, error) {
 	if err := unix.Statfs(path, &fs); err != nil {
 		return FileSystem{}, fmt.Errorf("ask for the free space of %s: %w", path, err)
 	}
-	return FileSystem{Bytes: int64(fs.Blocks) * fs.Bsize, BytesFree: int64(fs.Bavail) * fs.Bsize,
-		Inodes: int64(fs.Files), InodesFree: int64(fs.Ffree)}, nil
+	return FileSystem{
+		Bytes: int64(fs.Blocks) * fs.Bsize, BytesUsed: int64(fs.Blocks-fs.Bfree) * fs.Bsize, BytesFree: int64(fs.Bavail) * fs.Bsize,
+		Inodes: int64(fs.Files), InodesUsed: int64(fs.Files - fs.Ffree), InodesFree: int64(fs.Ffree),
+	}, nil
+}
+
+// Stats returns the figures as the API for a node's summary has them.
+func (fs FileSystem) Stats(when metav1.Time) statsapi.FsStats {
+	figure := func(n int64) *uint64 { return new(uint64(max(n, 0))) }
+	return statsapi.FsStats{
+		Time: when, CapacityBytes: figure(fs.Bytes), UsedBytes: figure(fs.BytesUsed), AvailableBytes: figure(fs.BytesFree),
+		Inodes: figure(fs.Inodes), InodesUsed: figure(fs.InodesUsed), InodesFree: figure(fs.InodesFree),
+	}
 }
 
 // SameFileSystem reports whether both paths lie on one file system.

@@ -2,7 +2,10 @@ package machine
 
 import (
 	"runtime"
+	"slices"
 	"testing"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
 func TestMeminfo(t *testing.T) {
@@ -24,6 +27,9 @@ func TestThisMachine(t *testing.T) {
 	if err != nil || fs.Bytes <= fs.BytesFree || fs.Inodes < fs.InodesFree {
 		t.Errorf("file system: %+v, %v", fs, err)
 	}
+	if fs.BytesUsed <= 0 || fs.BytesUsed+fs.BytesFree > fs.Bytes || fs.InodesUsed+fs.InodesFree != fs.Inodes {
+		t.Errorf("file system: parts do not fit: %+v", fs)
+	}
 	running, most, err := Tasks()
 	if err != nil || running <= 0 || running >= most {
 		t.Errorf("tasks: %d of %d, %v", running, most, err)
@@ -35,6 +41,15 @@ func TestThisMachine(t *testing.T) {
 		if same, err := SameFileSystem("/", other); err != nil || same != want {
 			t.Errorf("/ and %s: %v, %v", other, same, err)
 		}
+	}
+}
+
+func TestStats(t *testing.T) {
+	now := metav1.Now()
+	st := FileSystem{Bytes: 10, BytesUsed: 7, BytesFree: 2, Inodes: 5, InodesUsed: 4, InodesFree: -1}.Stats(now)
+	got := []uint64{*st.CapacityBytes, *st.UsedBytes, *st.AvailableBytes, *st.Inodes, *st.InodesUsed, *st.InodesFree}
+	if want := []uint64{10, 7, 2, 5, 4, 0}; !slices.Equal(got, want) || st.Time != now {
+		t.Errorf("got %v at %v", got, st.Time)
 	}
 }
 

@@ -133,19 +133,13 @@ func defaultInterface() string {
 	return podInterface
 }
 
-// fileSystem returns how full the file system of a path is.
+// fileSystem returns how full the file system of a path is; nothing but the time if nobody can say.
 func fileSystem(path string, when time.Time) *statsapi.FsStats {
-	out := &statsapi.FsStats{Time: metav1.NewTime(when)}
-	var fs unix.Statfs_t
-	if unix.Statfs(path, &fs) != nil {
-		return out
+	out := statsapi.FsStats{Time: metav1.NewTime(when)}
+	if fs, err := machine.FileSystemOf(path); err == nil {
+		out = fs.Stats(out.Time)
 	}
-	size := uint64(fs.Bsize)
-	capacity, avail, used := fs.Blocks*size, fs.Bavail*size, (fs.Blocks-fs.Bfree)*size
-	inodes, free, inUse := fs.Files, fs.Ffree, fs.Files-fs.Ffree
-	out.CapacityBytes, out.AvailableBytes, out.UsedBytes = &capacity, &avail, &used
-	out.Inodes, out.InodesFree, out.InodesUsed = &inodes, &free, &inUse
-	return out
+	return &out
 }
 
 // readPressure returns what a file says of time spent waiting; nil if the kernel does not count it.

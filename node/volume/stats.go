@@ -5,7 +5,6 @@ import (
 	"sync"
 	"time"
 
-	"golang.org/x/sys/unix"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -13,6 +12,7 @@ import (
 
 	"clipper/api/podrefs"
 	"clipper/diskusage"
+	"clipper/node/machine"
 )
 
 // measureTimeout bounds the measuring of one pod's volumes for somebody who waits for it. What takes longer goes on,
@@ -86,12 +86,13 @@ func (m *Manager) measure(ctx context.Context, pod *corev1.Pod, v *corev1.Volume
 	if v.EmptyDir != nil || fromAPI(v) {
 		dir := m.dir(pod.UID, v)
 		used, err := diskusage.Of(ctx, dir)
-		if err != nil || !statFS(dir, &out.FsStats) {
+		if err != nil {
 			return out, false
 		}
-		bytes, inodes := uint64(used.Bytes), uint64(used.Inodes)
-		out.UsedBytes, out.InodesUsed = &bytes, &inodes
-		return out, true
+		fs, err := machine.FileSystemOf(dir)
+		fs.BytesUsed, fs.InodesUsed = used.Bytes, used.Inodes
+		out.FsStats = fs.Stats(out.Time)
+		return out, err == nil
 	}
 	s := m.source(pod.UID, v.Name)
 	if s == nil {
@@ -110,35 +111,20 @@ func (m *Manager) measure(ctx context.Context, pod *corev1.Pod, v *corev1.Volume
 	if err != nil {
 		return out, false
 	}
-	var fs statsapi.FsStats // fn may go on after we have stopped waiting: it must not write into out
-	err = m.guard.do(ctx, "measuring "+dir, func() error { statFS(dir, &fs); return nil })
-	if err == nil {
-		fs.Time, out.FsStats = out.Time, fs
+	var fs machine.FileSystem // fn may go on after we have stopped waiting: it must not write into out
+	err = m.guard.do(ctx, "measuring "+dir, func() (err error) { fs, err = machine.FileSystemOf(dir); return err })
+	if err != nil {
+		return out, false
 	}
-	return out, err == nil && out.CapacityBytes != nil
+	out.FsStats = fs.Stats(out.Time)
+	return out, true
 }
 
 func (m *Manager) measureCSI(ctx context.Context, pod types.UID, c *csiMount, out *statsapi.FsStats) bool {
-	st, err := m.csi.Stats(ctx, c.volume, pod)
+	fs, err := m.csi.Stats(ctx, c.volume, pod)
 	if err != nil {
 		return false
 	}
-	figure := func(n int64) *uint64 { u := uint64(max(n, 0)); return &u }
-	out.CapacityBytes, out.UsedBytes, out.AvailableBytes = figure(st.Capacity), figure(st.Used), figure(st.Available)
-	out.Inodes, out.InodesUsed, out.InodesFree = figure(st.Inodes), figure(st.InodesUsed), figure(st.InodesFree)
-	return true
-}
-
-// statFS tells of the file system that dir lies on.
-func statFS(dir string, out *statsapi.FsStats) bool {
-	var fs unix.Statfs_t
-	if unix.Statfs(dir, &fs) != nil {
-		return false
-	}
-	size := uint64(fs.Bsize)
-	capacity, available, used := fs.Blocks*size, fs.Bavail*size, (fs.Blocks-fs.Bfree)*size
-	inodes, free, inUse := fs.Files, fs.Ffree, fs.Files-fs.Ffree
-	out.CapacityBytes, out.AvailableBytes, out.UsedBytes = &capacity, &available, &used
-	out.Inodes, out.InodesFree, out.InodesUsed = &inodes, &free, &inUse
+	*out = fs.Stats(out.Time)
 	return true
 }

@@ -7,9 +7,10 @@ import (
 	"path/filepath"
 
 	csipb "github.com/container-storage-interface/spec/lib/go/csi"
-	"golang.org/x/sys/unix"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+
+	"clipper/node/machine"
 )
 
 // NodeGetCapabilities implements the node service.
@@ -125,14 +126,13 @@ func (d *Driver) NodeGetVolumeStats(_ context.Context, r *csipb.NodeGetVolumeSta
 	if m.Block {
 		return &csipb.NodeGetVolumeStatsResponse{Usage: []*csipb.VolumeUsage{{Unit: csipb.VolumeUsage_BYTES, Total: max(m.Size, m.NodeSize)}}}, nil
 	}
-	var st unix.Statfs_t
-	if err := unix.Statfs(d.host(r.VolumePath), &st); err != nil {
+	fs, err := machine.FileSystemOf(d.host(r.VolumePath))
+	if err != nil {
 		return nil, internal(err)
 	}
-	size := st.Bsize
 	return &csipb.NodeGetVolumeStatsResponse{Usage: []*csipb.VolumeUsage{
-		{Unit: csipb.VolumeUsage_BYTES, Total: int64(st.Blocks) * size, Available: int64(st.Bavail) * size, Used: int64(st.Blocks-st.Bfree) * size},
-		{Unit: csipb.VolumeUsage_INODES, Total: int64(st.Files), Available: int64(st.Ffree), Used: int64(st.Files - st.Ffree)},
+		{Unit: csipb.VolumeUsage_BYTES, Total: fs.Bytes, Available: fs.BytesFree, Used: fs.BytesUsed},
+		{Unit: csipb.VolumeUsage_INODES, Total: fs.Inodes, Available: fs.InodesFree, Used: fs.InodesUsed},
 	}}, nil
 }
 
