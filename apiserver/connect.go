@@ -6,10 +6,12 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/util/proxy"
 	"k8s.io/apiserver/pkg/authorization/authorizer"
@@ -44,7 +46,11 @@ func (q *request) connect() {
 		return
 	}
 	if q.info.Subresource != "log" {
-		if err := q.s.pipeline.Connect(q.r.Context(), q.pipelineRequest(), q.streamOptions()); err != nil {
+		options, err := q.streamOptions()
+		if err == nil {
+			err = q.s.pipeline.Connect(q.r.Context(), q.pipelineRequest(), options)
+		}
+		if err != nil {
 			q.fail(err)
 			return
 		}
@@ -80,14 +86,14 @@ func (q *request) mayStream() error {
 
 // streamOptions is the object that admission sees: what is asked of the stream. It is written down field by
 // field, for k8s.io/api has no conversion from a query.
-func (q *request) streamOptions() api.Object {
+func (q *request) streamOptions() (api.Object, error) {
 	values := q.query()
 	options := map[string]any{"apiVersion": "v1"}
 	switch q.info.Subresource {
 	case "exec", "attach":
 		options["kind"] = map[string]string{"exec": "PodExecOptions", "attach": "PodAttachOptions"}[q.info.Subresource]
 		for _, name := range []string{"stdin", "stdout", "stderr", "tty"} {
-			if isTrue(values.Get(name)) {
+			if isTrue(values[name]) {
 				options[name] = true
 			}
 		}
@@ -103,11 +109,32 @@ func (q *request) streamOptions() api.Object {
 		}
 	case "portforward":
 		options["kind"] = "PodPortForwardOptions"
+		ports, err := forwardedPorts(values)
+		if err != nil {
+			return nil, err
+		}
+		if len(ports) > 0 {
+			list := make([]any, len(ports))
+			for i, port := range ports {
+				list[i] = int64(port)
+			}
+			options["ports"] = list
+		}
 	default:
 		options["kind"] = map[string]string{"pods": "PodProxyOptions", "services": "ServiceProxyOptions", "nodes": "NodeProxyOptions"}[q.info.Resource]
 		options["path"] = q.info.Rest
 	}
-	return &unstructured.Unstructured{Object: options}
+	return &unstructured.Unstructured{Object: options}, nil
+}
+
+// forwardedPorts reads the ports that a client names beforehand: those that speak the oldest protocol over
+// WebSocket do. Later ones name a port with each stream that they open.
+func forwardedPorts(values url.Values) (ports []int32, err error) {
+	text := values["ports"]
+	if err := metav1.Convert_Slice_string_To_Slice_int32(&text, &ports, nil); err != nil {
+		return nil, apierrors.NewBadRequest(err.Error())
+	}
+	return ports, nil
 }
 
 func (q *request) pod() (*corev1.Pod, error) {
@@ -147,16 +174,6 @@ func containerOf(pod *corev1.Pod, asked string) (string, error) {
 	return "", apierrors.NewBadRequest(fmt.Sprintf("a container name must be specified for pod %s, choose one of: [%s]", pod.Name, strings.Join(names, " ")))
 }
 
-func pick(in url.Values, names []string) url.Values {
-	out := url.Values{}
-	for _, name := range names {
-		if v := in[name]; len(v) > 0 {
-			out[name] = v
-		}
-	}
-	return out
-}
-
 // podStream opens exec, attach or portforward.
 func (q *request) podStream() error {
 	pod, err := q.pod()
@@ -166,8 +183,16 @@ func (q *request) podStream() error {
 	if pod.Spec.NodeName == "" && q.info.Subresource == "portforward" {
 		return apierrors.NewBadRequest(fmt.Sprintf("pod %s does not have a host assigned", pod.Name))
 	}
-	path, values := "/portForward/"+pod.Namespace+"/"+pod.Name, pick(q.query(), []string{"ports"})
-	if q.info.Subresource != "portforward" {
+	path, values := "/portForward/"+pod.Namespace+"/"+pod.Name, url.Values{}
+	if q.info.Subresource == "portforward" {
+		ports, err := forwardedPorts(q.query())
+		if err != nil {
+			return err
+		}
+		for _, port := range ports {
+			values.Add("port", strconv.Itoa(int(port)))
+		}
+	} else {
 		container, err := containerOf(pod, q.query().Get("container"))
 		if err != nil {
 			return err
@@ -191,7 +216,7 @@ func (q *request) podStream() error {
 func streamParameters(in url.Values) url.Values {
 	out := url.Values{}
 	for client, node := range map[string]string{"stdin": "input", "stdout": "output", "stderr": "error", "tty": "tty"} {
-		if isTrue(in.Get(client)) {
+		if isTrue(in[client]) {
 			out.Set(node, "1")
 		}
 	}
@@ -201,7 +226,10 @@ func streamParameters(in url.Values) url.Values {
 	return out
 }
 
-func isTrue(s string) bool { return s != "" && s != "0" && !strings.EqualFold(s, "false") }
+// isTrue reads a switch of the query as upstream's conversion does: what is there and not false is true.
+func isTrue(values []string) bool {
+	return len(values) > 0 && values[0] != "0" && !strings.EqualFold(values[0], "false")
+}
 
 // stream connects the client to the node. Today's WebSocket protocols are translated to SPDY here, as
 // upstream does, so that a node need not know them.

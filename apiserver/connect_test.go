@@ -2,13 +2,21 @@ package apiserver_test
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/json"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
 	"strings"
 	"testing"
 
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
+	"clipper/apiserver"
 	"clipper/apiserver/admission"
 	"clipper/apiserver/pipeline"
 	"clipper/apiserver/servertest"
@@ -39,5 +47,54 @@ func TestConnectAdmission(t *testing.T) {
 		if !strings.Contains(string(refuse.shown), want) {
 			t.Errorf("shown %s, without %s", refuse.shown, want)
 		}
+	}
+}
+
+// TestStreamParameters: what a client asks of a stream reaches the node under the names that nodes read.
+func TestStreamParameters(t *testing.T) {
+	asked := make(chan *url.URL, 1)
+	agent := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		asked <- r.URL
+		w.WriteHeader(http.StatusTeapot)
+	}))
+	defer agent.Close()
+	s := start(t, servertest.Options{Server: func(o *apiserver.Options) {
+		o.NodeTLS = &tls.Config{InsecureSkipVerify: true} // #nosec G402 -- a test server on loopback
+	}})
+	client, _ := clients(t, s)
+	node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n"}}
+	node.Status.Addresses = []corev1.NodeAddress{{Type: corev1.NodeInternalIP, Address: "127.0.0.1"}}
+	node.Status.DaemonEndpoints.KubeletEndpoint.Port = int32(agent.Listener.Addr().(*net.TCPAddr).Port)
+	must(client.CoreV1().Nodes().Create(t.Context(), node, metav1.CreateOptions{}))(t)
+	p := pod("p")
+	p.Spec.NodeName = "n"
+	must(client.CoreV1().Pods("default").Create(t.Context(), p, metav1.CreateOptions{}))(t)
+	upgrading := &http.Transport{DisableKeepAlives: true, TLSClientConfig: &tls.Config{InsecureSkipVerify: true}} // #nosec G402 -- likewise
+	for in, want := range map[string]string{
+		"portforward?ports=80,81&ports=82":                     "/portForward/default/p?port=80&port=81&port=82",
+		"portforward":                                          "/portForward/default/p",
+		"portforward?ports=http":                               `cannot convert to []int32: strconv.ParseUint: parsing "http": invalid syntax`,
+		"exec?command=a&command=b&stdin=&stdout=1&stderr=0":    "/exec/default/p/c?command=a&command=b&input=1&output=1",
+		"attach?stdin=false&stderr=true&stdout=true&tty=FALSE": "/attach/default/p/c?error=1&output=1",
+	} {
+		t.Run(in, func(t *testing.T) {
+			r := must(http.NewRequest(http.MethodPost, s.URL+"/api/v1/namespaces/default/pods/p/"+in, nil))(t)
+			r.Header = http.Header{"Authorization": {"Bearer " + servertest.AdminToken}, "Connection": {"Upgrade"}, "Upgrade": {"SPDY/3.1"}}
+			res := must(upgrading.RoundTrip(r))(t)
+			defer res.Body.Close()
+			var got string
+			if res.StatusCode == http.StatusTeapot {
+				got = (<-asked).String()
+			} else {
+				var status metav1.Status
+				if err := json.NewDecoder(res.Body).Decode(&status); err != nil {
+					t.Fatal(err)
+				}
+				got = status.Message
+			}
+			if got != want {
+				t.Errorf("got  %s\nwant %s", got, want)
+			}
+		})
 	}
 }
