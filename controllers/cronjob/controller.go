@@ -9,7 +9,6 @@ import (
 
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
-	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -39,8 +38,8 @@ func New(c api.Client, events pods.Eventer) *Controller {
 // Run works until ctx ends.
 func (c *Controller) Run(ctx context.Context) error {
 	return c.queue.Run(ctx,
-		queue.Source{View: c.client.View(api.CronJobs.Resource), Handle: func(e api.Event) { c.queue.Add(owner.KeyOf(e.Object())) }},
-		queue.Source{View: c.client.View(api.Jobs.Resource), Handle: func(e api.Event) { owner.Enqueue(e, api.CronJobs.Resource, c.queue.Add, nil) }},
+		queue.Source{View: c.client.View(api.CronJobs.Resource), Handle: owner.EnqueueObject(c.queue.Add)},
+		queue.Source{View: c.client.View(api.Jobs.Resource), Handle: owner.EnqueueController(api.CronJobs.Resource, c.queue.Add, nil)},
 	)
 }
 
@@ -69,7 +68,7 @@ func (c *Controller) sync(ctx context.Context, k owner.Key) error {
 	if p.Again > 0 {
 		c.queue.AddAfter(k, p.Again)
 	}
-	return c.writeStatus(ctx, cj, p.Status)
+	return api.WriteStatus(ctx, c.client, api.CronJobs, cj, func(cj *batchv1.CronJob) *batchv1.CronJobStatus { return &cj.Status }, p.Status)
 }
 
 func (c *Controller) delete(ctx context.Context, cj *batchv1.CronJob, j *batchv1.Job) error {
@@ -117,17 +116,5 @@ func (c *Controller) start(ctx context.Context, cj *batchv1.CronJob, p *Plan) er
 	}
 	t := metav1.NewTime(at)
 	p.Status.LastScheduleTime = &t
-	return nil
-}
-
-func (c *Controller) writeStatus(ctx context.Context, cj *batchv1.CronJob, st batchv1.CronJobStatus) error {
-	if apiequality.Semantic.DeepEqual(cj.Status, st) {
-		return nil
-	}
-	next := cj.DeepCopy()
-	next.Status = st
-	if _, err := api.CronJobs.UpdateStatus(ctx, c.client, next); err != nil && !apierrors.IsNotFound(err) {
-		return fmt.Errorf("cronjob %s/%s: write status: %w", cj.Namespace, cj.Name, err)
-	}
 	return nil
 }

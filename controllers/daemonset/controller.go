@@ -52,24 +52,17 @@ func New(c api.Client, events pods.Eventer) *Controller {
 
 // Run works until ctx ends.
 func (c *Controller) Run(ctx context.Context) error {
+	adopters := owner.EnqueueAdopters(api.DaemonSets.View(c.client), selector, c.queue.Add)
 	return c.queue.Run(ctx,
-		queue.Source{View: c.client.View(api.DaemonSets.Resource), Handle: func(e api.Event) { c.queue.Add(owner.KeyOf(e.Object())) }},
-		queue.Source{View: c.client.View(api.Pods.Resource), Handle: func(e api.Event) {
-			owner.Enqueue(e, api.DaemonSets.Resource, c.queue.Add, c.enqueueAdopters)
-		}},
-		queue.Source{View: c.client.View(api.ControllerRevisions.Resource), Handle: func(e api.Event) {
-			owner.Enqueue(e, api.DaemonSets.Resource, c.queue.Add, nil)
-		}},
+		queue.Source{View: c.client.View(api.DaemonSets.Resource), Handle: owner.EnqueueObject(c.queue.Add)},
+		queue.Source{View: c.client.View(api.Pods.Resource), Handle: owner.EnqueueController(api.DaemonSets.Resource, c.queue.Add, adopters)},
+		queue.Source{View: c.client.View(api.ControllerRevisions.Resource), Handle: owner.EnqueueController(api.DaemonSets.Resource, c.queue.Add, nil)},
 		queue.Source{View: c.client.View(api.Nodes.Resource), Handle: c.nodeChanged},
 	)
 }
 
-func (c *Controller) enqueueAdopters(orphan api.Object) {
-	for _, ds := range api.DaemonSets.View(c.client).List(orphan.GetNamespace()) {
-		if sel, err := metav1.LabelSelectorAsSelector(ds.Spec.Selector); err == nil && !sel.Empty() && sel.Matches(labels.Set(orphan.GetLabels())) {
-			c.queue.Add(owner.KeyOf(ds))
-		}
-	}
+func selector(ds *appsv1.DaemonSet) (labels.Selector, error) {
+	return metav1.LabelSelectorAsSelector(ds.Spec.Selector)
 }
 
 // nodeChanged looks at all sets, but not for a heartbeat: only labels and taints decide.
@@ -90,7 +83,7 @@ func (c *Controller) sync(ctx context.Context, k owner.Key) error {
 	if !ok {
 		return nil
 	}
-	sel, err := metav1.LabelSelectorAsSelector(ds.Spec.Selector)
+	sel, err := selector(ds)
 	if err != nil {
 		return fmt.Errorf("daemonset %s: selector: %w", k, err)
 	}
@@ -188,18 +181,5 @@ func (c *Controller) carryOut(ctx context.Context, w world, p Plan) error {
 }
 
 func (c *Controller) writeStatus(ctx context.Context, ds *appsv1.DaemonSet, st appsv1.DaemonSetStatus) error {
-	if apiequality.Semantic.DeepEqual(ds.Status, st) {
-		return nil
-	}
-	_, err := api.DaemonSets.Mutate(ctx, c.client, ds.Namespace, ds.Name, "status", func(now *appsv1.DaemonSet) (bool, error) {
-		if now.UID != ds.UID {
-			return false, nil
-		}
-		now.Status = st
-		return true, nil
-	})
-	if err != nil && !apierrors.IsNotFound(err) {
-		return fmt.Errorf("daemonset %s/%s: write status: %w", ds.Namespace, ds.Name, err)
-	}
-	return nil
+	return api.OverwriteStatus(ctx, c.client, api.DaemonSets, ds, func(ds *appsv1.DaemonSet) *appsv1.DaemonSetStatus { return &ds.Status }, st)
 }

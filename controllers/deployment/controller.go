@@ -11,7 +11,6 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
-	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
@@ -44,22 +43,16 @@ func New(c api.Client, events pods.Eventer) *Controller {
 
 // Run works until ctx ends.
 func (c *Controller) Run(ctx context.Context) error {
+	adopters := owner.EnqueueAdopters(api.Deployments.View(c.client), selector, c.queue.Add)
 	return c.queue.Run(ctx,
-		queue.Source{View: c.client.View(api.Deployments.Resource), Handle: func(e api.Event) { c.queue.Add(owner.KeyOf(e.Object())) }},
-		queue.Source{View: c.client.View(api.ReplicaSets.Resource), Handle: func(e api.Event) {
-			owner.Enqueue(e, api.Deployments.Resource, c.queue.Add, c.enqueueAdopters)
-		}},
+		queue.Source{View: c.client.View(api.Deployments.Resource), Handle: owner.EnqueueObject(c.queue.Add)},
+		queue.Source{View: c.client.View(api.ReplicaSets.Resource), Handle: owner.EnqueueController(api.Deployments.Resource, c.queue.Add, adopters)},
 		queue.Source{View: c.client.View(api.Pods.Resource), Handle: c.podGone},
 	)
 }
 
-func (c *Controller) enqueueAdopters(orphan api.Object) {
-	for _, d := range api.Deployments.View(c.client).List(orphan.GetNamespace()) {
-		sel, err := metav1.LabelSelectorAsSelector(d.Spec.Selector)
-		if err == nil && !sel.Empty() && sel.Matches(labels.Set(orphan.GetLabels())) {
-			c.queue.Add(owner.KeyOf(d))
-		}
-	}
+func selector(d *appsv1.Deployment) (labels.Selector, error) {
+	return metav1.LabelSelectorAsSelector(d.Spec.Selector)
 }
 
 // podGone wakes a Recreate rollout that may have waited for this pod to end.
@@ -87,7 +80,7 @@ func (c *Controller) sync(ctx context.Context, k owner.Key) error {
 	if !ok {
 		return nil
 	}
-	sel, err := metav1.LabelSelectorAsSelector(d.Spec.Selector)
+	sel, err := selector(d)
 	if err != nil {
 		return fmt.Errorf("deployment %s: selector: %w", k, err)
 	}
@@ -241,20 +234,6 @@ func (c *Controller) setRevision(ctx context.Context, d *appsv1.Deployment, rev 
 	return nil
 }
 
-// writeStatus stores st if it differs from what d had when st was computed.
 func (c *Controller) writeStatus(ctx context.Context, d *appsv1.Deployment, st appsv1.DeploymentStatus) error {
-	if apiequality.Semantic.DeepEqual(d.Status, st) {
-		return nil
-	}
-	_, err := api.Deployments.Mutate(ctx, c.client, d.Namespace, d.Name, "status", func(now *appsv1.Deployment) (bool, error) {
-		if now.UID != d.UID {
-			return false, nil
-		}
-		now.Status = st
-		return true, nil
-	})
-	if err != nil && !apierrors.IsNotFound(err) {
-		return fmt.Errorf("deployment %s/%s: write status: %w", d.Namespace, d.Name, err)
-	}
-	return nil
+	return api.OverwriteStatus(ctx, c.client, api.Deployments, d, func(d *appsv1.Deployment) *appsv1.DeploymentStatus { return &d.Status }, st)
 }

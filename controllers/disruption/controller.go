@@ -4,13 +4,10 @@ package disruption
 
 import (
 	"context"
-	"fmt"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	policyv1 "k8s.io/api/policy/v1"
-	apiequality "k8s.io/apimachinery/pkg/api/equality"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 
@@ -40,7 +37,7 @@ func New(c api.Client, events pods.Eventer) *Controller {
 // Run works until ctx ends. The sizes of controllers need no watch of their own: pods follow them.
 func (c *Controller) Run(ctx context.Context) error {
 	return c.queue.Run(ctx,
-		queue.Source{View: c.client.View(api.PodDisruptionBudgets.Resource), Handle: func(e api.Event) { c.queue.Add(owner.KeyOf(e.Object())) }},
+		queue.Source{View: c.client.View(api.PodDisruptionBudgets.Resource), Handle: owner.EnqueueObject(c.queue.Add)},
 		queue.Source{View: c.client.View(api.Pods.Resource), Handle: c.podChanged},
 	)
 }
@@ -78,16 +75,9 @@ func (c *Controller) sync(ctx context.Context, k owner.Key) error {
 	if p.Again > 0 {
 		c.queue.AddAfter(k, p.Again)
 	}
-	if apiequality.Semantic.DeepEqual(b.Status, p.Status) {
-		return nil
-	}
-	next := b.DeepCopy()
-	next.Status = p.Status
 	// A conflict means that an eviction came in between: the next turn counts it.
-	if _, err := api.PodDisruptionBudgets.UpdateStatus(ctx, c.client, next); err != nil && !apierrors.IsNotFound(err) {
-		return fmt.Errorf("pod disruption budget %s: write status: %w", k, err)
-	}
-	return nil
+	return api.WriteStatus(ctx, c.client, api.PodDisruptionBudgets, b,
+		func(b *policyv1.PodDisruptionBudget) *policyv1.PodDisruptionBudgetStatus { return &b.Status }, p.Status)
 }
 
 // controller finds the object that decides how many pods like p there are.

@@ -33,7 +33,7 @@ func New(c api.Client) *Controller {
 
 // Run works until ctx ends.
 func (c *Controller) Run(ctx context.Context) error {
-	add := func(e api.Event) { c.queue.Add(owner.KeyOf(e.Object())) }
+	add := owner.EnqueueObject(c.queue.Add)
 	return c.queue.Run(ctx,
 		queue.Source{View: c.client.View(api.Services.Resource), Handle: add},
 		queue.Source{View: c.client.View(api.Pods.Resource), Handle: func(e api.Event) { endpointslice.ServicesOf(c.client, e, c.queue.Add) }},

@@ -39,7 +39,7 @@ func New(c api.Client, events pods.Eventer) *Controller {
 // Run works until ctx ends.
 func (c *Controller) Run(ctx context.Context) error {
 	return c.queue.Run(ctx,
-		queue.Source{View: c.client.View(api.Services.Resource), Handle: func(e api.Event) { c.queue.Add(owner.KeyOf(e.Object())) }},
+		queue.Source{View: c.client.View(api.Services.Resource), Handle: owner.EnqueueObject(c.queue.Add)},
 		queue.Source{View: c.client.View(api.Pods.Resource), Handle: func(e api.Event) { ServicesOf(c.client, e, c.queue.Add) }},
 		queue.Source{View: c.client.View(api.EndpointSlices.Resource), Handle: c.sliceChanged},
 		queue.Source{View: c.client.View(api.Nodes.Resource), Handle: c.nodeChanged},

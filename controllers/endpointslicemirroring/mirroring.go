@@ -48,7 +48,7 @@ func New(c api.Client, events pods.Eventer) *Controller {
 
 // Run works until ctx ends.
 func (c *Controller) Run(ctx context.Context) error {
-	same := func(e api.Event) { c.queue.Add(owner.KeyOf(e.Object())) } // a service and its Endpoints have one name
+	same := owner.EnqueueObject(c.queue.Add) // a service and its Endpoints have one name
 	return c.queue.Run(ctx,
 		queue.Source{View: c.client.View(api.Endpoints.Resource), Handle: same},
 		queue.Source{View: c.client.View(api.Services.Resource), Handle: same},

@@ -16,7 +16,6 @@ import (
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	metricsv1beta1 "k8s.io/metrics/pkg/apis/metrics/v1beta1"
@@ -210,13 +209,8 @@ func (r *round) rescale(ctx context.Context, scale *autoscalingv1.Scale, resourc
 
 // write stores the status if it says something new.
 func (r *round) write(ctx context.Context) error {
-	if equality.Semantic.DeepEqual(r.hpa.Status, r.status) {
-		return nil
-	}
-	next := r.hpa.DeepCopy()
-	next.Status = r.status
-	if _, err := autoscalers.UpdateStatus(ctx, r.client, next); err != nil && !apierrors.IsNotFound(err) {
-		return fmt.Errorf("write the status of autoscaler %s: %w", r.key, err)
-	}
-	return nil
+	return api.WriteStatus(ctx, r.client, autoscalers, r.hpa,
+		func(hpa *autoscalingv2.HorizontalPodAutoscaler) *autoscalingv2.HorizontalPodAutoscalerStatus {
+			return &hpa.Status
+		}, r.status)
 }

@@ -14,7 +14,6 @@ import (
 
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
-	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
@@ -67,21 +66,20 @@ func (c *Controller) Run(ctx context.Context) error {
 			}
 			c.queue.Add(owner.KeyOf(e.Object()))
 		}},
-		queue.Source{View: c.client.View(api.Pods.Resource), Handle: c.podChanged},
+		queue.Source{View: c.client.View(api.Pods.Resource), Handle: owner.EnqueueController(api.Jobs.Resource, c.queue.Add, c.enqueueOrphan)},
 	)
 }
 
-func (c *Controller) podChanged(e api.Event) {
-	owner.Enqueue(e, api.Jobs.Resource, c.queue.Add, func(orphan api.Object) {
-		if tracked(orphan.(*corev1.Pod)) {
-			c.queue.Add(owner.Key{Namespace: orphan.GetNamespace(), Name: strayPrefix + orphan.GetName()})
-		}
-		for _, j := range api.Jobs.View(c.client).List(orphan.GetNamespace()) {
-			if sel, err := metav1.LabelSelectorAsSelector(j.Spec.Selector); err == nil && !sel.Empty() && sel.Matches(labels.Set(orphan.GetLabels())) {
-				c.queue.Add(owner.KeyOf(j))
-			}
-		}
-	})
+// enqueueOrphan asks for work on a pod without a job that may have to be let go, and on the jobs that may adopt it.
+func (c *Controller) enqueueOrphan(orphan api.Object) {
+	if tracked(orphan.(*corev1.Pod)) {
+		c.queue.Add(owner.Key{Namespace: orphan.GetNamespace(), Name: strayPrefix + orphan.GetName()})
+	}
+	owner.EnqueueAdopters(api.Jobs.View(c.client), selector, c.queue.Add)(orphan)
+}
+
+func selector(j *batchv1.Job) (labels.Selector, error) {
+	return metav1.LabelSelectorAsSelector(j.Spec.Selector)
 }
 
 // strayPrefix marks the key of a pod, not of a job, that has the finalizer and no job. No name contains it.
@@ -102,7 +100,7 @@ func (c *Controller) sync(ctx context.Context, k owner.Key) error {
 	if m := j.Spec.ManagedBy; m != nil && *m != batchv1.JobControllerName {
 		return nil
 	}
-	sel, err := metav1.LabelSelectorAsSelector(j.Spec.Selector)
+	sel, err := selector(j)
 	if err != nil {
 		return fmt.Errorf("job %s: selector: %w", k, err)
 	}
@@ -277,15 +275,7 @@ func (c *Controller) expire(ctx context.Context, j *batchv1.Job) error {
 }
 
 func (c *Controller) writeStatus(ctx context.Context, j *batchv1.Job, st batchv1.JobStatus) error {
-	if apiequality.Semantic.DeepEqual(j.Status, st) {
-		return nil
-	}
-	next := j.DeepCopy()
-	next.Status = st
-	if _, err := api.Jobs.UpdateStatus(ctx, c.client, next); err != nil && !apierrors.IsNotFound(err) {
-		return fmt.Errorf("job %s/%s: write status: %w", j.Namespace, j.Name, err)
-	}
-	return nil
+	return api.WriteStatus(ctx, c.client, api.Jobs, j, func(j *batchv1.Job) *batchv1.JobStatus { return &j.Status }, st)
 }
 
 // remember keeps the failures since the last success, for the pause before the next pod.

@@ -47,30 +47,6 @@ func group(apiVersion string) string {
 	return ""
 }
 
-// Enqueue adds the controllers of kind r that e concerns: the object's present and former one. For an
-// orphan that is new or whose labels or owner changed it calls orphan, which may find adopters; nil: none.
-func Enqueue(e api.Event, r api.Resource, add func(Key), orphan func(api.Object)) {
-	before, had := Controller(e.Old, r)
-	if had {
-		add(before)
-	}
-	if e.New == nil {
-		return
-	}
-	if now, has := Controller(e.New, r); has {
-		if now != before {
-			add(now)
-		}
-		return
-	}
-	if orphan == nil || metav1.GetControllerOfNoCopy(e.New) != nil {
-		return
-	}
-	if e.Old == nil || metav1.GetControllerOfNoCopy(e.Old) != nil || !labels.Equals(e.Old.GetLabels(), e.New.GetLabels()) {
-		orphan(e.New)
-	}
-}
-
 // Candidates returns the objects of a kind that the owner controls, and the orphans of its namespace.
 func Candidates[T api.Object](v api.TypedView[T], owner metav1.Object) []T {
 	out := v.ByIndex(api.ByController, string(owner.GetUID()))

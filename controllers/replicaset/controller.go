@@ -11,7 +11,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/labels"
 
 	"clipper/api"
 	"clipper/controllers/owner"
@@ -46,21 +45,12 @@ func newController(k kind, client api.Client, events pods.Eventer) *Controller {
 
 // Run works until ctx ends.
 func (c *Controller) Run(ctx context.Context) error {
+	sets := api.TypedView[api.Object]{View: c.client.View(c.kind.resource)}
+	adopters := owner.EnqueueAdopters(sets, c.kind.selector, c.queue.Add)
 	return c.queue.Run(ctx,
-		queue.Source{View: c.client.View(c.kind.resource), Handle: func(e api.Event) { c.queue.Add(owner.KeyOf(e.Object())) }},
-		queue.Source{View: c.client.View(api.Pods.Resource), Handle: func(e api.Event) {
-			owner.Enqueue(e, c.kind.resource, c.queue.Add, c.enqueueAdopters)
-		}},
+		queue.Source{View: c.client.View(c.kind.resource), Handle: owner.EnqueueObject(c.queue.Add)},
+		queue.Source{View: c.client.View(api.Pods.Resource), Handle: owner.EnqueueController(c.kind.resource, c.queue.Add, adopters)},
 	)
-}
-
-// enqueueAdopters adds the sets whose selector matches an orphan.
-func (c *Controller) enqueueAdopters(orphan api.Object) {
-	for _, o := range c.client.View(c.kind.resource).List(orphan.GetNamespace()) {
-		if s, err := c.kind.wrap(o); err == nil && !s.selector.Empty() && s.selector.Matches(labels.Set(orphan.GetLabels())) {
-			c.queue.Add(owner.KeyOf(o))
-		}
-	}
 }
 
 func (c *Controller) sync(ctx context.Context, k owner.Key) error {
@@ -85,7 +75,7 @@ func (c *Controller) sync(ctx context.Context, k owner.Key) error {
 	if wait > 0 {
 		c.queue.AddAfter(k, wait)
 	}
-	if err := c.kind.write(ctx, c.client, s, st); err != nil && !apierrors.IsNotFound(err) {
+	if err := c.kind.write(ctx, c.client, s, st); err != nil {
 		return errors.Join(failure, err)
 	}
 	if left := len(pods.Filter(mine, pods.Active)) - int(s.replicas); failure == nil && left != 0 && obj.GetDeletionTimestamp() == nil {

@@ -6,7 +6,6 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
-	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 
@@ -43,6 +42,11 @@ type kind struct {
 	write func(ctx context.Context, c api.Client, s *set, st status) error
 }
 
+func (k kind) selector(o api.Object) (labels.Selector, error) {
+	s, err := k.wrap(o)
+	return s.selector, err
+}
+
 var replicaSets = kind{
 	resource: api.ReplicaSets.Resource,
 
@@ -55,14 +59,8 @@ var replicaSets = kind{
 		}, err
 	},
 	write: func(ctx context.Context, c api.Client, s *set, st status) error {
-		rs := s.object.(*appsv1.ReplicaSet)
-		if apiequality.Semantic.DeepEqual(rs.Status, appsv1.ReplicaSetStatus(st)) {
-			return nil
-		}
-		rs = rs.DeepCopy()
-		rs.Status = appsv1.ReplicaSetStatus(st)
-		_, err := api.ReplicaSets.UpdateStatus(ctx, c, rs)
-		return err
+		return api.WriteStatus(ctx, c, api.ReplicaSets, s.object.(*appsv1.ReplicaSet),
+			func(rs *appsv1.ReplicaSet) *appsv1.ReplicaSetStatus { return &rs.Status }, appsv1.ReplicaSetStatus(st))
 	},
 }
 
@@ -88,7 +86,6 @@ var replicationControllers = kind{
 		}, nil
 	},
 	write: func(ctx context.Context, c api.Client, s *set, st status) error {
-		rc := s.object.(*corev1.ReplicationController)
 		next := corev1.ReplicationControllerStatus{
 			Replicas: st.Replicas, FullyLabeledReplicas: st.FullyLabeledReplicas, ReadyReplicas: st.ReadyReplicas,
 			AvailableReplicas: st.AvailableReplicas, ObservedGeneration: st.ObservedGeneration,
@@ -99,12 +96,7 @@ var replicationControllers = kind{
 				Message: c.Message, LastTransitionTime: c.LastTransitionTime,
 			})
 		}
-		if apiequality.Semantic.DeepEqual(rc.Status, next) {
-			return nil
-		}
-		rc = rc.DeepCopy()
-		rc.Status = next
-		_, err := api.ReplicationControllers.UpdateStatus(ctx, c, rc)
-		return err
+		return api.WriteStatus(ctx, c, api.ReplicationControllers, s.object.(*corev1.ReplicationController),
+			func(rc *corev1.ReplicationController) *corev1.ReplicationControllerStatus { return &rc.Status }, next)
 	},
 }

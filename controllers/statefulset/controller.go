@@ -44,23 +44,16 @@ func New(c api.Client, events pods.Eventer) *Controller {
 
 // Run works until ctx ends.
 func (c *Controller) Run(ctx context.Context) error {
+	adopters := owner.EnqueueAdopters(api.StatefulSets.View(c.client), selector, c.queue.Add)
 	return c.queue.Run(ctx,
-		queue.Source{View: c.client.View(api.StatefulSets.Resource), Handle: func(e api.Event) { c.queue.Add(owner.KeyOf(e.Object())) }},
-		queue.Source{View: c.client.View(api.Pods.Resource), Handle: func(e api.Event) {
-			owner.Enqueue(e, api.StatefulSets.Resource, c.queue.Add, c.enqueueAdopters)
-		}},
-		queue.Source{View: c.client.View(api.ControllerRevisions.Resource), Handle: func(e api.Event) {
-			owner.Enqueue(e, api.StatefulSets.Resource, c.queue.Add, nil)
-		}},
+		queue.Source{View: c.client.View(api.StatefulSets.Resource), Handle: owner.EnqueueObject(c.queue.Add)},
+		queue.Source{View: c.client.View(api.Pods.Resource), Handle: owner.EnqueueController(api.StatefulSets.Resource, c.queue.Add, adopters)},
+		queue.Source{View: c.client.View(api.ControllerRevisions.Resource), Handle: owner.EnqueueController(api.StatefulSets.Resource, c.queue.Add, nil)},
 	)
 }
 
-func (c *Controller) enqueueAdopters(orphan api.Object) {
-	for _, set := range api.StatefulSets.View(c.client).List(orphan.GetNamespace()) {
-		if sel, err := metav1.LabelSelectorAsSelector(set.Spec.Selector); err == nil && !sel.Empty() && sel.Matches(labels.Set(orphan.GetLabels())) {
-			c.queue.Add(owner.KeyOf(set))
-		}
-	}
+func selector(set *appsv1.StatefulSet) (labels.Selector, error) {
+	return metav1.LabelSelectorAsSelector(set.Spec.Selector)
 }
 
 func (c *Controller) sync(ctx context.Context, k owner.Key) error {
@@ -82,7 +75,7 @@ func (c *Controller) sync(ctx context.Context, k owner.Key) error {
 
 // pods claims the set's pods. Those of other names stay out, whatever their labels.
 func (c *Controller) pods(ctx context.Context, set *appsv1.StatefulSet) ([]*corev1.Pod, error) {
-	sel, err := metav1.LabelSelectorAsSelector(set.Spec.Selector)
+	sel, err := selector(set)
 	if err != nil {
 		return nil, fmt.Errorf("statefulset %s/%s: selector: %w", set.Namespace, set.Name, err)
 	}
@@ -258,18 +251,5 @@ func (c *Controller) delete(ctx context.Context, set *appsv1.StatefulSet, p *cor
 }
 
 func (c *Controller) writeStatus(ctx context.Context, set *appsv1.StatefulSet, st appsv1.StatefulSetStatus) error {
-	if apiequality.Semantic.DeepEqual(set.Status, st) {
-		return nil
-	}
-	_, err := api.StatefulSets.Mutate(ctx, c.client, set.Namespace, set.Name, "status", func(now *appsv1.StatefulSet) (bool, error) {
-		if now.UID != set.UID {
-			return false, nil
-		}
-		now.Status = st
-		return true, nil
-	})
-	if err != nil && !apierrors.IsNotFound(err) {
-		return fmt.Errorf("statefulset %s/%s: write status: %w", set.Namespace, set.Name, err)
-	}
-	return nil
+	return api.OverwriteStatus(ctx, c.client, api.StatefulSets, set, func(set *appsv1.StatefulSet) *appsv1.StatefulSetStatus { return &set.Status }, st)
 }
