@@ -27,7 +27,7 @@ func (k modelKey) compare(o modelKey) int {
 
 type modelObject struct {
 	fields     map[string]string              // "labels/a", "annotations/b", "spec", "status"
-	owners     map[string]map[modelOwner]bool // by field
+	owners     map[string]map[modelOwner]bool // by field; of "labels" and "annotations", too: see appears
 	finalizers []string
 	deleting   bool
 	generation int64
@@ -75,8 +75,31 @@ func (m *model) put(k modelKey, o *modelObject) {
 	m.objects[k] = o
 }
 
+// appears returns the groups, "labels" or "annotations", of which o has none and fields have some. Who makes such a map
+// by an update owns the map itself, even when an apply has taken the last of its fields: so upstream's library keeps it.
+func (o *modelObject) appears(fields map[string]string) []string {
+	return slices.DeleteFunc([]string{"labels", "annotations"}, func(group string) bool {
+		return has(o.fields, group) || !has(fields, group)
+	})
+}
+
+func has(fields map[string]string, group string) bool {
+	for f := range fields {
+		if strings.HasPrefix(f, group+"/") {
+			return true
+		}
+	}
+	return false
+}
+
 // set makes fields those of o as an update by a manager does: who changes a field owns it, alone.
 func (o *modelObject) set(fields map[string]string, by modelOwner) {
+	for _, group := range o.appears(fields) {
+		o.owners[group] = map[modelOwner]bool{by: true}
+	}
+	for _, group := range (&modelObject{fields: fields}).appears(o.fields) {
+		delete(o.owners, group)
+	}
 	for f := range o.fields {
 		if _, kept := fields[f]; !kept {
 			delete(o.fields, f)
@@ -95,6 +118,12 @@ func (o *modelObject) set(fields map[string]string, by modelOwner) {
 // apply merges a server-side apply of fields; it returns the conflicts, and does nothing if there are any that are
 // not forced.
 func (o *modelObject) apply(fields map[string]string, by modelOwner, force bool) (conflicts []string) {
+	appear := o.appears(fields)
+	for _, group := range appear {
+		for who := range o.owners[group] {
+			conflicts = append(conflicts, fmt.Sprintf("%s of %s", group, who.manager))
+		}
+	}
 	for f, v := range fields {
 		for who := range o.owners[f] {
 			if who != by && o.fields[f] != v {
@@ -105,6 +134,9 @@ func (o *modelObject) apply(fields map[string]string, by modelOwner, force bool)
 	if len(conflicts) > 0 && !force {
 		slices.Sort(conflicts)
 		return conflicts
+	}
+	for _, group := range appear {
+		delete(o.owners, group)
 	}
 	for f := range o.owners {
 		if _, still := fields[f]; o.owners[f][by] && !still {
@@ -199,10 +231,15 @@ func observedOwners(managed any) map[string]map[modelOwner]bool {
 		fields, _ := entry["fieldsV1"].(map[string]any)
 		meta, _ := fields["f:metadata"].(map[string]any)
 		for _, group := range []string{"labels", "annotations"} {
-			set, _ := meta["f:"+group].(map[string]any)
+			set, any := meta["f:"+group].(map[string]any)
+			if any && len(set) == 0 {
+				owned(group)
+			}
 			for f := range set {
 				if name, ok := strings.CutPrefix(f, "f:"); ok {
 					owned(group + "/" + name)
+				} else {
+					owned(group)
 				}
 			}
 		}
