@@ -23,6 +23,7 @@ type binding struct {
 	item    *queue.Item
 	node    string
 	volumes []fit.Binding
+	begun   time.Time // the attempt
 }
 
 func (s *Scheduler) carryOut(ctx context.Context, o *outcome) error {
@@ -55,18 +56,24 @@ func (s *Scheduler) bindLoop(ctx context.Context, group *errgroup.Group) error {
 }
 
 func (s *Scheduler) bindPod(ctx context.Context, b *binding) {
+	now := time.Now()
 	err := s.bindVolumes(ctx, b)
+	now = passed("PreBind", err == nil, now)
 	if err == nil {
 		err = s.writeBinding(ctx, b)
+		now = passed("Bind", err == nil, now)
 	}
 	pod := b.item.Pod.Pod
 	if err == nil {
+		attempted(scheduled, b.begun, now)
+		boundAfter(b.item.Attempts, b.item.First, now)
 		s.events.Event(pod, corev1.EventTypeNormal, "Scheduled", "Successfully assigned %v/%v to %v", pod.Namespace, pod.Name, b.node)
 		return
 	}
 	if ctx.Err() != nil {
 		return
 	}
+	attempted(failed, b.begun, now)
 	s.takeBack(b, err)
 }
 

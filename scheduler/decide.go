@@ -3,6 +3,7 @@ package scheduler
 import (
 	"errors"
 	"strings"
+	"time"
 
 	"clipper/scheduler/cluster"
 	"clipper/scheduler/fit"
@@ -21,6 +22,18 @@ var errNoNodes = errors.New("no nodes available to schedule pods")
 
 // decideLocked finds the pod a node and assumes it there, or parks it. REQUIRES: s.mu.
 func (s *Scheduler) decideLocked(it *queue.Item) *outcome {
+	begun := time.Now()
+	o := s.placeLocked(it, begun)
+	now := time.Now()
+	algorithm.Observe(now.Sub(begun).Seconds())
+	if o == nil || o.failure != nil {
+		attempted(unschedulable, begun, now)
+	}
+	return o
+}
+
+// placeLocked is decideLocked for an attempt that began at begun. REQUIRES: s.mu.
+func (s *Scheduler) placeLocked(it *queue.Item, begun time.Time) *outcome {
 	pod := it.Pod
 	nodes := s.cluster.Nodes()
 	if len(nodes) == 0 {
@@ -28,20 +41,25 @@ func (s *Scheduler) decideLocked(it *queue.Item) *outcome {
 		return &outcome{failure: &failure{pod: pod.Pod, message: errNoNodes.Error(), clearNomination: true}}
 	}
 	request, refused := fit.Prepare(pod, s.cluster, s.world.fit)
+	now := passed("PreFilter", refused == nil, begun)
 	if refused != nil {
 		s.queue.Park(it, refused.Wake)
 		message := preempt.Unavailable(len(nodes)) + " " + strings.Join(refused.Reasons, ", ") + ". preemption: " + preempt.NotHelpful(len(nodes))
 		return &outcome{failure: &failure{pod: pod.Pod, message: message, clearNomination: true}}
 	}
 	feasible, rejected := s.feasibleLocked(request)
+	now = passed("Filter", len(feasible) > 0, now)
 	if len(feasible) == 0 {
-		return s.parkLocked(it, request, rejected)
+		o := s.parkLocked(it, request, rejected)
+		passed("PostFilter", o != nil && o.failure.nominate != "", now)
+		return o
 	}
 	node := rank.Best(request, feasible, s.chance)
+	passed("Score", true, now)
 	s.cluster.Nominate(pod, "")
 	s.cluster.Place(pod, node.Name)
 	s.assumed[pod.UID] = node.Name
-	return &outcome{binding: &binding{item: it, node: node.Name, volumes: request.Bindings(node)}}
+	return &outcome{binding: &binding{item: it, node: node.Name, volumes: request.Bindings(node), begun: begun}}
 }
 
 // feasibleLocked returns nodes that the pod fits on, and for a pod that fits nowhere, why. In a large cluster
@@ -123,6 +141,7 @@ func (s *Scheduler) parkLocked(it *queue.Item, r *fit.Request, rejected map[stri
 		s.queue.Park(it, wake) // its victims are about to go
 		return nil
 	}
+	preemptions.Inc()
 	candidate, why := preempt.Find(r, rejected, s.world.budgets(), s.chance(nodes))
 	switch {
 	case candidate != nil:
@@ -130,6 +149,7 @@ func (s *Scheduler) parkLocked(it *queue.Item, r *fit.Request, rejected map[stri
 		for _, v := range candidate.Victims {
 			f.victims = append(f.victims, v.Pod)
 		}
+		victims.Observe(float64(len(f.victims)))
 		s.nominateLocked(it.Pod, candidate.Node)
 	default:
 		f.message += " preemption: " + why

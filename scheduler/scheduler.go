@@ -64,16 +64,20 @@ type Scheduler struct {
 func New(c api.Client, rec *record.Recorder) *Scheduler { return newScheduler(c, rec) }
 
 func newScheduler(c api.Client, events recorder) *Scheduler {
-	return &Scheduler{
+	s := &Scheduler{
 		client: c, events: events, world: newWorld(c), reports: newReports(),
 		now: time.Now, chance: rand.IntN,
 		bind: make(chan *binding, binders), awake: make(chan struct{}, 1),
 		cluster: cluster.New(), queue: queue.New(), assumed: map[types.UID]string{},
 	}
+	s.queue.Entered = func(place, event string) { entered.WithLabelValues(place, event).Inc() }
+	return s
 }
 
 // Run schedules until ctx ends; it returns ctx's error.
 func (s *Scheduler) Run(ctx context.Context) error {
+	running.set(s)
+	defer running.set(nil)
 	group, ctx := errgroup.WithContext(ctx)
 	synced, err := s.observe(ctx, group)
 	if err != nil {

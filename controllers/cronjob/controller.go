@@ -88,6 +88,7 @@ func (c *Controller) delete(ctx context.Context, cj *batchv1.CronJob, j *batchv1
 // start makes the job; one that is there already was made before a crash, and only the status lacks it.
 func (c *Controller) start(ctx context.Context, cj *batchv1.CronJob, p *Plan) error {
 	j, err := api.Jobs.Create(ctx, c.client, p.Start)
+	isNew := err == nil
 	switch {
 	case apierrors.IsAlreadyExists(err):
 		if j, err = api.Jobs.Get(ctx, c.client, p.Start.Namespace, p.Start.Name); err != nil {
@@ -113,6 +114,9 @@ func (c *Controller) start(ctx context.Context, cj *batchv1.CronJob, p *Plan) er
 	at, err := time.Parse(time.RFC3339, p.Start.Annotations[batchv1.CronJobScheduledTimestampAnnotation])
 	if err != nil {
 		return err
+	}
+	if isNew {
+		skew.Observe(j.CreationTimestamp.Sub(at).Seconds())
 	}
 	t := metav1.NewTime(at)
 	p.Status.LastScheduleTime = &t

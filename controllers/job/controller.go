@@ -126,7 +126,9 @@ func (c *Controller) releaseOrphans(ctx context.Context, k owner.Key) error {
 }
 
 // work puts the books in order, then carries out the plan.
-func (c *Controller) work(ctx context.Context, j *batchv1.Job, mine []*corev1.Pod) error {
+func (c *Controller) work(ctx context.Context, j *batchv1.Job, mine []*corev1.Pod) (err error) {
+	begun, action := time.Now(), tracking
+	defer func() { synced(j, action, time.Since(begun), err) }()
 	books := reckon(j, mine)
 	if books.write {
 		if books.verdict.action == batchv1.PodFailurePolicyActionFailJob {
@@ -147,7 +149,9 @@ func (c *Controller) work(ctx context.Context, j *batchv1.Job, mine []*corev1.Po
 		return nil
 	}
 	w := world{job: j, pods: mine, books: books, backoff: c.backoff(j.UID), now: c.now()}
-	return c.carryOut(ctx, w, plan(w))
+	p := plan(w)
+	action = p.action()
+	return c.carryOut(ctx, w, p)
 }
 
 func (c *Controller) carryOut(ctx context.Context, w world, p Plan) error {
@@ -275,7 +279,11 @@ func (c *Controller) expire(ctx context.Context, j *batchv1.Job) error {
 }
 
 func (c *Controller) writeStatus(ctx context.Context, j *batchv1.Job, st batchv1.JobStatus) error {
-	return api.WriteStatus(ctx, c.client, api.Jobs, j, func(j *batchv1.Job) *batchv1.JobStatus { return &j.Status }, st)
+	err := api.WriteStatus(ctx, c.client, api.Jobs, j, func(j *batchv1.Job) *batchv1.JobStatus { return &j.Status }, st)
+	if err == nil {
+		progressed(j, &st)
+	}
+	return err
 }
 
 // remember keeps the failures since the last success, for the pause before the next pod.

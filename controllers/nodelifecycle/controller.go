@@ -62,6 +62,7 @@ func (c *Controller) nodeChanged(e api.Event) {
 		}
 	}
 	if e.New != nil {
+		evictions.WithLabelValues(zone(n)) // there, with 0
 		c.queue.Add(n.Name)
 	}
 }
@@ -197,6 +198,9 @@ func (c *Controller) setTaints(ctx context.Context, n *corev1.Node) error {
 	})
 	if err != nil && !apierrors.IsNotFound(err) {
 		return fmt.Errorf("node %s: set taints: %w", n.Name, err)
+	}
+	if t := noExecute(n); err == nil && evict && t != nil && !contains(n.Spec.Taints, *t) {
+		evictions.WithLabelValues(zone(n)).Inc()
 	}
 	return nil
 }

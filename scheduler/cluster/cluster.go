@@ -7,6 +7,7 @@ package cluster
 
 import (
 	"maps"
+	"math/bits"
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
@@ -33,6 +34,21 @@ const (
 	Workloads    // services and controllers, for default spreading
 	Everything   = 1<<iota - 1
 )
+
+// changeLabels are upstream's words for the single changes, in their order.
+var changeLabels = [...]string{
+	"NodeAdd", "NodeDelete", "NodeUpdateNodeAllocatable", "NodeUpdateNodeLabel", "NodeUpdateNodeTaint", "NodeUpdateNodeDeclaredFeature",
+	"AssignedPodAdd", "AssignedPodDelete", "PersistentVolumeClaimUpdate", "PersistentVolumeUpdate", "StorageClassUpdate",
+	"NamespaceUpdate", "ServiceUpdate",
+}
+
+// Label names the first of the changes in c as upstream's metrics do.
+func (c Change) Label() string {
+	if first := bits.TrailingZeros32(uint32(c)); first < len(changeLabels) {
+		return changeLabels[first]
+	}
+	return ""
+}
 
 // Resources are amounts in the units in which they are compared.
 type Resources struct {
@@ -120,6 +136,9 @@ func New() *Cluster {
 		orphans: map[string]map[types.UID]*Pod{}, nominated: map[types.UID]string{}, imageNodes: map[string]int{},
 	}
 }
+
+// Pods returns how many pods are placed.
+func (c *Cluster) Pods() int { return len(c.pods) }
 
 // Nodes returns all nodes; the slice is the cluster's own.
 func (c *Cluster) Nodes() []*Node { return c.list }

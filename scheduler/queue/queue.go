@@ -31,6 +31,7 @@ type Item struct {
 	Pod      *cluster.Pod
 	Attempts int
 	Added    time.Time
+	First    time.Time      // when it was first tried; zero before
 	Wake     cluster.Change // what un-parks it
 
 	order uint64 // of arrival, for those of the same instant
@@ -58,7 +59,20 @@ type Queue struct {
 	backoff itemHeap
 	parked  map[types.UID]*Item
 	arrived uint64
+
+	// Entered, if set, is told of every pod that comes to a place, and why: both in the words of upstream's metrics.
+	Entered func(place, event string)
 }
+
+// Why pods change places. Upstream's words.
+const (
+	podAdded      = "UnschedulablePodAdd"
+	podUpdated    = "UnschedulablePodUpdate"
+	gatesGone     = "UnschedulablePodUpdatePodSchedulingGatesEliminated"
+	attemptFailed = "ScheduleAttemptFailure"
+	backoffOver   = "BackoffComplete"
+	parkedTooLong = "UnschedulableTimeout"
+)
 
 // New returns an empty queue.
 func New() *Queue {
@@ -98,18 +112,20 @@ func (q *Queue) Add(p *cluster.Pod, waits bool, now time.Time) {
 		q.arrived++
 		it = &Item{Pod: p, Added: now, order: q.arrived}
 		q.items[p.UID] = it
-		q.enter(it, gatedOr(waits, active))
+		q.enter(it, gatedOr(waits, active), podAdded)
 		return
 	}
 	relevant := changed(it.Pod, p)
 	it.Pod = p
 	switch {
 	case waits:
-		q.enter(it, gated)
+		if it.where != gated {
+			q.enter(it, gated, podUpdated)
+		}
 	case it.where == gated:
-		q.enter(it, active)
+		q.enter(it, active, gatesGone)
 	case it.where == parked && relevant:
-		q.unpark(it, now)
+		q.unpark(it, podUpdated, now)
 	case it.where == active:
 		heap.Fix(&q.active, it.index) // its priority may have changed
 	}
@@ -130,7 +146,7 @@ func changed(old, updated *cluster.Pod) bool {
 // Remove takes a pod out of the queue.
 func (q *Queue) Remove(uid types.UID) {
 	if it := q.items[uid]; it != nil {
-		q.enter(it, nowhere)
+		q.enter(it, nowhere, "")
 		delete(q.items, uid)
 	}
 }
@@ -148,21 +164,24 @@ func (q *Queue) Pop(now time.Time) *Item {
 	default:
 		return nil
 	}
-	q.enter(it, nowhere)
+	q.enter(it, nowhere, "")
 	delete(q.items, it.Pod.UID)
 	it.Attempts++
 	it.tried = now
+	if it.First.IsZero() {
+		it.First = now
+	}
 	return it
 }
 
 // advance moves what has waited long enough.
 func (q *Queue) advance(now time.Time) {
 	for len(q.backoff.items) > 0 && !q.backoff.items[0].ready.After(now) {
-		q.enter(q.backoff.items[0], active)
+		q.enter(q.backoff.items[0], active, backoffOver)
 	}
 	for _, it := range q.parked {
 		if now.Sub(it.tried) >= longestPark {
-			q.unpark(it, now)
+			q.unpark(it, parkedTooLong, now)
 		}
 	}
 }
@@ -185,7 +204,7 @@ func (q *Queue) Next() time.Time {
 func (q *Queue) Park(it *Item, wake cluster.Change) {
 	it.Wake, it.after = wake, nil
 	q.items[it.Pod.UID] = it
-	q.enter(it, parked)
+	q.enter(it, parked, attemptFailed)
 }
 
 // Retry puts a popped pod back after an error that has nothing to do with nodes.
@@ -193,7 +212,7 @@ func (q *Queue) Retry(it *Item, err error) {
 	it.after = err
 	it.ready = it.tried.Add(it.backoff())
 	q.items[it.Pod.UID] = it
-	q.enter(it, backingOff)
+	q.enter(it, backingOff, attemptFailed)
 }
 
 // Woken un-parks the pods that wait for one of the changes and for which may says so; nil says so for all.
@@ -203,18 +222,18 @@ func (q *Queue) Woken(change cluster.Change, may func(*cluster.Pod) bool, now ti
 	}
 	for _, it := range q.parked {
 		if it.Wake&change != 0 && (may == nil || may(it.Pod)) {
-			q.unpark(it, now)
+			q.unpark(it, change.Label(), now)
 		}
 	}
 }
 
-func (q *Queue) unpark(it *Item, now time.Time) {
+func (q *Queue) unpark(it *Item, event string, now time.Time) {
 	it.ready = it.tried.Add(it.backoff())
 	if it.ready.After(now) {
-		q.enter(it, backingOff)
+		q.enter(it, backingOff, event)
 		return
 	}
-	q.enter(it, active)
+	q.enter(it, active, event)
 }
 
 func (it *Item) backoff() time.Duration {
@@ -227,8 +246,26 @@ func (it *Item) backoff() time.Duration {
 	return d
 }
 
-// enter moves an item from where it is to another place.
-func (q *Queue) enter(it *Item, to place) {
+// Count returns how many pods are in each place, under the names of upstream's metrics.
+func (q *Queue) Count() map[string]int {
+	waiting := len(q.active.items) + len(q.backoff.items) + len(q.parked)
+	return map[string]int{
+		"active": len(q.active.items), "backoff": len(q.backoff.items),
+		"unschedulable": len(q.parked), "gated": len(q.items) - waiting,
+	}
+}
+
+// tell says that a pod has come to a place. To upstream, a gated pod is one of the unschedulable.
+func (q *Queue) tell(to place, event string) {
+	if q.Entered == nil || to == nowhere {
+		return
+	}
+	q.Entered([...]string{active: "active", backingOff: "backoff", parked: "unschedulable", gated: "unschedulable"}[to], event)
+}
+
+// enter moves an item from where it is to another place because of an event.
+func (q *Queue) enter(it *Item, to place, event string) {
+	q.tell(to, event)
 	switch it.where {
 	case active:
 		heap.Remove(&q.active, it.index)
