@@ -6,6 +6,14 @@ import (
 	"clipper/catalogue/table"
 )
 
+// bindingColumns are those of both kinds of policy bindings.
+var bindingColumns = []table.Column{
+	table.Name,
+	table.String("PolicyName", "PolicyName indicates the policy definition which the policy binding binded to"),
+	table.String("ParamRef", "ParamRef indicates the param resource which sets the configuration param"),
+	table.Age,
+}
+
 func paramKind(k *admissionv1.ParamKind) string {
 	if k == nil {
 		return table.Unset

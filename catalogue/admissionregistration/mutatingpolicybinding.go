@@ -21,7 +21,7 @@ func mutatingPolicyBindings() *catalogue.Resource {
 			return validateMutatingBinding(o)
 		},
 		Warnings:      reservedName[*admissionv1.MutatingAdmissionPolicyBinding],
-		Columns:       mutatingPolicyBindingColumns,
+		Columns:       bindingColumns,
 		Row:           mutatingPolicyBindingRow,
 		Default:       defaultMutatingPolicyBinding,
 		Categories:    []string{"api-extensions"},
@@ -34,13 +34,6 @@ func mutatingPolicyBindings() *catalogue.Resource {
 
 func defaultMutatingPolicyBinding(b *admissionv1.MutatingAdmissionPolicyBinding) {
 	defaultMatchResources(b.Spec.MatchResources)
-}
-
-var mutatingPolicyBindingColumns = []table.Column{
-	table.Name,
-	table.String("PolicyName", "PolicyName indicates the policy definition which the policy binding binded to"),
-	table.String("ParamRef", "ParamRef indicates the param resource which sets the configuration param"),
-	table.Age,
 }
 
 func mutatingPolicyBindingRow(b *admissionv1.MutatingAdmissionPolicyBinding, now time.Time) []any {

@@ -68,33 +68,43 @@ func mutableOperations(f *rule.Faults, rules []admissionv1.NamedRuleWithOperatio
 	}
 }
 
+// A form is one of those in which a mutation can be written: its field, and the expression if it is there.
+type form struct {
+	field      string
+	expression *string
+	compiled   func(expression string) cel.ExpressionAccessor
+}
+
 func mutation(x *expressions, m *admissionv1.Mutation, at *field.Path) {
-	apply, jsonPatch := at.Child("applyConfiguration"), at.Child("jsonPatch")
+	apply := form{field: "applyConfiguration", compiled: func(e string) cel.ExpressionAccessor { return &patch.ApplyConfigurationCondition{Expression: e} }}
+	if m.ApplyConfiguration != nil {
+		apply.expression = &m.ApplyConfiguration.Expression
+	}
+	jsonPatch := form{field: "jsonPatch", compiled: func(e string) cel.ExpressionAccessor { return &patch.JSONPatchCondition{Expression: e} }}
+	if m.JSONPatch != nil {
+		jsonPatch.expression = &m.JSONPatch.Expression
+	}
 	switch m.PatchType {
 	case "":
 		x.faults.Required(at.Child("patchType"), "")
 	case admissionv1.PatchTypeApplyConfiguration:
-		if m.ApplyConfiguration == nil {
-			x.faults.Required(apply, "must be specified when patchType is ApplyConfiguration")
-		} else {
-			text := m.ApplyConfiguration.Expression
-			x.patch(apply.Child("expression"), text, &patch.ApplyConfigurationCondition{Expression: strings.TrimSpace(text)})
-		}
-		if m.JSONPatch != nil {
-			x.faults.Invalid(jsonPatch, "{jsonPatch}", "must not be specified when patchType is ApplyConfiguration")
-		}
+		x.form(at, m.PatchType, apply, jsonPatch)
 	case admissionv1.PatchTypeJSONPatch:
-		if m.JSONPatch == nil {
-			x.faults.Required(jsonPatch, "must be specified when patchType is JSONPatch")
-		} else {
-			text := m.JSONPatch.Expression
-			x.patch(jsonPatch.Child("expression"), text, &patch.JSONPatchCondition{Expression: strings.TrimSpace(text)})
-		}
-		if m.ApplyConfiguration != nil {
-			x.faults.Invalid(apply, "{applyConfiguration}", "must not be specified when patchType is JSONPatch")
-		}
+		x.form(at, m.PatchType, jsonPatch, apply)
 	default:
 		rule.OneOf(x.faults, at.Child("patchType"), m.PatchType, admissionv1.PatchTypeApplyConfiguration, admissionv1.PatchTypeJSONPatch)
+	}
+}
+
+// form checks a mutation whose type chooses one form; the other must not be there.
+func (x *expressions) form(at *field.Path, chooses admissionv1.PatchType, chosen, other form) {
+	if e := chosen.expression; e == nil {
+		x.faults.Required(at.Child(chosen.field), "must be specified when patchType is "+string(chooses))
+	} else {
+		x.patch(at.Child(chosen.field, "expression"), *e, chosen.compiled(strings.TrimSpace(*e)))
+	}
+	if other.expression != nil {
+		x.faults.Invalid(at.Child(other.field), "{"+other.field+"}", "must not be specified when patchType is "+string(chooses))
 	}
 }
 

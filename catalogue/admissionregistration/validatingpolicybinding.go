@@ -19,7 +19,7 @@ func validatingPolicyBindings() *catalogue.Resource {
 		ValidateCreate: validateBinding,
 		ValidateUpdate: func(o, _ *admissionv1.ValidatingAdmissionPolicyBinding) field.ErrorList { return validateBinding(o) },
 		Warnings:       reservedName[*admissionv1.ValidatingAdmissionPolicyBinding],
-		Columns:        validatingPolicyBindingColumns,
+		Columns:        bindingColumns,
 		Row:            validatingPolicyBindingRow,
 		Default:        defaultValidatingPolicyBinding,
 		Categories:     []string{"api-extensions"},
@@ -32,13 +32,6 @@ func validatingPolicyBindings() *catalogue.Resource {
 
 func defaultValidatingPolicyBinding(b *admissionv1.ValidatingAdmissionPolicyBinding) {
 	defaultMatchResources(b.Spec.MatchResources)
-}
-
-var validatingPolicyBindingColumns = []table.Column{
-	table.Name,
-	table.String("PolicyName", "PolicyName indicates the policy definition which the policy binding binded to"),
-	table.String("ParamRef", "ParamRef indicates the param resource which sets the configuration param"),
-	table.Age,
 }
 
 func validatingPolicyBindingRow(b *admissionv1.ValidatingAdmissionPolicyBinding, now time.Time) []any {

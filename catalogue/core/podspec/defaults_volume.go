@@ -73,19 +73,32 @@ func defaultDownward(items []corev1.DownwardAPIVolumeFile) {
 
 // defaultDriverVolume defaults the kinds that once had drivers in the tree.
 func defaultDriverVolume(s *corev1.VolumeSource) {
-	if s.ISCSI != nil {
-		rule.SetIfEmpty(&s.ISCSI.ISCSIInterface, "default")
+	if v := s.ISCSI; v != nil {
+		DefaultISCSI(&v.ISCSIInterface)
 	}
-	if s.RBD != nil {
-		rule.SetIfEmpty(&s.RBD.RBDPool, "rbd")
-		rule.SetIfEmpty(&s.RBD.RadosUser, "admin")
-		rule.SetIfEmpty(&s.RBD.Keyring, "/etc/ceph/keyring")
+	if v := s.RBD; v != nil {
+		DefaultRBD(&v.RBDPool, &v.RadosUser, &v.Keyring)
 	}
-	if s.ScaleIO != nil {
-		rule.SetIfEmpty(&s.ScaleIO.StorageMode, "ThinProvisioned")
-		rule.SetIfEmpty(&s.ScaleIO.FSType, "xfs")
+	if v := s.ScaleIO; v != nil {
+		DefaultScaleIO(&v.StorageMode, &v.FSType)
 	}
 	DefaultAzureDisk(s.AzureDisk)
+}
+
+// DefaultISCSI fills in an iscsi source. Pods and PersistentVolumes have types of their own for it, as for the next two.
+func DefaultISCSI(transport *string) { rule.SetIfEmpty(transport, "default") }
+
+// DefaultRBD fills in an rbd source.
+func DefaultRBD(pool, user, keyring *string) {
+	rule.SetIfEmpty(pool, "rbd")
+	rule.SetIfEmpty(user, "admin")
+	rule.SetIfEmpty(keyring, "/etc/ceph/keyring")
+}
+
+// DefaultScaleIO fills in a scaleIO source.
+func DefaultScaleIO(storageMode, fsType *string) {
+	rule.SetIfEmpty(storageMode, "ThinProvisioned")
+	rule.SetIfEmpty(fsType, "xfs")
 }
 
 // DefaultAzureDisk fills in an azureDisk source of a pod or a PersistentVolume.

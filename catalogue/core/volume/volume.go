@@ -50,17 +50,14 @@ func DefaultSource(s *corev1.PersistentVolumeSpec) {
 	if s.HostPath != nil {
 		rule.SetIfNil(&s.HostPath.Type, corev1.HostPathUnset)
 	}
-	if s.ISCSI != nil {
-		rule.SetIfEmpty(&s.ISCSI.ISCSIInterface, "default")
+	if v := s.ISCSI; v != nil {
+		podspec.DefaultISCSI(&v.ISCSIInterface)
 	}
-	if s.RBD != nil {
-		rule.SetIfEmpty(&s.RBD.RBDPool, "rbd")
-		rule.SetIfEmpty(&s.RBD.RadosUser, "admin")
-		rule.SetIfEmpty(&s.RBD.Keyring, "/etc/ceph/keyring")
+	if v := s.RBD; v != nil {
+		podspec.DefaultRBD(&v.RBDPool, &v.RadosUser, &v.Keyring)
 	}
-	if s.ScaleIO != nil {
-		rule.SetIfEmpty(&s.ScaleIO.StorageMode, "ThinProvisioned")
-		rule.SetIfEmpty(&s.ScaleIO.FSType, "xfs")
+	if v := s.ScaleIO; v != nil {
+		podspec.DefaultScaleIO(&v.StorageMode, &v.FSType)
 	}
 }
 
