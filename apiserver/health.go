@@ -19,6 +19,12 @@ type check struct {
 	run  func(context.Context) error
 }
 
+// A Hook is a part that is started with the server. Tools ask for some of them by name.
+type Hook struct {
+	Name    string                      // as upstream calls its check
+	Started func(context.Context) error // nil: it has been as soon as the server is ready
+}
+
 var healthRoots = []string{"healthz", "livez", "readyz"}
 
 func isHealth(path string) bool {
@@ -52,6 +58,13 @@ func (s *Server) checks(root string) []check {
 		out = append(out, check{"informer-sync", s.started})
 	}
 	sort.SliceStable(out[2:], func(i, j int) bool { return out[2+i].name < out[2+j].name })
+	for _, h := range s.options.Hooks {
+		run := h.Started
+		if run == nil {
+			run = s.started
+		}
+		out = append(out, check{h.Name, run})
+	}
 	if root == "readyz" {
 		out = append(out, check{"shutdown", s.notStopping})
 	}

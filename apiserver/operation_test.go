@@ -64,7 +64,7 @@ func ask(t *testing.T, s *servertest.Server, name, method, path, body string, he
 
 func TestHealth(t *testing.T) {
 	var mu sync.Mutex
-	var fault error
+	var fault, unstarted error
 	s := start(t, servertest.Options{Server: func(o *apiserver.Options) {
 		o.Checks = map[string]func(context.Context) error{"etcd": func(context.Context) error {
 			mu.Lock()
@@ -72,13 +72,19 @@ func TestHealth(t *testing.T) {
 			return fault
 		}}
 		o.ReadyChecks = map[string]func(context.Context) error{"etcd-readiness": func(context.Context) error { return nil }}
+		o.Hooks = []apiserver.Hook{{Name: "poststarthook/z"}, {Name: "poststarthook/a/b", Started: func(context.Context) error {
+			mu.Lock()
+			defer mu.Unlock()
+			return unstarted
+		}}}
 	}})
 	for _, x := range []struct{ path, want string }{
 		{"/healthz", "200 ok"},
 		{"/livez/ping", "200 ok"},
-		{"/livez?verbose", "200 [+]ping ok\n[+]log ok\n[+]etcd ok\nlivez check passed\n"},
-		{"/readyz?verbose", "200 [+]ping ok\n[+]log ok\n[+]etcd ok\n[+]etcd-readiness ok\n[+]informer-sync ok\n[+]shutdown ok\nreadyz check passed\n"},
-		{"/readyz?verbose&exclude=etcd&exclude=nothing", "200 [+]ping ok\n[+]log ok\n[+]etcd excluded: ok\n[+]etcd-readiness ok\n[+]informer-sync ok\n[+]shutdown ok\nwarn: some health checks cannot be excluded: no matches for \"nothing\"\nreadyz check passed\n"},
+		{"/healthz/poststarthook/a/b", "200 ok"},
+		{"/livez?verbose", "200 [+]ping ok\n[+]log ok\n[+]etcd ok\n[+]poststarthook/z ok\n[+]poststarthook/a/b ok\nlivez check passed\n"},
+		{"/readyz?verbose", "200 [+]ping ok\n[+]log ok\n[+]etcd ok\n[+]etcd-readiness ok\n[+]informer-sync ok\n[+]poststarthook/z ok\n[+]poststarthook/a/b ok\n[+]shutdown ok\nreadyz check passed\n"},
+		{"/readyz?verbose&exclude=etcd&exclude=nothing", "200 [+]ping ok\n[+]log ok\n[+]etcd excluded: ok\n[+]etcd-readiness ok\n[+]informer-sync ok\n[+]poststarthook/z ok\n[+]poststarthook/a/b ok\n[+]shutdown ok\nwarn: some health checks cannot be excluded: no matches for \"nothing\"\nreadyz check passed\n"},
 		{"/livez/shutdown", "404 404 page not found\n"},
 	} {
 		if resp, text := ask(t, s, "admin", "GET", x.path, ""); fmt.Sprintf("%d %s", resp.StatusCode, text) != x.want {
@@ -86,11 +92,11 @@ func TestHealth(t *testing.T) {
 		}
 	}
 	mu.Lock()
-	fault = fmt.Errorf("the disk is full")
+	fault, unstarted = fmt.Errorf("the disk is full"), fmt.Errorf("not finished")
 	mu.Unlock()
 	for _, x := range []struct{ path, want string }{
-		{"/livez", "500 [+]ping ok\n[+]log ok\n[-]etcd failed: reason withheld\nlivez check failed\n"},
-		{"/livez?exclude=etcd", "200 ok"},
+		{"/livez", "500 [+]ping ok\n[+]log ok\n[-]etcd failed: reason withheld\n[+]poststarthook/z ok\n[-]poststarthook/a/b failed: reason withheld\nlivez check failed\n"},
+		{"/livez?exclude=etcd&exclude=poststarthook/a/b", "200 ok"},
 		{"/healthz/etcd", "500 internal server error: the disk is full\n"},
 	} {
 		if resp, text := ask(t, s, "admin", "GET", x.path, ""); fmt.Sprintf("%d %s", resp.StatusCode, text) != x.want {

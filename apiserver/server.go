@@ -62,6 +62,8 @@ type Options struct {
 	// Checks are parts of /healthz, /livez and /readyz beside the server's own, by name; ReadyChecks are
 	// of /readyz alone. They must be quick.
 	Checks, ReadyChecks map[string]func(context.Context) error
+	// Hooks are the parts that are started with the server, as all three report them, in this order.
+	Hooks []Hook
 
 	Limits   Limits
 	Audit    *audit.Auditor       // nil: nothing is recorded

@@ -76,6 +76,7 @@ func (cp *controlPlane) operate(ctx context.Context, o *apiserver.Options) (err 
 	o.Checks = map[string]func(context.Context) error{"etcd": cp.store.Healthy}
 	maps.Copy(o.Checks, cp.checks())
 	o.ReadyChecks = map[string]func(context.Context) error{"etcd-readiness": cp.store.Healthy}
+	defer func() { o.Hooks = cp.hooks() }()
 	if !operation.Fairness {
 		o.InFlight = &fairness.Limit{Reads: int64(operation.MaxReads), Writes: int64(operation.MaxWrites)}
 		return nil
@@ -87,7 +88,6 @@ func (cp *controlPlane) operate(ctx context.Context, o *apiserver.Options) (err 
 	})
 	o.Fairness = cp.fairness
 	o.Collectors = append(o.Collectors, cp.fairness)
-	o.ReadyChecks["poststarthook/priority-and-fairness-config-consumer"] = cp.fairness.Ready
 	return nil
 }
 
