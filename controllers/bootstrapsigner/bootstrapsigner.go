@@ -36,7 +36,7 @@ type Controller struct {
 // New returns the controller; Run starts it.
 func New(c api.Client) *Controller {
 	k := &Controller{client: c, now: time.Now}
-	k.queue = queue.New("bootstrapsigner", 1, k.sync)
+	k.queue = queue.New("bootstrap_signer_queue", 1, k.sync)
 	return k
 }
 

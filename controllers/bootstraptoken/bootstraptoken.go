@@ -25,7 +25,7 @@ type Controller struct {
 // New returns the controller; Run starts it.
 func New(c api.Client) *Controller {
 	k := &Controller{client: c, now: time.Now}
-	k.queue = queue.New("bootstraptokens", 1, k.sync)
+	k.queue = queue.New("token_cleaner", 1, k.sync)
 	return k
 }
 

@@ -54,7 +54,7 @@ type Controller struct {
 // New returns the controller; Run starts it.
 func New(c api.Client, az authorizer.Authorizer, s Signer, reserved Reserved) *Controller {
 	k := &Controller{client: c, authz: az, signer: s, reserved: reserved, nodes: api.Nodes.View(c), now: time.Now}
-	k.queue = queue.New("certificates", workers, k.sync)
+	k.queue = queue.New("certificate", workers, k.sync)
 	return k
 }
 

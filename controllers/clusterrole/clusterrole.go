@@ -25,7 +25,7 @@ type Controller struct {
 // New returns the controller; Run starts it. Its client's user must be allowed to escalate cluster roles.
 func New(c api.Client) *Controller {
 	k := &Controller{client: c}
-	k.queue = queue.New("clusterroles", 1, k.sync)
+	k.queue = queue.New("ClusterRoleAggregator", 1, k.sync)
 	return k
 }
 

@@ -31,7 +31,7 @@ type Controller struct {
 // New returns a controller.
 func New(c api.Client, events pods.Eventer) *Controller {
 	j := &Controller{client: c, events: events, now: time.Now}
-	j.queue = queue.New("cronjobs", workers, j.sync)
+	j.queue = queue.New("cronjob", workers, j.sync)
 	return j
 }
 

@@ -46,7 +46,7 @@ func New(c api.Client, events pods.Eventer) *Controller {
 		client: c, control: pods.Control{Client: c, Events: events}, now: time.Now,
 		pauses: flowcontrol.NewBackOff(firstPause, maxPause),
 	}
-	d.queue = queue.New("daemonsets", workers, d.sync)
+	d.queue = queue.New("daemonset", workers, d.sync)
 	return d
 }
 

@@ -37,7 +37,7 @@ type Controller struct {
 // New returns a controller.
 func New(c api.Client, events pods.Eventer) *Controller {
 	d := &Controller{client: c, events: events, now: time.Now}
-	d.queue = queue.New("deployments", workers, d.sync)
+	d.queue = queue.New("deployment", workers, d.sync)
 	return d
 }
 

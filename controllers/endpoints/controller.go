@@ -27,7 +27,7 @@ type Controller struct {
 // New returns a controller.
 func New(c api.Client) *Controller {
 	e := &Controller{client: c}
-	e.queue = queue.New("endpoints", workers, e.sync)
+	e.queue = queue.New("endpoint", workers, e.sync)
 	return e
 }
 

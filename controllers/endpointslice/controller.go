@@ -32,7 +32,7 @@ type Controller struct {
 // New returns a controller.
 func New(c api.Client, events pods.Eventer) *Controller {
 	s := &Controller{client: c, events: events}
-	s.queue = queue.New("endpointslices", workers, s.sync)
+	s.queue = queue.New("endpoint_slice", workers, s.sync)
 	return s
 }
 

@@ -42,7 +42,7 @@ type Controller struct {
 // New returns a controller.
 func New(c api.Client, events pods.Eventer) *Controller {
 	m := &Controller{client: c, events: events}
-	m.queue = queue.New("endpointslice mirrors", workers, m.sync)
+	m.queue = queue.New("endpoint_slice_mirroring", workers, m.sync)
 	return m
 }
 

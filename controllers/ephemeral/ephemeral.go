@@ -28,7 +28,7 @@ type Controller struct {
 // New returns a controller.
 func New(c api.Client, events pods.Eventer) *Controller {
 	k := &Controller{client: c, events: events}
-	k.queue = queue.New("ephemeral", workers, k.sync)
+	k.queue = queue.New("ephemeral_volume", workers, k.sync)
 	return k
 }
 

@@ -50,7 +50,7 @@ type Controller struct {
 // New returns a controller.
 func New(c Client) *Controller {
 	g := &Controller{client: c, graph: newGraph(), watching: map[api.Resource]bool{}}
-	g.queue = queue.New("garbagecollector", workers, g.sync)
+	g.queue = queue.New("garbage_collector_attempt_to_delete", workers, g.sync)
 	g.refresh()
 	return g
 }

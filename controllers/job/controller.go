@@ -53,7 +53,7 @@ type failures struct {
 // New returns a controller.
 func New(c api.Client, events pods.Eventer) *Controller {
 	j := &Controller{client: c, control: pods.Control{Client: c, Events: events}, now: time.Now, fails: map[types.UID]failures{}}
-	j.queue = queue.New("jobs", workers, j.sync)
+	j.queue = queue.New("job", workers, j.sync)
 	return j
 }
 

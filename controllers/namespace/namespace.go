@@ -50,7 +50,7 @@ type Controller struct {
 // New returns the controller; Run starts it.
 func New(c api.Client, resources Resources, elsewhere Elsewhere) *Controller {
 	k := &Controller{client: c, resources: resources, elsewhere: elsewhere, now: time.Now}
-	k.queue = queue.New("namespaces", workers, k.sync)
+	k.queue = queue.New("namespace", workers, k.sync)
 	return k
 }
 

@@ -39,7 +39,7 @@ type Controller struct {
 // New returns a controller.
 func New(c api.Client, events pods.Eventer) *Controller {
 	n := &Controller{client: c, events: events, now: time.Now, seen: map[string]time.Time{}, lost: map[string]bool{}}
-	n.queue = queue.New("nodelifecycle", workers, n.sync)
+	n.queue = queue.New("node_lifecycle_controller", workers, n.sync)
 	return n
 }
 

@@ -48,7 +48,8 @@ type timer struct {
 	at time.Time
 }
 
-// New returns a queue whose keys are worked on by work, at most workers at a time. name is for the log.
+// New returns a queue whose keys are worked on by work, at most workers at a time. name is for the log
+// and for metrics: upstream's, where it has such a queue.
 func New[K comparable](name string, workers int, work func(context.Context, K) error) *Queue[K] {
 	return &Queue[K]{
 		name: name, workers: workers, work: work, meter: newMeter(name),

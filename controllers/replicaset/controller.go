@@ -39,7 +39,7 @@ func NewForReplicationControllers(c api.Client, events pods.Eventer) *Controller
 
 func newController(k kind, client api.Client, events pods.Eventer) *Controller {
 	c := &Controller{kind: k, client: client, control: pods.Control{Client: client, Events: events}, now: time.Now}
-	c.queue = queue.New(k.resource.Name, workers, c.sync)
+	c.queue = queue.New(k.queue, workers, c.sync)
 	return c
 }
 

@@ -37,6 +37,7 @@ type set struct {
 // A kind is what the shell needs to know of ReplicaSet or ReplicationController.
 type kind struct {
 	resource api.Resource
+	queue    string // its name in upstream's metrics
 	wrap     func(api.Object) (*set, error)
 	// write stores a new status if it differs from s's.
 	write func(ctx context.Context, c api.Client, s *set, st status) error
@@ -49,6 +50,7 @@ func (k kind) selector(o api.Object) (labels.Selector, error) {
 
 var replicaSets = kind{
 	resource: api.ReplicaSets.Resource,
+	queue:    "replicaset",
 
 	wrap: func(o api.Object) (*set, error) {
 		rs := o.(*appsv1.ReplicaSet)
@@ -66,6 +68,7 @@ var replicaSets = kind{
 
 var replicationControllers = kind{
 	resource: api.ReplicationControllers.Resource,
+	queue:    "replicationmanager",
 
 	wrap: func(o api.Object) (*set, error) {
 		rc := o.(*corev1.ReplicationController)

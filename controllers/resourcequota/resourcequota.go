@@ -45,7 +45,7 @@ type Controller struct {
 // New returns the controller; Run starts it. served lists the resources there are.
 func New(c api.Client, served func() []api.Resource) *Controller {
 	k := &Controller{client: c, served: served}
-	k.queue = queue.New("resourcequotas", workers, k.sync)
+	k.queue = queue.New("resourcequota_primary", workers, k.sync)
 	return k
 }
 

@@ -36,7 +36,7 @@ type Controller struct {
 // New returns the controller that publishes caPEM; Run starts it.
 func New(c api.Client, caPEM []byte) *Controller {
 	k := &Controller{client: c, data: map[string]string{"ca.crt": string(caPEM)}}
-	k.queue = queue.New("rootca", workers, k.sync)
+	k.queue = queue.New("root_ca_cert_publisher", workers, k.sync)
 	return k
 }
 

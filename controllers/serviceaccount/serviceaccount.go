@@ -28,7 +28,7 @@ type Controller struct {
 // New returns the controller; Run starts it.
 func New(c api.Client) *Controller {
 	k := &Controller{client: c}
-	k.queue = queue.New("serviceaccounts", workers, k.sync)
+	k.queue = queue.New("serviceaccount", workers, k.sync)
 	return k
 }
 

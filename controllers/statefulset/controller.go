@@ -38,7 +38,7 @@ type Controller struct {
 // New returns a controller.
 func New(c api.Client, events pods.Eventer) *Controller {
 	s := &Controller{client: c, events: events, now: time.Now}
-	s.queue = queue.New("statefulsets", workers, s.sync)
+	s.queue = queue.New("statefulset", workers, s.sync)
 	return s
 }
 

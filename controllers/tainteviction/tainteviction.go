@@ -74,7 +74,7 @@ type Controller struct {
 // New returns a controller.
 func New(c api.Client, events pods.Eventer) *Controller {
 	t := &Controller{client: c, events: events, now: time.Now, since: map[types.UID]time.Time{}}
-	t.queue = queue.New("tainteviction", workers, t.sync)
+	t.queue = queue.New("noexec_taint_pod", workers, t.sync)
 	return t
 }
 

@@ -35,7 +35,7 @@ type Controller struct {
 // New returns the controller; Run starts it. caPEM goes into the secrets beside the token.
 func New(c api.Client, s Signer, caPEM []byte) *Controller {
 	k := &Controller{client: c, signer: s, ca: caPEM}
-	k.queue = queue.New("tokensecrets", workers, k.sync)
+	k.queue = queue.New("serviceaccount_tokens_secret", workers, k.sync)
 	return k
 }
 

@@ -29,7 +29,7 @@ type Controller struct {
 // New returns a controller.
 func New(c api.Client, events pods.Eventer) *Controller {
 	k := &Controller{client: c, events: events}
-	k.queue = queue.New("volumeexpand", 1, k.sync)
+	k.queue = queue.New("volume_expand", 1, k.sync)
 	return k
 }
 
