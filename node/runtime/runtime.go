@@ -261,7 +261,7 @@ type Runtime interface {
 
 	// Exec runs a process and returns its exit code when it ends.
 	Exec(ctx context.Context, containerID string, e Exec) (exitCode int, err error)
-	// Attach joins the container's own stdio until it ends or ctx does.
+	// Attach joins the container's own stdio until it ends or ctx does, or e.Stdin unless that ends the container's.
 	Attach(ctx context.Context, containerID string, e Exec) error
 	// PortForward connects stream to a TCP port of the sandbox's loopback until either side ends.
 	PortForward(ctx context.Context, sandboxID string, port int32, stream io.ReadWriteCloser) error

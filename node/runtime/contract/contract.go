@@ -113,6 +113,7 @@ var tests = map[string]func(*testing.T, *Subject){
 	"exec":         testExec,
 	"exec cut off": testExecCutOff,
 	"attach":       testAttach,
+	"attach often": testAttachOften,
 	"port forward": testPortForward,
 	"new agent":    testNewAgent,
 	"resources":    testResources,
@@ -267,6 +268,39 @@ func testAttach(t *testing.T, c *Subject) {
 		t.Error(err)
 	}
 	if st := c.until(id, runtime.Exited); st.ExitCode != 0 {
+		t.Errorf("%+v", st)
+	}
+}
+
+// testAttachOften: stdin that outlives its clients lets go of each when it has said all.
+func testAttachOften(t *testing.T, c *Subject) {
+	id := c.running(c.Pod(), "while read line; do echo got $line; done; echo end", func(s *runtime.Container) { s.Stdin = true })
+	for _, word := range []string{"hello", "again"} {
+		in, feed := io.Pipe()
+		read, write := io.Pipe()
+		done := make(chan error, 1)
+		go func() {
+			done <- c.Runtime.Attach(t.Context(), id, runtime.Exec{Stdin: in, Stdout: write})
+			write.Close()
+		}()
+		if _, err := io.WriteString(feed, word+"\n"); err != nil {
+			t.Fatal(err)
+		}
+		buf := make([]byte, 100)
+		if n, err := read.Read(buf); err != nil || string(buf[:n]) != "got "+word+"\n" {
+			t.Errorf("read %q, %v", buf[:n], err)
+		}
+		feed.Close()
+		select {
+		case err := <-done:
+			if err != nil {
+				t.Error(err)
+			}
+		case <-time.After(10 * time.Second):
+			t.Fatal("attached still, though the client has said all")
+		}
+	}
+	if st := c.until(id, runtime.Running); st.ExitCode != 0 {
 		t.Errorf("%+v", st)
 	}
 }

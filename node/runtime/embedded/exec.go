@@ -59,7 +59,8 @@ func (r *Runtime) Exec(ctx context.Context, id string, e runtime.Exec) (int, err
 	return resp.Exit.Code, nil
 }
 
-// Attach joins the container's own stdio until it or ctx ends.
+// Attach joins the container's own stdio until it, ctx or the client's stdin ends; where the latter is the end of
+// the container's stdin as well, its output is worth waiting for.
 func (r *Runtime) Attach(ctx context.Context, id string, e runtime.Exec) error {
 	rec, err := r.record(ctx, id)
 	if err != nil {
@@ -98,6 +99,7 @@ func (r *Runtime) Attach(ctx context.Context, id string, e runtime.Exec) error {
 		}
 		e.Stdin = stdin
 	}
+	s.stdinDone = func() { conn.Close() } // the container's stdin stays open for others: this client has said all
 	if rec.StdinOnce && !rec.TTY {
 		s.stdinDone = func() {
 			_, _ = r.call(context.WithoutCancel(ctx), &wire.Request{Op: wire.OpCloseStdin, ID: id})
