@@ -48,7 +48,7 @@ func wantsAggregated(r *http.Request) (media, bool) {
 		}
 		if m, ok := parseAggregated(kind, params); ok {
 			best, quality, wants = m, q, true
-		} else if _, ok := parseClause(kind, params, plainOnly); ok {
+		} else if _, ok := parseClause(kind, params, ability{}); ok {
 			quality, wants = q, false
 		}
 	}
@@ -66,7 +66,7 @@ func parseAggregated(kind, params string) (media, bool) {
 	if asked["g"] != aggregatedKind.Group || asked["v"] != aggregatedKind.Version || asked["as"] != aggregatedKind.Kind {
 		return media{}, false
 	}
-	return parseClause(kind, "pretty="+asked["pretty"], plainOnly)
+	return parseClause(kind, "pretty="+asked["pretty"], ability{})
 }
 
 func (q *request) aggregated(t *served.Table, prefix string, m media) {

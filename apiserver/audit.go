@@ -135,6 +135,12 @@ func (q *request) parsed(body []byte) (runtime.Object, error) {
 	case f == formatProtobuf:
 		obj, _, err := scheme.Codecs.UniversalDeserializer().Decode(body, nil, nil)
 		return obj, err
+	case f == formatCBOR:
+		obj := &unstructured.Unstructured{}
+		if _, _, err := openCBOR(body, obj, q.kind.GVK, false); err != nil {
+			return nil, err
+		}
+		return obj, nil
 	case f == formatYAML:
 		if body, err = yaml.YAMLToJSON(body); err != nil {
 			return nil, err
@@ -206,6 +212,15 @@ func (b *recordedBody) json() ([]byte, error) {
 			return nil, err
 		}
 		if raw, err = json.Marshal(obj); err != nil {
+			return nil, err
+		}
+	case typeCBOR:
+		obj := &unstructured.Unstructured{}
+		_, _, err := openCBOR(raw, obj, b.q.kind.GVK, false)
+		if err != nil {
+			return nil, err
+		}
+		if raw, err = obj.MarshalJSON(); err != nil {
 			return nil, err
 		}
 	case typeYAML:

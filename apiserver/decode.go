@@ -80,13 +80,13 @@ func (q *request) inputFormat() (format, error) {
 		return formatProtobuf, nil
 	default:
 		t, _, err := mime.ParseMediaType(t)
-		for f, known := range mediaTypes {
+		for f, known := range q.mediaTypes().objects {
 			if err == nil && t == known {
 				return format(f), nil
 			}
 		}
 	}
-	return 0, unsupportedMediaType(mediaTypes[:]...)
+	return 0, unsupportedMediaType(q.mediaTypes().objects...)
 }
 
 // decode reads body into an object that should be of kind want, reporting unknown fields as validation
@@ -95,8 +95,11 @@ func (q *request) decode(f format, body []byte, into runtime.Object, want schema
 	if u, ok := into.(*unstructured.Unstructured); ok {
 		return q.decodeCustom(f, body, u, want, validation)
 	}
-	if f == formatProtobuf {
+	switch f {
+	case formatProtobuf:
 		return decodeProtobuf(body, into, want)
+	case formatCBOR:
+		return q.decodeCBOR(body, into, want, validation)
 	}
 	return q.decodeText(f, body, into, want, validation)
 }
@@ -251,49 +254,58 @@ func (q *request) reportUnknown(unknown []error, have, want schema.GroupVersionK
 
 // decodeCustom reads a custom resource: its schema says which fields there are.
 func (q *request) decodeCustom(f format, body []byte, into *unstructured.Unstructured, want schema.GroupVersionKind, validation string) error {
-	text := body
-	var unknown []error
-	switch f {
-	case formatProtobuf:
-		return unsupportedMediaType(mediaTypes[:formatProtobuf]...)
-	case formatYAML:
-		converted, err := yaml.YAMLToJSON(body)
-		if err != nil {
-			return unrecognized(body, want, err)
-		}
-		if _, err := yaml.YAMLToJSONStrict(body); err != nil {
-			unknown = append(unknown, err)
-		}
-		text = converted
-	}
-	head, err := serializer.DefaultMetaFactory.Interpret(text)
+	content, unknown, err := q.customContent(f, body, want)
 	if err != nil {
-		return unrecognized(body, want, err)
-	}
-	content := map[string]any{}
-	duplicates, err := kjson.UnmarshalStrict(text, &content)
-	if err != nil {
-		return unrecognized(body, want, err)
+		return err
 	}
 	into.Object = content
-	if head.Kind == "" {
-		return unrecognized(body, want, runtime.NewMissingKindErr(string(text)))
-	}
-	if err := checkCustomKind(*head, want, into.GetName()); err != nil {
+	head := into.GroupVersionKind()
+	if err := checkCustomKind(head, want, into.GetName()); err != nil {
 		return err
 	}
 	paths, err := q.kind.Prune(into)
 	if err != nil {
-		return cannotHandle(*head, want, err)
+		return cannotHandle(head, want, err)
 	}
 	if validation == metav1.FieldValidationIgnore {
 		return nil
 	}
-	unknown = append(unknown, duplicates...)
 	for _, path := range paths {
 		unknown = append(unknown, fmt.Errorf("unknown field %q", path))
 	}
-	return q.reportUnknown(unknown, *head, want, validation)
+	return q.reportUnknown(unknown, head, want, validation)
+}
+
+// customContent reads a custom resource as it was written, and tells what is written twice.
+func (q *request) customContent(f format, body []byte, want schema.GroupVersionKind) (content map[string]any, duplicates []error, err error) {
+	text := body
+	switch f {
+	case formatProtobuf:
+		return nil, nil, unsupportedMediaType(q.mediaTypes().customs...)
+	case formatCBOR:
+		content, err = decodeCustomCBOR(body, want)
+		return content, nil, err
+	case formatYAML:
+		if text, err = yaml.YAMLToJSON(body); err != nil {
+			return nil, nil, unrecognized(body, want, err)
+		}
+		if _, err := yaml.YAMLToJSONStrict(body); err != nil {
+			duplicates = append(duplicates, err)
+		}
+	}
+	head, err := serializer.DefaultMetaFactory.Interpret(text)
+	if err != nil {
+		return nil, nil, unrecognized(body, want, err)
+	}
+	content = map[string]any{}
+	more, err := kjson.UnmarshalStrict(text, &content)
+	if err != nil {
+		return nil, nil, unrecognized(body, want, err)
+	}
+	if head.Kind == "" {
+		return nil, nil, unrecognized(body, want, runtime.NewMissingKindErr(string(text)))
+	}
+	return content, append(duplicates, more...), nil
 }
 
 // checkCustomKind refuses a custom resource of another version or kind than the path is about.

@@ -38,9 +38,9 @@ func (q *request) discovery() {
 
 // plain answers with a discovery object as clients before aggregated discovery read it.
 func (q *request) plain(obj runtime.Object, kind string) {
-	m, ok := negotiate(q.r, plainOnly)
+	m, ok := negotiate(q.r, ability{plainOnly, q.cbor()})
 	if !ok {
-		q.fail(notAcceptable(mediaTypes[:]...))
+		q.fail(notAcceptable(q.mediaTypes().objects...))
 		return
 	}
 	q.writeObject(http.StatusOK, m, obj, schema.GroupVersionKind{Version: "v1", Kind: kind})

@@ -40,8 +40,8 @@ func wireKind(gvk schema.GroupVersionKind) *wire.Kind {
 // encodingKey names an encoding in the cache of an item.
 func encodingKey(f format, k *served.Kind) store.EncodingKey {
 	key := store.EncodingKey{Form: typeJSON, Version: k.GVK.Version}
-	if f == formatProtobuf {
-		key.Form = typeProtobuf
+	if f == formatProtobuf || f == formatCBOR {
+		key.Form = f.String()
 	}
 	if k.Custom != nil {
 		key.Schema = k.Custom.ID // its fields and defaults are part of what is shown
@@ -49,7 +49,7 @@ func encodingKey(f format, k *served.Kind) store.EncodingKey {
 	return key
 }
 
-// encoded returns an item as one object with its kind, in protobuf or JSON. The bytes are shared.
+// encoded returns an item as one object with its kind, in protobuf, CBOR or JSON. The bytes are shared.
 func encoded(k *served.Kind, item *store.Item, f format) ([]byte, error) {
 	if k.Custom != nil && k.Custom.Remote {
 		return encodeAs(k, item.Object, f) // the webhook may answer otherwise the next time
@@ -68,8 +68,11 @@ func encodeAs(k *served.Kind, obj api.Object, f format) ([]byte, error) {
 }
 
 func encodeObject(k *wire.Kind, obj runtime.Object, f format) ([]byte, error) {
-	if f == formatProtobuf {
+	switch f {
+	case formatProtobuf:
 		return k.Protobuf(obj)
+	case formatCBOR:
+		return k.CBOR(obj)
 	}
 	return k.JSON(obj)
 }
@@ -130,7 +133,7 @@ func (q *request) writeObject(code int, m media, obj runtime.Object, gvk schema.
 func (q *request) media() (media, bool) {
 	m, ok := q.negotiate()
 	if !ok {
-		q.fail(notAcceptable(mediaTypes[:]...))
+		q.fail(notAcceptable(q.mediaTypes().objects...))
 	}
 	return m, ok
 }
@@ -138,7 +141,7 @@ func (q *request) media() (media, bool) {
 // acceptable says why no answer could be in a form that the client takes; nil if one can.
 func (q *request) acceptable() error {
 	if _, ok := q.negotiate(); !ok {
-		return notAcceptable(mediaTypes[:]...)
+		return notAcceptable(q.mediaTypes().objects...)
 	}
 	return nil
 }
@@ -146,7 +149,7 @@ func (q *request) acceptable() error {
 // negotiate is done once: what comes later finds the result.
 func (q *request) negotiate() (media, bool) {
 	if q.negotiated == notYet {
-		m, ok := negotiate(q.r, q.targets())
+		m, ok := negotiate(q.r, ability{q.targets(), q.cbor()})
 		q.answer, q.negotiated = m, failed
 		if ok {
 			q.negotiated = agreed
@@ -162,7 +165,7 @@ const (
 	failed
 )
 
-// writeBody sends an encoded object: protobuf as it is, JSON with its newline, indented or as YAML.
+// writeBody sends an encoded object: protobuf and CBOR as they are, JSON with its newline, indented or as YAML.
 func (q *request) writeBody(code int, m media, body []byte) {
 	switch {
 	case m.format == formatYAML:

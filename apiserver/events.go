@@ -54,8 +54,8 @@ func (o *eventWriter) open() {
 		return
 	}
 	contentType := o.m.format.String()
-	if o.m.format == formatProtobuf {
-		contentType += ";stream=watch"
+	if o.m.format != formatJSON {
+		contentType = streamType(o.m.format)
 	}
 	o.q.w.Header().Set("Content-Type", contentType)
 	o.q.writeHeader(http.StatusOK)
@@ -90,7 +90,7 @@ func (o *eventWriter) left(e *store.Event) error {
 }
 
 // leftForms name the encodings of leftState.
-var leftForms = [...]string{formatJSON: "left/" + typeJSON, formatYAML: "left/" + typeYAML, formatProtobuf: "left/" + typeProtobuf}
+var leftForms = [...]string{formatJSON: "left/" + typeJSON, formatYAML: "left/" + typeYAML, formatProtobuf: "left/" + typeProtobuf, formatCBOR: "left/" + typeCBOR}
 
 func leftState(e *store.Event) api.Object {
 	obj := shallow(e.Old.Object)
@@ -139,9 +139,12 @@ func (o *eventWriter) frame(eventType string, body []byte) error {
 	if o.buf == nil {
 		o.buf = (*eventBuffers.Get().(*[]byte))[:0]
 	}
-	if o.m.format == formatProtobuf {
+	switch o.m.format {
+	case formatProtobuf:
 		o.buf = wire.ProtobufEvent(o.buf, eventType, body)
-	} else {
+	case formatCBOR:
+		o.buf = wire.CBOREvent(o.buf, eventType, body)
+	default:
 		o.buf = wire.JSONEvent(o.buf, eventType, body)
 	}
 	if o.socket != nil {

@@ -15,6 +15,8 @@ import (
 	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	apiruntime "k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/serializer/cbor"
 	serializer "k8s.io/apimachinery/pkg/runtime/serializer/json"
 	"k8s.io/client-go/kubernetes/scheme"
 
@@ -51,9 +53,13 @@ func FuzzNegotiate(f *testing.F) {
 	f.Add("application/vnd.kubernetes.protobuf;stream=watch;;=,*/*")
 	f.Fuzz(func(t *testing.T, accept string) {
 		r := &http.Request{URL: &url.URL{}, Header: http.Header{"Accept": {accept}}}
-		for _, can := range []targets{plainOnly, tables, customs} {
-			if m, ok := negotiate(r, can); ok && can == plainOnly && m.target.kind != "" {
+		for _, can := range []ability{{plainOnly, false}, {tables, false}, {customs, false}, {tables, true}} {
+			m, ok := negotiate(r, can)
+			if ok && can.targets == plainOnly && m.target.kind != "" {
 				t.Errorf("%q: a target where none can be made", accept)
+			}
+			if ok && !can.cbor && m.format == formatCBOR {
+				t.Errorf("%q: CBOR where there is none", accept)
 			}
 		}
 		wantsAggregated(r)
@@ -79,9 +85,11 @@ func TestNegotiate(t *testing.T) {
 		"application/json;as=Table;v=v1;g=meta.k8s.io,application/json":       {target: target{"Table", "v1"}},
 		"application/json;as=Unheard;v=v1;g=meta.k8s.io,application/yaml":     {format: formatYAML},
 		"application/vnd.kubernetes.protobuf;as=Table;v=v1;g=meta.k8s.io,*/*": {format: formatJSON},
+		"application/cbor,application/json;q=0.9":                             {format: formatCBOR},
+		"application/cbor;as=Table;v=v1;g=meta.k8s.io":                        {format: formatCBOR, target: target{"Table", "v1"}},
 	} {
 		r := &http.Request{URL: &url.URL{}, Header: http.Header{"Accept": {accept}}}
-		if got, ok := negotiate(r, tables); !ok || got != want {
+		if got, ok := negotiate(r, ability{targets: tables, cbor: true}); !ok || got != want {
 			t.Errorf("%q: %+v %v, want %+v", accept, got, ok, want)
 		}
 	}
@@ -92,22 +100,30 @@ func FuzzDecode(f *testing.F) {
 	for _, body := range []string{
 		`{"metadata":{"name":"a"},"data":{"k":"v"}}`, `{"kind":"ConfigMap","apiVersion":"v1","x":1,"data":{"a":"1","a":"2"}}`,
 		"metadata: {name: a}\ndata: {k: v, k: w}\n", "a: &a [*a]", "k8s\x00\n\x0f\n\x02v1\x12\tConfigMap\x12\x00", `{"kind":7}`, "[[[", "\x00",
+		"\xd9\xd9\xf7\xa2\x44kind\x49ConfigMap\x4aapiVersion\x42v1", "\xa1\x44data\xa2\x41a\x41b\x41a\x41c", "\xa1\x41x\xbb\xff\xff\xff\xff\xff\xff\xff\xff", strings.Repeat("\x81", 20000),
+		"\xd9\xd9\xf7\xa1\x44data\xa1\x41a\xc1\x1a\x00\x00\x00\x00", "\xa1\x44kind\x5f\x41a\xff", "\xa1\x44data\xa1\x41a\xc2\x41\x01", "\xbf\xff",
 	} {
-		for format := range 3 {
+		for format := range formatTypes {
 			f.Add([]byte(body), format, "Warn")
 		}
 	}
 	want := corev1.SchemeGroupVersion.WithKind("ConfigMap")
-	reader := serializer.NewSerializerWithOptions(serializer.DefaultMetaFactory, scheme.Scheme, scheme.Scheme, serializer.SerializerOptions{})
+	readers := map[format]apiruntime.Decoder{
+		formatJSON: serializer.NewSerializerWithOptions(serializer.DefaultMetaFactory, scheme.Scheme, scheme.Scheme, serializer.SerializerOptions{}),
+		formatCBOR: cbor.NewSerializer(scheme.Scheme, scheme.Scheme),
+	}
 	f.Fuzz(func(t *testing.T, body []byte, f int, validation string) {
-		q := &request{w: httptest.NewRecorder(), r: httptest.NewRequest("POST", "/", nil), kind: &served.Kind{GVK: want, Resource: &catalogue.Resource{}}}
+		q := &request{s: &Server{}, w: httptest.NewRecorder(), r: httptest.NewRequest("POST", "/", nil), kind: &served.Kind{GVK: want, Resource: &catalogue.Resource{}}}
 		into := &corev1.ConfigMap{}
-		err := q.decode(format(uint(f)%3), body, into, want, validation)
+		in := format(uint(f) % uint(len(formatTypes)))
+		err := q.decode(in, body, into, want, validation)
 		var custom unstructured.Unstructured
 		q.kind.Resource = &catalogue.Resource{Custom: &catalogue.Custom{Prune: func(api.Object) ([]string, error) { return nil, nil }}}
-		_ = q.decode(format(uint(f)%3), body, &custom, want, validation)
+		_ = q.decode(in, body, &custom, want, validation)
 		_ = q.decodeDeleteOptions(body, &metav1.DeleteOptions{})
-		if err != nil || format(uint(f)%3) != formatJSON {
+		_ = openCBORDeleteOptions(body, &metav1.DeleteOptions{})
+		reader := readers[in]
+		if err != nil || reader == nil {
 			return
 		}
 		same := &corev1.ConfigMap{}

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"clipper/api"
@@ -34,6 +35,8 @@ func (q *request) writeList(list *pipeline.List) {
 		q.writeTransformedList(m, list.Items, meta)
 	case m.format == formatProtobuf && isMessage(q.kind):
 		q.writeProtobufList(list.Items, meta)
+	case m.format == formatCBOR:
+		q.writeCBORList(m, list.Items, meta)
 	default:
 		q.writeJSONList(m, list.Items, meta)
 	}
@@ -128,7 +131,7 @@ func (q *request) writeJSONList(m media, items []*store.Item, meta metav1.ListMe
 		q.fail(err)
 		return
 	}
-	parts, err := q.encodeItems(items)
+	parts, err := q.encodeItems(items, formatJSON)
 	if err != nil {
 		q.fail(err)
 		return
@@ -163,7 +166,12 @@ func (q *request) writeJSONList(m media, items []*store.Item, meta metav1.ListMe
 		body = append(body, `,"kind":`...)
 		body = strconv.AppendQuote(body, list.GVK.Kind)
 		body = append(body, `,"metadata":`...)
-		body = append(body, customListMeta(meta)...)
+		shown, err := json.Marshal(customListMeta(meta))
+		if err != nil {
+			q.fail(err)
+			return
+		}
+		body = append(body, shown...)
 	}
 	body = append(body, '}')
 	if m.format == formatProtobuf {
@@ -172,13 +180,13 @@ func (q *request) writeJSONList(m media, items []*store.Item, meta metav1.ListMe
 	q.writeBody(http.StatusOK, m, body)
 }
 
-// encodeItems encodes a list's items in JSON. What a webhook converts goes to it in one piece.
-func (q *request) encodeItems(items []*store.Item) ([][]byte, error) {
+// encodeItems encodes a list's items. What a webhook converts goes to it in one piece.
+func (q *request) encodeItems(items []*store.Item, f format) ([][]byte, error) {
 	parts := make([][]byte, len(items))
 	var err error
 	if c := q.kind.Custom; c == nil || !c.Remote {
 		for i, item := range items {
-			if parts[i], err = encoded(q.kind, item, formatJSON); err != nil {
+			if parts[i], err = encoded(q.kind, item, f); err != nil {
 				return nil, err
 			}
 		}
@@ -192,7 +200,7 @@ func (q *request) encodeItems(items []*store.Item) ([][]byte, error) {
 		return nil, err
 	}
 	for i, o := range objects {
-		if parts[i], err = encodeObject(wireKind(q.kind.GVK), o, formatJSON); err != nil {
+		if parts[i], err = encodeObject(wireKind(q.kind.GVK), o, f); err != nil {
 			return nil, err
 		}
 	}
@@ -200,17 +208,16 @@ func (q *request) encodeItems(items []*store.Item) ([][]byte, error) {
 }
 
 // customListMeta is the metadata of a list of custom resources: an empty continue is there, too.
-func customListMeta(meta metav1.ListMeta) []byte {
-	out := strconv.AppendQuote([]byte(`{"continue":`), meta.Continue)
+func customListMeta(meta metav1.ListMeta) map[string]any {
+	shown := map[string]any{"continue": meta.Continue, "resourceVersion": meta.ResourceVersion}
 	if meta.RemainingItemCount != nil {
-		out = strconv.AppendInt(append(out, `,"remainingItemCount":`...), *meta.RemainingItemCount, 10)
+		shown["remainingItemCount"] = *meta.RemainingItemCount
 	}
-	out = strconv.AppendQuote(append(out, `,"resourceVersion":`...), meta.ResourceVersion)
-	return append(out, '}')
+	return shown
 }
 
 // transform turns an object into what m asks for.
-func (q *request) transform(m media, objs []api.Object, meta metav1.ListMeta, list, headers bool) (any, error) {
+func (q *request) transform(m media, objs []api.Object, meta metav1.ListMeta, list, headers bool) (runtime.Object, error) {
 	if q.kind.Custom != nil {
 		var err error
 		if objs, err = q.kind.FromHubAll(objs); err != nil {
@@ -300,7 +307,7 @@ func (q *request) writeTransformedList(m media, items []*store.Item, meta metav1
 }
 
 // writeAny answers with an object that carries its kind itself.
-func (q *request) writeAny(code int, m media, out any, err error) {
+func (q *request) writeAny(code int, m media, out runtime.Object, err error) {
 	if err != nil {
 		q.fail(err)
 		return
@@ -313,8 +320,11 @@ func (q *request) writeAny(code int, m media, out any, err error) {
 	q.writeBody(code, m, body)
 }
 
-func encodeAny(f format, out any) ([]byte, error) {
-	if f != formatProtobuf {
+func encodeAny(f format, out runtime.Object) ([]byte, error) {
+	switch f {
+	case formatCBOR:
+		return wire.AnyCBOR(out)
+	case formatJSON, formatYAML:
 		return json.Marshal(out)
 	}
 	obj := out.(interface {

@@ -14,17 +14,20 @@ const (
 	formatJSON format = iota
 	formatYAML
 	formatProtobuf
+	formatCBOR
 )
 
 const (
 	typeJSON     = "application/json"
 	typeYAML     = "application/yaml"
 	typeProtobuf = "application/vnd.kubernetes.protobuf"
+	typeCBOR     = "application/cbor"
+	typeCBORSeq  = "application/cbor-seq" // of watches
 )
 
-var mediaTypes = [...]string{formatJSON: typeJSON, formatYAML: typeYAML, formatProtobuf: typeProtobuf}
+var formatTypes = [...]string{formatJSON: typeJSON, formatYAML: typeYAML, formatProtobuf: typeProtobuf, formatCBOR: typeCBOR}
 
-func (f format) String() string { return mediaTypes[f] }
+func (f format) String() string { return formatTypes[f] }
 
 // A target is what the client wants an object turned into; empty: nothing.
 type target struct{ kind, version string } // of group meta.k8s.io
@@ -46,15 +49,21 @@ const (
 	customs                  // custom resources: the same, but they have no protobuf form
 )
 
+// An ability is what forms a handler can give an answer.
+type ability struct {
+	targets targets
+	cbor    bool
+}
+
 // negotiate picks the answer's form from the Accept header; false if none will do.
-func negotiate(r *http.Request, can targets) (media, bool) {
+func negotiate(r *http.Request, can ability) (media, bool) {
 	accept := r.Header.Get("Accept")
 	m := media{}
 	ok := true
 	switch accept {
 	case "", typeJSON, "*/*", "application/json, */*":
 	case "application/vnd.kubernetes.protobuf,application/json":
-		if can != customs {
+		if can.targets != customs {
 			m.format = formatProtobuf
 		}
 	default:
@@ -76,7 +85,7 @@ func (q *request) targets() targets {
 }
 
 // parseAccept takes the clause of the highest quality that can be served; of equals the first.
-func parseAccept(accept string, can targets) (media, bool) {
+func parseAccept(accept string, can ability) (media, bool) {
 	best, quality := media{}, 0.0
 	for clause := range strings.SplitSeq(accept, ",") {
 		kind, params, _ := strings.Cut(clause, ";")
@@ -103,7 +112,7 @@ func qualityOf(params string) float64 {
 	return 1
 }
 
-func parseClause(kind, params string, can targets) (media, bool) {
+func parseClause(kind, params string, can ability) (media, bool) {
 	var m media
 	switch kind {
 	case typeJSON, "*/*", "application/*":
@@ -111,6 +120,11 @@ func parseClause(kind, params string, can targets) (media, bool) {
 		m.format = formatYAML
 	case typeProtobuf:
 		m.format = formatProtobuf
+	case typeCBOR:
+		m.format = formatCBOR
+		if !can.cbor {
+			return m, false
+		}
 	default:
 		return m, false
 	}
@@ -134,9 +148,9 @@ func parseClause(kind, params string, can targets) (media, bool) {
 		}
 	}
 	if !transform {
-		return m, can != customs || m.format != formatProtobuf
+		return m, can.targets != customs || m.format != formatProtobuf
 	}
-	return m, can != plainOnly && m.transforms(group)
+	return m, can.targets != plainOnly && m.transforms(group)
 }
 
 // transforms says whether the wanted target exists in the wanted format.

@@ -98,8 +98,11 @@ func (q *request) decodeDeleteOptions(body []byte, o *metav1.DeleteOptions) erro
 	if err != nil {
 		return err
 	}
-	if f == formatProtobuf {
+	switch f {
+	case formatProtobuf:
 		return asBadRequest(openDeleteOptions(body, o))
+	case formatCBOR:
+		return asBadRequest(openCBORDeleteOptions(body, o))
 	}
 	if f == formatYAML {
 		if body, err = yaml.YAMLToJSON(body); err != nil {
@@ -126,6 +129,15 @@ func openDeleteOptions(body []byte, o *metav1.DeleteOptions) error {
 		return err
 	}
 	return o.Unmarshal(opened.Raw)
+}
+
+func openCBORDeleteOptions(body []byte, o *metav1.DeleteOptions) error {
+	have, _, err := openCBOR(body, o, metav1.SchemeGroupVersion.WithKind("DeleteOptions"), false)
+	o.SetGroupVersionKind(schema.GroupVersionKind{})
+	if err != nil {
+		return err
+	}
+	return checkDeleteOptions(*have)
 }
 
 func checkDeleteOptions(have schema.GroupVersionKind) error {

@@ -9,7 +9,6 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	"k8s.io/apimachinery/pkg/types"
 )
 
 // What is said here is said before any handler sees the request: that there is no such path, that it does not
@@ -32,7 +31,7 @@ func (q *request) refusal() error {
 		return routeError(http.StatusNotFound, "")
 	case !slices.Contains(methods, q.r.Method):
 		return routeError(http.StatusMethodNotAllowed, "")
-	case q.r.Method == http.MethodPatch && !q.isConnect() && !slices.Contains(patchTypes, strings.TrimSpace(q.contentType())):
+	case q.r.Method == http.MethodPatch && !q.isConnect() && !slices.Contains(q.mediaTypes().patches, strings.TrimSpace(q.contentType())):
 		return routeError(http.StatusUnsupportedMediaType, "415: Unsupported Media Type")
 	}
 	return q.unacceptable()
@@ -153,24 +152,18 @@ func (q *request) unacceptable() error {
 	return routeError(http.StatusNotAcceptable, "406: Not Acceptable\n\nAvailable representations: "+strings.Join(produces, ", "))
 }
 
-var (
-	logTypes    = append([]string{"text/plain"}, mediaTypes[:]...)
-	streamTypes = []string{typeJSON + ";stream=watch", typeProtobuf + ";stream=watch"}
-	watchTypes  = append(slices.Clip(mediaTypes[:]), streamTypes...)
-)
-
 // produces lists the media types that the path answers in; nil: any.
 func (q *request) produces() []string {
 	in := &q.info
 	switch {
 	case in.Subresource == "log" && q.isConnect():
-		return logTypes
+		return q.mediaTypes().logs
 	case q.isConnect():
 		return nil
 	case (in.Verb == "list" || in.Verb == "watch") && q.kind != nil && q.kind.Allows("watch"):
-		return watchTypes
+		return q.mediaTypes().lists
 	}
-	return mediaTypes[:]
+	return q.mediaTypes().objects
 }
 
 // builtin says whether the path is in a group of built-in kinds, whose router it is then that answers.
@@ -219,11 +212,3 @@ func (q *request) plainNotFound() {
 }
 
 func (q *request) methodNotAllowed() { q.fail(routeError(http.StatusMethodNotAllowed, "")) }
-
-// patchTypes are what a PATCH may say it carries.
-var patchTypes = []string{
-	string(types.JSONPatchType), string(types.MergePatchType), string(types.StrategicMergePatchType), string(types.ApplyPatchType),
-}
-
-// customPatchTypes are those for custom resources.
-var customPatchTypes = []string{string(types.JSONPatchType), string(types.MergePatchType), string(types.ApplyPatchType)}

@@ -70,6 +70,8 @@ type Options struct {
 	Tracing  *tracing.Tracer      // nil: no spans; closed by Run
 	Fairness *fairness.Controller // nil: InFlight
 	InFlight *fairness.Limit      // nil, too: no limit
+	// CBOR takes and gives CBOR, too: upstream's feature gate CBORServingAndStorage.
+	CBOR bool
 	// Profiling serves /debug/pprof and /debug/flags.
 	Profiling bool
 	// Flags are what /flagz shows. Nil: 404.

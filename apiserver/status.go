@@ -48,7 +48,7 @@ func (q *request) fail(err error) {
 	if status.Details != nil && status.Details.RetryAfterSeconds > 0 {
 		q.w.Header().Set("Retry-After", strconv.Itoa(int(status.Details.RetryAfterSeconds)))
 	}
-	m, ok := negotiate(q.r, plainOnly)
+	m, ok := negotiate(q.r, ability{plainOnly, q.cbor()})
 	if !ok {
 		m = media{format: formatJSON, pretty: true}
 	}

@@ -211,9 +211,9 @@ func (q *request) writeUpdate(res *pipeline.Result, err error) {
 
 func (q *request) patch() {
 	pt := types.PatchType(q.contentType())
-	allowed := patchTypes
-	if q.kind.Custom != nil { // only Go types say how lists are merged
-		allowed = customPatchTypes
+	allowed := q.mediaTypes().patches
+	if q.kind.Custom != nil {
+		allowed = q.mediaTypes().customPatches
 	}
 	if !slices.Contains(allowed, string(pt)) {
 		q.fail(unsupportedMediaType(allowed...))

@@ -44,7 +44,7 @@ func (q *request) watch() {
 	o.Watch = true
 	m, ok := q.negotiate()
 	if !ok || m.format == formatYAML {
-		q.fail(notAcceptable(streamTypes...))
+		q.fail(notAcceptable(q.mediaTypes().streams...))
 		return
 	}
 	if m.target.kind == "Table" {

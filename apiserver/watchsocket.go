@@ -35,10 +35,13 @@ func (w *watcher) overSocket(ctx context.Context, req *pipeline.Request) {
 // message sends one event over a WebSocket: text is sent as text, and nothing else frames it.
 func (o *eventWriter) message(frame []byte) error {
 	var err error
-	if o.m.format == formatProtobuf {
+	switch o.m.format {
+	case formatProtobuf:
 		const length = 4
 		err = websocket.Message.Send(o.socket, frame[length:])
-	} else {
+	case formatCBOR:
+		err = websocket.Message.Send(o.socket, frame)
+	default:
 		err = websocket.Message.Send(o.socket, string(frame))
 	}
 	if err != nil {

@@ -6,6 +6,8 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	cbor "k8s.io/apimachinery/pkg/runtime/serializer/cbor/direct"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/yaml"
 
 	"clipper/api"
@@ -13,9 +15,9 @@ import (
 
 // applyConfiguration merges a server-side apply's configuration into old; nil creates the object.
 func (pa *patch) applyConfiguration(old api.Object) (api.Object, error) {
-	config := &unstructured.Unstructured{Object: map[string]any{}}
-	if err := yaml.Unmarshal(pa.data, &config.Object); err != nil {
-		return nil, apierrors.NewBadRequest(fmt.Sprintf("error decoding YAML: %v", err))
+	config, err := pa.configuration()
+	if err != nil {
+		return nil, err
 	}
 	m, err := pa.w.p.manager(pa.kind, pa.w.req.Subresource)
 	if err != nil {
@@ -31,10 +33,23 @@ func (pa *patch) applyConfiguration(old api.Object) (api.Object, error) {
 	return merged.(api.Object), nil
 }
 
+// configuration reads what is to be applied.
+func (pa *patch) configuration() (*unstructured.Unstructured, error) {
+	config := &unstructured.Unstructured{Object: map[string]any{}}
+	read := func(data []byte, into any) error { return yaml.Unmarshal(data, into) }
+	if pa.patchType == types.ApplyCBORPatchType {
+		read = cbor.Unmarshal
+	}
+	if err := read(pa.data, &config.Object); err != nil { // in upstream's words, also of CBOR
+		return nil, apierrors.NewBadRequest(fmt.Sprintf("error decoding YAML: %v", err))
+	}
+	return config, nil
+}
+
 // checkDuplicates reports keys that occur twice in the configuration's text; unknown fields have failed
 // against the schema before.
 func (pa *patch) checkDuplicates() error {
-	if !pa.strict() {
+	if !pa.strict() || pa.patchType == types.ApplyCBORPatchType { // what has keys twice is no CBOR
 		return nil
 	}
 	err := yaml.UnmarshalStrict(pa.data, &map[string]any{})

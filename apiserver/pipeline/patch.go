@@ -65,7 +65,7 @@ func (p *Pipeline) Patch(ctx context.Context, req *Request, pt types.PatchType, 
 	pa := &patch{w: w, kind: kind, patchType: pt, data: data, validation: o.FieldValidation, force: o.Force != nil && *o.Force}
 	return w.update(ctx, update{
 		next:            pa.next,
-		allowCreate:     pt == types.ApplyPatchType && req.Subresource == "",
+		allowCreate:     pa.applies() && req.Subresource == "",
 		authorizeCreate: req.AuthorizeCreate,
 		rules:           rules,
 	})
@@ -88,7 +88,7 @@ func (pa *patch) next(ctx context.Context, old api.Object) (api.Object, error) {
 }
 
 func (pa *patch) apply(old api.Object) (api.Object, error) {
-	if pa.patchType == types.ApplyPatchType {
+	if pa.applies() {
 		return pa.applyConfiguration(old)
 	}
 	served, err := pa.kind.FromHub(old)
@@ -276,6 +276,11 @@ func strategicError(err error) error {
 		return unprocessable(err)
 	}
 	return err
+}
+
+// applies says whether the patch is a server-side apply.
+func (pa *patch) applies() bool {
+	return pa.patchType == types.ApplyYAMLPatchType || pa.patchType == types.ApplyCBORPatchType
 }
 
 // strict says whether unknown fields matter at all: the default is to warn.

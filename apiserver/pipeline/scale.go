@@ -129,7 +129,7 @@ func (p *Pipeline) patchScale(ctx context.Context, req *Request, pt types.PatchT
 }
 
 func (pa *patch) patchedScale(old *autoscalingv1.Scale) (*autoscalingv1.Scale, error) {
-	if pa.patchType == types.ApplyPatchType {
+	if pa.applies() {
 		return pa.applyScale(old)
 	}
 	next := &autoscalingv1.Scale{}

@@ -12,7 +12,6 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/managedfields"
-	"k8s.io/apimachinery/pkg/util/yaml"
 	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
 
 	"clipper/api"
@@ -56,9 +55,9 @@ func scaleWithOwners(r *catalogue.Resource, parent api.Object, owners *managedfi
 
 // applyScale merges a server-side apply's configuration into a scale.
 func (pa *patch) applyScale(old *autoscalingv1.Scale) (*autoscalingv1.Scale, error) {
-	config := &unstructured.Unstructured{Object: map[string]any{}}
-	if err := yaml.Unmarshal(pa.data, &config.Object); err != nil {
-		return nil, apierrors.NewBadRequest(fmt.Sprintf("error decoding YAML: %v", err))
+	config, err := pa.configuration()
+	if err != nil {
+		return nil, err
 	}
 	fm, err := pa.w.p.scales.manager()
 	if err != nil {

@@ -1,5 +1,5 @@
-// Package wire writes objects as Kubernetes puts them on the wire: JSON, protobuf envelopes, watch frames.
-// Stored objects carry no kind of their own, so that one encoding serves both a list, whose items have
+// Package wire writes objects as Kubernetes puts them on the wire: JSON, CBOR, protobuf envelopes, watch
+// frames. Stored objects carry no kind of their own, so that one encoding serves both a list, whose items have
 // none, and an answer or event of one object, where the kind comes first.
 package wire
 
@@ -22,6 +22,7 @@ type Message = envelope.Message
 type Kind struct {
 	GVK      schema.GroupVersionKind
 	jsonHead []byte // {"kind":"Pod","apiVersion":"v1",
+	cborKind []byte // the same as two entries of a map
 	head     envelope.Head
 }
 
@@ -29,7 +30,7 @@ type Kind struct {
 func NewKind(gvk schema.GroupVersionKind) *Kind {
 	version := gvk.GroupVersion().String()
 	head := `{"kind":` + strconv.Quote(gvk.Kind) + `,"apiVersion":` + strconv.Quote(version) + `,`
-	return &Kind{GVK: gvk, jsonHead: []byte(head), head: envelope.NewHead(gvk)}
+	return &Kind{GVK: gvk, jsonHead: []byte(head), cborKind: newCBORKind(version, gvk.Kind), head: envelope.NewHead(gvk)}
 }
 
 func appendBytes(dst []byte, tag byte, b []byte) []byte {
