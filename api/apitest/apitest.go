@@ -4,7 +4,9 @@ package apitest
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -14,6 +16,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/strategicpatch"
 
 	"clipper/api"
 )
@@ -115,8 +118,10 @@ func (c *Client) Create(_ context.Context, r api.Resource, obj api.Object, _ met
 	if _, ok := c.objects[r][key(obj.GetNamespace(), obj.GetName())]; ok {
 		return nil, apierrors.NewAlreadyExists(r.GroupResource(), obj.GetName())
 	}
-	obj.SetUID(types.UID(fmt.Sprintf("uid-%d", c.revision+1)))
-	obj.SetCreationTimestamp(metav1.Now())
+	if obj.GetUID() == "" {
+		obj.SetUID(types.UID(fmt.Sprintf("uid-%d", c.revision+1)))
+	}
+	obj.SetCreationTimestamp(metav1.Now().Rfc3339Copy())
 	c.put(r, obj)
 	return obj, nil
 }
@@ -140,8 +145,11 @@ func (c *Client) Update(_ context.Context, r api.Resource, sub string, obj api.O
 	if rv := obj.GetResourceVersion(); rv != "" && rv != old.GetResourceVersion() {
 		return nil, apierrors.NewConflict(r.GroupResource(), obj.GetName(), fmt.Errorf("resource version is %s", old.GetResourceVersion()))
 	}
+	if uid := obj.GetUID(); uid != "" && uid != old.GetUID() {
+		return nil, apierrors.NewConflict(r.GroupResource(), obj.GetName(), fmt.Errorf("uid is %s", old.GetUID()))
+	}
 	obj = obj.DeepCopyObject().(api.Object)
-	if obj.GetDeletionTimestamp() != nil && len(obj.GetFinalizers()) == 0 && !stillFinalizing(obj) {
+	if obj.GetDeletionTimestamp() != nil && !waits(obj) {
 		c.remove(r, k, old)
 		return obj, nil
 	}
@@ -155,37 +163,55 @@ func (c *Client) remove(r api.Resource, k string, old api.Object) {
 	c.append(change{r, api.Event{Type: api.Deleted, Old: old}})
 }
 
-// Patch is not supported.
-func (c *Client) Patch(context.Context, api.Resource, string, string, string, types.PatchType, []byte, metav1.PatchOptions) (api.Object, error) {
-	return nil, apierrors.NewMethodNotSupported(api.Resource{}.GroupResource(), "patch")
+// Patch implements api.Client for strategic and merge patches.
+func (c *Client) Patch(ctx context.Context, r api.Resource, namespace, name, sub string, _ types.PatchType, data []byte, _ metav1.PatchOptions) (api.Object, error) {
+	old, err := c.Get(ctx, r, namespace, name)
+	if err != nil {
+		return nil, err
+	}
+	was, err := json.Marshal(old)
+	if err != nil {
+		return nil, err
+	}
+	merged, err := strategicpatch.StrategicMergePatch(was, data, old)
+	if err != nil {
+		return nil, err
+	}
+	next := reflect.New(reflect.TypeOf(old).Elem()).Interface().(api.Object)
+	if err := json.Unmarshal(merged, next); err != nil {
+		return nil, err
+	}
+	return c.Update(ctx, r, sub, next, metav1.UpdateOptions{})
 }
 
 // Delete implements api.Client: objects with finalizers get a deletionTimestamp, others go at once.
-func (c *Client) Delete(_ context.Context, r api.Resource, namespace, name string, o metav1.DeleteOptions) error {
-	c.mu.Lock()
-	old, ok := c.objects[r][key(namespace, name)]
-	c.mu.Unlock()
-	if !ok {
-		return apierrors.NewNotFound(r.GroupResource(), name)
+func (c *Client) Delete(ctx context.Context, r api.Resource, namespace, name string, o metav1.DeleteOptions) error {
+	old, err := c.Get(ctx, r, namespace, name)
+	if err != nil {
+		return err
 	}
 	if err := c.before("delete", r, old); err != nil {
 		return err
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	old, ok := c.objects[r][key(namespace, name)]
+	if !ok {
+		return apierrors.NewNotFound(r.GroupResource(), name)
+	}
 	if p := o.Preconditions; p != nil && p.UID != nil && *p.UID != old.GetUID() {
 		return apierrors.NewConflict(r.GroupResource(), name, fmt.Errorf("uid is %s", old.GetUID()))
 	}
-	if len(old.GetFinalizers()) > 0 || stillFinalizing(old) {
-		if old.GetDeletionTimestamp() == nil {
-			next := old.DeepCopyObject().(api.Object)
-			now := metav1.Now()
-			next.SetDeletionTimestamp(&now)
-			c.put(r, next)
-		}
+	if !finalizing(old) {
+		c.remove(r, key(namespace, name), old)
 		return nil
 	}
-	c.remove(r, key(namespace, name), old)
+	if old.GetDeletionTimestamp() == nil {
+		next := old.DeepCopyObject().(api.Object)
+		now := metav1.Now()
+		next.SetDeletionTimestamp(&now)
+		c.put(r, next)
+	}
 	return nil
 }
 
@@ -234,6 +260,10 @@ func (v *view) Get(namespace, name string) (api.Object, bool) {
 func (v *view) List(namespace string) []api.Object {
 	v.c.mu.Lock()
 	defer v.c.mu.Unlock()
+	return v.listLocked(namespace)
+}
+
+func (v *view) listLocked(namespace string) []api.Object {
 	var out []api.Object
 	for _, o := range v.c.objects[v.r] {
 		if namespace == "" || o.GetNamespace() == namespace {
@@ -262,9 +292,9 @@ func (v *view) ByIndex(ix api.Index, value string) []api.Object {
 
 func (v *view) Watch(ctx context.Context, fn func(api.Event)) error {
 	v.c.mu.Lock()
-	at := len(v.c.log)
+	at, have := len(v.c.log), v.listLocked("")
 	v.c.mu.Unlock()
-	for _, o := range v.List("") {
+	for _, o := range have {
 		fn(api.Event{Type: api.Added, New: o})
 	}
 	fn(api.Event{Type: api.Synced})
