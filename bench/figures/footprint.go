@@ -104,24 +104,36 @@ func pss(pid int) int64 {
 
 func idle(ctx context.Context, b *bench) error {
 	return b.withCluster(ctx, 1, func(string, time.Duration) error {
-		if err := wait(ctx, 2*time.Minute); err != nil {
-			return err
-		}
-		before, err := b.footprint()
+		at, err := b.idling(ctx, 2*time.Minute)
 		if err != nil {
 			return err
 		}
-		const span = time.Minute
-		if err := wait(ctx, span); err != nil {
-			return err
-		}
-		after, err := b.footprint()
-		if err != nil {
-			return err
-		}
-		report("Idle/nodes=1", float64(before.pss)/(1<<20), "MB-PSS", 100*(after.cpu-before.cpu).Seconds()/span.Seconds(), "%-of-a-core", float64(before.processes), "processes")
+		report("Idle/nodes=1", float64(at.pss)/(1<<20), "MB-PSS", at.core, "%-of-a-core", float64(at.processes), "processes")
 		return nil
 	})
+}
+
+// An idleCost is what a cluster costs that nobody asks for anything: its footprint, and a share of a core in per cent.
+type idleCost struct {
+	footprint
+	core float64
+}
+
+// idling lets a cluster come to rest and then measures it for a minute.
+func (b *bench) idling(ctx context.Context, rest time.Duration) (idleCost, error) {
+	if err := wait(ctx, rest); err != nil {
+		return idleCost{}, err
+	}
+	before, err := b.footprint()
+	if err != nil {
+		return idleCost{}, err
+	}
+	const span = time.Minute
+	if err := wait(ctx, span); err != nil {
+		return idleCost{}, err
+	}
+	after, err := b.footprint()
+	return idleCost{after, 100 * (after.cpu - before.cpu).Seconds() / span.Seconds()}, err
 }
 
 func wait(ctx context.Context, d time.Duration) error {

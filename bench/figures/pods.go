@@ -273,22 +273,11 @@ func probed(ctx context.Context, b *bench) error {
 		if _, err := c.fill(ctx, 100); err != nil {
 			return err
 		}
-		if err := wait(ctx, 30*time.Second); err != nil {
-			return err
-		}
-		before, err := b.footprint()
+		at, err := b.idling(ctx, 30*time.Second)
 		if err != nil {
 			return err
 		}
-		const span = time.Minute
-		if err := wait(ctx, span); err != nil {
-			return err
-		}
-		after, err := b.footprint()
-		if err != nil {
-			return err
-		}
-		report("Idle/pods=100/probes=200", 100*(after.cpu-before.cpu).Seconds()/span.Seconds(), "%-of-a-core", float64(after.pss)/(1<<20), "MB-PSS")
+		report("Idle/pods=100/probes=200", at.core, "%-of-a-core", float64(at.pss)/(1<<20), "MB-PSS")
 		return nil
 	})
 }
