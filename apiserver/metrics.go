@@ -1,6 +1,7 @@
 package apiserver
 
 import (
+	"fmt"
 	"net/http"
 	"strconv"
 	"strings"
@@ -11,6 +12,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/validation"
 	"k8s.io/apimachinery/pkg/types"
+
+	"clipper/apiserver/served"
 )
 
 // metrics are the server's own, under upstream's names.
@@ -26,6 +29,8 @@ type metrics struct {
 	events       *prometheus.CounterVec
 	eventSizes   *prometheus.HistogramVec
 	handshakes   prometheus.Counter
+	watchLists   *prometheus.HistogramVec
+	deprecated   *prometheus.GaugeVec
 	identity     identityMetrics
 	health       healthMetrics
 
@@ -43,6 +48,8 @@ type series struct {
 	took  prometheus.Observer
 	sli   prometheus.Observer
 	size  prometheus.Observer // nil: not a read
+
+	deprecated prometheus.Gauge // nil: it is not
 }
 
 const component = "apiserver"
@@ -51,8 +58,11 @@ const component = "apiserver"
 var (
 	sliBuckets     = []float64{0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0, 1.25, 1.5, 2, 3, 4, 5, 6, 8, 10, 15, 20, 30, 45, 60}
 	requestBuckets = []float64{0.005, 0.025, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0, 1.25, 1.5, 2, 3, 4, 5, 6, 8, 10, 15, 20, 30, 45, 60}
-	requestLabels  = []string{"verb", "dry_run", "group", "version", "resource", "subresource", "scope", "component"}
-	targetLabels   = []string{"verb", "group", "version", "resource", "subresource", "scope", "component"}
+
+	watchListBuckets = []float64{0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0, 2, 4, 6, 8, 10, 15, 20, 30, 45, 60}
+
+	requestLabels = []string{"verb", "dry_run", "group", "version", "resource", "subresource", "scope", "component"}
+	targetLabels  = []string{"verb", "group", "version", "resource", "subresource", "scope", "component"}
 )
 
 func newMetrics() *metrics {
@@ -67,7 +77,9 @@ func newMetrics() *metrics {
 	m.events = m.counter("watch_events_total", "Number of events sent in watch clients", "group", "version", "resource")
 	m.eventSizes = m.histogram("watch_events_sizes", "Watch event size distribution in bytes", prometheus.ExponentialBuckets(1024, 2, 8), "group", "version", "resource")
 	m.handshakes = prometheus.NewCounter(prometheus.CounterOpts{Name: "apiserver_tls_handshake_errors_total", Help: "Number of requests dropped with 'TLS handshake error from' error"})
-	m.registry.MustRegister(m.longRunning, m.handshakes, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	m.watchLists = m.histogram("watch_list_duration_seconds", "Response latency distribution in seconds for watch list requests broken by group, version, resource and scope.", watchListBuckets, "group", "version", "resource", "scope")
+	m.deprecated = prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "apiserver_requested_deprecated_apis", Help: "Gauge of deprecated APIs that have been requested, broken out by API group, version, resource, subresource, and removed_release."}, []string{"group", "version", "resource", "subresource", "removed_release"})
+	m.registry.MustRegister(m.deprecated, m.longRunning, m.handshakes, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	m.registry.MustRegister(m.identity.all()...)
 	return m
 }
@@ -95,8 +107,11 @@ func (m *metrics) observe(q *request, now time.Time) {
 	if key.code == 0 {
 		key.code = http.StatusOK
 	}
-	s := m.get(key)
+	s := m.get(key, q.kind)
 	s.count.Inc()
+	if s.deprecated != nil {
+		s.deprecated.Set(1)
+	}
 	if key.code == http.StatusTooManyRequests && q.kind == nil {
 		return // rejected: its latency says nothing
 	}
@@ -110,7 +125,7 @@ func (m *metrics) observe(q *request, now time.Time) {
 	}
 }
 
-func (m *metrics) get(key seriesKey) *series {
+func (m *metrics) get(key seriesKey, kind *served.Kind) *series {
 	if s, ok := m.series.Load(key); ok {
 		return s.(*series)
 	}
@@ -124,8 +139,26 @@ func (m *metrics) get(key seriesKey) *series {
 	if key.verb == "GET" || key.verb == "LIST" {
 		s.size = m.sizes.WithLabelValues(target...)
 	}
+	if kind != nil && (kind.Deprecated != "" || kind.Custom != nil && kind.Custom.Deprecated != "") {
+		s.deprecated = m.deprecated.WithLabelValues(key.group, key.version, key.resource, key.subresource, removedIn(kind))
+	}
 	m.series.Store(key, s)
 	return s
+}
+
+// removedIn is the release that a kind will be gone in, "" if that is not decided.
+func removedIn(kind *served.Kind) string {
+	if of, ok := kind.Empty().(interface{ APILifecycleRemoved() (major, minor int) }); ok {
+		major, minor := of.APILifecycleRemoved()
+		return fmt.Sprintf("%d.%d", major, minor)
+	}
+	return ""
+}
+
+// listed notes that a watch has sent its initial state.
+func (m *metrics) listed(q *request, now time.Time) {
+	key := q.seriesKey()
+	m.watchLists.WithLabelValues(key.group, key.version, key.resource, key.scope).Observe(now.Sub(q.start).Seconds())
 }
 
 // target are the values of targetLabels.

@@ -159,6 +159,7 @@ func (w *watcher) initial(req *pipeline.Request) (int64, error) {
 	}
 	if w.options.AllowWatchBookmarks && w.q.query().Get("sendInitialEvents") != "" {
 		err = w.bookmark(snap.Revision(), map[string]string{initialEnd: "true"})
+		w.q.s.metrics.listed(w.q, time.Now())
 	}
 	w.out.flush()
 	return snap.Revision(), err

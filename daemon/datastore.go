@@ -29,6 +29,7 @@ import (
 	"clipper/store/log/etcd"
 	"clipper/store/log/etcd/member"
 	"clipper/store/log/pebble"
+	"clipper/store/meter"
 )
 
 // DatastoreOptions say where a server keeps the cluster's state: in its own data directory, unless one of the
@@ -99,15 +100,23 @@ func (cp *controlPlane) openStore(ctx context.Context) error {
 		Root:      etcd.Root(cp.options.Datastore.Prefix),
 		TTL:       cp.options.Operation.timeToLive(),
 	}
+	cp.meter = meter.New()
+	o.Committed = cp.meter.Committed
 	d := cp.options.Datastore
 	dir := filepath.Join(cp.options.Node.DataDir, memberDir)
+	var err error
 	switch {
 	case len(d.Servers) > 0:
-		return cp.openExternal(ctx, o)
+		err = cp.openExternal(ctx, o)
 	case d.ClusterInit, d.Join != "", member.Started(dir):
-		return cp.openMember(ctx, dir, o)
+		err = cp.openMember(ctx, dir, o)
+	default:
+		err = cp.openOwn(ctx, o)
 	}
-	return cp.openOwn(ctx, o)
+	if err == nil {
+		cp.meter.Watch(cp.store)
+	}
+	return err
 }
 
 // described are the kinds that every server has.

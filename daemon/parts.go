@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 	"k8s.io/apiserver/pkg/authentication/user"
+	runningcontrollers "k8s.io/component-base/metrics/prometheus/controllers"
 
 	"clipper/api"
 	"clipper/api/record"
@@ -105,6 +106,10 @@ func (cp *controlPlane) manage(ctx context.Context, group *errgroup.Group, manag
 	events := record.New(manager, "cidrAllocator", "")
 	group.Go(func() error { return events.Run(ctx) })
 	group.Go(func() error {
+		const ipam = "nodeipam" // upstream says it of this one alone
+		running := runningcontrollers.NewControllerManagerMetrics("kube-controller-manager")
+		running.ControllerStarted(ipam)
+		defer running.ControllerStopped(ipam)
 		return nodeipam.New(manager, netip.MustParsePrefix(cp.options.PodCIDR), cp.options.NodeCIDRBits, events).Run(ctx)
 	})
 }

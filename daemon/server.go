@@ -33,12 +33,12 @@ import (
 	"clipper/apiserver/reviews"
 	"clipper/apiserver/served"
 	"clipper/catalogue"
-	"clipper/controllers/queue"
 	"clipper/openapi"
 	"clipper/pki"
 	"clipper/store"
 	"clipper/store/encrypt"
 	"clipper/store/log/etcd/member"
+	"clipper/store/meter"
 )
 
 // A controlPlane is a server's parts, ready to run.
@@ -50,6 +50,7 @@ type controlPlane struct {
 	shared     bool            // other servers may work on the same state
 	claims     allocate.Claims // among them; nil if there are none
 	store      *store.Store
+	meter      *meter.Meter // of the store
 	pipeline   *pipeline.Pipeline
 	auditor    *audit.Auditor    // nil: nothing is recorded
 	client     *inprocess.Client // as the API server itself
@@ -220,7 +221,7 @@ func (cp *controlPlane) assemble(ctx context.Context) error {
 		OpenAPI:    documents,
 		Extensions: cp.extensions.Directory,
 		Address:    cp.advertise.String(),
-		Collectors: append(cp.collectors, cp.extensions, queue.Metrics),
+		Collectors: cp.counted(),
 		NodeTLS:    nodeTLS,
 		Log:        slog.Default(),
 	}

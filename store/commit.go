@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strconv"
+	"time"
 
 	"clipper/api"
 	"clipper/store/log"
@@ -33,7 +34,10 @@ func (s *Store) Commit(ctx context.Context, w Write) (*Item, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	return s.writer.Commit(ctx, w)
+	operation, begun := w.operation(), time.Now()
+	it, err := s.writer.Commit(ctx, w)
+	s.committed(&w, operation, begun, err)
+	return it, err
 }
 
 // encode makes the log's form of w: a value, nil to delete.

@@ -17,6 +17,7 @@ import (
 type Store struct {
 	options Options
 	writer  writer
+	log     any // the log.Log or log.Shared that writer writes to
 
 	// mu guards what readers see. It is held for a lookup or for the publication of a batch.
 	mu        sync.RWMutex
@@ -36,6 +37,7 @@ type Store struct {
 // also after an error.
 func Open(l log.Log, o Options) (*Store, error) {
 	s := newStore(o)
+	s.log = l
 	items, revision, err := s.load(l.Load, s.decode)
 	if err != nil {
 		return nil, errors.Join(err, l.Close())
@@ -49,6 +51,7 @@ func Open(l log.Log, o Options) (*Store, error) {
 // from then on, also after an error.
 func OpenShared(ctx context.Context, l log.Shared, o Options) (*Store, error) {
 	s := newStore(o)
+	s.log = l
 	r := newReplica(s, l)
 	items, revision, err := s.load(r.readAll(ctx), s.adopt)
 	if err != nil {

@@ -3,6 +3,8 @@ package store
 import (
 	"time"
 
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
 	"clipper/api"
 )
 
@@ -32,6 +34,10 @@ type Options struct {
 
 	// Sealer encrypts the values of some resources. Nil: nothing is encrypted.
 	Sealer Sealer
+
+	// Committed, if set, is told of every write: the resource and its storage prefix, create, update or delete, how
+	// long it took and what came of it.
+	Committed func(r schema.GroupResource, prefix, operation string, took time.Duration, err error)
 
 	// CheckMutation makes the store remember what every published object encodes to; Verify compares.
 	CheckMutation bool

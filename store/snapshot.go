@@ -38,11 +38,13 @@ func (sn Snapshot) Len(namespace string) int {
 const sampled = 16
 
 // MeanSize estimates the encoded size of an object from a few that are spread over all of them.
-func (sn Snapshot) MeanSize() int {
-	n := sn.f.tree.Len()
+func (sn Snapshot) MeanSize() int { return meanSize(sn.f.tree) }
+
+func meanSize(tree *btree.BTreeG[*Item]) int {
+	n := tree.Len()
 	looked, sum := min(n, sampled), 0
 	for i := range looked {
-		it, _ := sn.f.tree.GetAt(i * n / looked)
+		it, _ := tree.GetAt(i * n / looked)
 		sum += it.size
 	}
 	return sum / max(1, looked)

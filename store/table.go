@@ -17,8 +17,11 @@ type table struct {
 	indexes  []index
 	ring     ring
 	wake     wake
-	frozen   *frozen   // of the present state; nil after a change
-	past     []*frozen // reconstructed older states, newest use last
+
+	published uint64 // events, since the store was opened
+
+	frozen *frozen   // of the present state; nil after a change
+	past   []*frozen // reconstructed older states, newest use last
 }
 
 // An index orders items by the values that its function yields.
@@ -113,6 +116,7 @@ func (t *table) applyLocked(e *Event) {
 	replace(t.tree, t.indexes, e.Old, e.New)
 	t.frozen = nil
 	t.ring.add(e)
+	t.published++
 	t.forgetPastLocked()
 }
 

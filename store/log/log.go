@@ -3,12 +3,20 @@
 // read from memory. Package pebble below is the embedded implementation.
 package log
 
+import "context"
+
 // An Entry is the state of one key.
 type Entry struct {
 	Key      string // "/registry/pods/default/web"
 	Value    []byte // nil: the key is deleted
 	Created  int64  // revision that created the key
 	Revision int64  // revision that wrote this state
+}
+
+// A Sized log knows how much room it takes.
+type Sized interface {
+	// Size returns the bytes on disk of the whole log.
+	Size(ctx context.Context) (int64, error)
 }
 
 // A Log keeps the latest entry of every key and the highest revision ever appended.

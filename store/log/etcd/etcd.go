@@ -263,6 +263,19 @@ func (l *Log) put(ctx context.Context, c log.Change) (clientv3.Op, error) {
 	return clientv3.OpPut(c.Key, string(c.Value), clientv3.WithLease(id)), err
 }
 
+// Size implements log.Sized. It is that of one member: every member keeps everything.
+func (l *Log) Size(ctx context.Context) (int64, error) {
+	member := ""
+	if e := l.client.Endpoints(); len(e) > 0 {
+		member = e[0]
+	}
+	answer, err := l.client.Status(ctx, member)
+	if err != nil {
+		return 0, fault(ctx, err)
+	}
+	return answer.DbSize, nil
+}
+
 // Close implements log.Shared.
 func (l *Log) Close() error { return l.client.Close() }
 

@@ -4,6 +4,7 @@
 package pebble
 
 import (
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -107,6 +108,11 @@ func (l *Log) get(key string) ([]byte, error) {
 	}
 	defer closer.Close()
 	return append([]byte(nil), v...), nil
+}
+
+// Size implements log.Sized.
+func (l *Log) Size(context.Context) (int64, error) {
+	return int64(l.db.Metrics().DiskSpaceUsage()), nil
 }
 
 // Load implements log.Log.

@@ -1,0 +1,23 @@
+package daemon
+
+import (
+	"slices"
+
+	"github.com/prometheus/client_golang/prometheus"
+	runningcontrollers "k8s.io/component-base/metrics/prometheus/controllers"
+	_ "k8s.io/component-base/metrics/prometheus/restclient" // counts the requests that this process makes: to webhooks, for one
+
+	"clipper/controllers/cronjob"
+	"clipper/controllers/job"
+	"clipper/controllers/nodelifecycle"
+	"clipper/controllers/queue"
+	"clipper/scheduler"
+)
+
+// counted is what /metrics shows beside the API server's own: scheduler and controllers have no port of their own, as
+// they have upstream, so all that they count is shown there, too.
+func (cp *controlPlane) counted() []prometheus.Collector {
+	runningcontrollers.Register()
+	return slices.Concat(cp.collectors, []prometheus.Collector{cp.extensions, cp.meter, queue.Metrics},
+		job.Collectors(), cronjob.Collectors(), nodelifecycle.Collectors(), scheduler.Collectors())
+}

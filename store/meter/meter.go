@@ -1,0 +1,111 @@
+// Package meter counts what a store does, under the names of upstream's storage metrics: its writes are the requests
+// to etcd, wherever the log is kept; what it publishes are the events received from there.
+package meter
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"clipper/store"
+)
+
+// sizeTimeout bounds how long the log may think about its size.
+const sizeTimeout = time.Second
+
+// buckets are those of requests. Upstream's.
+var buckets = []float64{0.005, 0.025, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0, 1.25, 1.5, 2, 3, 4, 5, 6, 8, 10, 15, 20, 30, 45, 60}
+
+var (
+	eventsDesc   = prometheus.NewDesc("apiserver_storage_events_received_total", "Number of etcd events received split by kind.", []string{"group", "resource"}, nil)
+	sizeDesc     = prometheus.NewDesc("apiserver_storage_size_bytes", "Size of the storage database file physically allocated in bytes.", []string{"storage_cluster_id"}, nil)
+	estimateDesc = prometheus.NewDesc("apiserver_resource_size_estimate_bytes", "Estimated size of stored objects in database. Estimate is based on sum of last observed sizes of serialized objects. In case of a fetching error, the value will be -1.", []string{"group", "resource"}, nil)
+)
+
+// cluster is the name of the only storage cluster, in upstream's form.
+const cluster = "etcd-0"
+
+// A Meter counts for one store.
+type Meter struct {
+	requests, errors *prometheus.CounterVec
+	took             *prometheus.HistogramVec
+
+	series sync.Map                    // request → *series
+	store  atomic.Pointer[store.Store] // nil: not open yet
+}
+
+type request struct{ prefix, operation string }
+
+type series struct {
+	count, errors prometheus.Counter
+	took          prometheus.Observer
+}
+
+// New returns a Meter whose Committed is to be given to the store.
+func New() *Meter {
+	labels := []string{"operation", "group", "resource"}
+	return &Meter{
+		requests: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "etcd_requests_total", Help: "Etcd request counts for each operation and object type."}, labels),
+		errors:   prometheus.NewCounterVec(prometheus.CounterOpts{Name: "etcd_request_errors_total", Help: "Etcd failed request counts for each operation and object type."}, labels),
+		took:     prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "etcd_request_duration_seconds", Help: "Etcd request latency in seconds for each operation and object type.", Buckets: buckets}, labels),
+	}
+}
+
+// Watch makes the meter show what is true of s when somebody asks.
+func (m *Meter) Watch(s *store.Store) { m.store.Store(s) }
+
+// Committed counts a write. A precondition that did not hold is an answer, not an error.
+func (m *Meter) Committed(r schema.GroupResource, prefix, operation string, took time.Duration, err error) {
+	s := m.get(r, request{prefix, operation})
+	s.count.Inc()
+	s.took.Observe(took.Seconds())
+	var conflict *store.ConflictError
+	if err != nil && !errors.As(err, &conflict) {
+		s.errors.Inc()
+	}
+}
+
+func (m *Meter) get(r schema.GroupResource, key request) *series {
+	if s, ok := m.series.Load(key); ok {
+		return s.(*series)
+	}
+	labels := []string{key.operation, r.Group, r.Resource}
+	s := &series{m.requests.WithLabelValues(labels...), m.errors.WithLabelValues(labels...), m.took.WithLabelValues(labels...)}
+	m.series.Store(key, s) // twice is no harm: a series is there once
+	return s
+}
+
+// Describe implements prometheus.Collector.
+func (m *Meter) Describe(ch chan<- *prometheus.Desc) {
+	for _, c := range []prometheus.Collector{m.requests, m.errors, m.took} {
+		c.Describe(ch)
+	}
+	ch <- eventsDesc
+	ch <- sizeDesc
+	ch <- estimateDesc
+}
+
+// Collect implements prometheus.Collector.
+func (m *Meter) Collect(ch chan<- prometheus.Metric) {
+	for _, c := range []prometheus.Collector{m.requests, m.errors, m.took} {
+		c.Collect(ch)
+	}
+	s := m.store.Load()
+	if s == nil {
+		return
+	}
+	for _, t := range s.Tally() {
+		ch <- prometheus.MustNewConstMetric(eventsDesc, prometheus.CounterValue, float64(t.Published), t.Resource.Group, t.Resource.Resource)
+		ch <- prometheus.MustNewConstMetric(estimateDesc, prometheus.GaugeValue, float64(t.Size), t.Resource.Group, t.Resource.Resource)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), sizeTimeout)
+	defer cancel()
+	if size, err := s.Size(ctx); err == nil {
+		ch <- prometheus.MustNewConstMetric(sizeDesc, prometheus.GaugeValue, float64(size), cluster)
+	}
+}
