@@ -9,6 +9,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
+	"k8s.io/cri-streaming/pkg/streaming"
 
 	"clipper/node/runtime"
 )
@@ -60,31 +61,31 @@ func (s *Server) ExecSync(ctx context.Context, req *runtimeapi.ExecSyncRequest) 
 	return &runtimeapi.ExecSyncResponse{Stdout: stdout.Bytes(), Stderr: stderr.Bytes(), ExitCode: int32(code)}, nil
 }
 
+// streamsOf returns the server of streams for a container that runs, whose ID it writes out in full.
+func (s *Server) streamsOf(ctx context.Context, id *string) (streaming.Server, error) {
+	c, err := s.running(ctx, *id)
+	if err != nil {
+		return nil, err
+	}
+	*id = c.ID
+	return s.streams.open()
+}
+
 // Exec returns the address at which a command can be run with its streams.
 func (s *Server) Exec(ctx context.Context, req *runtimeapi.ExecRequest) (*runtimeapi.ExecResponse, error) {
-	c, err := s.running(ctx, req.ContainerId)
+	server, err := s.streamsOf(ctx, &req.ContainerId)
 	if err != nil {
 		return nil, err
 	}
-	server, err := s.streams.open()
-	if err != nil {
-		return nil, err
-	}
-	req.ContainerId = c.ID
 	return server.GetExec(req)
 }
 
 // Attach returns the address at which a container's own streams are.
 func (s *Server) Attach(ctx context.Context, req *runtimeapi.AttachRequest) (*runtimeapi.AttachResponse, error) {
-	c, err := s.running(ctx, req.ContainerId)
+	server, err := s.streamsOf(ctx, &req.ContainerId)
 	if err != nil {
 		return nil, err
 	}
-	server, err := s.streams.open()
-	if err != nil {
-		return nil, err
-	}
-	req.ContainerId = c.ID
 	return server.GetAttach(req)
 }
 
