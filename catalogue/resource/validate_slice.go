@@ -274,9 +274,7 @@ func consumed(f *rule.Faults, list []resourcev1.DeviceCounterConsumption, at *fi
 		return
 	}
 	for i, c := range list {
-		if name := at.Index(i).Child("counterSet"); f.Need(name, c.CounterSet) {
-			f.DNSLabel(name, c.CounterSet)
-		}
+		setName(f, at.Index(i).Child("counterSet"), c.CounterSet)
 		counters(f, c.Counters, at.Index(i).Child("counters"), resourcev1.ResourceSliceMaxCountersPerDeviceCounterConsumption)
 	}
 	unique(f, list, at, func(c resourcev1.DeviceCounterConsumption) string { return c.CounterSet })
@@ -288,12 +286,17 @@ func counterSets(f *rule.Faults, list []resourcev1.CounterSet) {
 		return
 	}
 	for i, c := range list {
-		if name := at.Index(i).Child("name"); f.Need(name, c.Name) {
-			f.DNSLabel(name, c.Name)
-		}
+		setName(f, at.Index(i).Child("name"), c.Name)
 		counters(f, c.Counters, at.Index(i).Child("counters"), resourcev1.ResourceSliceMaxCountersPerCounterSet)
 	}
 	unique(f, list, at, func(c resourcev1.CounterSet) string { return c.Name })
+}
+
+// setName checks the name of a set of counters.
+func setName(f *rule.Faults, at *field.Path, name string) {
+	if f.Need(at, name) {
+		f.DNSLabel(at, name)
+	}
 }
 
 func counters(f *rule.Faults, m map[string]resourcev1.Counter, at *field.Path, most int) {

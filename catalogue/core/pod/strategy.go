@@ -113,30 +113,10 @@ func mergeLabelKeys(p *corev1.Pod) {
 		merge(t.LabelSelector, t.MatchLabelKeys, metav1.LabelSelectorOpIn)
 		merge(t.LabelSelector, t.MismatchLabelKeys, metav1.LabelSelectorOpNotIn)
 	}
-	eachTerm(p.Spec.Affinity, term)
+	podspec.EachAffinityTerm(p.Spec.Affinity, term)
 	for i := range p.Spec.TopologySpreadConstraints {
 		c := &p.Spec.TopologySpreadConstraints[i]
 		merge(c.LabelSelector, c.MatchLabelKeys, metav1.LabelSelectorOpIn)
-	}
-}
-
-func eachTerm(a *corev1.Affinity, visit func(*corev1.PodAffinityTerm)) {
-	if a == nil {
-		return
-	}
-	both := func(required []corev1.PodAffinityTerm, preferred []corev1.WeightedPodAffinityTerm) {
-		for i := range required {
-			visit(&required[i])
-		}
-		for i := range preferred {
-			visit(&preferred[i].PodAffinityTerm)
-		}
-	}
-	if a.PodAffinity != nil {
-		both(a.PodAffinity.RequiredDuringSchedulingIgnoredDuringExecution, a.PodAffinity.PreferredDuringSchedulingIgnoredDuringExecution)
-	}
-	if a.PodAntiAffinity != nil {
-		both(a.PodAntiAffinity.RequiredDuringSchedulingIgnoredDuringExecution, a.PodAntiAffinity.PreferredDuringSchedulingIgnoredDuringExecution)
 	}
 }
 

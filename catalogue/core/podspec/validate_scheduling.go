@@ -260,24 +260,29 @@ func hasLaxSelector(spec *corev1.PodSpec) bool {
 	for i := range spec.TopologySpreadConstraints {
 		look(spec.TopologySpreadConstraints[i].LabelSelector)
 	}
-	if a := spec.Affinity; a != nil {
-		term := func(t *corev1.PodAffinityTerm) { look(t.LabelSelector); look(t.NamespaceSelector) }
-		each := func(required []corev1.PodAffinityTerm, preferred []corev1.WeightedPodAffinityTerm) {
-			for i := range required {
-				term(&required[i])
-			}
-			for i := range preferred {
-				term(&preferred[i].PodAffinityTerm)
-			}
+	EachAffinityTerm(spec.Affinity, func(t *corev1.PodAffinityTerm) { look(t.LabelSelector); look(t.NamespaceSelector) })
+	return lax
+}
+
+// EachAffinityTerm visits the terms about pods, required and preferred ones, of an affinity that may be nil.
+func EachAffinityTerm(a *corev1.Affinity, visit func(*corev1.PodAffinityTerm)) {
+	if a == nil {
+		return
+	}
+	both := func(required []corev1.PodAffinityTerm, preferred []corev1.WeightedPodAffinityTerm) {
+		for i := range required {
+			visit(&required[i])
 		}
-		if a.PodAffinity != nil {
-			each(a.PodAffinity.RequiredDuringSchedulingIgnoredDuringExecution, a.PodAffinity.PreferredDuringSchedulingIgnoredDuringExecution)
-		}
-		if a.PodAntiAffinity != nil {
-			each(a.PodAntiAffinity.RequiredDuringSchedulingIgnoredDuringExecution, a.PodAntiAffinity.PreferredDuringSchedulingIgnoredDuringExecution)
+		for i := range preferred {
+			visit(&preferred[i].PodAffinityTerm)
 		}
 	}
-	return lax
+	if a.PodAffinity != nil {
+		both(a.PodAffinity.RequiredDuringSchedulingIgnoredDuringExecution, a.PodAffinity.PreferredDuringSchedulingIgnoredDuringExecution)
+	}
+	if a.PodAntiAffinity != nil {
+		both(a.PodAntiAffinity.RequiredDuringSchedulingIgnoredDuringExecution, a.PodAntiAffinity.PreferredDuringSchedulingIgnoredDuringExecution)
+	}
 }
 
 func hasLaxAffinity(spec *corev1.PodSpec) bool {
