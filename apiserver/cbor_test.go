@@ -30,7 +30,7 @@ const (
 	applyCBORT = "application/apply-patch+cbor"
 )
 
-func withCBOR(o *apiserver.Options) { o.CBOR = true }
+func withCBOR(o *apiserver.Options) { o.Features.CBOR = true }
 
 // cborOnly lets nothing but CBOR through, so that no client falls back on something else unnoticed.
 type cborOnly struct {

@@ -208,7 +208,7 @@ func (q *request) begin(code int, contentType string, size int) io.WriteCloser {
 	h := q.w.Header()
 	q.size = size
 	h["Content-Type"] = contentTypeHeader(contentType)
-	if size > gzipThreshold && acceptsGzip(q.r) {
+	if size > gzipThreshold && !q.s.options.Features.Plain && acceptsGzip(q.r) {
 		h.Set("Content-Encoding", "gzip")
 		h.Add("Vary", "Accept-Encoding")
 		q.writeHeader(code)

@@ -56,7 +56,7 @@ var (
 // cbor says whether the request may be answered in CBOR: upstream has it for what is said about one kind or about
 // the version of a built-in group, not for what its servers say before or above that.
 func (q *request) cbor() bool {
-	return q.s.options.CBOR && (q.kind != nil || q.routed && q.info.Version != "" && q.builtin())
+	return q.s.options.Features.CBOR && (q.kind != nil || q.routed && q.info.Version != "" && q.builtin())
 }
 
 func (q *request) mediaTypes() *mediaTypes {

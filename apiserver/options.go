@@ -53,11 +53,14 @@ func (q *request) patchOptions(pt types.PatchType) (*metav1.PatchOptions, error)
 }
 
 func (q *request) listOptions() (*metav1.ListOptions, error) {
-	return options(q, "ListOptions", metav1.Convert_url_Values_To_v1_ListOptions, validateListOptions)
+	watchList := !q.s.options.Features.NoWatchList
+	return options(q, "ListOptions", metav1.Convert_url_Values_To_v1_ListOptions, func(o *metav1.ListOptions) field.ErrorList {
+		return validateListOptions(o, watchList)
+	})
 }
 
 // validateListOptions fills in upstream's defaults, then checks.
-func validateListOptions(o *metav1.ListOptions) field.ErrorList {
+func validateListOptions(o *metav1.ListOptions, watchList bool) field.ErrorList {
 	in := internalversion.ListOptions{
 		Watch:                o.Watch,
 		AllowWatchBookmarks:  o.AllowWatchBookmarks,
@@ -68,9 +71,9 @@ func validateListOptions(o *metav1.ListOptions) field.ErrorList {
 		Continue:             o.Continue,
 		SendInitialEvents:    o.SendInitialEvents,
 	}
-	internalversion.SetListOptionsDefaults(&in, true)
+	internalversion.SetListOptionsDefaults(&in, watchList)
 	o.ResourceVersionMatch, o.SendInitialEvents = in.ResourceVersionMatch, in.SendInitialEvents
-	return internalvalidation.ValidateListOptions(&in, true)
+	return internalvalidation.ValidateListOptions(&in, watchList)
 }
 
 // deleteOptions come in the body or, without one, in the query.

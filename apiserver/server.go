@@ -70,8 +70,7 @@ type Options struct {
 	Tracing  *tracing.Tracer      // nil: no spans; closed by Run
 	Fairness *fairness.Controller // nil: InFlight
 	InFlight *fairness.Limit      // nil, too: no limit
-	// CBOR takes and gives CBOR, too: upstream's feature gate CBORServingAndStorage.
-	CBOR bool
+	Features Features
 	// Profiling serves /debug/pprof and /debug/flags.
 	Profiling bool
 	// Flags are what /flagz shows. Nil: 404.
@@ -83,6 +82,13 @@ type Options struct {
 	DialNode func(ctx context.Context, network, address string) (net.Conn, error)
 
 	Log *slog.Logger // nil: slog.Default
+}
+
+// Features are those whose feature gates were moved from their defaults.
+type Features struct {
+	CBOR        bool // CBORServingAndStorage is on: CBOR is taken and given, too
+	Plain       bool // APIResponseCompression is off: large answers go out as they are
+	NoWatchList bool // WatchList is off: watches do not begin with what there is
 }
 
 // A Server serves the API. It is an http.Handler, too.

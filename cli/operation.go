@@ -5,6 +5,7 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+	"k8s.io/component-base/cli/flag"
 
 	"clipper/daemon"
 )
@@ -24,6 +25,7 @@ func operationFlags(cmd *cobra.Command, o *daemon.OperationOptions) {
 	f.BoolVar(&o.Profiling, "profiling", o.Profiling, "serve /debug/pprof and /debug/flags")
 	f.DurationVar(&o.EventTTL, "event-ttl", o.EventTTL, "how long events stay after they were last written")
 	f.StringVar(&o.Tracing, "tracing-config-file", "", "TracingConfiguration (apiserver.config.k8s.io): which requests become spans, and where those are sent")
+	f.Var(flag.NewColonSeparatedMultimapStringStringAllowDefaultEmptyKey(&o.FeatureGates), "feature-gates", "features to switch: name=true|false, as kube-apiserver's; of those that are off by default, CBORServingAndStorage can be had")
 	auditFlags(f, &o.Audit)
 	o.Flags = func() map[string]string {
 		shown := map[string]string{}

@@ -8,10 +8,12 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+	"k8s.io/apiserver/pkg/features"
 
 	"clipper/apiserver"
 	"clipper/apiserver/audit"
 	"clipper/apiserver/fairness"
+	"clipper/apiserver/feature"
 	"clipper/apiserver/pipeline"
 	"clipper/apiserver/presence"
 	"clipper/apiserver/tracing"
@@ -27,6 +29,8 @@ type OperationOptions struct {
 	Audit     audit.Options
 	Tracing   string        // file; "": no spans
 	EventTTL  time.Duration // how long events stay after they were last written
+	// FeatureGates are lists of name=true|false by component; "" is kube.
+	FeatureGates map[string][]string
 
 	// Flags are shown at /flagz.
 	Flags func() map[string]string
@@ -45,6 +49,9 @@ func defaultOperation() OperationOptions {
 
 func (o *OperationOptions) complete() error {
 	faults := []error{o.Audit.Validate()}
+	if err := moveGates(o.FeatureGates); err != nil {
+		faults = append(faults, fmt.Errorf("--feature-gates: %w", err))
+	}
 	if o.MaxReads < 0 || o.MaxWrites < 0 {
 		faults = append(faults, fmt.Errorf("--max-requests-inflight %d, --max-mutating-requests-inflight %d: neither may be negative", o.MaxReads, o.MaxWrites))
 	}
@@ -63,6 +70,14 @@ func (o *OperationOptions) complete() error {
 	return errors.Join(faults...)
 }
 
+// moveGates makes all feature gates known and moves those that are to be moved. The gates are the process's.
+func moveGates(wanted map[string][]string) error {
+	if err := feature.Register(feature.Gate); err != nil {
+		return err
+	}
+	return feature.Set(feature.Gate, wanted)
+}
+
 // operate adds to the API server's options what keeps it in order.
 func (cp *controlPlane) operate(ctx context.Context, o *apiserver.Options) (err error) {
 	operation := cp.options.Operation
@@ -72,6 +87,11 @@ func (cp *controlPlane) operate(ctx context.Context, o *apiserver.Options) (err 
 		}
 	}
 	o.Audit = cp.auditor
+	o.Features = apiserver.Features{
+		CBOR:        feature.Gate.Enabled(features.CBORServingAndStorage),
+		Plain:       !feature.Gate.Enabled(features.APIResponseCompression),
+		NoWatchList: !feature.Gate.Enabled(features.WatchList),
+	}
 	o.Limits, o.Profiling, o.Flags = operation.Limits, operation.Profiling, operation.Flags
 	o.Checks = map[string]func(context.Context) error{"etcd": cp.store.Healthy}
 	maps.Copy(o.Checks, cp.checks())

@@ -1,0 +1,98 @@
+// Package feature knows the feature gates of a v1.36 server and what --feature-gates may do to them. Most features
+// are here to stay as they are by default: their gates can be set to what they are, as they can upstream, and moving
+// them is refused, for a switch without an effect would deceive whoever sets it.
+package feature
+
+import (
+	_ "embed"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/util/version"
+	"k8s.io/apiserver/pkg/features"
+	utilfeature "k8s.io/apiserver/pkg/util/feature"
+	"k8s.io/component-base/featuregate"
+)
+
+// Gate is the process's: upstream's libraries ask it, too.
+var Gate = utilfeature.DefaultMutableFeatureGate
+
+// movable are the features that a server has both with and without.
+var movable = []featuregate.Feature{
+	features.APIResponseCompression,
+	features.CBORServingAndStorage,
+	features.WatchList,
+}
+
+// known lists the gates of kube-apiserver v1.36: name, stage, default, and whether it is locked.
+//
+//go:embed gates.txt
+var known string
+
+// binary is the version whose gates are known.
+var binary = version.MajorMinor(1, 36)
+
+// Register makes all gates known to g, beside those that upstream's libraries have told it.
+func Register(g featuregate.MutableVersionedFeatureGate) error {
+	there, add := g.GetAllVersioned(), map[featuregate.Feature]featuregate.VersionedSpecs{}
+	for line := range strings.Lines(known) {
+		fields := strings.Fields(line)
+		name := featuregate.Feature(fields[0])
+		if _, ok := there[name]; ok {
+			continue
+		}
+		spec := stages[fields[1]]
+		spec.Version, spec.Default, spec.LockToDefault = binary, fields[2] == "on", len(fields) > 3
+		specs := featuregate.VersionedSpecs{spec}
+		if spec.PreRelease == featuregate.Deprecated { // the library asks how it began
+			specs = featuregate.VersionedSpecs{{Version: version.MajorMinor(1, 0), Default: spec.Default, PreRelease: featuregate.GA}, spec}
+		}
+		add[name] = specs
+	}
+	return g.AddVersioned(add)
+}
+
+// stages are what a gate of each stage begins with: upstream's type of a stage has no name outside its package.
+var stages = map[string]featuregate.FeatureSpec{
+	"Alpha": {PreRelease: featuregate.Alpha}, "Beta": {PreRelease: featuregate.Beta}, "GA": {PreRelease: featuregate.GA}, "Deprecated": {PreRelease: featuregate.Deprecated},
+}
+
+// component is the only one whose gates there are.
+const component = "kube"
+
+// Set moves gates of g as the flag says: lists of name=true|false by component. Nothing has moved if it fails.
+func Set(g featuregate.MutableVersionedFeatureGate, wanted map[string][]string) error {
+	values, err := ofComponent(wanted)
+	if err != nil || len(values) == 0 {
+		return err
+	}
+	trial := g.DeepCopy()
+	if err := trial.Set(strings.Join(values, ",")); err != nil {
+		return err
+	}
+	var faults []error
+	for name, spec := range g.GetAll() {
+		if is := trial.Enabled(name); is != spec.Default && !slices.Contains(movable, name) && name != "AllAlpha" && name != "AllBeta" {
+			faults = append(faults, fmt.Errorf("feature gate %s cannot be %t: not supported here; leave it at %t", name, is, spec.Default))
+		}
+	}
+	if len(faults) > 0 {
+		slices.SortFunc(faults, func(a, b error) int { return strings.Compare(a.Error(), b.Error()) })
+		return errors.Join(faults...)
+	}
+	return g.Set(strings.Join(values, ","))
+}
+
+func ofComponent(wanted map[string][]string) ([]string, error) {
+	if len(wanted[""]) > 0 && len(wanted[component]) > 0 {
+		return nil, errors.New("set kube feature gates with default empty prefix or kube: prefix consistently, do not mix use")
+	}
+	for name := range wanted {
+		if name != "" && name != component {
+			return nil, fmt.Errorf("component not registered: %s", name)
+		}
+	}
+	return slices.Concat(wanted[""], wanted[component]), nil
+}

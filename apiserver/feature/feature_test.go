@@ -1,0 +1,70 @@
+package feature
+
+import (
+	"strings"
+	"testing"
+
+	"k8s.io/apiserver/pkg/features"
+	"k8s.io/component-base/featuregate"
+)
+
+func TestSet(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		wanted map[string][]string
+		err    string
+	}{
+		{"nothing", nil, ""},
+		{"what there is", map[string][]string{"": {"CBORServingAndStorage=true", "WatchList=false"}}, ""},
+		{"by component", map[string][]string{"kube": {"CBORServingAndStorage=true"}}, ""},
+		{"as it is", map[string][]string{"": {"GangScheduling=false", "PodLevelResources=true", "SidecarContainers=true", "AllAlpha=false"}}, ""},
+		{"unheard of", map[string][]string{"": {"Nonsense=true"}}, "unrecognized feature gate: Nonsense"},
+		{"no value", map[string][]string{"": {"WatchList"}}, `missing bool value for WatchList`},
+		{"no bool", map[string][]string{"": {"WatchList=x"}}, `invalid value of WatchList=x, err: strconv.ParseBool: parsing "x": invalid syntax`},
+		{"locked", map[string][]string{"": {"SidecarContainers=false"}}, "cannot set feature gate SidecarContainers to false, feature is locked to true"},
+		{"not here", map[string][]string{"": {"GangScheduling=true", "GenericWorkload=true"}},
+			"feature gate GangScheduling cannot be true: not supported here; leave it at false\nfeature gate GenericWorkload cannot be true: not supported here; leave it at false"},
+		{"not without", map[string][]string{"": {"PodLevelResources=false"}}, "feature gate PodLevelResources cannot be false: not supported here"},
+		{"all alpha", map[string][]string{"": {"AllAlpha=true"}}, "not supported here"},
+		{"other component", map[string][]string{"wardle": {"A=true"}}, "component not registered: wardle"},
+		{"both ways", map[string][]string{"": {"WatchList=true"}, "kube": {"WatchList=true"}}, "do not mix use"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			g := Gate.DeepCopy()
+			if err := Register(g); err != nil {
+				t.Fatal(err)
+			}
+			err := Set(g, tt.wanted)
+			if tt.err == "" && err != nil || tt.err != "" && (err == nil || !strings.Contains(err.Error(), tt.err)) {
+				t.Fatalf("error %v, want %q", err, tt.err)
+			}
+			on := strings.Contains(strings.Join(append(tt.wanted[""], tt.wanted["kube"]...), ","), "CBORServingAndStorage=true")
+			if g.Enabled(features.CBORServingAndStorage) != on {
+				t.Errorf("CBOR %v, want %v", !on, on)
+			}
+			if err != nil && !g.Enabled(features.WatchList) {
+				t.Error("a gate has moved in spite of the error")
+			}
+		})
+	}
+}
+
+// TestKnown: where upstream's libraries know a gate as well, the list says the same of it; doing it twice is no fault.
+func TestKnown(t *testing.T) {
+	there, g := Gate.GetAll(), Gate.DeepCopy()
+	for range 2 {
+		if err := Register(g); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for line := range strings.Lines(known) {
+		fields := strings.Fields(line)
+		spec, ok := there[featuregate.Feature(fields[0])]
+		if want := stages[fields[1]].PreRelease; ok && (spec.Default != (fields[2] == "on") || spec.LockToDefault != (len(fields) > 3) || spec.PreRelease != want) {
+			t.Errorf("%q, and the library says %+v", line, spec)
+		}
+	}
+	if n := len(g.GetAll()); n < 230 {
+		t.Errorf("%d gates", n)
+	}
+}
