@@ -110,9 +110,11 @@ type Resource struct {
 type Custom struct {
 	// Prune drops what the version's schema does not know, and returns the paths of it.
 	Prune func(obj api.Object) (unknown []string, err error)
-	// Coerce returns an object of the version in the form that the schema has today: what was stored may
-	// have been written under an earlier one. The object it is given stays as it is.
-	Coerce func(obj api.Object) api.Object
+	// Read shows stored objects as those of the version, in order and in the form that the schemas have today: what
+	// was stored may have been written under an earlier one. The objects it is given stay as they are.
+	Read func(stored []api.Object) ([]api.Object, error)
+	// Hub is Read for the storage version: what a change starts from.
+	Hub func(stored api.Object) (api.Object, error)
 	// Convert makes objects of a version, in order; those that are of it come back themselves. Objects that
 	// were stored in an earlier storage version stay in it until they are written again.
 	Convert func(in []api.Object, to schema.GroupVersionKind) ([]api.Object, error)
@@ -137,6 +139,8 @@ type Custom struct {
 type Schema struct {
 	Model  string // its name
 	V2, V3 []byte
+	// Selectable lists the fields that objects can be selected by; nil for none. The schema itself has it, too.
+	Selectable []byte
 }
 
 // A Status describes a status subresource.
@@ -152,8 +156,9 @@ type Scale struct {
 	Replicas    func(obj api.Object) (spec, status int32)
 	SetReplicas func(obj api.Object, n int32)
 	Selector    func(obj api.Object) string // in string form, for status.selector
-	// Path leads to the replicas in the object; nil: spec, replicas. Their owner owns the scale's.
-	Path []any
+	// Paths lead to the replicas in an object of each version that has a scale; nil: spec, replicas. Their owner
+	// owns the scale's.
+	Paths map[string][]any
 }
 
 // A Subresource is an entry of discovery such as pods/eviction.

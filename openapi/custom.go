@@ -40,11 +40,15 @@ func addVersion(r *catalogue.Resource, version string, models map[string]string,
 	key := r.Group + "/" + version + "/"
 	models[key+r.Kind], models[key+r.ListKind] = s.Model, list
 	all[s.Model] = json.RawMessage(pick(s))
+	selectable := ""
+	if s.Selectable != nil {
+		selectable = `,"x-kubernetes-selectable-fields":` + string(s.Selectable)
+	}
 	all[list] = json.RawMessage(fmt.Sprintf(`{"description":"%[1]s is a list of %[2]s","type":"object","required":["items"],"properties":{`+
 		`"apiVersion":{"description":"%[9]s","type":"string"},"kind":{"description":"%[10]s","type":"string"},`+
 		`"items":{"description":"List of %[3]s. More info: https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md","type":"array","items":{"$ref":"%[4]s%[5]s"}},`+
-		`"metadata":{"$ref":"%[4]s%[6]sListMeta"}},"x-kubernetes-group-version-kind":[{"group":"%[7]s","kind":"%[1]s","version":"%[8]s"}]}`,
-		r.ListKind, r.Kind, r.Name, refs, s.Model, metaModel, r.Group, version, typeDocs["apiVersion"], typeDocs["kind"]))
+		`"metadata":{"$ref":"%[4]s%[6]sListMeta"}},"x-kubernetes-group-version-kind":[{"group":"%[7]s","kind":"%[1]s","version":"%[8]s"}]%[11]s}`,
+		r.ListKind, r.Kind, r.Name, refs, s.Model, metaModel, r.Group, version, typeDocs["apiVersion"], typeDocs["kind"], selectable))
 }
 
 // typeDocs describe what every kind says of itself.

@@ -13,6 +13,7 @@ import (
 
 	"k8s.io/apiextensions-apiserver/pkg/apis/apiextensions"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	apiextensionsv1beta1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1beta1"
 	"k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/validation"
 	schemavalidation "k8s.io/apiextensions-apiserver/pkg/apiserver/validation"
 	"k8s.io/apimachinery/pkg/api/equality"
@@ -34,8 +35,11 @@ var Definitions = api.Kind[*apiextensionsv1.CustomResourceDefinition]{Resource: 
 
 func init() {
 	// The store's codec and the API server know kinds by this scheme; client-go leaves definitions out.
-	if err := apiextensionsv1.AddToScheme(scheme.Scheme); err != nil {
-		panic(err) // the same type registered twice under different names
+	// Nobody is served v1beta1 any more, but it is what upstream's server stores.
+	for _, add := range []func(*runtime.Scheme) error{apiextensionsv1.AddToScheme, apiextensionsv1beta1.AddToScheme} {
+		if err := add(scheme.Scheme); err != nil {
+			panic(err) // the same type registered twice under different names
+		}
 	}
 }
 
@@ -50,7 +54,7 @@ func Definition() *catalogue.Resource {
 		Prefix:                   "apiextensions.k8s.io/customresourcedefinitions",
 		New:                      func() api.Object { return &apiextensionsv1.CustomResourceDefinition{} },
 		NewList:                  func() runtime.Object { return &apiextensionsv1.CustomResourceDefinitionList{} },
-		Default:                  func(o api.Object) { apiextensionsv1.SetObjectDefaults_CustomResourceDefinition(crd(o)) },
+		Default:                  setDefaults,
 		PrepareCreate:            prepareCreate,
 		PrepareUpdate:            prepareUpdate,
 		ValidateCreate:           validateCreate,
@@ -70,6 +74,48 @@ func Definition() *catalogue.Resource {
 
 func crd(o api.Object) *apiextensionsv1.CustomResourceDefinition {
 	return o.(*apiextensionsv1.CustomResourceDefinition)
+}
+
+// setDefaults also settles what JSON cannot express but protobuf can: additionalProperties with a schema that are
+// forbidden nevertheless. Upstream stores JSON, and so has them allowed.
+func setDefaults(o api.Object) {
+	d := crd(o)
+	apiextensionsv1.SetObjectDefaults_CustomResourceDefinition(d)
+	for _, v := range d.Spec.Versions {
+		if v.Schema != nil {
+			allowDescribed(v.Schema.OpenAPIV3Schema)
+		}
+	}
+}
+
+// allowDescribed changes s, and all schemas in it, where it is reached by pointer only: copies share it.
+func allowDescribed(s *apiextensionsv1.JSONSchemaProps) {
+	if s == nil {
+		return
+	}
+	for _, b := range []*apiextensionsv1.JSONSchemaPropsOrBool{s.AdditionalProperties, s.AdditionalItems} {
+		if b != nil && b.Schema != nil {
+			b.Allows = true
+			allowDescribed(b.Schema)
+		}
+	}
+	for _, m := range []map[string]apiextensionsv1.JSONSchemaProps{s.Properties, s.PatternProperties, s.Definitions} {
+		for _, p := range m {
+			allowDescribed(&p)
+		}
+	}
+	for _, l := range [][]apiextensionsv1.JSONSchemaProps{s.AllOf, s.AnyOf, s.OneOf} {
+		for i := range l {
+			allowDescribed(&l[i])
+		}
+	}
+	allowDescribed(s.Not)
+	if s.Items != nil {
+		allowDescribed(s.Items.Schema)
+		for i := range s.Items.JSONSchemas {
+			allowDescribed(&s.Items.JSONSchemas[i])
+		}
+	}
 }
 
 func prepareCreate(o api.Object) {

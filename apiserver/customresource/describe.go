@@ -102,6 +102,9 @@ func (v *version) resource() *catalogue.Resource {
 		Fields:                   v.fields(),
 		Types:                    d.types,
 	}
+	if v != d.storage {
+		r.Default = d.storage.store
+	}
 	if d.DeletionTimestamp != nil {
 		r.Verbs = terminatingVerbs
 	}
@@ -111,7 +114,8 @@ func (v *version) resource() *catalogue.Resource {
 	r.Columns, r.Row = v.table()
 	r.Custom = &catalogue.Custom{
 		Prune:       v.prune,
-		Coerce:      v.coerce,
+		Read:        v.read,
+		Hub:         d.hub,
 		Convert:     d.convert.all,
 		Remote:      d.convert.remote,
 		Schema:      sync.OnceValues(v.schema),

@@ -50,15 +50,21 @@ func (v *version) scale() *catalogue.Scale {
 			text, _, _ := unstructured.NestedString(seen[0], segments(*s.LabelSelectorPath)...)
 			return text
 		},
-		Path: steps(s.SpecReplicasPath),
+		Paths: v.of.replicasPaths(),
 	}
 }
 
-// steps is a path as managedFields have it.
-func steps(path string) []any {
-	var out []any
-	for _, name := range segments(path) {
-		out = append(out, name)
+// replicasPaths are where the versions have their replicas, as managedFields write paths.
+func (d *definition) replicasPaths() map[string][]any {
+	out := map[string][]any{}
+	for _, v := range d.versions {
+		s := v.scalePaths()
+		if s == nil {
+			continue
+		}
+		for _, name := range segments(s.SpecReplicasPath) {
+			out[v.name] = append(out[v.name], name)
+		}
 	}
 	return out
 }

@@ -55,7 +55,12 @@ func (v *version) schema() (catalogue.Schema, error) {
 	if out.V3, err = v.encodeSchema(v.shape().structural.Unfold(), dialectV3); err != nil {
 		return out, err
 	}
-	out.V2, err = v.encodeSchema(v.shape().structural.Unfold(), dialectV2)
+	if out.V2, err = v.encodeSchema(v.shape().structural.Unfold(), dialectV2); err != nil {
+		return out, err
+	}
+	if fields := v.selectable(); fields != nil {
+		out.Selectable, err = json.Marshal(fields)
+	}
 	return out, err
 }
 
@@ -141,11 +146,23 @@ func (v *version) complete(s *spec.Schema, metadata spec.Schema) {
 	v.nameKind(s)
 }
 
-// nameKind says which kind a schema is of.
+// nameKind says which kind a schema is of, and what its objects can be selected by.
 func (v *version) nameKind(s *spec.Schema) {
 	s.AddExtension("x-kubernetes-group-version-kind", []any{
 		map[string]any{"group": v.gvk.Group, "version": v.gvk.Version, "kind": v.gvk.Kind},
 	})
+	if fields := v.selectable(); fields != nil {
+		s.AddExtension("x-kubernetes-selectable-fields", fields)
+	}
+}
+
+// selectable lists the fields that objects can be selected by, beside those of every kind; nil if there are none.
+func (v *version) selectable() []any {
+	var out []any
+	for _, f := range v.spec.SelectableFields {
+		out = append(out, map[string]any{"fieldPath": strings.TrimPrefix(f.JSONPath, ".")})
+	}
+	return out
 }
 
 // mergeTypes knows how server-side apply merges each version of a definition; made when it is first needed.

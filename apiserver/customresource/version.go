@@ -51,7 +51,7 @@ func newVersion(d *definition, spec *apiextensionsv1.CustomResourceDefinitionVer
 		preserve: d.Spec.PreserveUnknownFields,
 	}
 	v.shape = sync.OnceValue(func() *shape {
-		s := compile(spec)
+		s := compile(spec, v.preserve)
 		if s.err != nil {
 			s.err = fmt.Errorf("definition %s, version %s: %w", d.Name, spec.Name, s.err)
 		}
@@ -63,7 +63,7 @@ func newVersion(d *definition, spec *apiextensionsv1.CustomResourceDefinitionVer
 	return v
 }
 
-func compile(spec *apiextensionsv1.CustomResourceDefinitionVersion) *shape {
+func compile(spec *apiextensionsv1.CustomResourceDefinitionVersion, preserve bool) *shape {
 	s, props := &shape{}, &apiextensions.JSONSchemaProps{}
 	if spec.Schema != nil && spec.Schema.OpenAPIV3Schema != nil {
 		if s.err = apiextensionsv1.Convert_v1_JSONSchemaProps_To_apiextensions_JSONSchemaProps(spec.Schema.OpenAPIV3Schema, props, nil); s.err != nil {
@@ -72,6 +72,12 @@ func compile(spec *apiextensionsv1.CustomResourceDefinitionVersion) *shape {
 	}
 	if s.structural, s.err = structuralschema.NewStructural(props); s.err != nil {
 		return s
+	}
+	if !preserve {
+		s.structural = s.structural.DeepCopy() // its defaults are the definition's own, which nobody may change
+		if s.err = defaulting.PruneDefaults(s.structural); s.err != nil {
+			return s
+		}
 	}
 	if s.schemas, _, s.err = validation.NewSchemaValidator(props); s.err != nil {
 		return s
@@ -98,9 +104,11 @@ func (v *version) emptyList() runtime.Object {
 	return u
 }
 
+// defaults fills in what v's schema says of fields that a request, or what was stored, leaves out.
 func (v *version) defaults(o api.Object) {
-	defaulting.Default(content(o), v.shape().structural)
-	defaulting.PruneNonNullableNullsWithoutDefaults(content(o), v.shape().structural)
+	if v.shape().err == nil {
+		defaulting.Default(content(o), v.shape().structural)
+	}
 }
 
 // seen shows objects of the storage version as those of v. The result is read-only.
@@ -119,24 +127,67 @@ func (v *version) seen(objects ...api.Object) ([]map[string]any, error) {
 	return out, nil
 }
 
-// coerce brings an object of v that was stored, or converted, into the form that v's schema has today: an
-// earlier schema may have had other fields, and other defaults.
-func (v *version) coerce(o api.Object) api.Object {
-	if v.shape().err != nil {
-		return o
-	}
-	out := o.DeepCopyObject().(*unstructured.Unstructured)
-	if !v.preserve {
-		meta := out.Object["metadata"]
-		pruning.Prune(out.Object, v.shape().structural, true)
-		defaulting.PruneNonNullableNullsWithoutDefaults(out.Object, v.shape().structural)
-		out.SetGroupVersionKind(v.gvk) // pruning treats the root's own fields like any others
-		if meta != nil {
-			out.Object["metadata"] = meta
+// read shows stored objects as those of v. Each is first brought into the form that the schema of its own version
+// has today, defaults included, then converted; of another version only what its schema knows is left, and its
+// defaults are for what is written in it.
+func (v *version) read(stored []api.Object) ([]api.Object, error) {
+	current := make([]api.Object, len(stored))
+	for i, o := range stored {
+		var err error
+		if current[i], err = v.of.restore(o); err != nil {
+			return nil, err
 		}
 	}
+	out, err := v.of.convert.all(current, v.gvk)
+	if err != nil {
+		return nil, err
+	}
+	for i, o := range out {
+		if o == current[i] {
+			continue
+		}
+		if _, err := v.prune(o); err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
+}
+
+// hub is read for the storage version.
+func (d *definition) hub(stored api.Object) (api.Object, error) {
+	out, err := d.storage.read([]api.Object{stored})
+	if err != nil {
+		return nil, err
+	}
+	return out[0], nil
+}
+
+// restore returns a stored object in the form that its version's schema has today: an earlier schema may have had
+// other fields, and other defaults, and somebody else may have written metadata that is none.
+func (d *definition) restore(stored api.Object) (api.Object, error) {
+	v := d.version(stored.GetObjectKind().GroupVersionKind().Version)
+	if v == nil || v.shape().err != nil {
+		return stored, nil
+	}
+	out := stored.DeepCopyObject().(*unstructured.Unstructured)
+	if _, err := v.coerce(out, true); err != nil {
+		return nil, err
+	}
+	if out.GetGeneration() == 0 {
+		out.SetGeneration(1) // older than generations
+	}
 	v.defaults(out)
-	return out
+	return out, nil
+}
+
+// version returns the version of a name, or nil.
+func (d *definition) version(name string) *version {
+	for _, v := range d.versions {
+		if v.name == name {
+			return v
+		}
+	}
+	return nil
 }
 
 // prune drops unknown fields and brings metadata, also that of embedded objects, into its known form.
@@ -144,25 +195,43 @@ func (v *version) prune(o api.Object) (unknown []string, err error) {
 	if err := v.shape().err; err != nil {
 		return nil, err
 	}
-	u := o.(*unstructured.Unstructured)
-	meta, found, unknown, err := objectmeta.GetObjectMetaWithOptions(u.Object, objectmeta.ObjectMetaOptions{ReturnUnknownFieldPaths: true})
+	return v.coerce(o.(*unstructured.Unstructured), false)
+}
+
+// coerce is prune; lenient also drops metadata of the wrong type, which is otherwise an error.
+func (v *version) coerce(u *unstructured.Unstructured, lenient bool) (unknown []string, err error) {
+	meta, found, unknown, err := objectmeta.GetObjectMetaWithOptions(u.Object, objectmeta.ObjectMetaOptions{
+		DropMalformedFields: lenient, ReturnUnknownFieldPaths: !lenient,
+	})
 	if err != nil {
 		return nil, err
 	}
 	if !v.preserve {
-		unknown = append(unknown, pruning.PruneWithOptions(u.Object, v.shape().structural, true, structuralschema.UnknownFieldPathOptions{TrackUnknownFieldPaths: true})...)
+		unknown = append(unknown, pruning.PruneWithOptions(u.Object, v.shape().structural, true, structuralschema.UnknownFieldPathOptions{TrackUnknownFieldPaths: !lenient})...)
 		defaulting.PruneNonNullableNullsWithoutDefaults(u.Object, v.shape().structural)
 	}
-	fault, paths := objectmeta.CoerceWithOptions(nil, u.Object, v.shape().structural, false, objectmeta.CoerceOptions{ReturnUnknownFieldPaths: true})
+	fault, paths := objectmeta.CoerceWithOptions(nil, u.Object, v.shape().structural, false, objectmeta.CoerceOptions{
+		DropInvalidFields: lenient, ReturnUnknownFieldPaths: !lenient,
+	})
 	if fault != nil {
 		return nil, fault
 	}
 	unknown = append(unknown, paths...)
-	u.SetGroupVersionKind(v.gvk)
+	u.SetGroupVersionKind(v.gvk) // pruning treats the root's own fields like any others
 	if found {
 		if err := objectmeta.SetObjectMeta(u.Object, meta); err != nil {
 			return nil, err
 		}
 	}
 	return unknown, nil
+}
+
+// store brings an object that was converted to v, the storage version, into the form that it is stored in: without
+// v's defaults, which are for reading.
+func (v *version) store(o api.Object) {
+	if v.shape().err == nil && !v.preserve {
+		pruning.Prune(content(o), v.shape().structural, true)
+		defaulting.PruneNonNullableNullsWithoutDefaults(content(o), v.shape().structural)
+		o.GetObjectKind().SetGroupVersionKind(v.gvk)
+	}
 }

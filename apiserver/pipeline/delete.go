@@ -100,6 +100,12 @@ func (w *write) tryDelete(ctx context.Context, current *store.Item, o *metav1.De
 	if err := w.req.checkPreconditions(o.Preconditions, current.Object); err != nil {
 		return nil, err
 	}
+	if c := w.req.Resource.Custom; c != nil && c.Remote {
+		// Who cannot see an object in a version does not delete it in that version.
+		if _, err := w.p.kind(w.req).FromHub(current.Object); err != nil {
+			return nil, err
+		}
+	}
 	d := w.decide(current.Object, o, time.Now())
 	if d.pending {
 		return w.deleted(current, nil, false), nil

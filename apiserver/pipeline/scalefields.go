@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"cmp"
 	"fmt"
 	"reflect"
 	"sync"
@@ -26,17 +27,16 @@ var scaleKind = autoscalingv1.SchemeGroupVersion.WithKind("Scale")
 // scaleOwnership returns the translation for one object.
 func (p *Pipeline) scaleOwnership(req *Request, parent api.Object) *managedfields.ScaleHandler {
 	r := req.Resource
-	path := fieldpath.MakePathOrDie("spec", "replicas")
-	if len(r.Scale.Path) > 0 {
-		path = fieldpath.MakePathOrDie(r.Scale.Path...)
+	paths := managedfields.ResourcePathMappings{}
+	for version, path := range r.Scale.Paths {
+		paths[schema.GroupVersion{Group: r.Group, Version: version}.String()] = fieldpath.MakePathOrDie(path...)
 	}
-	paths := managedfields.ResourcePathMappings{r.GVK().GroupVersion().String(): path}
-	for _, v := range r.Also {
-		group := v.Group
-		if group == "" {
-			group = r.Group
+	if r.Scale.Paths == nil {
+		path := fieldpath.MakePathOrDie("spec", "replicas")
+		paths[r.GVK().GroupVersion().String()] = path
+		for _, v := range r.Also {
+			paths[schema.GroupVersion{Group: cmp.Or(v.Group, r.Group), Version: v.Version}.String()] = path
 		}
-		paths[schema.GroupVersion{Group: group, Version: v.Version}.String()] = path
 	}
 	return managedfields.NewScaleHandler(parent.GetManagedFields(), p.kind(req).GVK.GroupVersion(), paths)
 }

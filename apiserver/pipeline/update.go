@@ -133,6 +133,12 @@ func (w *write) tryUpdate(ctx context.Context, u update, current *store.Item) (*
 	if err := w.req.checkUID(u.uid, old); err != nil {
 		return nil, err
 	}
+	if c := w.req.Resource.Custom; c != nil && old != nil {
+		var err error
+		if old, err = c.Hub(old); err != nil {
+			return nil, err
+		}
+	}
 	next, err := u.next(ctx, old)
 	if err != nil {
 		return nil, err

@@ -95,17 +95,10 @@ func (k *Kind) FromHub(obj api.Object) (api.Object, error) {
 
 // FromHubAll converts stored objects, in order. Custom resources may have been stored in any version.
 func (k *Kind) FromHubAll(objects []api.Object) ([]api.Object, error) {
-	out := make([]api.Object, len(objects))
 	if k.Custom != nil {
-		converted, err := k.Custom.Convert(objects, k.GVK)
-		if err != nil {
-			return nil, err
-		}
-		for i, o := range converted {
-			out[i] = k.Custom.Coerce(o)
-		}
-		return out, nil
+		return k.Custom.Read(objects)
 	}
+	out := make([]api.Object, len(objects))
 	for i, o := range objects {
 		var err error
 		if out[i], err = k.FromHub(o); err != nil {
