@@ -41,9 +41,16 @@ type private struct {
 	WarnAfter      *jwt.NumericDate `json:"warnafter,omitempty"`
 }
 
+// audience is written as an array even if it is a single name, as upstream's tokens have it; read are both.
+type audience []string
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (a *audience) UnmarshalJSON(b []byte) error { return (*jwt.Audience)(a).UnmarshalJSON(b) }
+
 // claims is everything a token of either form can say.
 type claims struct {
 	jwt.Claims
+	Audience   audience `json:"aud,omitempty"`
 	Kubernetes *private `json:"kubernetes.io,omitempty"`
 
 	LegacyNamespace  string    `json:"kubernetes.io/serviceaccount/namespace,omitempty"`
@@ -126,12 +133,12 @@ func (s *Signer) Sign(b Binding, now time.Time) (token string, expires time.Time
 		Claims: jwt.Claims{
 			Issuer:    s.Issuer(),
 			Subject:   serviceaccount.MakeUsername(sa.Namespace, sa.Name),
-			Audience:  b.Audiences,
 			Expiry:    jwt.NewNumericDate(expires),
 			NotBefore: jwt.NewNumericDate(now),
 			IssuedAt:  jwt.NewNumericDate(now),
 			ID:        uuid.NewString(),
 		},
+		Audience: b.Audiences,
 		Kubernetes: &private{
 			Namespace:      sa.Namespace,
 			ServiceAccount: Ref{Name: sa.Name, UID: sa.UID},

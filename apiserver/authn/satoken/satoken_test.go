@@ -7,7 +7,9 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/rsa"
+	"encoding/base64"
 	"encoding/json"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -42,6 +44,27 @@ func world() (*apitest.Client, *corev1.ServiceAccount) {
 	c.Add(api.Pods.Resource, &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "web", UID: "pod-1"}})
 	c.Add(api.Nodes.Resource, &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n1", UID: "node-1"}})
 	return c, sa
+}
+
+// TestAudienceIsAnArray: other readers of the tokens, secret stores for one, rely on the form that upstream's have.
+func TestAudienceIsAnArray(t *testing.T) {
+	signer := newSigner(t)
+	for _, asked := range [][]string{{"vault"}, {"a", "b"}} {
+		token, _, _, err := signer.Sign(Binding{ServiceAccount: &corev1.ServiceAccount{}, Audiences: asked, Life: time.Hour}, start)
+		if err != nil {
+			t.Fatal(err)
+		}
+		payload, err := base64.RawURLEncoding.DecodeString(strings.Split(token, ".")[1])
+		if err != nil {
+			t.Fatal(err)
+		}
+		var said struct {
+			Audience []string `json:"aud"`
+		}
+		if err := json.Unmarshal(payload, &said); err != nil || !slices.Equal(said.Audience, asked) {
+			t.Errorf("%s: %v", payload, err)
+		}
+	}
 }
 
 func TestBoundToken(t *testing.T) {
