@@ -53,7 +53,7 @@ func Run(ctx context.Context, c api.Client, cfg Config) error {
 	for _, role := range append(clusterRoles(), controllerRoles()...) {
 		ensure(r, api.ClusterRoles, role, reconcileClusterRole)
 	}
-	for _, b := range append(clusterRoleBindings(), controllerBindings()...) {
+	for _, b := range inherit(c, append(clusterRoleBindings(), controllerBindings()...)) {
 		ensureBinding(r, api.ClusterRoleBindings, b, reconcileClusterRoleBinding)
 	}
 	if cfg.Services.IsValid() {

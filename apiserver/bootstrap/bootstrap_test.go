@@ -127,6 +127,28 @@ func TestMovedBindingIsRecreated(t *testing.T) {
 	}
 }
 
+// TestNarrowedDiscovery: who had closed system:discovery before it was split finds the other half closed as well.
+func TestNarrowedDiscovery(t *testing.T) {
+	for _, tt := range []struct {
+		autoUpdate string
+		subjects   int
+	}{{"false", 1}, {"true", 3}} {
+		c := &apitest.Client{}
+		old := clusterBinding("system:discovery", "system:discovery", group("ops"))
+		old.Annotations[rbacv1.AutoUpdateAnnotationKey] = tt.autoUpdate
+		c.Add(api.ClusterRoleBindings.Resource, old)
+		for range 2 {
+			if err := Run(t.Context(), c, cfg); err != nil {
+				t.Fatal(err)
+			}
+			b, ok := api.ClusterRoleBindings.View(c).Get("", "system:public-info-viewer")
+			if !ok || len(b.Subjects) != tt.subjects || b.Annotations[rbacv1.AutoUpdateAnnotationKey] != tt.autoUpdate || b.RoleRef.Name != b.Name {
+				t.Errorf("autoupdate %s: binding is %+v", tt.autoUpdate, b)
+			}
+		}
+	}
+}
+
 func TestServiceFollowsPort(t *testing.T) {
 	c := &apitest.Client{}
 	if err := Run(t.Context(), c, cfg); err != nil {

@@ -8,6 +8,8 @@ import (
 	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/component-helpers/auth/rbac/validation"
+
+	"clipper/api"
 )
 
 // Reconciling adds what is missing and takes nothing away: an administrator may have widened a role. An
@@ -85,6 +87,29 @@ func reconcileRole(have, want *rbacv1.Role) *rbacv1.Role {
 		return nil
 	}
 	return next
+}
+
+// inherit lets system:public-info-viewer, where it is missing, begin as system:discovery is, which granted the same
+// until v1.14: who had narrowed that one does not find the door open again.
+func inherit(c api.Client, bindings []*rbacv1.ClusterRoleBinding) []*rbacv1.ClusterRoleBinding {
+	const from, to = "system:discovery", "system:public-info-viewer"
+	view := api.ClusterRoleBindings.View(c)
+	old, found := view.Get("", from)
+	if _, there := view.Get("", to); there || !found {
+		return bindings
+	}
+	old = old.DeepCopy()
+	for i, b := range bindings {
+		if b.Name != to {
+			continue
+		}
+		bindings[i] = b.DeepCopy()
+		bindings[i].Labels, bindings[i].Annotations, bindings[i].Subjects = old.Labels, old.Annotations, old.Subjects
+		if next, _ := reconcileClusterRoleBinding(bindings[i], b); next != nil {
+			bindings[i] = next
+		}
+	}
+	return bindings
 }
 
 // reconcileClusterRoleBinding returns what have becomes, nil if it is good. recreate says that it refers to
