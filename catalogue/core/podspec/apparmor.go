@@ -45,7 +45,7 @@ func SyncAppArmor(meta *metav1.ObjectMeta, spec *corev1.PodSpec) {
 	if spec.OS != nil && spec.OS.Name == corev1.Windows {
 		return
 	}
-	eachContainer(spec, func(c *corev1.Container) {
+	EachContainer(spec, func(c *corev1.Container) {
 		text, ok := meta.Annotations[corev1.DeprecatedAppArmorBetaContainerAnnotationKeyPrefix+c.Name]
 		if !ok || c.SecurityContext != nil && c.SecurityContext.AppArmorProfile != nil {
 			return

@@ -21,7 +21,7 @@ func Default(spec *corev1.PodSpec) {
 	for i := range spec.Volumes {
 		defaultVolume(&spec.Volumes[i])
 	}
-	eachContainer(spec, defaultContainer)
+	EachContainer(spec, defaultContainer)
 	RoundUp(spec.Overhead)
 	if spec.Resources != nil {
 		roundUpBoth(&spec.Resources.Requests, &spec.Resources.Limits)

@@ -9,7 +9,7 @@ func DropDisabled(spec, old *corev1.PodSpec) {
 		spec.SchedulingGroup = nil
 	}
 	used := inUse(old)
-	eachContainer(spec, func(c *corev1.Container) {
+	EachContainer(spec, func(c *corev1.Container) {
 		if c.Lifecycle == nil || c.Lifecycle.StopSignal == nil || used.stopSignal {
 			return
 		}
@@ -44,7 +44,7 @@ func inUse(spec *corev1.PodSpec) (d disabled) {
 	if spec == nil {
 		return d
 	}
-	eachContainer(spec, func(c *corev1.Container) {
+	EachContainer(spec, func(c *corev1.Container) {
 		d.stopSignal = d.stopSignal || c.Lifecycle != nil && c.Lifecycle.StopSignal != nil
 	})
 	eachProjection(spec, func(s *corev1.VolumeProjection) {

@@ -7,9 +7,9 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 )
 
-// eachContainer visits init, regular and ephemeral containers in this order. An ephemeral container is
+// EachContainer visits init, regular and ephemeral containers in this order. An ephemeral container is
 // shown as a Container: its fields are the same.
-func eachContainer(spec *corev1.PodSpec, visit func(*corev1.Container)) {
+func EachContainer(spec *corev1.PodSpec, visit func(*corev1.Container)) {
 	for i := range spec.InitContainers {
 		visit(&spec.InitContainers[i])
 	}
@@ -21,8 +21,8 @@ func eachContainer(spec *corev1.PodSpec, visit func(*corev1.Container)) {
 	}
 }
 
-// eachContainerAt is eachContainer with the path of each.
-func eachContainerAt(spec *corev1.PodSpec, at *field.Path, visit func(*corev1.Container, *field.Path)) {
+// EachContainerAt is EachContainer with the path of each.
+func EachContainerAt(spec *corev1.PodSpec, at *field.Path, visit func(*corev1.Container, *field.Path)) {
 	for i := range spec.InitContainers {
 		visit(&spec.InitContainers[i], at.Child("initContainers").Index(i))
 	}

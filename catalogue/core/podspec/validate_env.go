@@ -76,7 +76,7 @@ func (v *validating) fileKeyRef(r *corev1.FileKeySelector, at *field.Path) {
 
 // fileKeyVolumes: such files are read before the container starts, so they must live in the pod itself.
 func (v *validating) fileKeyVolumes(at *field.Path) {
-	eachContainerAt(v.spec, at, func(c *corev1.Container, path *field.Path) {
+	EachContainerAt(v.spec, at, func(c *corev1.Container, path *field.Path) {
 		for i := range c.Env {
 			from := c.Env[i].ValueFrom
 			if from == nil || from.FileKeyRef == nil {

@@ -37,7 +37,7 @@ func (v *validating) linux(at *field.Path) {
 	if s := v.spec.SecurityContext; s != nil && s.WindowsOptions != nil {
 		v.Forbidden(at.Child("securityContext", "windowsOptions"), text)
 	}
-	eachContainerAt(v.spec, at, func(c *corev1.Container, path *field.Path) {
+	EachContainerAt(v.spec, at, func(c *corev1.Container, path *field.Path) {
 		if c.SecurityContext != nil && c.SecurityContext.WindowsOptions != nil {
 			v.Forbidden(path.Child("securityContext", "windowsOptions"), text)
 		}
@@ -71,7 +71,7 @@ func (v *validating) windows(at *field.Path) {
 		refuse(s.SupplementalGroupsPolicy != nil, path.Child("supplementalGroupsPolicy"))
 		refuse(s.SELinuxChangePolicy != nil, path.Child("seLinuxChangePolicy"))
 	}
-	eachContainerAt(v.spec, at, func(c *corev1.Container, path *field.Path) {
+	EachContainerAt(v.spec, at, func(c *corev1.Container, path *field.Path) {
 		s, path := c.SecurityContext, path.Child("securityContext")
 		if s == nil {
 			return
@@ -96,7 +96,7 @@ func (v *validating) hostProcess(at *field.Path) {
 		whole = s.WindowsOptions.HostProcess
 	}
 	count, host := 0, 0
-	eachContainerAt(v.spec, at, func(c *corev1.Container, path *field.Path) {
+	EachContainerAt(v.spec, at, func(c *corev1.Container, path *field.Path) {
 		count++
 		own := whole
 		if c.SecurityContext != nil && c.SecurityContext.WindowsOptions != nil && c.SecurityContext.WindowsOptions.HostProcess != nil {

@@ -136,7 +136,7 @@ func (v *validating) hostUsers(at *field.Path) {
 	if v.spec.HostIPC {
 		v.Forbidden(at.Child("HostIPC"), text)
 	}
-	eachContainerAt(v.spec, at, func(c *corev1.Container, path *field.Path) {
+	EachContainerAt(v.spec, at, func(c *corev1.Container, path *field.Path) {
 		if len(c.VolumeDevices) > 0 {
 			v.Forbidden(path.Child("volumeDevices"), text)
 		}
@@ -218,7 +218,7 @@ func ValidateAnnotations(set map[string]string, spec *corev1.PodSpec, at *field.
 			continue
 		}
 		found := false
-		eachContainer(spec, func(c *corev1.Container) { found = found || c.Name == name })
+		EachContainer(spec, func(c *corev1.Container) { found = found || c.Name == name })
 		if !found {
 			f.Invalid(at.Key(key), name, "container not found")
 		}

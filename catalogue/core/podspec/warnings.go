@@ -24,7 +24,7 @@ func Warnings(meta *metav1.ObjectMeta, spec *corev1.PodSpec, at *field.Path) []s
 	n.lists(spec)
 	n.fractions(n.spec.Child("overhead"), spec.Overhead)
 	n.seccomp(spec)
-	eachContainerAt(spec, n.spec, func(c *corev1.Container, at *field.Path) { n.container(spec, c, at) })
+	EachContainerAt(spec, n.spec, func(c *corev1.Container, at *field.Path) { n.container(spec, c, at) })
 	n.ports(spec)
 	n.portNames(spec)
 	if g := spec.TerminationGracePeriodSeconds; g != nil && *g < 0 {
@@ -210,7 +210,7 @@ func (n *notes) ports(spec *corev1.PodSpec) {
 		port corev1.ContainerPort
 	}
 	taken := map[string][]place{}
-	eachContainerAt(spec, n.spec, func(c *corev1.Container, at *field.Path) {
+	EachContainerAt(spec, n.spec, func(c *corev1.Container, at *field.Path) {
 		for i, p := range c.Ports {
 			here := place{at.Child("ports").Index(i), p}
 			if p.HostIP != "" && p.HostPort == 0 {
@@ -242,7 +242,7 @@ func clash(a, b corev1.ContainerPort) string {
 
 func (n *notes) portNames(spec *corev1.PodSpec) {
 	taken := map[string]*field.Path{}
-	eachContainerAt(spec, n.spec, func(c *corev1.Container, at *field.Path) {
+	EachContainerAt(spec, n.spec, func(c *corev1.Container, at *field.Path) {
 		for i, p := range c.Ports {
 			here := at.Child("ports").Index(i)
 			if p.Name == "" {
