@@ -34,6 +34,7 @@ import (
 	"clipper/apiserver/aggregation"
 	"clipper/apiserver/audit"
 	"clipper/apiserver/fairness"
+	"clipper/apiserver/h2"
 	"clipper/apiserver/impersonation"
 	"clipper/apiserver/pipeline"
 	"clipper/apiserver/tracing"
@@ -174,8 +175,8 @@ func (s *Server) serve(ctx context.Context) error {
 	}
 	if s.options.TLS != nil {
 		h.TLSConfig = s.options.TLS.Clone()
-		h2 := &http2.Server{MaxConcurrentStreams: maxStreams, IdleTimeout: idleTimeout, MaxUploadBufferPerStream: 256 << 10, MaxUploadBufferPerConnection: 16 << 20}
-		if err := http2.ConfigureServer(h, h2); err != nil {
+		conf := &http2.Server{MaxConcurrentStreams: maxStreams, IdleTimeout: idleTimeout, MaxUploadBufferPerStream: 256 << 10, MaxUploadBufferPerConnection: 16 << 20}
+		if err := h2.Configure(h, conf); err != nil {
 			return err
 		}
 	}
