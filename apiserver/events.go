@@ -27,6 +27,7 @@ type eventWriter struct {
 	m       media
 	flusher http.Flusher
 	buf     []byte // events that have not been handed to the connection; from a pool while there are any
+	counted int    // events of which count knows nothing yet
 	headers bool   // a table's columns have been sent
 	count   prometheus.Counter
 	sizes   prometheus.Observer
@@ -134,7 +135,7 @@ func (o *eventWriter) status(s *metav1.Status) error {
 }
 
 func (o *eventWriter) frame(eventType string, body []byte) error {
-	o.count.Inc()
+	o.counted++
 	o.sizes.Observe(float64(len(body)))
 	if o.buf == nil {
 		o.buf = (*eventBuffers.Get().(*[]byte))[:0]
@@ -172,9 +173,11 @@ func (o *eventWriter) send() error {
 	return nil
 }
 
-// release gives the buffer back, unless one large event has made it large. After an error the connection may
-// still be reading it: it must not come to hold what another client asked for.
+// release counts what was sent and gives the buffer back, unless one large event has made it large. After an
+// error the connection may still be reading it: it must not come to hold what another client asked for.
 func (o *eventWriter) release(err error) {
+	o.count.Add(float64(o.counted))
+	o.counted = 0
 	if b := o.buf; err == nil && cap(b) <= 2*bufferEvents {
 		eventBuffers.Put(&b)
 	}

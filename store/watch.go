@@ -90,13 +90,16 @@ func (w *Watch) poll() (batch []*Event, wait <-chan struct{}, err error) {
 	return nil, w.t.wake.waitLocked(), nil
 }
 
+// filter returns the events of w's namespace. They are copied only where there are others among them.
 func (w *Watch) filter(in []*Event) []*Event {
-	if w.namespace == "" {
-		return in
+	ours := func(e *Event) bool { return e.newest().Key.Namespace == w.namespace }
+	all := 0
+	for all < len(in) && (w.namespace == "" || ours(in[all])) {
+		all++
 	}
-	var out []*Event
-	for _, e := range in {
-		if e.newest().Key.Namespace == w.namespace {
+	out := in[:all:all]
+	for _, e := range in[all:] {
+		if ours(e) {
 			out = append(out, e)
 		}
 	}
