@@ -87,12 +87,11 @@ func (d *Documents) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // serveV3 answers with the document of one group and version. An address with another document's hash leads
 // to the present one; with the right hash it may be kept for good.
 func (d *Documents) serveV3(w http.ResponseWriter, r *http.Request, gv string) {
-	resources, ok := d.groupVersions()[gv]
+	hash, ok := d.hash(gv)
 	if !ok {
 		http.NotFound(w, r)
 		return
 	}
-	hash := hashOf(resources)
 	if asked := r.URL.Query().Get("hash"); asked != "" {
 		if asked != hash {
 			http.Redirect(w, r, addressV3(gv, hash), http.StatusMovedPermanently)
@@ -244,12 +243,27 @@ func (d *Documents) v3Index() ([]byte, error) {
 	for gv, resources := range d.groupVersions() {
 		paths[gv] = entry{addressV3(gv, hashOf(resources))}
 	}
+	for path := range aside() {
+		paths[path] = entry{addressV3(path, hashOf(nil))}
+	}
+	for _, path := range d.groups() {
+		paths[path] = entry{addressV3(path, hashOf(nil))}
+	}
 	for _, e := range d.extensions() {
 		if delete(paths, e.Path); e.V3 != "" {
 			paths[e.Path] = entry{e.V3}
 		}
 	}
 	return json.Marshal(map[string]any{"paths": paths})
+}
+
+// hash is that of a document of version 3, if there is one.
+func (d *Documents) hash(path string) (string, bool) {
+	if resources, ok := d.groupVersions()[path]; ok {
+		return hashOf(resources), true
+	}
+	_, ok := d.lone(path)
+	return hashOf(nil), ok
 }
 
 // hashOf covers all that a group version's document is made from.
@@ -279,19 +293,42 @@ func (d *Documents) v3(gv string) ([]byte, error) {
 		return nil, err
 	}
 	models = addCustom(d.resources(), models, all, "#/components/schemas/", func(s catalogue.Schema) []byte { return s.V3 })
-	group, version := parseGroupVersion(gv)
-	paths := map[string]map[string]any{}
+	paths := map[string]pathItem{}
 	var roots []string
-	for _, r := range d.groupVersions()[gv] {
-		for _, o := range operations(r, group, version, models) {
-			addPath(paths, o, o.v3())
-			roots = append(roots, o.body, o.response)
-		}
+	add := func(o operation) {
+		addPath(paths, o, o.v3())
+		roots = append(roots, o.body, o.response)
+	}
+	if o, ok := d.lone(gv); ok {
+		add(o)
+	} else {
+		d.eachOperation(gv, models, add)
+	}
+	for _, item := range paths {
+		lift(item)
+	}
+	used := all.closure(roots)
+	if err := used.narrow(parseGroupVersion(gv)); err != nil {
+		return nil, err
 	}
 	return json.Marshal(map[string]any{
 		"openapi": "3.0.0", "info": info(), "paths": paths,
-		"components": map[string]any{"schemas": all.closure(roots)},
+		"components": map[string]any{"schemas": used, "securitySchemes": bearer()},
 	})
+}
+
+// eachOperation calls fn for all that can be done in a group version. Custom ones are found in other ways.
+func (d *Documents) eachOperation(gv string, models map[string]string, fn func(operation)) {
+	group, version := parseGroupVersion(gv)
+	resources := d.groupVersions()[gv]
+	if resources[0].Custom == nil {
+		fn(resourcesOperation(group, version))
+	}
+	for _, r := range resources {
+		for _, o := range operations(r, group, version, models) {
+			fn(o)
+		}
+	}
 }
 
 // v2 renders the one document of OpenAPI v2.
@@ -306,20 +343,32 @@ func (d *Documents) v2() ([]byte, error) {
 		return nil, err
 	}
 	models = addCustom(d.resources(), models, all, "#/definitions/", func(s catalogue.Schema) []byte { return s.V2 })
-	paths := map[string]map[string]any{}
+	paths := map[string]pathItem{}
 	var roots []string
-	for gv, resources := range d.groupVersions() {
-		group, version := parseGroupVersion(gv)
-		for _, r := range resources {
-			for _, o := range operations(r, group, version, models) {
-				addPath(paths, o, o.v2())
-				roots = append(roots, o.body, o.response)
-			}
-		}
+	add := func(o operation) {
+		addPath(paths, o, o.v2())
+		roots = append(roots, o.body, o.response)
+	}
+	for gv := range d.groupVersions() {
+		d.eachOperation(gv, models, add)
+	}
+	for _, path := range d.groups() {
+		add(groupOperation(path))
+	}
+	for _, o := range aside() {
+		add(o)
+	}
+	for _, item := range paths {
+		lift(item)
+	}
+	shared, err := share(paths)
+	if err != nil {
+		return nil, err
 	}
 	sort.Strings(roots)
 	doc, err := json.Marshal(map[string]any{
-		"swagger": "2.0", "info": info(), "paths": paths, "definitions": all.closure(roots),
+		"swagger": "2.0", "info": info(), "paths": paths, "definitions": all.closure(roots), "parameters": shared,
+		"securityDefinitions": bearer(), "security": []map[string][]string{{"BearerToken": {}}},
 	})
 	if err != nil {
 		return nil, err
@@ -327,11 +376,18 @@ func (d *Documents) v2() ([]byte, error) {
 	return mergeV2(doc, d.extensions())
 }
 
-func addPath(paths map[string]map[string]any, o operation, rendered map[string]any) {
+func addPath(paths map[string]pathItem, o operation, rendered map[string]any) {
 	if paths[o.path] == nil {
-		paths[o.path] = map[string]any{}
+		paths[o.path] = pathItem{}
 	}
 	paths[o.path][o.method] = rendered
+}
+
+// bearer is how clients prove who they are.
+func bearer() map[string]any {
+	return map[string]any{"BearerToken": map[string]string{
+		"description": "Bearer Token authentication", "type": "apiKey", "name": "authorization", "in": "header",
+	}}
 }
 
 func info() map[string]string { return map[string]string{"title": "Kubernetes", "version": "v1.36.3"} }

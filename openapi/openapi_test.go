@@ -5,9 +5,11 @@ import (
 	"compress/gzip"
 	"encoding/json"
 	"io"
+	"maps"
 	"mime"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 
@@ -57,8 +59,9 @@ func TestV3Documents(t *testing.T) {
 	if err := json.Unmarshal(w.Body.Bytes(), &index); err != nil {
 		t.Fatal(err)
 	}
-	if len(index.Paths) != 2 {
-		t.Fatalf("index has %d documents, want api/v1 and apis/apps/v1: %v", len(index.Paths), index.Paths)
+	got := slices.Sorted(maps.Keys(index.Paths))
+	if want := []string{".well-known/openid-configuration", "api", "api/v1", "apis", "apis/apps", "apis/apps/v1", "openid/v1/jwks", "version"}; !slices.Equal(got, want) {
+		t.Fatalf("index has %v, not %v", got, want)
 	}
 	w = get(t, index.Paths["apis/apps/v1"].ServerRelativeURL, "application/json")
 	if w.Code != 200 || w.Header().Get("Cache-Control") != "public, immutable" {
@@ -83,6 +86,9 @@ func TestV3Documents(t *testing.T) {
 		if doc.Components.Schemas[want] == nil {
 			t.Errorf("schema %s is missing", want)
 		}
+	}
+	if kinds, _ := json.Marshal(doc.Components.Schemas[deleteModel].Extensions["x-kubernetes-group-version-kind"]); string(kinds) != `[{"group":"","kind":"DeleteOptions","version":"v1"},{"group":"apps","kind":"DeleteOptions","version":"v1"}]` {
+		t.Errorf("DeleteOptions are %s", kinds)
 	}
 	for path := range doc.Paths.Paths {
 		if strings.Contains(path, "/pods") {
@@ -112,8 +118,48 @@ func TestOperations(t *testing.T) {
 			t.Errorf("%s: want operation %s", path, want)
 		}
 	}
+	for path, want := range map[string]string{
+		"/api/v1/":           "get available resources",
+		"/api/v1/pods":       "list or watch objects of kind Pod",
+		"/api/v1/watch/pods": "watch individual changes to a list of Pod. deprecated: use the 'watch' parameter with a list operation instead.",
+		"/api/v1/watch/namespaces/{namespace}/pods/{name}": "watch changes to an object of kind Pod. deprecated: use the 'watch' parameter with a list operation instead, filtered to a single item with the 'fieldSelector' parameter.",
+		pod + "/status": "read status of the specified Pod",
+		pod + "/exec":   "connect GET requests to exec of Pod",
+	} {
+		if item := doc.Paths.Paths[path]; item == nil || item.Get == nil || item.Get.Description != want {
+			t.Errorf("%s: want %q", path, want)
+		}
+	}
+	// What all operations of a path take is said once.
+	if item := doc.Paths.Paths[pod]; len(item.Parameters) != 3 || item.Parameters[0].Description != "name of the Pod" || len(item.Get.Parameters) != 0 {
+		t.Errorf("parameters of %s: %+v", pod, item.Parameters)
+	}
 	if doc.Paths.Paths["/api/v1/nodes"].Get.OperationId != "listCoreV1Node" {
 		t.Error("nodes are not listed once")
+	}
+}
+
+// TestSharedParameters: version 2 names parameters that say the same everywhere as upstream does, by their content.
+func TestSharedParameters(t *testing.T) {
+	var doc spec.Swagger
+	if err := json.Unmarshal(get(t, "/openapi/v2", "application/json").Body.Bytes(), &doc); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"allowWatchBookmarks-HC2hJt-J", "body-2Y1dVQaQ", "body-78PwaGsr", "command-Py3eQybp", "continue-QfD61s0i",
+		"namespace-vgWSWtn3", "pretty-tJGM1-ng", "shardSelector-Kgyki_3_", "stdin-PSzNhyUC", "timeoutSeconds-yvYezaOC", "watch-XNNPZGbK"} {
+		if _, ok := doc.Parameters[name]; !ok {
+			t.Errorf("no parameter %s", name)
+		}
+	}
+	if port := doc.Definitions["io.k8s.api.core.v1.ContainerPort"].Properties["protocol"]; port.Default != nil {
+		t.Error("version 2 has defaults")
+	}
+	refs := map[string]bool{}
+	for _, p := range doc.Paths.Paths["/api/v1/namespaces/{namespace}/pods"].Get.Parameters {
+		refs[p.Ref.String()] = true
+	}
+	if !refs["#/parameters/watch-XNNPZGbK"] {
+		t.Errorf("a list's parameters are %v", refs)
 	}
 }
 

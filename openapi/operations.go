@@ -14,31 +14,27 @@ import (
 type operation struct {
 	path, method string
 	id           string // operationId
-	action       string // x-kubernetes-action
-	group        string
-	version      string
-	kind         string // of the objects acted on
-	namespaced   bool   // the path has {namespace}
-	named        bool   // the path has {name}
-	onward       bool   // the path ends with {path}: what is behind a proxy
-	body         string // model of the request body, "" for none
-	response     string // model of the response, "" for text
-	query        []string
+	about        string // what it does
+	action       string // x-kubernetes-action; "" for what is about no kind
+	tag          string
+	gvk          metav1.GroupVersionKind // of the objects acted on
+	custom       bool                    // its kind is one that a user defined
+	namespaced   bool                    // the path has {namespace}
+	named        bool                    // the path has {name}
+	onward       bool                    // the path ends with {path}: what is behind a proxy
+	body         string                  // model of the request body, "" for none
+	response     string                  // model of the response, "" for text
+	media        []string                // what it speaks, both ways, where that does not follow from the rest
+	produce      []string                // what it answers with, if it takes nothing
+	query        []parameter
 }
-
-// Query parameters by verb, as upstream lists them.
-var (
-	writeQuery  = []string{"dryRun", "fieldManager", "fieldValidation"}
-	patchQuery  = []string{"dryRun", "fieldManager", "fieldValidation", "force"}
-	deleteQuery = []string{"dryRun", "gracePeriodSeconds", "ignoreStoreReadErrorWithClusterBreakingPotential", "orphanDependents", "propagationPolicy"}
-	listQuery   = []string{"allowWatchBookmarks", "continue", "fieldSelector", "labelSelector", "limit", "resourceVersion", "resourceVersionMatch", "sendInitialEvents", "timeoutSeconds", "watch"}
-)
 
 const (
 	metaModel   = "io.k8s.apimachinery.pkg.apis.meta.v1."
 	patchModel  = metaModel + "Patch"
 	statusModel = metaModel + "Status"
 	deleteModel = metaModel + "DeleteOptions"
+	eventModel  = metaModel + "WatchEvent"
 )
 
 // operations lists what can be done to r in one of its groups and versions.
@@ -53,30 +49,35 @@ func operations(r *catalogue.Resource, group, version string, models map[string]
 	model := b.model(group, version, r.Kind)
 	list := b.model(group, version, r.ListKind)
 
-	b.add("list", "get", "list", collection, "", "", list, listQuery)
+	deleted := statusModel
+	if catalogue.ReturnsDeleted(r.GroupResource()) {
+		deleted = model
+	}
+	b.add("list", "get", "list", collection, "", list, listQuery())
 	b.addForAllNamespaces(list)
-	b.add("create", "post", "post", collection, "", model, model, writeQuery)
-	b.add("deletecollection", "delete", "deletecollection", collection, "", deleteModel, statusModel, append(deleteQuery[:len(deleteQuery):len(deleteQuery)], listQuery...))
-	b.add("get", "get", "get", item, "", "", model, nil)
-	b.add("update", "put", "put", item, "", model, model, writeQuery)
-	b.add("patch", "patch", "patch", item, "", patchModel, model, patchQuery)
-	b.add("delete", "delete", "delete", item, "", deleteModel, statusModel, deleteQuery)
+	b.add("create", "post", "post", collection, model, model, writeQuery())
+	b.add("deletecollection", "delete", "deletecollection", collection, deleteModel, statusModel, append(deleteQuery(), collectionQuery()...))
+	b.add("get", "get", "get", item, "", model, nil)
+	b.add("update", "put", "put", item, model, model, writeQuery())
+	b.add("patch", "patch", "patch", item, patchModel, model, patchQuery())
+	b.add("delete", "delete", "delete", item, deleteModel, deleted, deleteQuery())
+	b.addWatches(collection, item)
 	if r.Status != nil {
-		b.addSubresource(item, "status", model, []string{"get", "update", "patch"})
+		b.addSubresource(item, "status", b.gvk(), []string{"get", "update", "patch"})
 	}
 	if r.Scale != nil {
-		b.addSubresource(item, "scale", b.model("autoscaling", "v1", "Scale"), []string{"get", "update", "patch"})
+		b.addSubresource(item, "scale", metav1.GroupVersionKind{Group: "autoscaling", Version: "v1", Kind: "Scale"}, []string{"get", "update", "patch"})
 	}
 	for _, s := range r.Subresources {
 		if s.New == nil && s.Update == nil {
 			b.addConnect(item, s)
 			continue
 		}
-		g, v := s.Group, s.Version
-		if v == "" {
-			g, v = group, version
+		of := metav1.GroupVersionKind{Group: s.Group, Version: s.Version, Kind: s.Kind}
+		if of.Version == "" {
+			of.Group, of.Version = group, version
 		}
-		b.addSubresource(item, s.Name, b.model(g, v, s.Kind), s.Verbs)
+		b.addSubresource(item, s.Name, of, s.Verbs)
 	}
 	return b.ops
 }
@@ -113,34 +114,51 @@ func (b *opBuilder) serves(verb string) bool {
 	return false
 }
 
-func (b *opBuilder) add(verb, method, action, path, sub, body, response string, query []string) {
-	if sub == "" && !b.serves(verb) {
-		return
-	}
-	b.ops = append(b.ops, operation{
-		path: path, method: method, action: action,
-		id:    operationID(verb, b.r, b.group, b.version, sub),
-		group: b.group, version: b.version, kind: b.r.Kind,
-		namespaced: b.r.Namespaced, named: strings.Contains(path, "{name}"),
-		body: body, response: response, query: query,
-	})
+func (b *opBuilder) gvk() metav1.GroupVersionKind {
+	return metav1.GroupVersionKind{Group: b.group, Version: b.version, Kind: b.r.Kind}
 }
 
-func (b *opBuilder) addSubresource(item, name, model string, verbs []string) {
-	path := item + "/" + name
+// operation starts the description of one on a path of b's resource.
+func (b *opBuilder) operation(method, action, path string) operation {
+	return operation{
+		path: path, method: method, action: action, tag: tagOf(b.group, b.version), gvk: b.gvk(), custom: b.r.Custom != nil,
+		namespaced: strings.Contains(path, "{namespace}"), named: strings.Contains(path, "{name}"),
+	}
+}
+
+func (b *opBuilder) add(verb, method, action, path, body, response string, query []parameter) {
+	if !b.serves(verb) {
+		return
+	}
+	o := b.operation(method, action, path)
+	o.id, o.about = operationID(verb, b.r, b.group, b.version, ""), b.describe(verb, "")
+	o.body, o.response, o.query = body, response, query
+	b.ops = append(b.ops, o)
+}
+
+func (b *opBuilder) addSubresource(item, name string, of metav1.GroupVersionKind, verbs []string) {
+	model := b.model(of.Group, of.Version, of.Kind)
 	for _, verb := range verbs {
+		var o operation
+		path := item + "/" + name
 		switch verb {
 		case "get":
-			b.add(verb, "get", "get", path, name, "", model, nil)
+			o = b.operation("get", "get", path)
 		case "create":
-			b.add(verb, "post", "post", path, name, model, model, writeQuery)
+			o = b.operation("post", "post", path)
+			o.body, o.query = model, writeQuery()
 		case "update":
-			b.add(verb, "put", "put", path, name, model, model, writeQuery)
+			o = b.operation("put", "put", path)
+			o.body, o.query = model, writeQuery()
 		case "patch":
-			b.add(verb, "patch", "patch", path, name, patchModel, model, patchQuery)
-		case "delete":
-			b.add(verb, "delete", "delete", path, name, deleteModel, statusModel, deleteQuery)
+			o = b.operation("patch", "patch", path)
+			o.body, o.query = patchModel, patchQuery()
+		default:
+			continue
 		}
+		o.id, o.about = operationID(verb, b.r, b.group, b.version, name), b.describe(verb, name)
+		o.gvk, o.response = of, model
+		b.ops = append(b.ops, o)
 	}
 }
 
@@ -149,35 +167,91 @@ func (b *opBuilder) addForAllNamespaces(list string) {
 	if !b.r.Namespaced || !b.serves("list") {
 		return
 	}
-	b.ops = append(b.ops, operation{
-		path: b.base + "/" + b.r.Name, method: "get", action: "list",
-		id:    "list" + apiName(b.group, b.version) + b.r.Kind + "ForAllNamespaces",
-		group: b.group, version: b.version, kind: b.r.Kind, response: list, query: listQuery,
-	})
+	o := b.operation("get", "list", b.base+"/"+b.r.Name)
+	o.id, o.about = "list"+apiName(b.group, b.version)+b.r.Kind+"ForAllNamespaces", b.describe("list", "")
+	o.response, o.query = list, listQuery()
+	b.ops = append(b.ops, o)
 }
 
-// connectQuery lists what streams are asked for.
-var connectQuery = map[string][]string{
-	"exec":        {"command", "container", "stderr", "stdin", "stdout", "tty"},
-	"attach":      {"container", "stderr", "stdin", "stdout", "tty"},
-	"portforward": {"ports"},
-	"proxy":       {"path"},
-	"log":         {"container", "follow", "insecureSkipTLSVerifyBackend", "limitBytes", "previous", "sinceSeconds", "stream", "tailLines", "timestamps"},
+// addWatches adds the paths that were for watching before lists could do it. Custom resources came later.
+func (b *opBuilder) addWatches(collection, item string) {
+	if b.r.Custom != nil || !b.serves("watch") {
+		return
+	}
+	add := func(action, path, id, about string) {
+		o := b.operation("get", action, strings.Replace(path, b.base, b.base+"/watch", 1))
+		o.id, o.about, o.response, o.query = "watch"+apiName(b.group, b.version)+id, about, eventModel, listQuery()
+		b.ops = append(b.ops, o)
+	}
+	const instead = ". deprecated: use the 'watch' parameter with a list operation instead"
+	list := "watch individual changes to a list of " + b.r.Kind + instead + "."
+	add("watchlist", collection, scoped(b.r)+"List", list)
+	if b.serves("get") {
+		add("watch", item, scoped(b.r), "watch changes to an object of kind "+b.r.Kind+instead+", filtered to a single item with the 'fieldSelector' parameter.")
+	}
+	if b.r.Namespaced {
+		add("watchlist", b.base+"/"+b.r.Name, b.r.Kind+"ListForAllNamespaces", list)
+	}
 }
+
+// describe says what a verb does, in upstream's words.
+func (b *opBuilder) describe(verb, sub string) string {
+	kind, the := b.r.Kind, "the specified "
+	if sub != "" {
+		the = sub + " of " + the
+	}
+	switch verb {
+	case "list":
+		if b.serves("watch") && b.r.Custom == nil {
+			verb = "list or watch"
+		}
+		return verb + " objects of kind " + kind
+	case "deletecollection":
+		return "delete collection of " + kind
+	case "create", "delete":
+		if sub != "" {
+			return verb + " " + sub + " of" + article(kind) + kind
+		}
+		return verb + article(kind) + kind
+	case "get":
+		return "read " + the + kind
+	case "update":
+		return "replace " + the + kind
+	}
+	return "partially update " + the + kind
+}
+
+// article is what upstream puts before a noun: it takes some for plurals.
+func article(noun string) string {
+	switch {
+	case strings.HasSuffix(noun, "s") && !strings.HasSuffix(noun, "ss"):
+		return " "
+	case strings.ContainsRune("AEIOU", rune(noun[0])):
+		return " an "
+	}
+	return " a "
+}
+
+// proxyMethods are what a proxy passes on, those among them that no verb stands for.
+var proxyMethods = []string{"head", "options"}
 
 // addConnect adds a subresource that is a stream: its answer is text, or whatever is at its other end.
 func (b *opBuilder) addConnect(item string, s catalogue.Subresource) {
-	methods := map[string]string{"get": "get", "create": "post", "update": "put", "patch": "patch", "delete": "delete"}
+	byVerb := map[string]string{"get": "get", "create": "post", "update": "put", "patch": "patch", "delete": "delete"}
+	var methods []string
 	for _, verb := range s.Verbs {
-		method := methods[verb]
-		o := operation{
-			path: item + "/" + s.Name, method: method, action: "connect",
-			id:    "connect" + apiName(b.group, b.version) + camel(method) + scoped(b.r) + camel(s.Name),
-			group: b.group, version: b.version, kind: s.Kind,
-			namespaced: b.r.Namespaced, named: true, query: connectQuery[s.Name],
-		}
+		methods = append(methods, byVerb[verb])
+	}
+	if s.Name == "proxy" {
+		methods = append(methods, proxyMethods...)
+	}
+	for _, method := range methods {
+		o := b.operation(method, "connect", item+"/"+s.Name)
+		o.id = "connect" + apiName(b.group, b.version) + camel(method) + scoped(b.r) + camel(s.Name)
+		o.about = "connect " + strings.ToUpper(method) + " requests to " + s.Name + " of " + b.r.Kind
+		o.gvk.Kind, o.query = s.Kind, connectQuery(s)
 		if s.Name == "log" {
-			o.action, o.id = "get", operationID("get", b.r, b.group, b.version, s.Name)
+			o.action, o.id, o.about = "get", operationID("get", b.r, b.group, b.version, s.Name), b.describe("get", s.Name)
 		}
 		b.ops = append(b.ops, o)
 		if s.Name == "proxy" {
@@ -232,11 +306,6 @@ func camel(s string) string {
 		b.WriteRune(c)
 	}
 	return b.String()
-}
-
-// gvk is the x-kubernetes-group-version-kind extension of an operation.
-func (o operation) gvk() metav1.GroupVersionKind {
-	return metav1.GroupVersionKind{Group: o.group, Version: o.version, Kind: o.kind}
 }
 
 // kindModels returns model names by mergetype.KindKey.

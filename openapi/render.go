@@ -1,90 +1,70 @@
 package openapi
 
-import "strings"
-
-// booleans and integers name the query parameters that are no strings.
-var (
-	booleans = map[string]bool{"allowWatchBookmarks": true, "force": true, "ignoreStoreReadErrorWithClusterBreakingPotential": true, "orphanDependents": true, "sendInitialEvents": true, "watch": true,
-		"follow": true, "insecureSkipTLSVerifyBackend": true, "previous": true, "stderr": true, "stdin": true, "stdout": true, "timestamps": true, "tty": true}
-	integers = map[string]bool{"gracePeriodSeconds": true, "limit": true, "limitBytes": true, "ports": true, "sinceSeconds": true, "tailLines": true, "timeoutSeconds": true}
+import (
+	"cmp"
+	"slices"
+	"strings"
 )
 
 // Request and response media types, in upstream's order.
 var (
 	bodyTypes   = []string{"application/json", "application/yaml", "application/vnd.kubernetes.protobuf"}
-	patchTypes  = []string{"application/apply-patch+yaml", "application/json-patch+json", "application/merge-patch+json", "application/strategic-merge-patch+json"}
+	patchTypes  = []string{"application/json-patch+json", "application/merge-patch+json", "application/strategic-merge-patch+json", "application/apply-patch+yaml"}
 	streamTypes = []string{"application/json;stream=watch", "application/vnd.kubernetes.protobuf;stream=watch"}
+
+	customTypes      = []string{"application/json", "application/yaml"}
+	customPatchTypes = []string{"application/json-patch+json", "application/merge-patch+json", "application/apply-patch+yaml"}
 )
 
-func (o operation) common() map[string]any {
-	tag := o.group
-	if tag == "" {
-		tag = "core"
-	}
-	tag = strings.TrimSuffix(tag, ".k8s.io")
-	lower := camel(tag) + "_" + o.version
-	return map[string]any{
-		"operationId":                     o.id,
-		"tags":                            []string{strings.ToLower(lower[:1]) + lower[1:]},
-		"x-kubernetes-action":             o.action,
-		"x-kubernetes-group-version-kind": o.gvk(),
-	}
+// tagOf names a group version as clients that are generated from the documents do: apps_v1.
+func tagOf(group, version string) string {
+	lower := camel(strings.TrimSuffix(cmp.Or(group, "core"), ".k8s.io"))
+	return strings.ToLower(lower[:1]) + lower[1:] + "_" + version
 }
 
-func (o operation) responseTypes() []string {
-	if o.response == "" {
-		return []string{"*/*"}
+func (o operation) common() map[string]any {
+	out := map[string]any{"operationId": o.id, "tags": []string{o.tag}}
+	if o.about != "" {
+		out["description"] = o.about
 	}
-	if o.action == "list" {
-		return append(bodyTypes[:len(bodyTypes):len(bodyTypes)], streamTypes...)
+	if o.action != "" {
+		out["x-kubernetes-action"], out["x-kubernetes-group-version-kind"] = o.action, o.gvk
+	}
+	return out
+}
+
+// produces are the media types that the operation answers with.
+func (o operation) produces() []string {
+	switch {
+	case o.produce != nil:
+		return o.produce
+	case o.media != nil:
+		return o.media
+	case o.gvk.Kind == "Pod" && strings.HasSuffix(o.path, "/log"):
+		return slices.Concat([]string{"text/plain"}, bodyTypes)
+	case o.response == "":
+		return []string{"*/*"}
+	case o.custom:
+		return customTypes
+	case o.action == "list" || o.action == "watch" || o.action == "watchlist":
+		return slices.Concat(bodyTypes, streamTypes)
 	}
 	return bodyTypes
 }
 
-func (o operation) requestTypes() []string {
-	if o.action == "patch" {
+// consumes are the media types of what the operation is given.
+func (o operation) consumes() []string {
+	switch {
+	case o.action == "":
+		return o.media
+	case o.action == "patch" && o.custom:
+		return customPatchTypes
+	case o.action == "patch":
 		return patchTypes
+	case o.custom:
+		return customTypes
 	}
 	return []string{"*/*"}
-}
-
-func parameterType(name string) string {
-	switch {
-	case booleans[name]:
-		return "boolean"
-	case integers[name]:
-		return "integer"
-	}
-	return "string"
-}
-
-// parameters lists path and query parameters; wrap renders a type in the form of a version.
-func (o operation) parameters(wrap func(p map[string]any, typ string)) []map[string]any {
-	var out []map[string]any
-	add := func(name, in string, required bool) {
-		p := map[string]any{"name": name, "in": in, "uniqueItems": true}
-		if required {
-			p["required"] = true
-		}
-		wrap(p, parameterType(name))
-		out = append(out, p)
-	}
-	if o.named {
-		add("name", "path", true)
-	}
-	if o.namespaced {
-		add("namespace", "path", true)
-	}
-	if o.onward {
-		add("path", "path", true)
-	}
-	for _, q := range o.query {
-		add(q, "query", false)
-	}
-	if o.action != "connect" {
-		add("pretty", "query", false)
-	}
-	return out
 }
 
 // text is the schema of what has none.
@@ -92,7 +72,7 @@ var text = map[string]string{"type": "string"}
 
 // statuses are the success codes of an operation.
 func (o operation) statuses() map[string]string {
-	if o.action == "connect" {
+	if o.action == "connect" || o.action == "" {
 		return map[string]string{"200": "OK"}
 	}
 	switch o.method {
@@ -110,10 +90,10 @@ func (o operation) statuses() map[string]string {
 
 func (o operation) v3() map[string]any {
 	op := o.common()
-	op["parameters"] = o.parameters(func(p map[string]any, typ string) {
+	setParameters(op, o.parameters(func(p map[string]any, kind string) {
 		delete(p, "uniqueItems")
-		p["schema"] = map[string]any{"type": typ, "uniqueItems": true}
-	})
+		p["schema"] = map[string]any{"type": kind, "uniqueItems": true}
+	}))
 	ref := func(model string, media []string) map[string]any {
 		content := map[string]any{}
 		for _, m := range media {
@@ -122,15 +102,23 @@ func (o operation) v3() map[string]any {
 		return content
 	}
 	if o.body != "" {
-		op["requestBody"] = map[string]any{"content": ref(o.body, o.requestTypes()), "required": o.method != "delete"}
+		body := map[string]any{"content": ref(o.body, o.consumes())}
+		if o.method != "delete" {
+			body["required"] = true
+		}
+		op["requestBody"] = body
 	}
 	responses := map[string]any{"401": map[string]any{"description": "Unauthorized"}}
 	for code, about := range o.statuses() {
 		response := map[string]any{"description": about}
-		response["content"] = map[string]any{"*/*": map[string]any{"schema": text}}
-		if o.response != "" {
-			response["content"] = ref(o.response, o.responseTypes())
+		content := map[string]any{}
+		for _, m := range o.produces() {
+			content[m] = map[string]any{"schema": text}
 		}
+		if o.response != "" {
+			content = ref(o.response, o.produces())
+		}
+		response["content"] = content
 		responses[code] = response
 	}
 	op["responses"] = responses
@@ -139,16 +127,19 @@ func (o operation) v3() map[string]any {
 
 func (o operation) v2() map[string]any {
 	op := o.common()
-	parameters := o.parameters(func(p map[string]any, typ string) { p["type"] = typ })
+	parameters := o.parameters(func(p map[string]any, kind string) { p["type"] = kind })
 	if o.body != "" {
-		parameters = append(parameters, map[string]any{
-			"name": "body", "in": "body", "required": o.method != "delete",
-			"schema": map[string]string{"$ref": "#/definitions/" + o.body},
-		})
-		op["consumes"] = o.requestTypes()
+		body := map[string]any{"name": "body", "in": "body", "schema": map[string]string{"$ref": "#/definitions/" + o.body}}
+		if o.method != "delete" {
+			body["required"] = true
+		}
+		parameters = append(parameters, body)
 	}
-	op["parameters"] = parameters
-	op["produces"] = o.responseTypes()
+	setParameters(op, parameters)
+	if types := o.consumes(); types != nil {
+		op["consumes"] = types
+	}
+	op["produces"] = o.produces()
 	op["schemes"] = []string{"https"}
 	responses := map[string]any{"401": map[string]any{"description": "Unauthorized"}}
 	for code, about := range o.statuses() {

@@ -8,6 +8,9 @@ import (
 	"fmt"
 	"io"
 	"regexp"
+	"slices"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
 //go:embed v2.json.gz
@@ -50,4 +53,37 @@ func (s schemas) closure(roots []string) schemas {
 		}
 	}
 	return out
+}
+
+// everywhere are the models that are kinds of every group version.
+var everywhere = []string{deleteModel, eventModel}
+
+// narrow leaves of the kinds that such models are those that a document is about, and that of the core group.
+func (s schemas) narrow(group, version string) error {
+	for _, name := range everywhere {
+		text, ok := s[name]
+		if !ok {
+			continue
+		}
+		var model map[string]json.RawMessage
+		if err := json.Unmarshal(text, &model); err != nil {
+			return fmt.Errorf("schema %s: %w", name, err)
+		}
+		const key = "x-kubernetes-group-version-kind"
+		var kinds []metav1.GroupVersionKind
+		if err := json.Unmarshal(model[key], &kinds); err != nil {
+			return fmt.Errorf("schema %s: %w", name, err)
+		}
+		kinds = slices.DeleteFunc(kinds, func(k metav1.GroupVersionKind) bool {
+			return !(k.Version == version && k.Group == group) && !(k.Group == "" && k.Version == "v1")
+		})
+		var err error
+		if model[key], err = json.Marshal(kinds); err != nil {
+			return err
+		}
+		if s[name], err = json.Marshal(model); err != nil {
+			return err
+		}
+	}
+	return nil
 }

@@ -22,28 +22,6 @@ import (
 // finalizer is ever added for them (events, for one).
 const unsupported metav1.DeletionPropagation = "Unsupported"
 
-// returnsDeleted lists the resources whose deletion at once answers with the object rather than a Status.
-var returnsDeleted = map[schema.GroupResource]bool{
-	{Resource: "pods"}:                                                     true,
-	{Resource: "podtemplates"}:                                             true,
-	{Resource: "persistentvolumes"}:                                        true,
-	{Resource: "persistentvolumeclaims"}:                                   true,
-	{Resource: "resourcequotas"}:                                           true,
-	{Resource: "services"}:                                                 true,
-	{Resource: "serviceaccounts"}:                                          true,
-	{Group: "storage.k8s.io", Resource: "storageclasses"}:                  true,
-	{Group: "storage.k8s.io", Resource: "volumeattachments"}:               true,
-	{Group: "storage.k8s.io", Resource: "csinodes"}:                        true,
-	{Group: "storage.k8s.io", Resource: "csidrivers"}:                      true,
-	{Group: "storage.k8s.io", Resource: "csistoragecapacities"}:            true,
-	{Group: "storage.k8s.io", Resource: "volumeattributesclasses"}:         true,
-	{Group: "resource.k8s.io", Resource: "resourceclaims"}:                 true,
-	{Group: "resource.k8s.io", Resource: "resourceclaimtemplates"}:         true,
-	{Group: "resource.k8s.io", Resource: "deviceclasses"}:                  true,
-	{Group: "resource.k8s.io", Resource: "resourceslices"}:                 true,
-	{Group: "apiextensions.k8s.io", Resource: "customresourcedefinitions"}: true,
-}
-
 // orphaningJobs is said to those who delete a job and have not thought of its pods.
 const orphaningJobs = "child pods are preserved by default when jobs are deleted; set propagationPolicy=Background to remove them or set propagationPolicy=Orphan to suppress this warning"
 
@@ -142,7 +120,7 @@ func (w *write) deleted(item *store.Item, last api.Object, gone bool) *Result {
 	if last != nil {
 		obj = last
 	}
-	if !gone && last != nil || returnsDeleted[r.GroupResource()] {
+	if !gone && last != nil || catalogue.ReturnsDeleted(r.GroupResource()) || r.GroupResource() == definitions {
 		return &Result{Object: obj, Item: item, Gone: gone}
 	}
 	return &Result{Gone: gone, Item: item, Object: &metav1.Status{

@@ -24,6 +24,7 @@ import (
 	"k8s.io/kube-openapi/pkg/builder"
 	"k8s.io/kube-openapi/pkg/builder3"
 	"k8s.io/kube-openapi/pkg/common"
+	"k8s.io/kube-openapi/pkg/handler"
 	"k8s.io/kube-openapi/pkg/schemaconv"
 	"k8s.io/kube-openapi/pkg/util"
 
@@ -70,7 +71,7 @@ func run() error {
 	if err != nil {
 		return err
 	}
-	for name, content := range map[string]any{"v2.json.gz": v2.Definitions, "v3.json.gz": v3, "types.json.gz": merge} {
+	for name, content := range map[string]any{"v2.json.gz": handler.PruneDefaults(v2.Definitions), "v3.json.gz": v3, "types.json.gz": merge} {
 		if err := write(name, content); err != nil {
 			return err
 		}
