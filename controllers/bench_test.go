@@ -23,7 +23,7 @@ func BenchmarkPodsWithoutOwner(b *testing.B) {
 			ctx, cancel := context.WithCancel(b.Context())
 			done := make(chan error, 1)
 			if running {
-				go func() { done <- controllers.RunAll(ctx, c) }()
+				go func() { done <- controllers.RunAll(ctx, c, nil) }()
 			} else {
 				done <- nil
 			}

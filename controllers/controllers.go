@@ -44,8 +44,8 @@ type Controller interface {
 }
 
 // RunAll runs every controller until ctx ends or one fails. The client must also be able to list the
-// resources there are; that of the server process is.
-func RunAll(ctx context.Context, client api.Client) error {
+// resources there are; that of the server process is. held is the way to what extension servers hold, or nil.
+func RunAll(ctx context.Context, client api.Client, held garbagecollector.Held) error {
 	c, ok := client.(garbagecollector.Client)
 	if !ok {
 		return fmt.Errorf("run controllers: a client of type %T cannot list resources", client)
@@ -56,13 +56,13 @@ func RunAll(ctx context.Context, client api.Client) error {
 		group.Go(func() error { return ended(ctx, r.Run(ctx)) })
 		return r
 	}
-	for _, ctl := range all(c, events) {
+	for _, ctl := range all(c, held, events) {
 		group.Go(func() error { return ended(ctx, ctl.Run(ctx)) })
 	}
 	return group.Wait()
 }
 
-func all(c garbagecollector.Client, events func(component string) *record.Recorder) []Controller {
+func all(c garbagecollector.Client, held garbagecollector.Held, events func(component string) *record.Recorder) []Controller {
 	return []Controller{
 		replicaset.New(c, events("replicaset-controller")),
 		replicaset.NewForReplicationControllers(c, events("replication-controller")),
@@ -70,7 +70,7 @@ func all(c garbagecollector.Client, events func(component string) *record.Record
 		endpointslice.New(c, events("endpoint-slice-controller")),
 		endpointslicemirroring.New(c, events("endpoint-slice-mirroring-controller")),
 		endpoints.New(c),
-		garbagecollector.New(c),
+		garbagecollector.New(c, held),
 		daemonset.New(c, events("daemonset-controller")),
 		statefulset.New(c, events("statefulset-controller")),
 		job.New(c, events("job-controller")),

@@ -73,7 +73,7 @@ func TestTogether(t *testing.T) {
 	c := inprocesstest.New(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 2)
-	go func() { done <- controllers.RunAll(ctx, c) }()
+	go func() { done <- controllers.RunAll(ctx, c, nil) }()
 	go func() { kubelet(ctx, t, c); done <- nil }()
 	t.Cleanup(func() {
 		cancel()

@@ -78,7 +78,7 @@ func (cp *controlPlane) as(name string) api.Client {
 
 // manage starts the controllers in group.
 func (cp *controlPlane) manage(ctx context.Context, group *errgroup.Group, manager api.Client) {
-	group.Go(func() error { return controllers.RunAll(ctx, manager) })
+	group.Go(func() error { return controllers.RunAll(ctx, manager, cp.collected) })
 	services := netip.MustParsePrefix(cp.options.ServiceCIDR)
 	ca := cp.pki.CA.CertPEM
 	described := func() []*catalogue.Resource { return cp.client.Table().Resources }

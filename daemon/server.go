@@ -63,6 +63,7 @@ type controlPlane struct {
 	extensions *aggregation.Controller
 	usage      *resourcemetrics.Collector
 	held       *aggregation.Held // for the namespace controller
+	collected  *aggregation.Held // for the garbage collector
 	listeners  []net.Listener
 	advertise  netip.AddrPort
 	serviceIP  netip.Addr // of default/kubernetes: the first of the service range
@@ -201,8 +202,11 @@ func (cp *controlPlane) assemble(ctx context.Context) error {
 	cp.extensions = aggregation.New(aggregation.Config{Client: cp.client, Identity: cp.pki.FrontProxyClient, Changed: documents.Invalidate,
 		Local: []*aggregation.Extension{usage}})
 	documents.Extend(cp.extensions.Documents)
-	// Extension servers ask this one what the user may do: upstream's controller has the rights for it.
+	// Extension servers ask this one what the user may do: upstream's controllers have the rights for it.
 	if cp.held, err = cp.extensions.Held(serviceaccount.UserInfo(metav1.NamespaceSystem, "namespace-controller", "")); err != nil {
+		return err
+	}
+	if cp.collected, err = cp.extensions.Held(serviceaccount.UserInfo(metav1.NamespaceSystem, "generic-garbage-collector", "")); err != nil {
 		return err
 	}
 	cp.customs = customresource.New(customresource.Config{Client: cp.client, Live: live, Builtin: builtin, Changed: func() {

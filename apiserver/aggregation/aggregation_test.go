@@ -369,6 +369,9 @@ func (f *fixture) held() {
 	if err != nil || len(resources) != 1 || resources[0] != flunders {
 		f.Fatalf("resources %v, error %v", resources, err)
 	}
+	if got := h.Collectable(); len(got) != 1 || got[0].GVR() != flunders || got[0].Kind != "Flunder" || !got[0].Namespaced {
+		f.Errorf("collectable: %+v", got)
+	}
 	list, err := h.Resource(flunders).Namespace("ns").List(context.Background(), metav1.ListOptions{})
 	if err != nil || len(list.Items) != 1 || list.Items[0].Name != "collector" {
 		f.Errorf("list: %v, error %v", list, err)

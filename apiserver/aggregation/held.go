@@ -16,6 +16,8 @@ import (
 	"k8s.io/client-go/metadata"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/transport"
+
+	"clipper/api"
 )
 
 // Held is the way to the objects that extension servers hold: a client of their metadata, and a list of what there is.
@@ -37,20 +39,11 @@ func (c *Controller) Held(u user.Info) (*Held, error) {
 // prefers. The error, a *discovery.ErrGroupDiscoveryFailed, names the versions whose servers could not be asked; the list
 // is good nevertheless.
 func (h *Held) Namespaced() ([]schema.GroupVersionResource, error) {
-	preferred := map[string]*Extension{}
-	failed := map[schema.GroupVersion]error{}
-	for _, e := range h.c.Directory().List() {
-		if e.Discovery.Freshness == apidiscoveryv2.DiscoveryFreshnessStale {
-			failed[e.GroupVersion] = fmt.Errorf("stale GroupVersion discovery: %v", e.GroupVersion)
-		}
-		if known := preferred[e.Group]; known == nil || e.Priority.Version > known.Priority.Version {
-			preferred[e.Group] = e
-		}
-	}
+	preferred, failed := h.preferred()
 	var out []schema.GroupVersionResource
-	for _, e := range slices.SortedFunc(maps.Values(preferred), func(a, b *Extension) int { return cmp.Compare(a.Group, b.Group) }) {
+	for _, e := range preferred {
 		for _, r := range e.Discovery.Resources {
-			if r.Scope == apidiscoveryv2.ScopeNamespace && slices.Contains(r.Verbs, "list") && slices.Contains(r.Verbs, "delete") {
+			if r.Scope == apidiscoveryv2.ScopeNamespace && supports(r, "list", "delete") {
 				out = append(out, e.WithResource(r.Resource))
 			}
 		}
@@ -59,6 +52,43 @@ func (h *Held) Namespaced() ([]schema.GroupVersionResource, error) {
 		return out, &discovery.ErrGroupDiscoveryFailed{Groups: failed}
 	}
 	return out, nil
+}
+
+// preferred returns, by group, the version that each group of an extension server prefers, and the versions whose
+// servers could not be asked.
+func (h *Held) preferred() (out []*Extension, failed map[schema.GroupVersion]error) {
+	best := map[string]*Extension{}
+	failed = map[schema.GroupVersion]error{}
+	for _, e := range h.c.Directory().List() {
+		if e.Discovery.Freshness == apidiscoveryv2.DiscoveryFreshnessStale {
+			failed[e.GroupVersion] = fmt.Errorf("stale GroupVersion discovery: %v", e.GroupVersion)
+		}
+		if known := best[e.Group]; known == nil || e.Priority.Version > known.Priority.Version {
+			best[e.Group] = e
+		}
+	}
+	return slices.SortedFunc(maps.Values(best), func(a, b *Extension) int { return cmp.Compare(a.Group, b.Group) }), failed
+}
+
+// Collectable lists the resources that can be listed, watched and deleted, each in the version that its group prefers.
+// What a server that does not answer now has said before still holds.
+func (h *Held) Collectable() []api.Resource {
+	preferred, _ := h.preferred()
+	var out []api.Resource
+	for _, e := range preferred {
+		for _, r := range e.Discovery.Resources {
+			if r.ResponseKind == nil || !supports(r, "list", "watch", "delete") {
+				continue
+			}
+			out = append(out, api.Resource{Group: e.Group, Version: e.Version, Name: r.Resource, Kind: r.ResponseKind.Kind,
+				Namespaced: r.Scope == apidiscoveryv2.ScopeNamespace})
+		}
+	}
+	return out
+}
+
+func supports(r apidiscoveryv2.APIResourceDiscovery, verbs ...string) bool {
+	return !slices.ContainsFunc(verbs, func(v string) bool { return !slices.Contains(r.Verbs, v) })
 }
 
 // A passage brings requests of the server's own parts to extension servers.

@@ -1,6 +1,6 @@
 // Package garbagecollector deletes what has lost its owners, and carries out the ways to delete an owner:
 // in the background (the owner first), in the foreground (its dependents first) and orphaning (its
-// dependents stay). It watches every resource that is served. decide is pure; Controller acts.
+// dependents stay). It watches every resource that is served, by extension servers too. decide is pure; Controller acts.
 package garbagecollector
 
 import (
@@ -38,18 +38,20 @@ var definitions = api.Resource{Group: "apiextensions.k8s.io", Version: "v1", Nam
 // A Controller collects garbage.
 type Controller struct {
 	client Client
+	held   Held // nil: there are no extension servers
 	graph  *graph
 	queue  *queue.Queue[identity]
 	kinds  atomic.Pointer[map[schema.GroupKind]api.Resource]
-	later  func(queue.Source) // starts a watch while the queue runs
+	spawn  func(func(context.Context) error) // starts a watch while the queue runs
 
 	mu       sync.Mutex
 	watching map[api.Resource]bool
+	views    map[api.Resource]*heldView
 }
 
-// New returns a controller.
-func New(c Client) *Controller {
-	g := &Controller{client: c, graph: newGraph(), watching: map[api.Resource]bool{}}
+// New returns a controller. held may be nil.
+func New(c Client, held Held) *Controller {
+	g := &Controller{client: c, held: held, graph: newGraph(), watching: map[api.Resource]bool{}, views: map[api.Resource]*heldView{}}
 	g.queue = queue.New("garbage_collector_attempt_to_delete", workers, g.sync)
 	g.refresh()
 	return g
@@ -58,10 +60,13 @@ func New(c Client) *Controller {
 // Run works until ctx ends.
 func (c *Controller) Run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
-	c.later = func(s queue.Source) { group.Go(func() error { return watch(ctx, s) }) }
+	c.spawn = func(fn func(context.Context) error) { group.Go(func() error { return fn(ctx) }) }
 	sources := append(c.take(c.refresh()), queue.Source{View: c.client.View(definitions), Handle: func(api.Event) {
 		c.queue.AddAfter(newKinds, settleTime)
 	}})
+	if c.held != nil {
+		c.queue.Add(newKinds)
+	}
 	group.Go(func() error { return c.queue.Run(ctx, sources...) })
 	return group.Wait()
 }
@@ -84,13 +89,19 @@ func watch(ctx context.Context, s queue.Source) error {
 	return err
 }
 
-// refresh reads which resources are served. Events are left out: nobody owns them and they are many.
+// refresh reads which resources this server serves from its own store, and which kinds there are altogether. Events
+// are left out: nobody owns them and they are many.
 func (c *Controller) refresh() []api.Resource {
 	all := slices.DeleteFunc(slices.Clone(c.client.Resources()), func(r api.Resource) bool { return r.Name == "events" })
 	kinds := map[schema.GroupKind]api.Resource{}
 	for _, r := range all {
 		kinds[schema.GroupKind{Group: r.Group, Kind: r.Kind}] = r
 	}
+	c.mu.Lock()
+	for r := range c.views {
+		kinds[schema.GroupKind{Group: r.Group, Kind: r.Kind}] = r
+	}
+	c.mu.Unlock()
 	c.kinds.Store(&kinds)
 	return all
 }
@@ -160,7 +171,7 @@ func (c *Controller) owner(ref metav1.OwnerReference, namespace string) (identit
 	if !r.Namespaced {
 		namespace = ""
 	}
-	o, ok := c.client.View(r).Get(namespace, ref.Name)
+	o, ok := c.get(r, namespace, ref.Name)
 	if !ok || o.GetUID() != ref.UID {
 		return identity{}, nil
 	}
@@ -192,17 +203,22 @@ func (c *Controller) state(ref metav1.OwnerReference, namespace string) ownerSta
 
 func (c *Controller) sync(ctx context.Context, id identity) error {
 	if id == newKinds {
-		for _, s := range c.take(c.refresh()) {
-			c.later(s)
-		}
-		return nil
+		return c.learn()
 	}
-	o, ok := c.client.View(id.Resource).Get(id.Namespace, id.Name)
+	o, ok := c.get(id.Resource, id.Namespace, id.Name)
 	if !ok || o.GetUID() != id.UID {
 		return nil
 	}
-	d := decide(o, func(ref metav1.OwnerReference) ownerState { return c.state(ref, id.Namespace) }, len(c.graph.of(id.UID)) > 0)
-	var err error
+	confirmed, err := c.confirm(ctx, o)
+	if err != nil {
+		return fmt.Errorf("owners of %s %s/%s: %w", id.Resource.Kind, id.Namespace, id.Name, err)
+	}
+	d := decide(o, func(ref metav1.OwnerReference) ownerState {
+		if s, ok := confirmed[ref.UID]; ok {
+			return s
+		}
+		return c.state(ref, id.Namespace)
+	}, len(c.graph.of(id.UID)) > 0)
 	switch d.Action {
 	case dropOwners:
 		err = c.setOwners(ctx, id, o, d.Owners)
@@ -227,10 +243,24 @@ func (c *Controller) sync(ctx context.Context, id identity) error {
 	return nil
 }
 
+// learn follows the resources that have come, of this server and of extension servers.
+func (c *Controller) learn() error {
+	if c.held != nil {
+		defer c.queue.AddAfter(newKinds, lookAgain)
+		if err := c.followHeld(c.held.Collectable()); err != nil {
+			return fmt.Errorf("follow extension servers: %w", err)
+		}
+	}
+	for _, s := range c.take(c.refresh()) {
+		c.spawn(func(ctx context.Context) error { return watch(ctx, s) })
+	}
+	return nil
+}
+
 // remove deletes just the state that was looked at: a new owner may have come meanwhile.
 func (c *Controller) remove(ctx context.Context, id identity, o api.Object, policy metav1.DeletionPropagation) error {
 	rv := o.GetResourceVersion()
-	return c.client.Delete(ctx, id.Resource, id.Namespace, id.Name, metav1.DeleteOptions{
+	return c.delete(ctx, id, metav1.DeleteOptions{
 		Preconditions: &metav1.Preconditions{UID: &id.UID, ResourceVersion: &rv}, PropagationPolicy: &policy,
 	})
 }
@@ -239,7 +269,7 @@ func (c *Controller) remove(ctx context.Context, id identity, o api.Object, poli
 // already waits for its own dependents, o no longer blocks its owners.
 func (c *Controller) breakCircle(ctx context.Context, id identity, o api.Object) (api.Object, error) {
 	if !slices.ContainsFunc(c.graph.of(id.UID), func(d identity) bool {
-		dependent, ok := c.client.View(d.Resource).Get(d.Namespace, d.Name)
+		dependent, ok := c.get(d.Resource, d.Namespace, d.Name)
 		return ok && dependent.GetUID() == d.UID && waitsForDependents(dependent)
 	}) {
 		return o, nil
@@ -256,7 +286,7 @@ func (c *Controller) breakCircle(ctx context.Context, id identity, o api.Object)
 func (c *Controller) orphanDependents(ctx context.Context, id identity, o api.Object) error {
 	var errs []error
 	for _, d := range c.graph.of(id.UID) {
-		dependent, ok := c.client.View(d.Resource).Get(d.Namespace, d.Name)
+		dependent, ok := c.get(d.Resource, d.Namespace, d.Name)
 		if !ok || dependent.GetUID() != d.UID {
 			continue
 		}
@@ -274,7 +304,7 @@ func (c *Controller) orphanDependents(ctx context.Context, id identity, o api.Ob
 func (c *Controller) waitForRest(ctx context.Context, id identity, o api.Object) error {
 	blocked := false
 	for _, d := range c.graph.of(id.UID) {
-		dependent, ok := c.client.View(d.Resource).Get(d.Namespace, d.Name)
+		dependent, ok := c.get(d.Resource, d.Namespace, d.Name)
 		if !ok || dependent.GetUID() != d.UID || !blocks(dependent, id.UID) {
 			continue
 		}
@@ -310,5 +340,5 @@ func (c *Controller) patch(ctx context.Context, id identity, o api.Object, metad
 	if err != nil {
 		return nil, err
 	}
-	return c.client.Patch(ctx, id.Resource, id.Namespace, id.Name, "", types.MergePatchType, data, metav1.PatchOptions{})
+	return c.mergePatch(ctx, id, data)
 }

@@ -64,7 +64,7 @@ type world struct {
 
 func start(t *testing.T) world {
 	c := inprocesstest.New(t)
-	run(t, New(c))
+	run(t, New(c, nil))
 	return world{t, c}
 }
 
@@ -219,7 +219,7 @@ func (l late) Resources() []api.Resource {
 
 func TestKindsThatComeLater(t *testing.T) {
 	c := late{inprocesstest.New(t), &atomic.Bool{}}
-	ctl := New(c)
+	ctl := New(c, nil)
 	run(t, ctl)
 	w := world{t, c.Client}
 	w.create("a", nil, &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: "ghost", UID: "no-such-uid"}})
