@@ -9,6 +9,7 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apiserver/pkg/authentication/user"
 	"k8s.io/apiserver/pkg/authorization/authorizer"
+	"k8s.io/apiserver/pkg/warning"
 
 	"clipper/apiserver/impersonation"
 )
@@ -18,7 +19,11 @@ func (q *request) authenticate() error {
 	if q.s.authn == nil {
 		return unauthorized()
 	}
-	response, ok, err := q.s.authn.AuthenticateRequest(q.r)
+	r := q.r
+	if r.Header.Get("Authorization") != "" {
+		r = r.WithContext(warning.WithWarningRecorder(r.Context(), recorder{q})) // tokens may be outdated
+	}
+	response, ok, err := q.s.authn.AuthenticateRequest(r)
 	if err != nil || !ok {
 		if err != nil {
 			q.s.log.Debug("request not authenticated", "path", q.info.Path, "err", err)

@@ -25,6 +25,12 @@ type warnings struct {
 	cut     bool // the texts did not fit and are cut
 }
 
+// A recorder lets libraries warn the client of a request.
+type recorder struct{ q *request }
+
+// AddWarning implements warning.Recorder.
+func (r recorder) AddWarning(_, text string) { r.q.warn(text) }
+
 // warn adds a Warning header.
 func (q *request) warn(text string) { q.warnings.add(q.w.Header(), text) }
 

@@ -26,7 +26,7 @@ func (p *Pipeline) Create(ctx context.Context, req *Request, obj api.Object, o *
 	if act == nil && (req.Resource.Prefix == "" || req.Subresource != "") {
 		return nil, apierrors.NewMethodNotSupported(req.groupResource(), "create")
 	}
-	if req.Subresource != "binding" { // whose uid and revision are preconditions
+	if req.Subresource != "binding" && req.Subresource != "token" { // whose uid and revision are preconditions
 		wipeSystemFields(obj)
 	}
 	if err := req.matchNamespace(obj); err != nil {

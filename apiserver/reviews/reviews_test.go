@@ -4,6 +4,7 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"fmt"
 	"net/http/httptest"
 	"strings"
 	"testing"
@@ -226,10 +227,19 @@ func TestTokenLimits(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			cfg := cfg
 			cfg.Limits = tt.limits
+			var warned string
+			req.Warn = func(text string) { warned = text }
 			out, err := ask(t, cfg, "serviceaccounts/token", req, &authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{
 				ExpirationSeconds: &tt.seconds, BoundObjectRef: pod, Audiences: tt.auds}})
 			if err != nil || *out.Spec.ExpirationSeconds != tt.shown {
 				t.Fatalf("%+v, %v", out, err)
+			}
+			want := ""
+			if tt.shown < tt.seconds {
+				want = fmt.Sprintf("requested expiration of %d seconds shortened to %d seconds", tt.seconds, tt.shown)
+			}
+			if warned != want {
+				t.Errorf("warned %q, want %q", warned, want)
 			}
 			parsed, err := jwt.ParseSigned(out.Status.Token, []jose.SignatureAlgorithm{jose.ES256})
 			if err != nil {

@@ -14,7 +14,6 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	"k8s.io/apiserver/pkg/audit"
 	"k8s.io/apiserver/pkg/authentication/serviceaccount"
-	"k8s.io/apiserver/pkg/warning"
 
 	"clipper/api"
 	"clipper/apiserver/authn/satoken"
@@ -63,7 +62,7 @@ func (r *reviewer) tokenRequest(ctx context.Context, req *pipeline.Request, body
 	if err := r.bind(ctx, &binding, tr.Spec.BoundObjectRef); err != nil {
 		return nil, err
 	}
-	r.limit(ctx, &tr.Spec, &binding)
+	r.limit(req, &tr.Spec, &binding)
 	token, _, id, err := r.Signer.Sign(binding, now)
 	if err != nil {
 		return nil, apierrors.NewInternalError(fmt.Errorf("failed to generate token: %w", err))
@@ -105,9 +104,11 @@ func (r *reviewer) complete(tr *authenticationv1.TokenRequest, sa *corev1.Servic
 }
 
 // limit decides how long the token lasts.
-func (r *reviewer) limit(ctx context.Context, spec *authenticationv1.TokenRequestSpec, b *satoken.Binding) {
+func (r *reviewer) limit(req *pipeline.Request, spec *authenticationv1.TokenRequestSpec, b *satoken.Binding) {
 	if longest := int64(r.Limits.Longest.Seconds()); longest > 0 && *spec.ExpirationSeconds > longest {
-		warning.AddWarning(ctx, "", fmt.Sprintf("requested expiration of %d seconds shortened to %d seconds", *spec.ExpirationSeconds, longest))
+		if req.Warn != nil {
+			req.Warn(fmt.Sprintf("requested expiration of %d seconds shortened to %d seconds", *spec.ExpirationSeconds, longest))
+		}
 		spec.ExpirationSeconds = &longest
 	}
 	b.Life = time.Duration(*spec.ExpirationSeconds) * time.Second
