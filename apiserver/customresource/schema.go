@@ -35,6 +35,8 @@ type dialect struct {
 var (
 	dialectV2 = dialect{"#/definitions/", true}
 	dialectV3 = dialect{"#/components/schemas/", false}
+	// mergeDialect is version 3 with version 2's references: server-side apply sorts by models of both kinds.
+	mergeDialect = dialect{"#/definitions/", false}
 )
 
 // metadata refers to ObjectMeta. In version 3 a reference has no siblings, so that a description needs allOf.
@@ -74,10 +76,7 @@ func (v *version) encodeSchema(s *structuralschema.Structural, d dialect) ([]byt
 		}
 		root = rootSchema(s)
 		v.complete(root, d.metadata())
-		for name, p := range root.Properties {
-			embed(&p, d)
-			root.Properties[name] = p
-		}
+		embedAll(root, d)
 	}
 	data, err := json.Marshal(root)
 	if err != nil {
@@ -86,15 +85,20 @@ func (v *version) encodeSchema(s *structuralschema.Structural, d dialect) ([]byt
 	return data, nil
 }
 
+// embedAll does so for every property of s.
+func embedAll(s *spec.Schema, d dialect) {
+	for name, p := range s.Properties {
+		embed(&p, d)
+		s.Properties[name] = p
+	}
+}
+
 // embed gives embedded objects the fields that every object has.
 func embed(s *spec.Schema, d dialect) {
 	if s == nil {
 		return
 	}
-	for name, p := range s.Properties {
-		embed(&p, d)
-		s.Properties[name] = p
-	}
+	embedAll(s, d)
 	if s.Items != nil {
 		embed(s.Items.Schema, d)
 	}
@@ -176,7 +180,8 @@ func newMergeTypes(d *definition) mergeTypes {
 				return nil, err
 			}
 			s := rootSchema(v.shape().structural)
-			v.complete(s, dialectV2.metadata())
+			v.complete(s, mergeDialect.metadata())
+			embedAll(s, mergeDialect)
 			models[v.model()] = s
 		}
 		return managedfields.NewTypeConverter(models, d.Spec.PreserveUnknownFields)

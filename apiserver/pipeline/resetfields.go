@@ -72,6 +72,7 @@ func resetFields(k *served.Kind, subresource string) map[fieldpath.APIVersion]fi
 	}
 	out := map[fieldpath.APIVersion]fieldpath.Filter{
 		fieldpath.APIVersion(k.Resource.GVK().GroupVersion().String()): filter,
+		fieldpath.APIVersion(k.GVK.GroupVersion().String()):            filter, // of a custom kind not always among Also
 	}
 	for _, v := range k.Also {
 		gv := schema.GroupVersion{Group: k.Group, Version: v.Version}

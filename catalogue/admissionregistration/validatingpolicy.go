@@ -4,6 +4,7 @@ import (
 	"time"
 
 	admissionv1 "k8s.io/api/admissionregistration/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"clipper/api"
 	"clipper/catalogue"
@@ -21,6 +22,9 @@ func validatingPolicies() *catalogue.Resource {
 		Warnings:       reservedName[*admissionv1.ValidatingAdmissionPolicy],
 		Columns:        validatingPolicyColumns,
 		Row:            validatingPolicyRow,
+		PrepareStatus: func(p, old *admissionv1.ValidatingAdmissionPolicy) {
+			metav1.ResetObjectMetaForStatus(&p.ObjectMeta, &old.ObjectMeta)
+		},
 		ValidateStatus: validatePolicyStatus,
 		Default:        defaultValidatingPolicy,
 		Categories:     []string{"api-extensions"},

@@ -48,6 +48,8 @@ func daemonSets() *catalogue.Resource {
 }
 
 func defaultDaemonSet(d *appsv1.DaemonSet) {
+	// Whoever writes a daemon set owns the annotation, and webhooks see it: it is there before prepareDaemonSet counts.
+	templateGeneration(d, templateGenerationOf(d))
 	s := &d.Spec
 	rule.SetIfEmpty(&s.UpdateStrategy.Type, appsv1.RollingUpdateDaemonSetStrategyType)
 	if s.UpdateStrategy.Type == appsv1.RollingUpdateDaemonSetStrategyType {
