@@ -176,3 +176,27 @@ func TestAdditionalPropertiesByProtobuf(t *testing.T) {
 		t.Error(faults.ToAggregate())
 	}
 }
+
+// TestValidationChangesNothing: definitions are validated as they are, not as copies.
+func TestValidationChangesNothing(t *testing.T) {
+	change := func(d *apiextensionsv1.CustomResourceDefinition) {
+		d.Spec.Scope = apiextensionsv1.NamespaceScoped
+		d.Status.StoredVersions = []string{"v1beta1"}
+		d.Spec.Versions = []apiextensionsv1.CustomResourceDefinitionVersion{{
+			Name: "v1beta1", Served: true, Storage: true, Schema: parseSchema(t, gadgetV1beta1),
+			Subresources:             &apiextensionsv1.CustomResourceSubresources{Status: &apiextensionsv1.CustomResourceSubresourceStatus{}},
+			AdditionalPrinterColumns: []apiextensionsv1.CustomResourceColumnDefinition{{Name: "Both", Type: "string", JSONPath: ".spec.both"}},
+		}}
+	}
+	d := widgets(change)
+	before := d.DeepCopy()
+	next := d.DeepCopy()
+	next.ResourceVersion = "2"
+	validateCreate(d)
+	validateUpdate(next, d)
+	validateStatus(next, d)
+	warnings(d, nil)
+	if !reflect.DeepEqual(d, before) {
+		t.Errorf("was\n%+v\nis\n%+v", before, d)
+	}
+}
