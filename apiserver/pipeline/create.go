@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -122,9 +123,11 @@ func (w *write) warnings(obj, old api.Object) {
 // commitCreate stores obj, or for a dry run says whether that could work. A taken name is a
 // *store.ConflictError.
 func (w *write) commitCreate(ctx context.Context, obj api.Object) (*store.Item, error) {
-	if obj.GetResourceVersion() != "" {
+	// A revision that is no number, or none at all, is passed over, as upstream does.
+	if revision, err := strconv.ParseUint(obj.GetResourceVersion(), 10, 64); err == nil && revision != 0 {
 		return nil, errRevisionOnCreate
 	}
+	obj.SetResourceVersion("")
 	clearKind(obj)
 	key := w.req.key()
 	key.Namespace, key.Name = obj.GetNamespace(), obj.GetName()
