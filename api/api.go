@@ -84,6 +84,13 @@ type View interface {
 	Watch(ctx context.Context, fn func(Event)) error
 }
 
+// A Partial view says what it cannot show. Views in the server process are Partial.
+type Partial interface {
+	// Complete returns an error if there is an object in a namespace ("": anywhere) whose stored value cannot be
+	// read at the moment. That such an object is not in the view does not mean that it is gone.
+	Complete(namespace string) error
+}
+
 // A Versioned view also says which state it shows: a number that grows with every change of the resource.
 // What was computed from a view at one version still holds while the version is the same. Views in the
 // server process are Versioned.

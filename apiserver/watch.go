@@ -63,6 +63,12 @@ func (q *request) watch() {
 		q.fail(err)
 		return
 	}
+	if wantsInitial(o) {
+		if err := q.s.pipeline.Complete(req); err != nil {
+			q.fail(err)
+			return
+		}
+	}
 	ctx, cancel := q.longRunning(q.s.limits.watchTimeout(o))
 	defer cancel()
 	if c := q.kind.Custom; c != nil {
@@ -89,6 +95,16 @@ func (q *request) watchFrom(o *metav1.ListOptions) error {
 		return nil
 	}
 	return q.s.pipeline.WaitFor(q.r.Context(), o.ResourceVersion)
+}
+
+// wantsInitial says whether a watch begins with the objects that there are: if it is told so, or if it names no revision
+// to begin behind.
+func wantsInitial(o *metav1.ListOptions) bool {
+	if o.SendInitialEvents != nil {
+		return *o.SendInitialEvents
+	}
+	revision, err := strconv.ParseInt(o.ResourceVersion, 10, 64)
+	return err != nil || revision == 0
 }
 
 // watchTimeout is what the client asks for. Without that, watches end at different times, so that clients
@@ -122,7 +138,7 @@ func (w *watcher) run(ctx context.Context, req *pipeline.Request) {
 	w.out.open()
 	revision, err := strconv.ParseInt(w.options.ResourceVersion, 10, 64)
 	legacy := err != nil || revision == 0
-	if w.options.SendInitialEvents != nil && *w.options.SendInitialEvents || legacy && w.options.SendInitialEvents == nil {
+	if wantsInitial(w.options) {
 		revision, err = w.initial(req)
 		if err != nil {
 			return

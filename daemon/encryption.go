@@ -72,7 +72,12 @@ func (cp *controlPlane) encryptionHandler(live *served.Live) http.Handler {
 		for _, it := range stale {
 			st.Stale[it.Key.Resource]++
 		}
-		for _, err := range []error{err, serr} {
+		var uerr error
+		for _, k := range cp.store.Unreadable() {
+			st.Stale[k.Resource]++
+			uerr = fmt.Errorf("the value of %s cannot be decrypted with any key in the file", k.Path())
+		}
+		for _, err := range []error{err, serr, uerr} {
 			if err != nil {
 				st.Error = err.Error()
 			}

@@ -44,7 +44,7 @@ func (f *Follower) start() []*Event {
 	f.s.mu.Lock()
 	t := f.s.tableLocked(f.resource)
 	now := t.tree.Copy()
-	f.watch = &Watch{s: f.s, t: t, after: f.s.revision, closed: make(chan struct{})}
+	f.watch = &Watch{s: f.s, t: t, epoch: t.epoch, after: f.s.revision, closed: make(chan struct{})}
 	f.s.mu.Unlock()
 	events := difference(f.seen, now)
 	f.seen = now

@@ -20,13 +20,14 @@ type Store struct {
 	log     any // the log.Log or log.Shared that writer writes to
 
 	// mu guards what readers see. It is held for a lookup or for the publication of a batch.
-	mu        sync.RWMutex
-	revision  int64 // latest published
-	opened    int64 // the revision that was found: of what happened before nothing is known
-	compacted int64 // states before this revision are not given out any more
-	marks     []mark
-	tables    map[string]*table
-	wake      wake // any publication
+	mu         sync.RWMutex
+	revision   int64 // latest published
+	opened     int64 // the revision that was found: of what happened before nothing is known
+	compacted  int64 // states before this revision are not given out any more
+	marks      []mark
+	tables     map[string]*table
+	unreadable map[Key]*puzzle
+	wake       wake // any publication
 
 	closing   chan struct{}
 	closeOnce sync.Once
@@ -38,11 +39,11 @@ type Store struct {
 func Open(l log.Log, o Options) (*Store, error) {
 	s := newStore(o)
 	s.log = l
-	items, revision, err := s.load(l.Load, s.decode)
+	found, revision, err := s.load(l.Load, s.decode)
 	if err != nil {
 		return nil, errors.Join(err, l.Close())
 	}
-	s.fill(items, max(revision, 1)) // 0 has a meaning of its own in the API
+	s.fill(found, max(revision, 1)) // 0 has a meaning of its own in the API
 	s.start(newSequencer(s, l))
 	return s, nil
 }
@@ -53,11 +54,11 @@ func OpenShared(ctx context.Context, l log.Shared, o Options) (*Store, error) {
 	s := newStore(o)
 	s.log = l
 	r := newReplica(s, l)
-	items, revision, err := s.load(r.readAll(ctx), s.adopt)
+	found, revision, err := s.load(r.readAll(ctx), s.adopt)
 	if err != nil {
 		return nil, errors.Join(err, l.Close())
 	}
-	s.fill(items, revision)
+	s.fill(found, revision)
 	s.start(r)
 	return s, nil
 }
@@ -80,16 +81,22 @@ func (s *Store) start(w writer) {
 // A decoder turns an entry into an item; nil if the store has nothing to do with it.
 type decoder func(log.Entry) (*Item, error)
 
-// load decodes everything that read yields: from one goroutine, by several. Items are in the order of entries.
-func (s *Store) load(read func(fn func(log.Entry) error) (int64, error), decode decoder) ([]*Item, int64, error) {
-	var chunks [][]*Item
+// A content is what a log holds.
+type content struct {
+	items   []*Item // in the order of their keys; nil where the store has nothing to do with an entry
+	puzzles []*puzzle
+}
+
+// load decodes everything that read yields: from one goroutine, by several.
+func (s *Store) load(read func(fn func(log.Entry) error) (int64, error), decode decoder) (content, int64, error) {
+	var chunks []*content
 	decoders, ctx := errgroup.WithContext(context.Background())
 	decoders.SetLimit(runtime.GOMAXPROCS(0))
 	var chunk []log.Entry
 	hand := func() {
-		entries, out := chunk, make([]*Item, len(chunk))
+		entries, out := chunk, &content{items: make([]*Item, len(chunk))}
 		chunks, chunk = append(chunks, out), nil
-		decoders.Go(func() error { return decodeAll(ctx, entries, out, decode) })
+		decoders.Go(func() error { return s.decodeAll(ctx, entries, out, decode) })
 	}
 	revision, err := read(func(e log.Entry) error {
 		e.Value = slices.Clone(e.Value)
@@ -102,32 +109,43 @@ func (s *Store) load(read func(fn func(log.Entry) error) (int64, error), decode 
 		hand()
 	}
 	if derr := decoders.Wait(); derr != nil {
-		return nil, 0, derr
+		return content{}, 0, derr
 	}
-	items := slices.Concat(chunks...)
-	return slices.DeleteFunc(items, func(it *Item) bool { return it == nil }), revision, err
+	var all content
+	for _, c := range chunks {
+		all.items, all.puzzles = append(all.items, c.items...), append(all.puzzles, c.puzzles...)
+	}
+	all.items = slices.DeleteFunc(all.items, func(it *Item) bool { return it == nil })
+	return all, revision, err
 }
 
 // fill puts what was loaded into the tables of a new store.
-func (s *Store) fill(items []*Item, revision int64) {
+func (s *Store) fill(found content, revision int64) {
 	s.revision, s.opened = revision, revision
-	for _, it := range items {
+	for _, p := range found.puzzles {
+		s.markUnreadable(p)
+	}
+	for _, it := range found.items {
 		t := s.tableLocked(it.Key.Resource)
 		it.Key.Resource = t.resource
 		replace(t.tree, t.indexes, nil, it)
 	}
 }
 
-func decodeAll(ctx context.Context, entries []log.Entry, out []*Item, decode decoder) error {
+func (s *Store) decodeAll(ctx context.Context, entries []log.Entry, out *content, decode decoder) error {
 	for i, e := range entries {
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
 		it, err := decode(e)
+		if p := s.puzzle(e, err); p != nil {
+			out.puzzles = append(out.puzzles, p)
+			continue
+		}
 		if err != nil {
 			return fmt.Errorf("load store: key %s: %w; restore it from a backup, or remove this key", e.Key, err)
 		}
-		out[i] = it
+		out.items[i] = it
 	}
 	return nil
 }
@@ -139,9 +157,12 @@ func (s *Store) decode(e log.Entry) (*Item, error) {
 	}
 	plain, mark, err := s.unseal(k.Resource, e.Key, e.Value)
 	if err != nil {
-		return nil, err
+		return nil, &UnreadableError{Path: e.Key, Err: err}
 	}
 	obj, err := s.options.Codec.Decode(k, plain)
+	if err != nil && mark != unencrypted { // not every provider notices that its key is a wrong one
+		err = &UnreadableError{Path: e.Key, Err: err}
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -237,8 +258,7 @@ func (s *Store) Latest(ctx context.Context, k Key) (*Item, bool, error) {
 	if err := s.Fresh(ctx); err != nil {
 		return nil, false, err
 	}
-	it, ok := s.Get(k)
-	return it, ok, nil
+	return s.Lookup(k)
 }
 
 // Healthy returns nil if writes can be expected to work.

@@ -13,6 +13,7 @@ func (s *Store) publish(events []*Event, revision int64) {
 	defer s.mu.Unlock()
 	for _, e := range events {
 		e.at = now
+		s.forgetLocked(e.newest().Key, e.Revision)
 		s.tableLocked(e.newest().Key.Resource).applyLocked(e)
 	}
 	s.revision = revision

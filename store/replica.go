@@ -63,20 +63,23 @@ func (r *replica) Commit(ctx context.Context, w Write) (*Item, error) {
 		return nil, fmt.Errorf("commit %s: decided at revision %d, not seen yet: %w", path, out.Revision, err)
 	}
 	if !out.Written {
-		return nil, r.conflict(w.Key, out)
+		return nil, r.conflict(w, out)
 	}
 	return r.written(w, out.Revision, old, len(value))
 }
 
 // conflict returns the state that a write met.
-func (r *replica) conflict(k Key, out log.Outcome) error {
+func (r *replica) conflict(w Write, out log.Outcome) error {
 	if out.Current == nil {
 		return &ConflictError{}
 	}
-	if it, ok := r.s.Get(k); ok && it.Revision == out.Current.Revision {
+	if it, ok := r.s.Get(w.Key); ok && it.Revision == out.Current.Revision {
 		return &ConflictError{Current: it}
 	}
 	it, err := r.s.decode(*out.Current) // it has been overwritten meanwhile
+	if w.Expect == 0 && r.s.puzzle(*out.Current, err) != nil {
+		return &ConflictError{} // it is there: that is all a creator needs to know
+	}
 	if err != nil {
 		return fmt.Errorf("key %s: %w", out.Current.Key, err)
 	}
@@ -226,7 +229,9 @@ func (r *replica) apply(entries []log.Entry, revision int64) error {
 		switch {
 		case it != nil:
 			events = append(events, &Event{Revision: e.Revision, Old: old, New: it})
-		case old != nil:
+		case old == nil:
+			r.s.gone(k, e.Revision)
+		default:
 			last := lastState(old, nil, e.Revision)
 			if err := r.s.remember(last); err != nil {
 				return err
@@ -248,6 +253,10 @@ func (r *replica) adopt(e log.Entry) (k Key, it *Item, ok bool) {
 	if e.Value != nil {
 		it, err = r.s.adopt(e)
 	}
+	if p := r.s.puzzle(e, err); p != nil {
+		r.s.markUnreadable(p)
+		return k, nil, false
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if err != nil {
@@ -266,7 +275,7 @@ func (s *Store) adopt(e log.Entry) (*Item, error) {
 		return nil, nil
 	}
 	it, err := s.decode(e)
-	if _, known := s.options.Resources[k.Resource]; known {
+	if _, known := s.options.Resources[k.Resource]; known || s.puzzle(e, err) != nil {
 		return it, err
 	}
 	// Custom resources can be there without being known; they carry the group that their key names.
@@ -279,12 +288,12 @@ func (s *Store) adopt(e log.Entry) (*Item, error) {
 // resync takes over the log's present state. What happened since the last revision that was followed is known
 // only as a net difference, so that every watch starts anew.
 func (r *replica) resync() error {
-	items, revision, err := r.s.load(r.readAll(r.ctx), r.s.adopt)
+	found, revision, err := r.s.load(r.readAll(r.ctx), r.s.adopt)
 	if err != nil {
 		return fmt.Errorf("read the log's state again: %w", err)
 	}
 	slog.Warn("history was compacted before it was read; watches start anew", "after", r.s.Revision(), "revision", revision)
-	r.s.replaceAll(items, revision)
+	r.s.replaceAll(found, revision)
 	return nil
 }
 
@@ -310,9 +319,12 @@ func (r *replica) stop() { r.cancel() }
 func (r *replica) close() error { return r.log.Close() }
 
 // replaceAll publishes a whole state. Items that are there already, at the same revision, stay the same.
-func (s *Store) replaceAll(items []*Item, revision int64) {
+func (s *Store) replaceAll(found content, revision int64) {
+	for _, p := range found.puzzles {
+		p.report()
+	}
 	byResource := map[string][]*Item{}
-	for _, it := range items {
+	for _, it := range found.items {
 		byResource[it.Key.Resource] = append(byResource[it.Key.Resource], it)
 	}
 	s.mu.Lock()
@@ -324,6 +336,10 @@ func (s *Store) replaceAll(items []*Item, revision int64) {
 		t.resetLocked(byResource[resource], revision)
 	}
 	s.revision, s.opened, s.compacted, s.marks = revision, revision, revision, nil
+	s.unreadable = nil
+	for _, p := range found.puzzles {
+		s.markLocked(p)
+	}
 	for _, t := range s.tables {
 		t.wake.broadcastLocked()
 	}

@@ -84,6 +84,9 @@ func (q *sequencer) enter(w Write, entry log.Entry, mark sealMark) (*Item, *grou
 		return nil, nil, q.failure
 	}
 	old := q.latest(w.Key)
+	if old == nil && q.s.hides(w.Key) {
+		return nil, nil, &ConflictError{}
+	}
 	if have := revisionOf(old); have != w.Expect || old == nil && w.Object == nil {
 		return nil, q.reserved[w.Key].group, &ConflictError{Current: old}
 	}

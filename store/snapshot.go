@@ -161,15 +161,18 @@ func (s *Store) ReadAt(ctx context.Context, resource string, revision int64) (Sn
 	if !errors.Is(err, ErrCompacted) {
 		return sn, err
 	}
-	var items []*Item
+	var found content
 	read := func(fn func(log.Entry) error) (int64, error) {
 		return revision, s.writer.readAt(ctx, s.options.Root+resource+"/", revision, fn)
 	}
-	if items, _, err = s.load(read, s.adopt); err != nil {
+	if found, _, err = s.load(read, s.adopt); err == nil && len(found.puzzles) > 0 {
+		err = found.puzzles[0].err
+	}
+	if err != nil {
 		return Snapshot{}, fmt.Errorf("%s at revision %d: %w", resource, revision, err)
 	}
 	t := newTable(resource, s.options.Resources[resource], revision, s.options)
-	for _, it := range items {
+	for _, it := range found.items {
 		replace(t.tree, t.indexes, nil, it)
 	}
 	return Snapshot{revision, t.freezeLocked(revision), resource}, nil

@@ -519,7 +519,7 @@ func TestSecretsEncryptedAtRest(t *testing.T) {
 	}
 	back.Close()
 	if _, err := store.Open(l, options()); err == nil || !strings.Contains(err.Error(), "/registry/secrets/ns/a") {
-		t.Errorf("without the configuration: %v", err)
+		t.Errorf("without any configuration: %v", err)
 	}
 }
 

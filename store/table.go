@@ -18,6 +18,7 @@ type table struct {
 	ring     ring
 	wake     wake
 
+	epoch     int    // grows when something changes that no event tells of: watches begin anew
 	published uint64 // events, since the store was opened
 
 	frozen *frozen   // of the present state; nil after a change

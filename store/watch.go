@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"fmt"
 	"sync/atomic"
 )
 
@@ -32,6 +33,7 @@ type Watch struct {
 	s         *Store
 	t         *table
 	namespace string
+	epoch     int   // of t when w began
 	after     int64 // everything up to here has been delivered or was not ours
 	closed    chan struct{}
 }
@@ -45,7 +47,7 @@ func (s *Store) Watch(resource, namespace string, after int64) (*Watch, error) {
 	if err := s.checkRevisionLocked(t, after); err != nil {
 		return nil, err
 	}
-	return &Watch{s: s, t: t, namespace: namespace, after: after, closed: make(chan struct{})}, nil
+	return &Watch{s: s, t: t, namespace: namespace, epoch: t.epoch, after: after, closed: make(chan struct{})}, nil
 }
 
 // Next blocks until there are events of w's namespace, and returns them all. They are shared and
@@ -81,6 +83,9 @@ func (w *Watch) poll() (batch []*Event, wait <-chan struct{}, err error) {
 	defer w.s.mu.RUnlock()
 	if err := w.s.checkRevisionLocked(w.t, w.after); err != nil {
 		return nil, nil, err
+	}
+	if w.epoch != w.t.epoch {
+		return nil, nil, fmt.Errorf("%s at revision %d, old values can be read anew: %w", w.t.resource, w.after, ErrCompacted)
 	}
 	batch = w.t.ring.after(w.after)
 	w.after = w.s.revision

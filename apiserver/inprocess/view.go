@@ -19,6 +19,9 @@ func (v view) WaitSynced(context.Context) error { return nil }
 // Version implements api.Versioned.
 func (v view) Version() int64 { return v.store.Snapshot(v.prefix).Changed() }
 
+// Complete implements api.Partial.
+func (v view) Complete(namespace string) error { return v.store.Complete(v.prefix, namespace) }
+
 // Get implements api.View.
 func (v view) Get(namespace, name string) (api.Object, bool) {
 	it, ok := v.store.Get(store.Key{Resource: v.prefix, Namespace: namespace, Name: name})

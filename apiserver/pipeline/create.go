@@ -172,7 +172,10 @@ func storeError(err error) error {
 	}
 	var conflict *store.ConflictError
 	var fault *log.FaultError
+	var unreadable *store.UnreadableError
 	switch {
+	case errors.As(err, &unreadable):
+		return apierrors.NewInternalError(unreadable.Err)
 	case errors.As(err, &conflict):
 		return err
 	case errors.As(err, &fault):

@@ -45,7 +45,9 @@ type Request struct {
 // A Store is what the pipeline asks of the cluster's state; *store.Store is it.
 type Store interface {
 	store.Committer
-	Get(k store.Key) (*store.Item, bool)
+	Lookup(k store.Key) (*store.Item, bool, error)
+	// Complete says whether all that there is of a resource in a namespace can be read.
+	Complete(resource, namespace string) error
 	Snapshot(resource string) store.Snapshot
 	ReadAt(ctx context.Context, resource string, revision int64) (store.Snapshot, error)
 	Watch(resource, namespace string, after int64) (*store.Watch, error)

@@ -36,7 +36,10 @@ func (p *Pipeline) GetNotOlder(ctx context.Context, req *Request, resourceVersio
 	if err := p.WaitFor(ctx, resourceVersion); err != nil {
 		return nil, err
 	}
-	item, ok := p.store.Get(req.key())
+	item, ok, err := p.store.Lookup(req.key())
+	if err != nil {
+		return nil, storeError(err)
+	}
 	if !ok {
 		return nil, req.notFound()
 	}
@@ -91,6 +94,9 @@ func (p *Pipeline) List(ctx context.Context, req *Request, o *metav1.ListOptions
 	if err != nil {
 		return nil, err
 	}
+	if err := p.readable(req, sel); err != nil {
+		return nil, err
+	}
 	if o.Continue != "" {
 		return p.listOn(ctx, req, o, sel)
 	}
@@ -99,6 +105,31 @@ func (p *Pipeline) List(ctx context.Context, req *Request, o *metav1.ListOptions
 		return nil, err
 	}
 	return collect(req, snap, sel, store.Key{}, o.Limit, time.Now()), nil
+}
+
+// readable is Complete for those that sel selects by their name.
+func (p *Pipeline) readable(req *Request, sel Selection) error {
+	if sel.name == "" || req.Resource.Namespaced && req.Namespace == "" {
+		return p.Complete(req)
+	}
+	key := req.key()
+	key.Name = sel.name
+	_, _, err := p.store.Lookup(key)
+	return storeError(err)
+}
+
+// Complete refuses a list, or the initial state of a watch, that would lack an object because its value cannot be
+// decrypted: who takes it for the whole would act on that.
+func (p *Pipeline) Complete(req *Request) error {
+	err := p.store.Complete(req.Resource.Prefix, req.Namespace)
+	if err == nil {
+		return nil
+	}
+	var unreadable *store.UnreadableError
+	if errors.As(err, &unreadable) {
+		return apierrors.NewInternalError(fmt.Errorf("unable to transform key %q: %w", unreadable.Path, unreadable.Err))
+	}
+	return storeError(err)
 }
 
 // listOn returns the next page of a list.

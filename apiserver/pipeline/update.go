@@ -118,7 +118,11 @@ func (w *write) update(ctx context.Context, u update) (*Result, error) {
 			return res, err
 		}
 		w.rollback()
-		current = conflict.Current
+		if current = conflict.Current; current == nil { // gone, or there and unreadable
+			if current, _, err = w.p.store.Latest(ctx, w.req.key()); err != nil {
+				return nil, storeError(err)
+			}
+		}
 	}
 }
 

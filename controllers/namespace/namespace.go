@@ -144,6 +144,11 @@ func (k *Controller) content(ctx context.Context, name string) (all []content, t
 		if !r.Namespaced {
 			continue
 		}
+		if p, ok := k.client.View(r).(api.Partial); ok {
+			if err := p.Complete(name); err != nil {
+				t.content = append(t.content, fmt.Errorf("list %s: %w", r.GroupResource(), err))
+			}
+		}
 		if objects := k.client.View(r).List(name); len(objects) > 0 {
 			all = append(all, content{resource: r, objects: objects})
 		}

@@ -210,13 +210,10 @@ func (p *Providers) Seal(r schema.GroupResource, path string, plain []byte) ([]b
 	return p.current.Load().transformer(r).TransformToStorage(p.ctx, plain, value.DefaultContext(path))
 }
 
-// Open decrypts a value.
+// Open decrypts a value. Errors are the provider's own: clients get to see them.
 func (p *Providers) Open(r schema.GroupResource, path string, sealed []byte) ([]byte, error) {
 	plain, _, err := p.current.Load().transformer(r).TransformFromStorage(p.ctx, sealed, value.DefaultContext(path))
-	if err != nil {
-		return nil, fmt.Errorf("decrypt: %w; %s must name the key that it was encrypted with", err, p.file)
-	}
-	return plain, nil
+	return plain, err
 }
 
 // Mark says by which provider and key a value was encrypted: two values with the same mark are alike in that. It is
