@@ -42,6 +42,7 @@ on the first, --join on the others; three servers survive the loss of one), or a
 	f.IntVar(&o.NodeCIDRBits, "node-cidr-mask-size", o.NodeCIDRBits, "length of the prefix of --pod-cidr that each node gets")
 	f.StringVar(&o.ServiceCIDR, "service-cidr", o.ServiceCIDR, "addresses for services")
 	identityFlags(cmd, &o.Identity)
+	admissionFlags(cmd, &o.Admission)
 	f.StringVar(&o.EncryptionConfig, "encryption-provider-config", "", "EncryptionConfiguration; default: one with a key of its own, for secrets, is made in the data directory")
 	return cmd
 }

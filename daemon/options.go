@@ -18,6 +18,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation"
 	kubeletapis "k8s.io/kubelet/pkg/apis"
 
+	"clipper/apiserver/admission/all"
 	"clipper/controllers/nodeipam"
 	"clipper/node/kubeletconfig"
 	"clipper/node/kubeletdir"
@@ -64,6 +65,7 @@ type ServerOptions struct {
 	NodeCIDRBits int // length of the prefix of PodCIDR that each node gets
 	ServiceCIDR  string
 	Identity     IdentityOptions
+	Admission    all.Options
 	// EncryptionConfig is the file of an EncryptionConfiguration; "" for one of the server's own.
 	EncryptionConfig string
 }
@@ -163,7 +165,7 @@ func isReserved(key string) bool {
 }
 
 func (o *ServerOptions) complete() error {
-	faults := []error{o.Node.complete(), o.Operation.complete(), o.Datastore.complete()}
+	faults := []error{o.Node.complete(), o.Operation.complete(), o.Datastore.complete(), o.Admission.Validate()}
 	if _, _, err := net.SplitHostPort(o.Listen); err != nil {
 		faults = append(faults, fmt.Errorf("--listen %q: not of the form host:port, such as 0.0.0.0:6443", o.Listen))
 	}

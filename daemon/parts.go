@@ -41,7 +41,7 @@ func (cp *controlPlane) guard() error {
 		ClusterIPs: []netip.Prefix{netip.MustParsePrefix(cp.options.ServiceCIDR)},
 		Claims:     cp.claims,
 	})
-	chain, err := all.New(cp.client, cp.authorizer, cp.allocator)
+	chain, err := all.New(cp.client, cp.authorizer, cp.allocator, cp.options.Admission)
 	if err != nil {
 		return err
 	}

@@ -70,6 +70,12 @@ func (s *Server) Bearer(token string) *rest.Config {
 // Start starts a server that stops when the test ends.
 func Start(t testing.TB) *Server {
 	t.Helper()
+	return StartWith(t, admissionall.Options{})
+}
+
+// StartWith is Start with other admission plug-ins.
+func StartWith(t testing.TB, o admissionall.Options) *Server {
+	t.Helper()
 	keys, err := pki.LoadOrCreate(t.TempDir(), pki.Options{})
 	if err != nil {
 		t.Fatal(err)
@@ -81,7 +87,7 @@ func Start(t testing.TB) *Server {
 	s := &Server{URL: "https://" + l.Addr().String(), Keys: keys}
 	ctx, cancel := context.WithCancel(context.Background())
 	group, ctx := errgroup.WithContext(ctx)
-	s.run(t, ctx, group, l)
+	s.run(t, ctx, group, l, o)
 	t.Cleanup(func() {
 		cancel()
 		if err := group.Wait(); err != nil && ctx.Err() == nil {
@@ -91,7 +97,7 @@ func Start(t testing.TB) *Server {
 	return s
 }
 
-func (s *Server) run(t testing.TB, ctx context.Context, group *errgroup.Group, l net.Listener) {
+func (s *Server) run(t testing.TB, ctx context.Context, group *errgroup.Group, l net.Listener, o admissionall.Options) {
 	st := openStore(t)
 	table, err := served.NewTable(all.Resources())
 	if err != nil {
@@ -107,7 +113,7 @@ func (s *Server) run(t testing.TB, ctx context.Context, group *errgroup.Group, l
 	an := authn.New(authn.Config{ClientCAs: s.Keys.ClientCAs(), Tokens: satoken.NewChecker(s.Signer, s.Client, time.Now),
 		Client: s.Client, Audiences: []string{s.Signer.Issuer()}})
 	alloc := allocate.New(s.Client, allocate.Config{})
-	chain, err := admissionall.New(s.Client, az, alloc)
+	chain, err := admissionall.New(s.Client, az, alloc, o)
 	if err != nil {
 		t.Fatal(err)
 	}

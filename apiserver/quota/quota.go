@@ -110,7 +110,7 @@ func claimUsage(c *corev1.PersistentVolumeClaim) corev1.ResourceList {
 
 // Matches says whether an object counts in a quota with the given scopes.
 func Matches(q *corev1.ResourceQuota, o api.Object) bool {
-	for _, s := range scopes(q) {
+	for _, s := range Scopes(q) {
 		if !inScope(o, s) {
 			return false
 		}
@@ -163,8 +163,18 @@ func namesMatch(names []string, s corev1.ScopedResourceSelectorRequirement) bool
 	return false
 }
 
-// scopes returns both forms of a quota's scopes in one.
-func scopes(q *corev1.ResourceQuota) (out []corev1.ScopedResourceSelectorRequirement) {
+// MatchingScopes are those of the scopes that o is in.
+func MatchingScopes(o api.Object, scopes []corev1.ScopedResourceSelectorRequirement) (out []corev1.ScopedResourceSelectorRequirement) {
+	for _, s := range scopes {
+		if inScope(o, s) {
+			out = append(out, s)
+		}
+	}
+	return out
+}
+
+// Scopes returns both forms of a quota's scopes in one.
+func Scopes(q *corev1.ResourceQuota) (out []corev1.ScopedResourceSelectorRequirement) {
 	for _, s := range q.Spec.Scopes {
 		out = append(out, corev1.ScopedResourceSelectorRequirement{ScopeName: s, Operator: corev1.ScopeSelectorOpExists})
 	}

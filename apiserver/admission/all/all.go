@@ -2,28 +2,14 @@
 package all
 
 import (
+	"fmt"
+
 	"clipper/api"
 	"clipper/apiserver/admission"
-	"clipper/apiserver/admission/certificates"
-	"clipper/apiserver/admission/declaredfeatures"
+	"clipper/apiserver/admission/config"
 	"clipper/apiserver/admission/escalation"
 	"clipper/apiserver/admission/extension"
-	"clipper/apiserver/admission/ingressclass"
-	"clipper/apiserver/admission/limitranger"
-	"clipper/apiserver/admission/namespacelifecycle"
-	"clipper/apiserver/admission/noderestriction"
-	"clipper/apiserver/admission/nodetaint"
 	"clipper/apiserver/admission/paramaccess"
-	"clipper/apiserver/admission/podresize"
-	"clipper/apiserver/admission/podsecurity"
-	"clipper/apiserver/admission/policy"
-	"clipper/apiserver/admission/priority"
-	"clipper/apiserver/admission/quota"
-	"clipper/apiserver/admission/runtimeclass"
-	"clipper/apiserver/admission/serviceaccount"
-	"clipper/apiserver/admission/storage"
-	"clipper/apiserver/admission/tolerations"
-	"clipper/apiserver/admission/topologylabels"
 	"clipper/apiserver/admission/webhook"
 	"clipper/apiserver/allocate"
 	"clipper/apiserver/authz"
@@ -35,46 +21,65 @@ type Client interface {
 	Resources() []api.Resource
 }
 
+// Options say which plug-ins a server has. The zero value is upstream's default.
+type Options struct {
+	Enable, Disable []string // names, in any order: these are on, or off, whatever the default is
+	ConfigFile      string   // an AdmissionConfiguration; "" for none
+}
+
+// parts are what plug-ins are made of.
+type parts struct {
+	client Client
+	authz  *authz.Authorizer
+	config *config.File
+	// webhooks are by the kubeconfig that says in whose name they are called.
+	webhooks map[string]*webhook.Plugin
+}
+
 // New returns the chain of a server whose objects c reads, whose permissions az knows, and whose service
 // addresses alloc hands out.
-func New(c Client, az *authz.Authorizer, alloc *allocate.Allocator) (*admission.Chain, error) {
-	security, err := podsecurity.New(c)
-	if err != nil {
+func New(c Client, az *authz.Authorizer, alloc *allocate.Allocator, o Options) (*admission.Chain, error) {
+	if err := o.Validate(); err != nil {
 		return nil, err
 	}
-	hooks, err := webhook.New(c, az)
+	file, err := config.Read(o.ConfigFile)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("--admission-control-config-file: %w", err)
 	}
-	lifecycle, limits, accounts := namespacelifecycle.New(c), limitranger.New(c), serviceaccount.New(c)
-	prio, classes := priority.New(c), runtimeclass.New(c)
-	return admission.NewChain(
-		admission.Plugin{Mutate: alloc},
-		admission.Plugin{Validate: escalation.New(az)},
-		admission.Plugin{Validate: paramaccess.New(c, az)},
-		admission.Plugin{Name: "NamespaceLifecycle", Mutate: lifecycle, Validate: lifecycle},
-		admission.Plugin{Name: "LimitRanger", Mutate: limits, Validate: limits},
-		admission.Plugin{Name: "ServiceAccount", Mutate: accounts, Validate: accounts},
-		admission.Plugin{Name: "NodeRestriction", Mutate: noderestriction.New(c, az)},
-		admission.Plugin{Name: "TaintNodesByCondition", Mutate: nodetaint.Plugin{}},
-		admission.Plugin{Name: "PodSecurity", Validate: security},
-		admission.Plugin{Name: "Priority", Mutate: prio, Validate: prio},
-		admission.Plugin{Name: "DefaultTolerationSeconds", Mutate: tolerations.Plugin{}},
-		admission.Plugin{Name: "DefaultStorageClass", Mutate: storage.NewDefaultClass(c)},
-		admission.Plugin{Name: "StorageObjectInUseProtection", Mutate: storage.InUseProtection{}},
-		admission.Plugin{Name: "PersistentVolumeClaimResize", Validate: storage.NewClaimResize(c)},
-		admission.Plugin{Name: "RuntimeClass", Mutate: classes, Validate: classes},
-		admission.Plugin{Name: "CertificateApproval", Validate: certificates.Approval{Authorizer: az}},
-		admission.Plugin{Name: "CertificateSigning", Validate: certificates.Signing{Authorizer: az}},
-		admission.Plugin{Name: "CertificateSubjectRestriction", Validate: certificates.Subject{}},
-		admission.Plugin{Name: "DefaultIngressClass", Mutate: ingressclass.New(c)},
-		admission.Plugin{Name: "PodTopologyLabels", Mutate: topologylabels.New(c)},
-		admission.Plugin{Name: "NodeDeclaredFeatureValidator", Validate: declaredfeatures.New(c)},
-		admission.Plugin{Name: "PodResizeValidator", Validate: podresize.New(c)},
-		admission.Plugin{Name: "MutatingAdmissionPolicy", Mutate: policy.NewMutating(c, az)},
-		admission.Plugin{Name: "MutatingAdmissionWebhook", Mutate: hooks},
-		admission.Plugin{Name: "ValidatingAdmissionPolicy", Validate: policy.NewValidating(c, az)},
-		admission.Plugin{Name: "ValidatingAdmissionWebhook", Validate: hooks},
-		admission.Plugin{Name: "ResourceQuota", Validate: quota.New(c, c.Resources)}, // last: what it charges counts
-	), nil
+	plugins := []admission.Plugin{
+		{Mutate: alloc},
+		{Validate: escalation.New(az)},
+		{Validate: paramaccess.New(c, az)},
+	}
+	p := &parts{client: c, authz: az, config: file, webhooks: map[string]*webhook.Plugin{}}
+	for i := range order {
+		known := &order[i]
+		if known.make == nil || !o.enabled(known) {
+			continue
+		}
+		plugin, err := p.make(known)
+		if err != nil {
+			return nil, fmt.Errorf("admission plug-in %s: %w", known.name, err)
+		}
+		plugins = append(plugins, plugin)
+	}
+	return admission.NewChain(plugins...), nil
+}
+
+func (p *parts) make(known *plugin) (admission.Plugin, error) {
+	raw, err := p.config.For(known.name)
+	if err == nil && raw != nil && !known.configured {
+		err = config.ErrNone
+	}
+	if err != nil {
+		return admission.Plugin{}, err
+	}
+	made, err := known.make(p, raw)
+	if err != nil {
+		return admission.Plugin{}, err
+	}
+	out := admission.Plugin{Name: known.name}
+	out.Mutate, _ = made.(admission.Mutator)
+	out.Validate, _ = made.(admission.Validator)
+	return out, nil
 }

@@ -16,7 +16,7 @@ import (
 	"k8s.io/apiserver/pkg/audit"
 	"k8s.io/component-base/metrics/legacyregistry"
 	psadmission "k8s.io/pod-security-admission/admission"
-	psconfig "k8s.io/pod-security-admission/admission/api"
+	"k8s.io/pod-security-admission/admission/api/load"
 	psapi "k8s.io/pod-security-admission/api"
 	"k8s.io/pod-security-admission/metrics"
 	"k8s.io/pod-security-admission/policy"
@@ -38,19 +38,21 @@ type Plugin struct {
 	extractor psadmission.DefaultPodSpecExtractor
 }
 
-// New returns the plug-in over the namespaces and pods that c sees. Namespaces without labels are privileged.
-func New(c api.Client) (*Plugin, error) {
+// New returns the plug-in over the namespaces and pods that c sees. raw is its PodSecurityConfiguration: what
+// namespaces without labels get, and who is exempt. Without one such namespaces are privileged.
+func New(c api.Client, raw []byte) (*Plugin, error) {
+	config, err := load.LoadFromData(raw)
+	if err != nil {
+		return nil, fmt.Errorf("podsecurity: %w", err)
+	}
 	evaluator, err := policy.NewEvaluator(policy.DefaultChecks(), nil)
 	if err != nil {
 		return nil, fmt.Errorf("podsecurity: build the checks: %w", err)
 	}
 	v := views{api.Namespaces.View(c), api.Pods.View(c)}
-	privileged := string(psapi.LevelPrivileged)
 	p := &Plugin{inner: &psadmission.Admission{
-		Configuration: &psconfig.PodSecurityConfiguration{Defaults: psconfig.PodSecurityDefaults{
-			Enforce: privileged, EnforceVersion: psapi.VersionLatest, Audit: privileged, AuditVersion: psapi.VersionLatest,
-			Warn: privileged, WarnVersion: psapi.VersionLatest}},
-		Evaluator: evaluator, Metrics: recorder(), NamespaceGetter: v, PodLister: v,
+		Configuration: config,
+		Evaluator:     evaluator, Metrics: recorder(), NamespaceGetter: v, PodLister: v,
 	}}
 	if err := p.inner.CompleteConfiguration(); err != nil {
 		return nil, fmt.Errorf("podsecurity: %w", err)

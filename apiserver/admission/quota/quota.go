@@ -15,6 +15,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
+	"k8s.io/apiserver/pkg/admission/plugin/resourcequota/apis/resourcequota"
+
 	"clipper/api"
 	"clipper/apiserver/admission"
 	"clipper/apiserver/quota"
@@ -31,15 +33,22 @@ type Plugin struct {
 	client api.Client
 	quotas api.TypedView[*corev1.ResourceQuota]
 	served func() []api.Resource
+	// limited may only be used where a quota covers it.
+	limited []resourcequota.LimitedResource
 	// turns lets the writers of one quota charge one after another: racing for its version would only
 	// make most of them try again. Quotas share turns by chance.
 	turns [64]sync.Mutex
 	seed  maphash.Seed
 }
 
-// New returns the plug-in. It writes the quotas' status through c; served lists the resources there are.
-func New(c api.Client, served func() []api.Resource) *Plugin {
-	return &Plugin{client: c, quotas: api.ResourceQuotas.View(c), served: served, seed: maphash.MakeSeed()}
+// New returns the plug-in. It writes the quotas' status through c; served lists the resources there are. raw is its
+// ResourceQuotaConfiguration: what is limited where there is no quota, too. Without one that is nothing.
+func New(c api.Client, served func() []api.Resource, raw []byte) (*Plugin, error) {
+	limited, err := readLimited(raw)
+	if err != nil {
+		return nil, err
+	}
+	return &Plugin{client: c, quotas: api.ResourceQuotas.View(c), served: served, limited: limited, seed: maphash.MakeSeed()}, nil
 }
 
 // Validate charges the namespace's quotas. It must be the last plug-in: what it charges counts.
@@ -48,7 +57,7 @@ func (p *Plugin) Validate(ctx context.Context, a *admission.Attributes) error {
 		return nil
 	}
 	quotas := p.quotas.List(a.Namespace)
-	if len(quotas) == 0 {
+	if len(quotas) == 0 && len(p.limited) == 0 {
 		return nil
 	}
 	var was corev1.ResourceList
@@ -58,6 +67,9 @@ func (p *Plugin) Validate(ctx context.Context, a *admission.Attributes) error {
 	usage := quota.Usage(a.Resource, a.Object)
 	if names := quota.Negative(usage); len(names) > 0 {
 		return a.Forbiddenf("quota usage is negative for resource(s): %s", strings.Join(names, ","))
+	}
+	if err := p.covered(a, quotas, usage, was); err != nil {
+		return err
 	}
 	for _, q := range quotas {
 		if q.DeletionTimestamp != nil || !quota.Matches(q, a.Object) {

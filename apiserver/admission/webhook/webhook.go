@@ -31,9 +31,9 @@ type Plugin struct {
 	compiler func() cel.ConditionCompiler
 }
 
-// New returns the plug-in.
-func New(c extension.Client, az authorizer.Authorizer) (*Plugin, error) {
-	clients, err := newClients(c)
+// New returns the plug-in. kubeconfig is a file that says as whom webhooks are called; "" for nobody.
+func New(c extension.Client, az authorizer.Authorizer, kubeconfig string) (*Plugin, error) {
+	clients, err := newClients(c, kubeconfig)
 	if err != nil {
 		return nil, err
 	}
