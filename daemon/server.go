@@ -18,7 +18,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apiserver/pkg/authentication/serviceaccount"
 	"k8s.io/apiserver/pkg/authentication/user"
-	"k8s.io/component-base/version"
 
 	"clipper/apiserver"
 	"clipper/apiserver/aggregation"
@@ -221,7 +220,7 @@ func (cp *controlPlane) assemble(ctx context.Context) error {
 		Extra:      openID,
 		TLS:        &tls.Config{Certificates: []tls.Certificate{cp.pki.Serving}, ClientAuth: tls.RequestClientCert, MinVersion: tls.VersionTLS12},
 		Listeners:  cp.listeners,
-		Version:    version.Get(),
+		Version:    apiserver.Version(),
 		OpenAPI:    documents,
 		Extensions: cp.extensions.Directory,
 		Address:    cp.advertise.String(),

@@ -16,7 +16,6 @@ import (
 	"k8s.io/apiserver/pkg/authentication/user"
 	"k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
-	"k8s.io/component-base/version"
 
 	"clipper/api"
 	"clipper/apiserver"
@@ -121,7 +120,7 @@ func (s *Server) run(t testing.TB, ctx context.Context, group *errgroup.Group, l
 	for gr, creater := range reviews.Creaters(reviews.Config{Client: s.Client, Authorizer: az, Tokens: an, Signer: s.Signer}) {
 		p.Handle(gr, creater)
 	}
-	srv := apiserver.New(apiserver.Options{Pipeline: p, Authn: an, Authz: az, Listeners: []net.Listener{l}, Version: version.Get(),
+	srv := apiserver.New(apiserver.Options{Pipeline: p, Authn: an, Authz: az, Listeners: []net.Listener{l}, Version: apiserver.Version(),
 		TLS: &tls.Config{Certificates: []tls.Certificate{s.Keys.Serving}, ClientAuth: tls.RequestClientCert, MinVersion: tls.VersionTLS12}})
 	addr := l.Addr().(*net.TCPAddr).AddrPort()
 	err = bootstrap.Run(ctx, s.Client, bootstrap.Config{ServiceIP: netip.MustParseAddr("10.96.0.1"), Advertise: netip.MustParseAddr("192.0.2.1"), AdvertisePort: int(addr.Port()),
