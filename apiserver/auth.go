@@ -32,11 +32,17 @@ func (q *request) authenticate() error {
 	}
 	q.user = response.User
 	q.r.Header.Del("Authorization") // nothing behind this point needs the credential
-	if q.r.ProtoMajor == 2 && q.user.GetName() == user.Anonymous {
-		// One request per connection for strangers: HTTP/2 is too easy to abuse.
-		q.w.Header().Set("Connection", "close")
+	if q.user.GetName() == user.Anonymous {
+		q.closeToStrangers()
 	}
 	return nil
+}
+
+// closeToStrangers allows one request per connection: HTTP/2 is too easy to abuse.
+func (q *request) closeToStrangers() {
+	if q.r.ProtoMajor == 2 {
+		q.w.Header().Set("Connection", "close")
+	}
 }
 
 func unauthorized() error { return apierrors.NewUnauthorized("Unauthorized") }

@@ -2,6 +2,7 @@ package apiserver_test
 
 import (
 	"bytes"
+	"encoding/binary"
 	"encoding/json"
 	"io"
 	"net/http"
@@ -83,6 +84,41 @@ func cm(name string) string {
 	return `{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"` + name + `"},"data":{"a":"b"}}`
 }
 
+const limits = "/api/v1/namespaces/default/limitranges"
+
+func limitRange(amount string) string {
+	return `{"apiVersion":"v1","kind":"LimitRange","metadata":{"name":"x"},"spec":{"limits":[{"type":"Pod","max":{"cpu":"` + amount + `"}}]}}`
+}
+
+// message is one field of a protobuf message, with a length.
+func message(field byte, parts ...string) string {
+	body := strings.Join(parts, "")
+	return string(binary.AppendUvarint([]byte{field<<3 | 2}, uint64(len(body)))) + body
+}
+
+func enveloped(version, kind, raw string) string {
+	return "k8s\x00" + message(1, message(1, version), message(2, kind)) + message(2, raw)
+}
+
+func protoLimits(amount string) string {
+	return message(1, message(1, "x")) + message(2, message(1, message(1, "Pod"), message(2, message(1, "cpu"), message(2, message(1, amount)))))
+}
+
+// deepDefinition is a definition in three megabytes of protobuf, whose schema is "not" a schema that is "not" a schema.
+func deepDefinition(t *testing.T) string {
+	t.Helper()
+	deep := [][]byte{nil}
+	for size := 0; size < 3_000_000; {
+		head := binary.AppendUvarint([]byte{0xe2, 0x01}, uint64(size)) // field 28
+		deep = append(deep, head)
+		size += len(head)
+	}
+	slices.Reverse(deep)
+	schema := string(bytes.Join(deep, nil))
+	version := message(1, "v1") + "\x10\x01\x18\x01" + message(4, message(1, schema))
+	return enveloped("apiextensions.k8s.io/v1", "CustomResourceDefinition", message(1, message(1, "things.example.com"))+message(2, message(7, version)))
+}
+
 // TestBadInput sends what clients should not, and compares code, reason and words with upstream's.
 func TestBadInput(t *testing.T) {
 	s := start(t, servertest.Options{})
@@ -128,6 +164,20 @@ func TestBadInput(t *testing.T) {
 			400, "BadRequest", `no kind "Nonsense" is registered for version "v1" in scheme "k8s.io/kubernetes/pkg/api/legacyscheme/scheme.go:30"`, nil},
 		{"too deep", call{method: "POST", path: cms, contentType: jsonT, body: `{"metadata":{"name":"x"},"x":` + deep + `}`},
 			400, "BadRequest", "", nil},
+		{"messages too deep", call{method: "POST", path: "/apis/apiextensions.k8s.io/v1/customresourcedefinitions", contentType: protoT, body: deepDefinition(t)},
+			400, "BadRequest", `CustomResourceDefinition in version "v1" cannot be handled as a CustomResourceDefinition: exceeded max depth`, nil},
+		{"absurd amount", call{method: "POST", path: limits, contentType: jsonT, body: limitRange("1e-999999999")},
+			400, "BadRequest", `LimitRange in version "v1" cannot be handled as a LimitRange: quantities must match the regular expression`, nil},
+		{"absurd amount in yaml", call{method: "POST", path: limits, contentType: yamlT, body: limitRange(`\x31e-999999999`)},
+			400, "BadRequest", `LimitRange in version "v1" cannot be handled as a LimitRange: quantities must match the regular expression`, nil},
+		{"absurd amount in protobuf", call{method: "POST", path: limits, contentType: protoT, body: enveloped("v1", "LimitRange", protoLimits("1e-999999999"))},
+			400, "BadRequest", `LimitRange in version "v1" cannot be handled as a LimitRange: quantities must match the regular expression`, nil},
+		{"absurd amount in a patch", call{method: "PATCH", path: limits + "/x", contentType: smpT, body: limitRange("1e-999999999")},
+			400, "BadRequest", "quantities must match the regular expression", nil},
+		{"absurd amount in a json patch", call{method: "PATCH", path: limits + "/x", contentType: jpatchT, body: `[{"op":"add","path":"/spec/limits/0/max/cpu","value":"1e-999999999"}]`},
+			400, "BadRequest", "quantities must match the regular expression", nil},
+		{"absurd amount in an apply", call{method: "PATCH", path: limits + "/x?fieldManager=m", contentType: applyT, body: limitRange("1e-999999999")},
+			400, "BadRequest", "quantities must match the regular expression", nil},
 		{"too large", call{method: "POST", path: cms, contentType: jsonT, body: `{"data":{"a":"` + strings.Repeat("x", 3<<20) + `"}}`},
 			413, "RequestEntityTooLarge", "Request entity too large: limit is 3145728", nil},
 		{"bad name", call{method: "POST", path: cms, contentType: jsonT, body: cm("Bad_Name")},

@@ -20,6 +20,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"clipper/api/envelope"
+	"clipper/apiserver/extremes"
 	"clipper/apiserver/pipeline"
 )
 
@@ -95,6 +96,9 @@ func (q *request) decode(f format, body []byte, into runtime.Object, want schema
 	if u, ok := into.(*unstructured.Unstructured); ok {
 		return q.decodeCustom(f, body, u, want, validation)
 	}
+	if err := checkAmounts(f, body, into); err != nil {
+		return cannotHandle(want, want, err)
+	}
 	switch f {
 	case formatProtobuf:
 		return decodeProtobuf(body, into, want)
@@ -119,6 +123,9 @@ func decodeProtobuf(body []byte, into runtime.Object, want schema.GroupVersionKi
 	message, ok := into.(interface{ Unmarshal([]byte) error })
 	if !ok {
 		return apierrors.NewBadRequest(fmt.Sprintf("the object provided is unrecognized (must be of type %s): no protobuf form", want.Kind))
+	}
+	if extremes.TooDeep(opened.Raw) {
+		return cannotHandle(have, want, errTooDeep)
 	}
 	if err := message.Unmarshal(opened.Raw); err != nil {
 		return cannotHandle(have, want, err)

@@ -240,6 +240,9 @@ func (q *request) readPatch(pt types.PatchType) ([]byte, *metav1.PatchOptions, e
 		return nil, nil, err
 	}
 	o, err := q.patchOptions(pt)
+	if err == nil {
+		err = q.checkPatchAmounts(pt, body)
+	}
 	return body, o, err
 }
 
