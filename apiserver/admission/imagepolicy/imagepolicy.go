@@ -11,10 +11,11 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	imagepolicyv1alpha1 "k8s.io/api/imagepolicy/v1alpha1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/runtime/serializer"
 	"k8s.io/apimachinery/pkg/util/cache"
 	"k8s.io/apiserver/pkg/util/webhook"
-	"k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
 
 	"clipper/apiserver/admission"
@@ -43,7 +44,11 @@ func New(raw []byte) (*Plugin, error) {
 	if err != nil {
 		return nil, err
 	}
-	hook, err := webhook.NewGenericWebhook(scheme.Scheme, scheme.Codecs, client, []schema.GroupVersion{imagepolicyv1alpha1.SchemeGroupVersion},
+	scheme := runtime.NewScheme() // the usual one has no reviews of images
+	if err := imagepolicyv1alpha1.AddToScheme(scheme); err != nil {
+		return nil, err
+	}
+	hook, err := webhook.NewGenericWebhook(scheme, serializer.NewCodecFactory(scheme), client, []schema.GroupVersion{imagepolicyv1alpha1.SchemeGroupVersion},
 		webhook.DefaultRetryBackoffWithInitialDelay(config.RetryBackoff))
 	if err != nil {
 		return nil, err
