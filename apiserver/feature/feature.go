@@ -14,6 +14,7 @@ import (
 	"k8s.io/apiserver/pkg/features"
 	utilfeature "k8s.io/apiserver/pkg/util/feature"
 	"k8s.io/component-base/featuregate"
+	"k8s.io/klog/v2"
 )
 
 // Gate is the process's: upstream's libraries ask it, too.
@@ -69,7 +70,8 @@ func Set(g featuregate.MutableVersionedFeatureGate, wanted map[string][]string) 
 		return err
 	}
 	trial := g.DeepCopy()
-	if err := trial.Set(strings.Join(values, ",")); err != nil {
+	quiet := trial.(featuregate.MutableFeatureGateWithLogger) // what is warned of is warned of once
+	if err := quiet.SetWithLogger(klog.Logger{}, strings.Join(values, ",")); err != nil {
 		return err
 	}
 	var faults []error
