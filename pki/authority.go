@@ -165,18 +165,18 @@ func loadAuthority(dir, base, name string) (*Authority, error) {
 	return a, writeFile(crtPath, a.CertPEM, true)
 }
 
-func parseAuthority(path string, certPEM []byte, key *ecdsa.PrivateKey) (*Authority, error) {
+func parseAuthority(path string, certPEM []byte, key crypto.Signer) (*Authority, error) {
 	cert, err := ParseCert(certPEM)
 	if err != nil {
 		return nil, fmt.Errorf("pki: read %s: %w; restore it from a backup", path, err)
 	}
-	if pub, ok := cert.PublicKey.(*ecdsa.PublicKey); !ok || !pub.Equal(key.Public()) {
+	if pub, ok := cert.PublicKey.(interface{ Equal(crypto.PublicKey) bool }); !ok || !pub.Equal(key.Public()) {
 		return nil, fmt.Errorf("pki: %s does not belong to the key beside it; restore both from one backup", path)
 	}
 	return &Authority{Cert: cert, CertPEM: certPEM, key: key}, nil
 }
 
-func selfSign(name string, key *ecdsa.PrivateKey) (*Authority, error) {
+func selfSign(name string, key crypto.Signer) (*Authority, error) {
 	now := time.Now()
 	tmpl := &x509.Certificate{
 		Subject:               pkix.Name{CommonName: name},

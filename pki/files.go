@@ -1,6 +1,7 @@
 package pki
 
 import (
+	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -15,12 +16,12 @@ import (
 
 	"k8s.io/client-go/tools/clientcmd"
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
+	"k8s.io/client-go/util/keyutil"
 )
 
 // PEM block types.
 const (
 	certBlock = "CERTIFICATE"
-	keyBlock  = "EC PRIVATE KEY"
 )
 
 // EncodeCert returns the PEM form of a certificate.
@@ -28,20 +29,20 @@ func EncodeCert(c *x509.Certificate) []byte {
 	return pem.EncodeToMemory(&pem.Block{Type: certBlock, Bytes: c.Raw})
 }
 
-// EncodeKey returns the PEM form of an ECDSA key.
-func EncodeKey(key *ecdsa.PrivateKey) ([]byte, error) {
-	der, err := x509.MarshalECPrivateKey(key)
+// EncodeKey returns the PEM form of an ECDSA or RSA key.
+func EncodeKey(key crypto.Signer) ([]byte, error) {
+	data, err := keyutil.MarshalPrivateKeyToPEM(key)
 	if err != nil {
 		return nil, fmt.Errorf("pki: encode key: %w", err)
 	}
-	return pem.EncodeToMemory(&pem.Block{Type: keyBlock, Bytes: der}), nil
+	return data, nil
 }
 
 // EncodePair returns the PEM forms of a pair's leaf certificate and key.
 func EncodePair(pair tls.Certificate) (certPEM, keyPEM []byte, err error) {
-	key, ok := pair.PrivateKey.(*ecdsa.PrivateKey)
+	key, ok := pair.PrivateKey.(crypto.Signer)
 	if !ok || pair.Leaf == nil {
-		return nil, nil, errors.New("pki: encode pair: not a parsed ECDSA pair")
+		return nil, nil, errors.New("pki: encode pair: not a parsed pair")
 	}
 	keyPEM, err = EncodeKey(key)
 	return EncodeCert(pair.Leaf), keyPEM, err
@@ -56,8 +57,9 @@ func ParseCert(data []byte) (*x509.Certificate, error) {
 	return x509.ParseCertificate(block.Bytes)
 }
 
-// loadDurableKey loads the key at path, or makes one and syncs it to disk.
-func loadDurableKey(path string) (*ecdsa.PrivateKey, error) {
+// loadDurableKey loads the key at path, or makes one and syncs it to disk. Those it makes are ECDSA; those that are
+// there may be RSA, as kubeadm makes them.
+func loadDurableKey(path string) (crypto.Signer, error) {
 	data, err := os.ReadFile(path)
 	if err == nil {
 		return parseKey(path, data)
@@ -76,23 +78,16 @@ func loadDurableKey(path string) (*ecdsa.PrivateKey, error) {
 	return key, writeFile(path, keyPEM, true)
 }
 
-func parseKey(path string, data []byte) (*ecdsa.PrivateKey, error) {
-	block, _ := pem.Decode(data)
-	if block == nil {
-		return nil, fmt.Errorf("pki: %s holds no PEM key; restore it from a backup", path)
-	}
-	if key, err := x509.ParseECPrivateKey(block.Bytes); err == nil {
-		return key, nil
-	}
-	any8, err := x509.ParsePKCS8PrivateKey(block.Bytes)
+func parseKey(path string, data []byte) (crypto.Signer, error) {
+	key, err := keyutil.ParsePrivateKeyPEM(data)
 	if err != nil {
 		return nil, fmt.Errorf("pki: parse key %s: %w; restore it from a backup", path, err)
 	}
-	key, ok := any8.(*ecdsa.PrivateKey)
+	signer, ok := key.(crypto.Signer)
 	if !ok {
-		return nil, fmt.Errorf("pki: key %s is of type %T; an ECDSA key is needed", path, any8)
+		return nil, fmt.Errorf("pki: key %s is of type %T; an ECDSA or RSA key is needed", path, key)
 	}
-	return key, nil
+	return signer, nil
 }
 
 // writeFile replaces path in one step with a file of mode 0600. With durable the content is on disk

@@ -10,7 +10,7 @@
 package pki
 
 import (
-	"crypto/ecdsa"
+	"crypto"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -37,7 +37,7 @@ type Cluster struct {
 	CA           *Authority // signs serving and client certificates
 	FrontProxyCA *Authority // signs the identity with which requests are passed on to aggregated servers
 
-	ServiceAccountKey *ecdsa.PrivateKey
+	ServiceAccountKey crypto.Signer
 
 	Serving          tls.Certificate // of the API server
 	KubeletClient    tls.Certificate // of the API server towards kubelets: CN=kube-apiserver-kubelet-client

@@ -4,8 +4,10 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/rsa"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/pem"
 	"os"
 	"path/filepath"
 	"testing"
@@ -25,7 +27,7 @@ func TestLoadOrCreateIsIdempotent(t *testing.T) {
 		t.Fatal(err)
 	}
 	if first.CA.Hash() != second.CA.Hash() || !first.Serving.Leaf.Equal(second.Serving.Leaf) ||
-		!first.ServiceAccountKey.Equal(second.ServiceAccountKey) || !first.Admin.Leaf.Equal(second.Admin.Leaf) {
+		!first.ServiceAccountKey.(*ecdsa.PrivateKey).Equal(second.ServiceAccountKey) || !first.Admin.Leaf.Equal(second.Admin.Leaf) {
 		t.Error("a second load made new material")
 	}
 	entries, err := os.ReadDir(dir)
@@ -131,6 +133,53 @@ func TestLostAuthorityKeyIsRefused(t *testing.T) {
 	}
 	if _, err := LoadOrCreate(dir, Options{}); err == nil {
 		t.Error("a certificate without key was replaced: every node would be cut off")
+	}
+}
+
+// TestKubeadm: a directory that kubeadm has made, whose keys are RSA, is taken over.
+func TestKubeadm(t *testing.T) {
+	dir := t.TempDir()
+	keep := map[string][]byte{}
+	for _, base := range []string{"ca", "front-proxy-ca", "sa"} {
+		key, err := rsa.GenerateKey(rand.Reader, 2048)
+		if err != nil {
+			t.Fatal(err)
+		}
+		keep[base+".key"] = pem.EncodeToMemory(&pem.Block{Type: "RSA PRIVATE KEY", Bytes: x509.MarshalPKCS1PrivateKey(key)})
+		if base != "sa" {
+			a, err := selfSign("kubernetes", key)
+			if err != nil {
+				t.Fatal(err)
+			}
+			keep[base+".crt"] = a.CertPEM
+		}
+	}
+	for name, data := range keep {
+		if err := os.WriteFile(filepath.Join(dir, name), data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c, err := LoadOrCreate(dir, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, ok := c.ServiceAccountKey.(*rsa.PrivateKey); !ok {
+		t.Errorf("tokens are signed with a %T", c.ServiceAccountKey)
+	}
+	if _, err := c.Admin.Leaf.Verify(x509.VerifyOptions{Roots: c.CA.Pool(), KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}}); err != nil {
+		t.Error(err)
+	}
+	for name, want := range keep {
+		if got, err := os.ReadFile(filepath.Join(dir, name)); err != nil || string(got) != string(want) {
+			t.Errorf("%s was changed: %v", name, err)
+		}
+	}
+	other, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := parseAuthority("ca.crt", keep["ca.crt"], other); err == nil {
+		t.Error("a key that is not the certificate's was taken")
 	}
 }
 
