@@ -60,7 +60,10 @@ func Lead(ctx context.Context, d Duty) error {
 
 // term waits for the lease, and runs d for as long as it is held.
 func term(ctx context.Context, d Duty) error {
-	l := &lock{duty: d}
+	l := &lock{duty: d, lapsed: vacancy(ctx, d)}
+	if ctx.Err() != nil {
+		return nil
+	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	began, done := make(chan struct{}), make(chan error, 1)
@@ -80,6 +83,11 @@ func term(ctx context.Context, d Duty) error {
 				done <- err
 			},
 			OnStoppedLeading: func() {},
+			OnNewLeader: func(identity string) {
+				if identity != "" && identity != d.Identity {
+					cancel() // somebody was quicker: wait for the next vacancy
+				}
+			},
 		},
 	})
 	if err != nil {
@@ -101,6 +109,8 @@ type lock struct {
 	duty  Duty
 	lease *coordinationv1.Lease // as last read or written
 	held  bool                  // at some time
+
+	lapsed string // resourceVersion of a lease that is nobody's any more, whatever it says
 }
 
 var _ resourcelock.Interface = (*lock)(nil)
@@ -113,6 +123,9 @@ func (l *lock) Get(ctx context.Context) (*resourcelock.LeaderElectionRecord, []b
 	}
 	l.lease = lease
 	record := resourcelock.LeaseSpecToLeaderElectionRecord(&lease.Spec)
+	if lease.ResourceVersion == l.lapsed {
+		record.HolderIdentity = "" // the elector would begin to count from now
+	}
 	raw, err := json.Marshal(record)
 	return record, raw, err
 }

@@ -79,13 +79,13 @@ func TestLead(t *testing.T) {
 		c.await(t, "a", 0) // nobody takes it from one who is there
 
 		c.cut.Store("a") // a cannot renew: it gives up before b may begin
-		c.await(t, "b", duration+3*retry)
+		c.await(t, "b", duration+200*time.Millisecond)
 		c.cut.Store("")
 		time.Sleep(time.Minute)
 		c.await(t, "b", 0)
 
 		stopB() // a server that stops lets the next one begin at once
-		c.await(t, "a", 2*retry+time.Second)
+		c.await(t, "a", 300*time.Millisecond)
 		stopA()
 	})
 }
