@@ -391,5 +391,11 @@ func (q *request) getScale() {
 		q.fail(err)
 		return
 	}
+	if c := q.kind.Custom; c != nil && c.Remote { // the scale is read through a webhook, which may fail
+		if _, err := q.kind.FromHub(item.Object); err != nil {
+			q.fail(err)
+			return
+		}
+	}
 	q.writeScale(http.StatusOK, pipeline.ScaleOf(q.kind.Resource, item.Object))
 }

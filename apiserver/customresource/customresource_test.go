@@ -381,7 +381,12 @@ func TestBadDefinition(t *testing.T) {
 // TestConversionWebhook: a webhook renames a field between versions.
 func TestConversionWebhook(t *testing.T) {
 	var calls atomic.Int32
+	var broken atomic.Bool
 	hook := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if broken.Load() {
+			http.Error(w, "broken", http.StatusInternalServerError)
+			return
+		}
 		var review apiextensionsv1.ConversionReview
 		if err := json.NewDecoder(r.Body).Decode(&review); err != nil {
 			t.Error(err)
@@ -412,6 +417,8 @@ func TestConversionWebhook(t *testing.T) {
 	ca := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: hook.Certificate().Raw})
 	when := map[string]apiextensionsv1.JSONSchemaProps{"when": {Type: "string"}}
 	d.Spec.Versions[1].SelectableFields = []apiextensionsv1.SelectableField{{JSONPath: ".spec.when"}}
+	d.Spec.Versions[1].Subresources = &apiextensionsv1.CustomResourceSubresources{Scale: &apiextensionsv1.CustomResourceSubresourceScale{
+		SpecReplicasPath: ".spec.replicas", StatusReplicasPath: ".status.replicas"}}
 	d.Spec.Versions[1].Schema.OpenAPIV3Schema.XPreserveUnknownFields = nil
 	d.Spec.Versions[1].Schema.OpenAPIV3Schema.Properties = map[string]apiextensionsv1.JSONSchemaProps{"spec": {Type: "object", Properties: when}}
 	d.Spec.Conversion = &apiextensionsv1.CustomResourceConversion{Strategy: apiextensionsv1.WebhookConverter, Webhook: &apiextensionsv1.WebhookConversion{
@@ -446,5 +453,22 @@ func TestConversionWebhook(t *testing.T) {
 	before := calls.Load()
 	if list, err := f.v2.List(ctx, metav1.ListOptions{}); err != nil || calls.Load() != before+1 || len(list.Items) != 2 || list.Items[1].GetAPIVersion() != "stable.example.com/v2" {
 		t.Errorf("list: %v %v", err, list)
+	}
+	broken.Store(true)
+	for what, do := range map[string]func() error{
+		"get":    func() error { _, err := f.v2.Get(ctx, "a", metav1.GetOptions{}); return err },
+		"delete": func() error { return f.v2.Delete(ctx, "a", metav1.DeleteOptions{}) },
+		"scale":  func() error { _, err := f.v2.Get(ctx, "a", metav1.GetOptions{}, "scale"); return err },
+		"rescale": func() error {
+			_, err := f.v2.Patch(ctx, "a", types.MergePatchType, []byte(`{"spec":{"replicas":2}}`), metav1.PatchOptions{}, "scale")
+			return err
+		},
+	} {
+		if err := do(); err == nil || !strings.Contains(err.Error(), "conversion webhook for stable.example.com/v1, Kind=CronTab failed") {
+			t.Errorf("%s while the webhook is broken: %v", what, err)
+		}
+	}
+	if err := f.v1.Delete(ctx, "a", metav1.DeleteOptions{}); err != nil {
+		t.Errorf("delete where nothing is converted: %v", err)
 	}
 }

@@ -78,11 +78,8 @@ func (w *write) tryDelete(ctx context.Context, current *store.Item, o *metav1.De
 	if err := w.req.checkPreconditions(o.Preconditions, current.Object); err != nil {
 		return nil, err
 	}
-	if c := w.req.Resource.Custom; c != nil && c.Remote {
-		// Who cannot see an object in a version does not delete it in that version.
-		if _, err := w.p.kind(w.req).FromHub(current.Object); err != nil {
-			return nil, err
-		}
+	if err := w.visible(current.Object); err != nil {
+		return nil, err
 	}
 	d := w.decide(current.Object, o, time.Now())
 	if d.pending {
@@ -111,6 +108,16 @@ func (w *write) tryDelete(ctx context.Context, current *store.Item, o *metav1.De
 		return nil, storeError(err)
 	}
 	return &Result{Object: item.Object, Item: item}, nil
+}
+
+// visible returns why obj cannot be seen in the version that the request speaks, though it is not to be shown: a
+// webhook that converts it may fail, and who cannot see an object does not delete or scale it.
+func (w *write) visible(obj api.Object) error {
+	if c := w.req.Resource.Custom; c == nil || !c.Remote {
+		return nil
+	}
+	_, err := w.p.kind(w.req).FromHub(obj)
+	return err
 }
 
 // deleted makes the answer: the object where the resource returns it, else a Status that names it.

@@ -77,6 +77,9 @@ func (p *Pipeline) changeScale(ctx context.Context, req *Request, o *metav1.Upda
 
 // scaled returns old with the replicas, and their owners, of the scale that fn makes of its own.
 func (w *write) scaled(ctx context.Context, old api.Object, fn scaleChange) (api.Object, error) {
+	if err := w.visible(old); err != nil {
+		return nil, err
+	}
 	r := w.req.Resource
 	owners := w.p.scaleOwnership(w.req, old)
 	scale, err := scaleWithOwners(r, old, owners)
