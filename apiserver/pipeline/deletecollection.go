@@ -57,7 +57,7 @@ func (p *Pipeline) deleteOne(ctx context.Context, req Request, k store.Key, o *m
 			err = &panicked{cause, debug.Stack()}
 		}
 	}()
-	req.Namespace, req.Name = k.Namespace, k.Name
+	req.Namespace, req.Name, req.Unnamed = k.Namespace, k.Name, true
 	if _, err := p.Delete(ctx, &req, o); err != nil && !apierrors.IsNotFound(err) {
 		return err
 	}

@@ -1,7 +1,10 @@
 package pipeline_test
 
 import (
+	"context"
 	"fmt"
+	"slices"
+	"sync"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
@@ -9,8 +12,52 @@ import (
 	"k8s.io/client-go/kubernetes"
 
 	"clipper/api"
+	"clipper/apiserver/admission"
 	"clipper/apiserver/apiservertest"
+	"clipper/apiserver/pipeline"
+	"clipper/apiserver/servertest"
 )
+
+// A witness sees what admission is asked, and has nothing against it.
+type witness func(*admission.Attributes)
+
+func (see witness) Validate(_ context.Context, a *admission.Attributes) error {
+	see(a)
+	return nil
+}
+
+// TestDeleteCollectionAdmission: plug-ins see each object, under the name that the client gave: none.
+func TestDeleteCollectionAdmission(t *testing.T) {
+	var mu sync.Mutex
+	var seen []string
+	see := witness(func(a *admission.Attributes) {
+		mu.Lock()
+		defer mu.Unlock()
+		if a.Operation == admission.Delete {
+			seen = append(seen, fmt.Sprintf("%s/%q: %s", a.Namespace, a.Name, a.Old.GetName()))
+		}
+	})
+	s, err := servertest.Start(t.TempDir(), servertest.Options{Pipeline: func(p *pipeline.Pipeline) {
+		p.Admit(admission.NewChain(admission.Plugin{Validate: see}))
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Stop() })
+	maps := kubernetes.NewForConfigOrDie(s.Config).CoreV1().ConfigMaps("default")
+	for _, name := range []string{"a", "b"} {
+		if _, err := maps.Create(t.Context(), &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: name}}, metav1.CreateOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := maps.DeleteCollection(t.Context(), metav1.DeleteOptions{}, metav1.ListOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	slices.Sort(seen)
+	if want := []string{`default/"": a`, `default/"": b`}; !slices.Equal(seen, want) {
+		t.Errorf("admission saw %q, want %q", seen, want)
+	}
+}
 
 // TestDeleteCollection: what the selector picks goes, all of it, except what a finalizer holds.
 func TestDeleteCollection(t *testing.T) {

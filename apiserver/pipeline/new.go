@@ -120,7 +120,10 @@ func (w *write) warn(text string) {
 
 func (w *write) attributes(op admission.Operation, obj, old api.Object) *admission.Attributes {
 	name := w.req.Name
-	if name == "" && obj != nil {
+	switch {
+	case w.req.Unnamed:
+		name = ""
+	case name == "" && obj != nil:
 		name = obj.GetName()
 	}
 	requested := w.req.Kind

@@ -38,6 +38,9 @@ type Request struct {
 	Kind *served.Kind
 	// Admitted says that admission has been asked already, about the request that this write is a part of.
 	Admitted bool
+	// Unnamed says that the client has not named the object but selected it with others: admission then hears of the
+	// object, and of no name.
+	Unnamed bool
 	// AuthorizeCreate is asked when a PUT or an apply turns out to create. Nil allows it.
 	AuthorizeCreate func(ctx context.Context) error
 }
