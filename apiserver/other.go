@@ -2,7 +2,9 @@ package apiserver
 
 import (
 	"encoding/json"
+	"maps"
 	"net/http"
+	"path"
 	"slices"
 	"sort"
 	"strings"
@@ -124,15 +126,16 @@ func (s *Server) paths() []string {
 			paths = append(paths, prefix+"/"+v.Name)
 		}
 	}
+	for _, e := range s.extensions().List() {
+		paths = append(paths, path.Dir(e.Path()), e.Path())
+	}
 	for _, root := range healthRoots {
 		paths = append(paths, "/"+root)
 		for _, c := range s.checks(root) {
 			paths = append(paths, "/"+root+"/"+c.name)
 		}
 	}
-	for path := range s.options.Extra {
-		paths = append(paths, path)
-	}
+	paths = slices.AppendSeq(paths, maps.Keys(s.options.Extra))
 	sort.Strings(paths)
 	return slices.Compact(paths)
 }

@@ -390,6 +390,9 @@ func (f *fixture) documents() {
 	if _, text := f.get("/apis/wardle.example.com", "application/json"); !strings.Contains(text, `"preferredVersion":{"groupVersion":"wardle.example.com/v1alpha1","version":"v1alpha1"}`) {
 		f.Errorf("group: %s", text)
 	}
+	if _, text := f.get("/", "application/json"); !strings.Contains(text, `"/apis/wardle.example.com"`) || !strings.Contains(text, `"`+groupVersion+`"`) {
+		f.Errorf("paths: %s", text)
+	}
 	groups, err := f.cs.Discovery().ServerGroups()
 	if err != nil {
 		f.Fatal(err)
