@@ -59,11 +59,22 @@ func defaultDatastore() DatastoreOptions {
 	return DatastoreOptions{Prefix: "/registry", Compaction: etcd.DefaultCompaction}
 }
 
+// isEtcd says whether etcd can be reached at u.
+func isEtcd(u *url.URL) bool {
+	switch u.Scheme {
+	case "http", "https":
+		return u.Host != ""
+	case "unix":
+		return u.Path != ""
+	}
+	return false
+}
+
 func (o *DatastoreOptions) complete() error {
 	var faults []error
 	for _, s := range o.Servers {
-		if u, err := url.Parse(s); err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
-			faults = append(faults, fmt.Errorf("--etcd-servers %q: not of the form https://host:2379", s))
+		if u, err := url.Parse(s); err != nil || !isEtcd(u) {
+			faults = append(faults, fmt.Errorf("--etcd-servers %q: not of the form https://host:2379 or unix:///path/of/socket", s))
 		}
 	}
 	if (o.CertFile == "") != (o.KeyFile == "") {
