@@ -40,7 +40,8 @@ type DatastoreOptions struct {
 	Prefix                    string
 	Compaction                time.Duration // 0: never
 
-	ClusterInit bool   // run the first member of an etcd cluster in this process
+	ClusterInit bool   // run the first member of an etcd cluster in this process; what was stored before goes there
+	ClusterEnd  bool   // leave the etcd cluster of which this server runs the only member; what was stored comes along
 	Join        string // URL of another server: run a further member, or share Servers with it
 	Token       string // for the first start with Join
 }
@@ -83,6 +84,9 @@ func (o *DatastoreOptions) complete() error {
 	if len(o.Servers) > 0 && o.ClusterInit {
 		faults = append(faults, errors.New("--cluster-init starts an etcd cluster, and --etcd-servers names one that runs: give one of them"))
 	}
+	if o.ClusterEnd && (o.ClusterInit || o.Join != "" || len(o.Servers) > 0) {
+		faults = append(faults, errors.New("--cluster-end makes the server one that runs alone; give it without --cluster-init, --join and --etcd-servers"))
+	}
 	if o.Join != "" {
 		if u, err := url.Parse(o.Join); err != nil || u.Scheme != "https" || u.Host == "" {
 			faults = append(faults, fmt.Errorf("--join %q: not an address of the form https://host:6443", o.Join))
@@ -106,7 +110,7 @@ func (cp *controlPlane) enter(ctx context.Context) error {
 // openStore opens the state, wherever it is.
 func (cp *controlPlane) openStore(ctx context.Context) error {
 	o := store.Options{
-		Codec:     codec.New(scheme.Scheme),
+		Codec:     codec.NewUpgrading(scheme.Scheme, legacy.Upgrades(described())), // the state may have come from an upstream's etcd
 		Resources: prefixes(),
 		Root:      etcd.Root(cp.options.Datastore.Prefix),
 		TTL:       cp.options.Operation.timeToLive(),
@@ -115,7 +119,15 @@ func (cp *controlPlane) openStore(ctx context.Context) error {
 	o.Committed = cp.meter.Committed
 	d := cp.options.Datastore
 	dir := filepath.Join(cp.options.Node.DataDir, memberDir)
-	var err error
+	err := finishConversion(cp.options.Node.DataDir)
+	if err != nil {
+		return err
+	}
+	if d.ClusterEnd && member.Started(dir) {
+		if err := cp.toStore(ctx, o); err != nil {
+			return err
+		}
+	}
 	switch {
 	case len(d.Servers) > 0:
 		err = cp.openExternal(ctx, o)
@@ -182,22 +194,35 @@ func (cp *controlPlane) openExternal(ctx context.Context, o store.Options) error
 // openMember opens the state in the etcd cluster of which this server runs a member.
 func (cp *controlPlane) openMember(ctx context.Context, dir string, o store.Options) error {
 	own := filepath.Join(cp.options.Node.DataDir, storeDir)
-	if _, err := os.Stat(own); !errors.Is(err, fs.ErrNotExist) {
+	_, err := os.Stat(own)
+	alone := !errors.Is(err, fs.ErrNotExist)
+	if alone && cp.options.Datastore.ClusterInit && !member.Started(dir) {
+		if err := cp.toMember(ctx, o); err != nil {
+			return err
+		}
+		alone = false
+	}
+	if alone {
 		return fmt.Errorf("%s holds the state of a server that ran alone; a member of etcd would begin without it: move it away, or give another --data-dir", own)
 	}
 	if err := cp.startMember(ctx, dir); err != nil {
 		return err
 	}
-	return cp.openShared(ctx, etcd.Config{Client: cp.member.Client()}, o)
+	return cp.openShared(ctx, etcd.Config{Client: cp.member.Client(), LeaderChanged: cp.member.LeaderChanged}, o)
+}
+
+// memberConfig says what this server's member is.
+func (cp *controlPlane) memberConfig(dir string) (member.Config, error) {
+	node := cp.options.Node
+	files, err := cp.pki.Etcd(node.Name, []string{node.Name, node.IP, "localhost", "127.0.0.1", "::1"})
+	return member.Config{Name: node.Name, Dir: dir, Host: node.IP, TLS: &member.TLS{CA: files.CA, Cert: files.Cert, Key: files.Key}}, err
 }
 
 func (cp *controlPlane) startMember(ctx context.Context, dir string) error {
-	node := cp.options.Node
-	files, err := cp.pki.Etcd(node.Name, []string{node.Name, node.IP, "localhost", "127.0.0.1", "::1"})
+	c, err := cp.memberConfig(dir)
 	if err != nil {
 		return err
 	}
-	c := member.Config{Name: node.Name, Dir: dir, Host: node.IP, TLS: &member.TLS{CA: files.CA, Cert: files.Cert, Key: files.Key}}
 	if join := cp.options.Datastore.Join; join != "" && !member.Started(dir) {
 		u, err := url.Parse(join)
 		if err != nil {
@@ -236,7 +261,6 @@ func (cp *controlPlane) openShared(ctx context.Context, c etcd.Config, o store.O
 		return errors.Join(err, l.Close())
 	}
 	o.Sealer = cp.encryption
-	o.Codec = codec.NewUpgrading(scheme.Scheme, legacy.Upgrades(described()))
 	cp.shared = true
 	if cp.store, err = store.OpenShared(ctx, l, o); err != nil {
 		return err

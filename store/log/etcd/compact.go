@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"strconv"
+	"sync"
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -24,8 +25,13 @@ type compactor struct {
 	revision int64 // that was current then
 }
 
-// Run implements log.Shared: it compacts until ctx ends.
+// Run implements log.Shared: it compacts, and notes new leaders, until ctx ends.
 func (l *Log) Run(ctx context.Context) error {
+	var leaders sync.WaitGroup
+	defer leaders.Wait()
+	if l.leaderChanged != nil {
+		leaders.Go(func() { l.term.follow(ctx, l.leaderChanged) })
+	}
 	if l.compaction < 0 {
 		<-ctx.Done()
 		return ctx.Err()

@@ -57,6 +57,9 @@ type Config struct {
 	TLS       *tls.Config // nil: as the endpoints' schemes say, without certificates of our own
 	// Client is used instead of Endpoints and TLS where a member runs in this process. The Log closes it.
 	Client *clientv3.Client
+	// LeaderChanged returns a channel that is closed when the cluster has another leader, where a member runs in
+	// this process.
+	LeaderChanged func() <-chan struct{}
 
 	Prefix     string        // of all keys; "/registry"
 	Compaction time.Duration // how often history is thrown away; 5 minutes, negative for never
@@ -69,6 +72,9 @@ type Log struct {
 	root       string // prefix of all keys, with a slash at its end
 	compaction time.Duration
 	leases     leases
+
+	leaderChanged func() <-chan struct{}
+	term          term
 }
 
 var _ log.Shared = (*Log)(nil)
@@ -94,7 +100,8 @@ func Open(ctx context.Context, c Config) (*Log, error) {
 			return nil, fmt.Errorf("etcd %s: %w", strings.Join(c.Endpoints, ","), err)
 		}
 	}
-	l := &Log{client: client, tls: c.TLS, root: Root(c.Prefix), compaction: c.Compaction, leases: leases{client: client, now: time.Now}}
+	l := &Log{client: client, tls: c.TLS, root: Root(c.Prefix), compaction: c.Compaction, leases: leases{client: client, now: time.Now},
+		leaderChanged: c.LeaderChanged}
 	if l.compaction == 0 {
 		l.compaction = DefaultCompaction
 	}
@@ -184,17 +191,6 @@ func (l *Log) name() string {
 	return "in this process"
 }
 
-// Revision implements log.Shared. It is a linearizable read of a key that need not exist, as upstream's.
-func (l *Log) Revision(ctx context.Context) (int64, error) {
-	ctx, cancel := context.WithTimeout(ctx, opTimeout)
-	defer cancel()
-	resp, err := l.client.Get(ctx, l.root+"health", clientv3.WithCountOnly())
-	if err != nil {
-		return 0, fault(ctx, err)
-	}
-	return resp.Header.Revision, nil
-}
-
 // Read implements log.Shared.
 func (l *Log) Read(ctx context.Context, under string, revision int64, fn func(log.Entry) error) (int64, error) {
 	end := clientv3.GetPrefixRangeEnd(under)
@@ -222,37 +218,6 @@ func (l *Log) Read(ctx context.Context, under string, revision int64, fn func(lo
 			return revision, nil
 		}
 	}
-}
-
-// Write implements log.Shared.
-func (l *Log) Write(ctx context.Context, c log.Change, expect int64) (log.Outcome, error) {
-	ctx, cancel := context.WithTimeout(ctx, opTimeout)
-	defer cancel()
-	op := clientv3.OpDelete(c.Key)
-	if c.Value != nil {
-		put, err := l.put(ctx, c)
-		if err != nil {
-			return log.Outcome{}, fault(ctx, err)
-		}
-		op = put
-	} else if expect == 0 {
-		op = clientv3.OpGet(c.Key) // deleting what does not exist changes nothing
-	}
-	resp, err := l.client.Txn(ctx).
-		If(clientv3.Compare(clientv3.ModRevision(c.Key), "=", expect)).
-		Then(op).
-		Else(clientv3.OpGet(c.Key)).
-		Commit()
-	if err != nil {
-		return log.Outcome{}, fault(ctx, err)
-	}
-	out := log.Outcome{Written: resp.Succeeded && !op.IsGet(), Revision: resp.Header.Revision}
-	if !resp.Succeeded {
-		for _, kv := range resp.Responses[0].GetResponseRange().Kvs {
-			out.Current = &log.Entry{Key: c.Key, Value: kv.Value, Created: kv.CreateRevision, Revision: kv.ModRevision}
-		}
-	}
-	return out, nil
 }
 
 func (l *Log) put(ctx context.Context, c log.Change) (clientv3.Op, error) {

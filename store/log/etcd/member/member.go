@@ -56,6 +56,8 @@ type Config struct {
 	Peers map[string]string
 	// Join says that the cluster exists and has been told of this member (AddLearner).
 	Join bool
+
+	snapshotCount uint64 // entries between snapshots of the log; etcd's default if it is 0
 }
 
 // A Member is a running member.
@@ -126,6 +128,9 @@ func (c Config) embed() *embed.Config {
 	if c.Join {
 		e.ClusterState = embed.ClusterStateFlagExisting
 	}
+	if c.snapshotCount > 0 {
+		e.SnapshotCount = c.snapshotCount
+	}
 	e.MaxRequestBytes, e.QuotaBackendBytes = maxRequest, quota
 	e.ZapLoggerBuilder = embed.NewZapLoggerBuilder(newLogger(c.Name))
 	return e
@@ -147,8 +152,22 @@ func (m *Member) peers() []string {
 	return out
 }
 
+// Others returns where the other members of the cluster answer each other.
+func (m *Member) Others() []string {
+	var out []string
+	for _, p := range m.etcd.Server.Cluster().Members() {
+		if p.ID != m.etcd.Server.MemberID() {
+			out = append(out, p.PeerURLs...)
+		}
+	}
+	return out
+}
+
 // Client returns a client that calls the member directly. Who asks for it closes it.
 func (m *Member) Client() *clientv3.Client { return v3client.New(m.etcd.Server) }
+
+// LeaderChanged returns a channel that is closed when the cluster has another leader.
+func (m *Member) LeaderChanged() <-chan struct{} { return m.etcd.Server.LeaderChangedNotify() }
 
 // Run returns when ctx ends or the member fails.
 func (m *Member) Run(ctx context.Context) error {
