@@ -3,7 +3,6 @@ package servers
 import (
 	"context"
 	"fmt"
-	"math"
 	"math/rand/v2"
 	"slices"
 	"strconv"
@@ -13,7 +12,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/anishathalye/porcupine"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -22,57 +20,14 @@ import (
 	"k8s.io/client-go/kubernetes"
 
 	"clipper/store/log/etcd/etcdtest"
+	"clipper/test/register"
 )
-
-// A call is a read, or a write on the condition that the object is in the state it was last seen in. States have
-// names of their own; "" means absent.
-type call struct {
-	key           string
-	write         bool
-	expect, state string
-}
-
-type answer struct {
-	state   string
-	refused bool // the condition did not hold; nothing is known of the state that was met
-	unknown bool // the write may have happened, or happen yet
-}
-
-var register = porcupine.Model{
-	Partition: func(history []porcupine.Operation) [][]porcupine.Operation {
-		byKey := map[string][]porcupine.Operation{}
-		for _, op := range history {
-			k := op.Input.(call).key
-			byKey[k] = append(byKey[k], op)
-		}
-		var out [][]porcupine.Operation
-		for _, ops := range byKey {
-			out = append(out, ops)
-		}
-		return out
-	},
-	Init: func() any { return "" },
-	Step: func(state, in, out any) (bool, any) {
-		have, i, o := state.(string), in.(call), out.(answer)
-		switch {
-		case !i.write:
-			return o.state == have, have
-		case o.unknown && have != i.expect:
-			return true, have
-		case o.refused || have != i.expect:
-			return o.refused && have != i.expect, have
-		}
-		return true, i.state
-	},
-	DescribeOperation: func(in, out any) string { return fmt.Sprintf("%+v -> %+v", in, out) },
-}
 
 // history is what everyone saw: calls for porcupine, and states by revision, which all must agree about.
 type history struct {
+	*register.History
 	t      *testing.T
-	start  time.Time
 	mu     sync.Mutex
-	ops    []porcupine.Operation
 	states map[int64]string // "key state" by resourceVersion
 	shown  int64            // the greatest revision that anybody was told of
 	lists  []listed
@@ -124,19 +79,6 @@ func (h *history) lastShown() int64 {
 	return h.shown
 }
 
-func (h *history) record(client int, in call, from time.Duration, out answer) {
-	op := porcupine.Operation{ClientId: client, Input: in, Output: out, Call: from.Nanoseconds(), Return: time.Since(h.start).Nanoseconds()}
-	if out.unknown {
-		if !in.write {
-			return
-		}
-		op.Return = math.MaxInt64
-	}
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.ops = append(h.ops, op)
-}
-
 const namespace = "default"
 
 // client gets, lists and writes few config maps until ctx ends.
@@ -146,7 +88,7 @@ func (h *history) client(ctx context.Context, id int, clients *kubernetes.Client
 	seen := map[string]*corev1.ConfigMap{}
 	for n := 0; ctx.Err() == nil; n++ {
 		name := fmt.Sprint("k", rnd.IntN(3))
-		from := time.Since(h.start)
+		from := h.Now()
 		switch rnd.IntN(6) {
 		case 0:
 			h.list(ctx, id, clients, from)
@@ -156,10 +98,10 @@ func (h *history) client(ctx context.Context, id int, clients *kubernetes.Client
 			case err == nil:
 				h.saw(cm, false)
 				seen[name] = cm
-				h.record(id, call{key: name}, from, answer{state: cm.Data["state"]})
+				h.Record(id, register.Call{Key: name}, from, register.Answer{State: cm.Data["state"]})
 			case apierrors.IsNotFound(err):
 				delete(seen, name)
-				h.record(id, call{key: name}, from, answer{})
+				h.Record(id, register.Call{Key: name}, from, register.Answer{})
 			}
 		default:
 			seen[name] = h.write(ctx, id, clients, name, seen[name], fmt.Sprintf("s%d-%d", id, n), rnd.IntN(5) == 0)
@@ -185,7 +127,7 @@ func (h *history) list(ctx context.Context, id int, clients *kubernetes.Clientse
 	}
 	for k := range 3 {
 		name := fmt.Sprint("k", k)
-		h.record(id, call{key: name}, from, answer{state: l.states[name]})
+		h.Record(id, register.Call{Key: name}, from, register.Answer{State: l.states[name]})
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -195,19 +137,19 @@ func (h *history) list(ctx context.Context, id int, clients *kubernetes.Clientse
 // write creates, replaces or deletes on the condition that the object is as old, and returns what it is then.
 func (h *history) write(ctx context.Context, id int, clients *kubernetes.Clientset, name string, old *corev1.ConfigMap, state string, remove bool) *corev1.ConfigMap {
 	maps := clients.CoreV1().ConfigMaps(namespace)
-	in := call{key: name, write: true, state: state}
+	in := register.Call{Key: name, Write: true, State: state}
 	next := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{"test": ""}}, Data: map[string]string{"state": state}}
-	from := time.Since(h.start)
+	from := h.Now()
 	var got *corev1.ConfigMap
 	var err error
 	switch {
 	case old == nil:
 		got, err = maps.Create(ctx, next, metav1.CreateOptions{})
 	case remove:
-		in.expect, in.state = old.Data["state"], ""
+		in.Expect, in.State = old.Data["state"], ""
 		err = maps.Delete(ctx, name, metav1.DeleteOptions{Preconditions: &metav1.Preconditions{UID: &old.UID, ResourceVersion: &old.ResourceVersion}})
 	default:
-		in.expect = old.Data["state"]
+		in.Expect = old.Data["state"]
 		next.ResourceVersion, next.UID = old.ResourceVersion, old.UID
 		got, err = maps.Update(ctx, next, metav1.UpdateOptions{})
 	}
@@ -216,14 +158,14 @@ func (h *history) write(ctx context.Context, id int, clients *kubernetes.Clients
 		if got != nil {
 			h.saw(got, false)
 		}
-		h.record(id, in, from, answer{})
+		h.Record(id, in, from, register.Answer{})
 		return got
 	case apierrors.IsConflict(err), apierrors.IsAlreadyExists(err), apierrors.IsNotFound(err):
-		h.record(id, in, from, answer{refused: true})
+		h.Record(id, in, from, register.Answer{Refused: true, Blind: true})
 	case utilnet.IsConnectionRefused(err):
 		return old // nobody was there to do it; outcomes that are not known make the search for an order long
 	default:
-		h.record(id, in, from, answer{unknown: true})
+		h.Record(id, in, from, register.Answer{Unknown: true})
 	}
 	return nil
 }
@@ -291,16 +233,8 @@ func (h *history) unseen(after, upTo int64) bool {
 // check looks for an order that explains all answers, and compares watches and lists with what was acknowledged.
 func (h *history) check(watches []watched) {
 	h.t.Helper()
-	unknown := 0
-	for _, op := range h.ops {
-		if op.Output.(answer).unknown {
-			unknown++
-		}
-	}
-	h.t.Logf("%d operations, of %d the outcome is not known; %d revisions, %d lists, %d gaps", len(h.ops), unknown, len(h.states), len(h.lists), len(h.gaps))
-	if result, _ := porcupine.CheckOperationsVerbose(register, h.ops, time.Minute); result != porcupine.Ok {
-		h.t.Errorf("no order explains %d operations: %v", len(h.ops), result)
-	}
+	h.t.Logf("%d revisions, %d lists, %d gaps", len(h.states), len(h.lists), len(h.gaps))
+	h.Check(h.t)
 	var all []int64
 	for revision := range h.states {
 		all = append(all, revision)
@@ -346,7 +280,7 @@ func pause(ctx context.Context, d time.Duration) {
 
 // linearizable drives servers while fault is called again and again.
 func linearizable(t *testing.T, servers []*server, fault func(ctx context.Context, round int)) {
-	h := &history{t: t, start: time.Now(), states: map[int64]string{}}
+	h := &history{History: register.New(), t: t, states: map[int64]string{}}
 	var all []*kubernetes.Clientset
 	for _, s := range servers {
 		all = append(all, s.clients())
