@@ -353,6 +353,33 @@ func TestEviction(t *testing.T) {
 	}
 }
 
+// TestEvictionPreconditions: what an eviction requires of a pod is required of the pod that the client saw, not of
+// the one that bears the mark of its eviction.
+func TestEvictionPreconditions(t *testing.T) {
+	s := start(t, servertest.Options{})
+	cs, _ := clients(t, s)
+	p := must(cs.CoreV1().Pods("default").Create(t.Context(), pod("p"), metav1.CreateOptions{}))(t)
+	evict := func(c metav1.Preconditions) error {
+		return cs.PolicyV1().Evictions("default").Evict(t.Context(), &policyv1.Eviction{
+			ObjectMeta: metav1.ObjectMeta{Name: "p", Namespace: "default"}, DeleteOptions: &metav1.DeleteOptions{Preconditions: &c}})
+	}
+	oldRevision, oldUID := "1", types.UID("old")
+	for want, c := range map[string]metav1.Preconditions{
+		"the ResourceVersion in the precondition (1) does not match": {ResourceVersion: &oldRevision},
+		"the UID in the precondition (old) does not match":           {UID: &oldUID},
+	} {
+		if err := evict(c); !apierrors.IsConflict(err) || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v, want %s", err, want)
+		}
+	}
+	if got := must(cs.CoreV1().Pods("default").Get(t.Context(), "p", metav1.GetOptions{}))(t); got.ResourceVersion != p.ResourceVersion {
+		t.Errorf("refused evictions left their mark: %+v", got.Status.Conditions)
+	}
+	if err := evict(metav1.Preconditions{ResourceVersion: &p.ResourceVersion, UID: &p.UID}); err != nil {
+		t.Error(err)
+	}
+}
+
 // TestPages: chunks show one state; an expired token says so and offers another.
 func TestPages(t *testing.T) {
 	o := servertest.Options{}

@@ -13,6 +13,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
 
 	"clipper/api"
 	"clipper/store"
@@ -56,7 +57,7 @@ func (p *Pipeline) evict(ctx context.Context, req *Request, body api.Object, o m
 	del := *req
 	del.Subresource, del.Admitted = "", true // as an eviction
 	if len(options.DryRun) == 0 {
-		if err := p.markEvicted(ctx, &del, pod.UID); err != nil {
+		if err := p.markEvicted(ctx, &del, pod.UID, options.Preconditions); err != nil {
 			return nil, err
 		}
 	}
@@ -90,12 +91,16 @@ func budgeted(pod *corev1.Pod) bool {
 	return pod.DeletionTimestamp == nil
 }
 
-// markEvicted notes on the pod why it is about to go.
-func (p *Pipeline) markEvicted(ctx context.Context, req *Request, uid any) error {
+// markEvicted notes on the pod why it is about to go. A revision that is required is required of the pod
+// without the note; from here on it is that of the pod with it.
+func (p *Pipeline) markEvicted(ctx context.Context, req *Request, uid types.UID, required *metav1.Preconditions) error {
 	w := p.begin(req, nil, "")
-	_, err := w.update(ctx, update{next: func(_ context.Context, old api.Object) (api.Object, error) {
+	marked, err := w.update(ctx, update{next: func(_ context.Context, old api.Object) (api.Object, error) {
+		if err := req.checkPreconditions(required, old); err != nil {
+			return nil, err
+		}
 		pod := old.DeepCopyObject().(*corev1.Pod)
-		if any(pod.UID) != uid {
+		if pod.UID != uid {
 			return nil, req.notFound()
 		}
 		setCondition(pod, corev1.PodCondition{
@@ -106,6 +111,10 @@ func (p *Pipeline) markEvicted(ctx context.Context, req *Request, uid any) error
 		})
 		return pod, nil
 	}})
+	if err == nil && required != nil && required.ResourceVersion != nil {
+		revision := marked.Object.(*corev1.Pod).ResourceVersion
+		required.ResourceVersion = &revision
+	}
 	return err
 }
 
