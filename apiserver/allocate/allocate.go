@@ -270,7 +270,7 @@ func keepAllocated(svc, old *corev1.Service) {
 			svc.Spec.ClusterIPs = slices.Clone(old.Spec.ClusterIPs)
 		}
 	}
-	if needsNodePort(old) && needsNodePort(svc) {
+	if wantsNodePorts(old) && wantsNodePorts(svc) {
 		keepNodePorts(svc.Spec.Ports, old.Spec.Ports)
 	}
 	if needsHealthCheckPort(old) && needsHealthCheckPort(svc) && svc.Spec.HealthCheckNodePort == 0 {

@@ -88,3 +88,27 @@ func TestNodePortsStayWithNames(t *testing.T) {
 		t.Errorf("ports are %+v", next.Spec.Ports)
 	}
 }
+
+// TestNodePortsAreGivenBack: a load balancer that says it needs none any more loses those that it does not name.
+func TestNodePortsAreGivenBack(t *testing.T) {
+	balancer := func(allocate bool, nodePort int32) func(*corev1.ServiceSpec) {
+		return func(s *corev1.ServiceSpec) {
+			s.Type, s.AllocateLoadBalancerNodePorts = corev1.ServiceTypeLoadBalancer, &allocate
+			s.Ports = []corev1.ServicePort{{Name: "web", Port: 80, NodePort: nodePort}}
+		}
+	}
+	for _, tt := range []struct {
+		was, is     bool
+		named, want int32
+	}{
+		{true, false, 0, 0}, {true, false, 30080, 30080}, {true, true, 0, 30080}, {false, false, 0, 0},
+	} {
+		old, next := service("a", balancer(tt.was, 30080)), service("a", balancer(tt.is, tt.named))
+		if _, err := admit(t, New(&apitest.Client{}, Config{}), next, old); err != nil {
+			t.Fatal(err)
+		}
+		if got := next.Spec.Ports[0].NodePort; got != tt.want {
+			t.Errorf("%+v: node port %d", tt, got)
+		}
+	}
+}
