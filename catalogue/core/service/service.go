@@ -2,6 +2,8 @@
 package service
 
 import (
+	"slices"
+
 	corev1 "k8s.io/api/core/v1"
 	apivalidation "k8s.io/apimachinery/pkg/api/validation"
 	"k8s.io/apimachinery/pkg/util/intstr"
@@ -42,6 +44,8 @@ func Resource() *catalogue.Resource {
 	})
 }
 
+var internalPolicies = []corev1.ServiceInternalTrafficPolicy{corev1.ServiceInternalTrafficPolicyCluster, corev1.ServiceInternalTrafficPolicyLocal}
+
 func setDefaults(s *corev1.Service) {
 	spec := &s.Spec
 	rule.SetIfEmpty(&spec.Type, corev1.ServiceTypeClusterIP)
@@ -58,6 +62,8 @@ func setDefaults(s *corev1.Service) {
 	}
 	if spec.Type != corev1.ServiceTypeExternalName {
 		rule.SetIfNil(&spec.InternalTrafficPolicy, corev1.ServiceInternalTrafficPolicyCluster)
+	} else if p := spec.InternalTrafficPolicy; p != nil && slices.Contains(internalPolicies, *p) {
+		spec.InternalTrafficPolicy = nil // once a default by mistake: still taken, no longer shown
 	}
 	if spec.Type == corev1.ServiceTypeLoadBalancer {
 		rule.SetIfNil(&spec.AllocateLoadBalancerNodePorts, true)

@@ -252,7 +252,7 @@ func traffic(f *rule.Faults, s *corev1.ServiceSpec) {
 	}
 	at = specPath.Child("internalTrafficPolicy")
 	if p := s.InternalTrafficPolicy; p != nil {
-		rule.OneOf(f, at, *p, corev1.ServiceInternalTrafficPolicyCluster, corev1.ServiceInternalTrafficPolicyLocal)
+		rule.OneOf(f, at, *p, internalPolicies...)
 	} else if hasClusterIP(s) {
 		f.Required(at, "")
 	}
