@@ -35,6 +35,8 @@ type Resource struct {
 	// Replaced ends when another description takes this one's place, or none: so do watches, and clients
 	// come to see the objects by the new schema.
 	Replaced context.Context
+	// Withheld keeps the storage version from clients: the server goes on using it, no path leads to it.
+	Withheld bool
 	// Deprecated is what clients are warned of whatever they do with the kind; "" for nearly all.
 	Deprecated string
 	// Prefix is the storage key's first element: "pods". Empty for kinds that are never stored.
@@ -106,6 +108,9 @@ type Resource struct {
 	Custom *Custom
 }
 
+// Served says whether clients see the storage version.
+func (r *Resource) Served() bool { return !r.Withheld && (r.Custom == nil || !r.Custom.Unserved) }
+
 // A Custom is the part of a description that comes from a schema given at run time, for one version.
 type Custom struct {
 	// Prune drops what the version's schema does not know, and returns the paths of it.
@@ -174,13 +179,14 @@ type Subresource struct {
 
 // A Version is another served version of a Resource. The conversions work in both directions without loss.
 type Version struct {
-	Group   string // where it differs from the Resource's, as for events of events.k8s.io; else ""
-	Version string
-	New     func() api.Object
-	NewList func() runtime.Object
-	Default func(obj api.Object)                    // defaulting of this version, before conversion
-	ToHub   func(in api.Object) (api.Object, error) // to the storage version
-	FromHub func(in api.Object) (api.Object, error)
+	Withheld bool   // from clients, as the Resource's own
+	Group    string // where it differs from the Resource's, as for events of events.k8s.io; else ""
+	Version  string
+	New      func() api.Object
+	NewList  func() runtime.Object
+	Default  func(obj api.Object)                    // defaulting of this version, before conversion
+	ToHub    func(in api.Object) (api.Object, error) // to the storage version
+	FromHub  func(in api.Object) (api.Object, error)
 	// Resource describes the kind as this version has it, where versions differ in more than shape: custom
 	// resources. Like the Resource that this is a version of it is about objects of the storage version.
 	Resource *Resource

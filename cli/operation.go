@@ -26,6 +26,7 @@ func operationFlags(cmd *cobra.Command, o *daemon.OperationOptions) {
 	f.DurationVar(&o.EventTTL, "event-ttl", o.EventTTL, "how long events stay after they were last written")
 	f.StringVar(&o.Tracing, "tracing-config-file", "", "TracingConfiguration (apiserver.config.k8s.io): which requests become spans, and where those are sent")
 	f.Var(flag.NewColonSeparatedMultimapStringStringAllowDefaultEmptyKey(&o.FeatureGates), "feature-gates", "features to switch: name=true|false, as kube-apiserver's; of those that are off by default, CBORServingAndStorage can be had")
+	f.Var((*flag.ConfigurationMap)(&o.RuntimeConfig), "runtime-config", "group/version=true|false, group/version/resource=true|false, or api/all, api/ga, api/beta, api/alpha: what is offered to clients; alpha and beta versions cannot be had")
 	auditFlags(f, &o.Audit)
 	o.Flags = func() map[string]string {
 		shown := map[string]string{}

@@ -29,6 +29,8 @@ type OperationOptions struct {
 	Audit     audit.Options
 	Tracing   string        // file; "": no spans
 	EventTTL  time.Duration // how long events stay after they were last written
+	// RuntimeConfig switches group versions and resources on and off: group/version=true|false and the like.
+	RuntimeConfig map[string]string
 	// FeatureGates are lists of name=true|false by component; "" is kube.
 	FeatureGates map[string][]string
 
@@ -44,7 +46,7 @@ const (
 )
 
 func defaultOperation() OperationOptions {
-	return OperationOptions{MaxReads: defaultMaxReads, MaxWrites: defaultMaxWrites, Fairness: true, Profiling: true, Audit: audit.DefaultOptions(), EventTTL: defaultEventTTL}
+	return OperationOptions{MaxReads: defaultMaxReads, MaxWrites: defaultMaxWrites, Fairness: true, Profiling: true, Audit: audit.DefaultOptions(), EventTTL: defaultEventTTL, RuntimeConfig: map[string]string{}}
 }
 
 func (o *OperationOptions) complete() error {

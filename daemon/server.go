@@ -25,6 +25,7 @@ import (
 	"clipper/apiserver/audit"
 	"clipper/apiserver/bootstrap"
 	"clipper/apiserver/customresource"
+	"clipper/apiserver/enablement"
 	"clipper/apiserver/fairness"
 	"clipper/apiserver/inprocess"
 	"clipper/apiserver/pipeline"
@@ -170,7 +171,10 @@ func (cp *controlPlane) listen() error {
 
 // assemble builds the way of a request, from the store outwards.
 func (cp *controlPlane) assemble(ctx context.Context) error {
-	builtin := described()
+	builtin, err := enablement.Apply(described(), cp.options.Operation.RuntimeConfig)
+	if err != nil {
+		return fmt.Errorf("--runtime-config: %w", err)
+	}
 	table, err := served.NewTable(builtin)
 	if err != nil {
 		return err

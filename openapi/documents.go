@@ -207,10 +207,13 @@ func (d *Documents) groupVersions() map[string][]*catalogue.Resource {
 			gv := strings.TrimPrefix(basePath(group, version), "/")
 			out[gv] = append(out[gv], r)
 		}
-		if r.Custom == nil || !r.Custom.Unserved {
+		if r.Served() {
 			add(r, r.Group, r.Version)
 		}
 		for _, v := range r.Also {
+			if v.Withheld {
+				continue
+			}
 			group, as := r.Group, r
 			if v.Group != "" {
 				group = v.Group

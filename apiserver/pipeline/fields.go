@@ -92,7 +92,7 @@ type converter struct {
 }
 
 func (c converter) kind(gv schema.GroupVersion) (*served.Kind, error) {
-	k := c.p.served.Table().Lookup(gv.Group, gv.Version, c.resource.Name)
+	k := c.p.served.Table().Known(gv.Group, gv.Version, c.resource.Name)
 	if k == nil || k.Resource.Resource != c.resource {
 		return nil, runtime.NewNotRegisteredErrForKind("clipper", gv.WithKind(c.resource.Kind))
 	}

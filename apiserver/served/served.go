@@ -27,7 +27,9 @@ type Kind struct {
 	Version *catalogue.Version // nil for the storage version
 	Verbs   []string
 	verbs   map[string]bool
-	subs    map[string]*catalogue.Subresource
+	// withheld kinds are there for the server itself alone.
+	withheld bool
+	subs     map[string]*catalogue.Subresource
 }
 
 // Allows says whether the resource itself accepts verb.
@@ -189,6 +191,12 @@ func (t *Table) add(r *catalogue.Resource, v *catalogue.Version) error {
 		return fmt.Errorf("catalogue: %s is described twice", k.GVR)
 	}
 	t.kinds[k.GVR] = k
+	if k.withheld = r.Withheld; v != nil {
+		k.withheld = v.Withheld
+	}
+	if k.withheld {
+		return nil
+	}
 	in := t.group(group).version(version)
 	in.Kinds = append(in.Kinds, k)
 	return nil
@@ -238,6 +246,14 @@ func (t *Table) Storage(r *catalogue.Resource) *Kind {
 
 // Lookup returns the kind that a path names, or nil.
 func (t *Table) Lookup(group, version, resource string) *Kind {
+	if k := t.Known(group, version, resource); k != nil && !k.withheld {
+		return k
+	}
+	return nil
+}
+
+// Known is Lookup for the server itself: what is withheld from clients is known to it all the same.
+func (t *Table) Known(group, version, resource string) *Kind {
 	return t.kinds[schema.GroupVersionResource{Group: group, Version: version, Resource: resource}]
 }
 
