@@ -66,6 +66,8 @@ func (x *extension) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 		fmt.Fprintf(w, "%s %d %s %s %q", r.Method, len(body), r.URL.RawQuery, r.Header.Get("X-Remote-User"), r.Header["X-Remote-Group"])
+	case groupVersion + "/elsewhere":
+		http.Redirect(w, r, "https://evil.example.com/", http.StatusFound)
 	case groupVersion + "/upgrade":
 		x.upgrade(w)
 	case "/openapi/v3":
@@ -301,6 +303,9 @@ func TestProxy(t *testing.T) {
 			large := bytes.Repeat([]byte("x"), 5<<20)
 			if code, text := f.do(http.MethodPost, groupVersion+"/echo?a=1", "*/*", bytes.NewReader(large)); code != 200 || text != `POST 5242880 a=1 jane ["system:authenticated"]` {
 				t.Errorf("echo: %d %s", code, text)
+			}
+			if code, text := f.get(groupVersion+"/elsewhere", "*/*"); code != http.StatusBadGateway || text != "the backend attempted to redirect this request, which is not permitted" {
+				t.Errorf("a redirection: %d %s", code, text)
 			}
 			f.watches()
 			f.upgrades()

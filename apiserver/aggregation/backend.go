@@ -158,6 +158,7 @@ func (e *Extension) Serve(w http.ResponseWriter, r *http.Request, u user.Info) {
 	}
 	through := transport.NewAuthProxyRoundTripper(u.GetName(), u.GetUID(), u.GetGroups(), u.GetExtra(), b.transport)
 	h := proxy.NewUpgradeAwareHandler(to, through, true, upgrade, unavailable{})
+	h.RejectForwardingRedirects = true // clients would follow with the credentials that they have for this server
 	h.ServeHTTP(w, out)
 }
 
