@@ -348,6 +348,13 @@ func TestGracefulShutdown(t *testing.T) {
 		code, text := late("/api/v1/pods")
 		return code == http.StatusServiceUnavailable && strings.Contains(text, "apiserver is shutting down")
 	})
+	eventually(t, "new connections are refused", func() bool {
+		c, err := net.Dial("tcp", strings.TrimPrefix(s.URL, "https://"))
+		if err == nil {
+			c.Close()
+		}
+		return err != nil
+	})
 	select {
 	case err := <-stopped:
 		t.Fatalf("stopped (%v) while a request was under way", err)

@@ -216,7 +216,7 @@ func serveListener(h *http.Server, l net.Listener, secure bool) error {
 	} else {
 		err = h.Serve(l)
 	}
-	if errors.Is(err, http.ErrServerClosed) {
+	if errors.Is(err, http.ErrServerClosed) || errors.Is(err, net.ErrClosed) {
 		return nil
 	}
 	return err
@@ -229,6 +229,11 @@ func (s *Server) shutDown(ctx context.Context, h *http.Server) error {
 	s.stopping.Store(true)
 	time.Sleep(s.limits.ShutdownDelay)
 	s.close()
+	if !s.limits.ShutdownRetryAfter { // without a listener, clients turn to another server at once
+		for _, l := range s.options.Listeners {
+			l.Close()
+		}
+	}
 	late := context.WithoutCancel(ctx)
 	answering, cancel := context.WithTimeout(late, s.limits.Request)
 	defer cancel()
