@@ -37,6 +37,9 @@ func EncryptionConfigPath(dataDir string) string {
 // openEncryption reads how values are encrypted. The server's own configuration is made before anything is stored, so
 // that a store that was used without it means that the file was lost.
 func (cp *controlPlane) openEncryption(ctx context.Context, used bool) error {
+	if cp.encryption != nil {
+		return nil
+	}
 	file := cp.options.EncryptionConfig
 	if file == "" {
 		file = EncryptionConfigPath(cp.options.Node.DataDir)

@@ -179,6 +179,17 @@ func (s *Store) decode(e log.Entry) (*Item, error) {
 	return it, s.remember(it)
 }
 
+// Adopts says whether a store with options o that follows a log would show an entry, or would if it could decrypt it.
+// An error means that it would not start.
+func Adopts(e log.Entry, o Options) (bool, error) {
+	s := newStore(o)
+	it, err := s.adopt(e)
+	if s.puzzle(e, err) != nil {
+		return true, nil
+	}
+	return it != nil, err
+}
+
 // tableLocked returns the table of a resource, which it makes if need be.
 func (s *Store) tableLocked(resource string) *table {
 	t := s.tables[resource]

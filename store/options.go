@@ -52,6 +52,16 @@ type Codec struct {
 	Decode func(k Key, data []byte) (api.Object, error)
 }
 
+// TimeToLive says how long the object at a path of the log stays when nobody writes to it again; 0: for ever.
+func (o Options) TimeToLive(path string) time.Duration {
+	o = o.withDefaults()
+	k, err := parsePath(path, o.Root, o.Resources)
+	if err != nil {
+		return 0
+	}
+	return o.TTL[k.Resource]
+}
+
 const (
 	defaultRingSize  = 8192
 	defaultRingBytes = 4 << 20
