@@ -169,10 +169,14 @@ func (o *ServerOptions) complete() error {
 	if _, _, err := net.SplitHostPort(o.Listen); err != nil {
 		faults = append(faults, fmt.Errorf("--listen %q: not of the form host:port, such as 0.0.0.0:6443", o.Listen))
 	}
-	for flag, cidr := range map[string]string{"--pod-cidr": o.PodCIDR, "--service-cidr": o.ServiceCIDR} {
-		p, err := netip.ParsePrefix(cidr)
-		if err != nil || p.Masked() != p || !p.Addr().Is4() || p.Bits() > 24 {
-			faults = append(faults, fmt.Errorf("%s %q: give an IPv4 network of at least 256 addresses, such as 10.42.0.0/16", flag, cidr))
+	for _, network := range []struct {
+		flag, cidr string
+		bits       int
+	}{{"--pod-cidr", o.PodCIDR, mostPodCIDRBits}, {"--service-cidr", o.ServiceCIDR, mostServiceCIDRBits}} {
+		p, err := netip.ParsePrefix(network.cidr)
+		if err != nil || p.Masked() != p || !p.Addr().Is4() || p.Bits() > network.bits {
+			faults = append(faults, fmt.Errorf("%s %q: give an IPv4 network of at least %d addresses, such as 10.42.0.0/16",
+				network.flag, network.cidr, 1<<(32-network.bits)))
 		}
 	}
 	if p, err := netip.ParsePrefix(o.PodCIDR); err == nil && (o.NodeCIDRBits < p.Bits() || o.NodeCIDRBits > mostNodeCIDRBits) {
@@ -180,6 +184,11 @@ func (o *ServerOptions) complete() error {
 	}
 	return errors.Join(faults...)
 }
+
+const (
+	mostPodCIDRBits     = 24
+	mostServiceCIDRBits = 28 // the tenth address is that of the cluster's DNS
+)
 
 // mostNodeCIDRBits leaves a node five addresses for pods.
 const mostNodeCIDRBits = 29
