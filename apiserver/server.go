@@ -72,6 +72,7 @@ type Options struct {
 	Fairness *fairness.Controller // nil: InFlight
 	InFlight *fairness.Limit      // nil, too: no limit
 	Features Features
+	Browsers Browsers
 	// Profiling serves /debug/pprof and /debug/flags.
 	Profiling bool
 	// Flags are what /flagz shows. Nil: 404.
@@ -251,6 +252,9 @@ func (s *Server) shutDown(ctx context.Context, h *http.Server) error {
 // ServeHTTP implements http.Handler.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	growStack(0)
+	if s.options.Browsers.headers(w, r) {
+		return
+	}
 	q := &request{s: s, w: w, r: r, info: parseInfo(r), start: time.Now()}
 	q.long = isLongRunning(&q.info)
 	q.identify()

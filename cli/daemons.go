@@ -43,6 +43,7 @@ on the first, --join on the others; three servers survive the loss of one), or a
 	f.StringVar(&o.ServiceCIDR, "service-cidr", o.ServiceCIDR, "addresses for services")
 	identityFlags(cmd, &o.Identity)
 	admissionFlags(cmd, &o.Admission)
+	frontFlags(cmd, &o.Front)
 	f.StringVar(&o.EncryptionConfig, "encryption-provider-config", "", "EncryptionConfiguration; default: one with a key of its own, for secrets, is made in the data directory")
 	return cmd
 }

@@ -66,6 +66,7 @@ type ServerOptions struct {
 	ServiceCIDR  string
 	Identity     IdentityOptions
 	Admission    all.Options
+	Front        FrontOptions
 	// EncryptionConfig is the file of an EncryptionConfiguration; "" for one of the server's own.
 	EncryptionConfig string
 }
@@ -86,7 +87,7 @@ func defaultNode() NodeOptions {
 
 // DefaultServerOptions returns what a server does without flags.
 func DefaultServerOptions() ServerOptions {
-	return ServerOptions{Node: defaultNode(), Identity: defaultIdentity(), Operation: defaultOperation(), Datastore: defaultDatastore(), Listen: ":6443", PodCIDR: "10.42.0.0/16", NodeCIDRBits: nodeipam.DefaultBits, ServiceCIDR: "10.43.0.0/16"}
+	return ServerOptions{Node: defaultNode(), Identity: defaultIdentity(), Operation: defaultOperation(), Datastore: defaultDatastore(), Front: defaultFront(), Listen: ":6443", PodCIDR: "10.42.0.0/16", NodeCIDRBits: nodeipam.DefaultBits, ServiceCIDR: "10.43.0.0/16"}
 }
 
 // DefaultAgentOptions returns what an agent does without flags.
@@ -165,7 +166,7 @@ func isReserved(key string) bool {
 }
 
 func (o *ServerOptions) complete() error {
-	faults := []error{o.Node.complete(), o.Operation.complete(), o.Datastore.complete(), o.Admission.Validate()}
+	faults := []error{o.Node.complete(), o.Operation.complete(), o.Datastore.complete(), o.Admission.Validate(), o.Front.complete()}
 	if _, _, err := net.SplitHostPort(o.Listen); err != nil {
 		faults = append(faults, fmt.Errorf("--listen %q: not of the form host:port, such as 0.0.0.0:6443", o.Listen))
 	}

@@ -40,6 +40,9 @@ func (cp *controlPlane) guard() error {
 	cp.allocator = allocate.New(cp.client, allocate.Config{
 		ClusterIPs: []netip.Prefix{netip.MustParsePrefix(cp.options.ServiceCIDR)},
 		Claims:     cp.claims,
+
+		FirstNodePort: int32(cp.options.Front.NodePorts.Base),
+		LastNodePort:  int32(cp.options.Front.NodePorts.Base + cp.options.Front.NodePorts.Size - 1),
 	})
 	chain, err := all.New(cp.client, cp.authorizer, cp.allocator, cp.options.Admission)
 	if err != nil {

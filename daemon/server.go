@@ -118,7 +118,7 @@ func newControlPlane(ctx context.Context, o ServerOptions) (_ *controlPlane, err
 	services := netip.MustParsePrefix(o.ServiceCIDR) // complete has checked it
 	cp.serviceIP = services.Addr().Next()
 	cp.pki, err = pki.LoadOrCreate(filepath.Join(o.Node.DataDir, "pki"), pki.Options{
-		Hosts:         append([]string{cp.serviceIP.String(), o.Node.IP, o.Node.Name}, o.SANs...),
+		Hosts:         append([]string{cp.serviceIP.String(), o.Node.IP, o.Node.Name, cp.advertise.Addr().String(), o.Front.ExternalHost}, o.SANs...),
 		ClusterDomain: o.Node.Domain,
 	})
 	if err != nil {
@@ -161,6 +161,10 @@ func (cp *controlPlane) listen() error {
 		cp.listeners = append(cp.listeners, inherited)
 	}
 	port := l.Addr().(*net.TCPAddr).Port
+	if o.Front.Advertise.IsValid() {
+		cp.advertise = netip.AddrPortFrom(o.Front.Advertise, uint16(port))
+		return nil
+	}
 	ip, err := netip.ParseAddr(o.Node.IP)
 	if err != nil {
 		return fmt.Errorf("--node-ip %q: %w", o.Node.IP, err)
@@ -233,6 +237,9 @@ func (cp *controlPlane) assemble(ctx context.Context) error {
 		Log:        slog.Default(),
 	}
 	if err := cp.operate(ctx, &options); err != nil {
+		return err
+	}
+	if err := cp.face(&options); err != nil {
 		return err
 	}
 	cp.api = apiserver.New(options)
