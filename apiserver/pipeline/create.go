@@ -132,7 +132,7 @@ func (w *write) commitCreate(ctx context.Context, obj api.Object) (*store.Item, 
 	key := w.req.key()
 	key.Namespace, key.Name = obj.GetNamespace(), obj.GetName()
 	if !w.dryRun {
-		item, err := w.p.store.Commit(ctx, store.Write{Key: key, Object: obj})
+		item, err := w.commit(ctx, store.Write{Key: key, Object: obj})
 		return item, storeError(err)
 	}
 	item, found, err := w.p.store.Latest(ctx, key)

@@ -2,6 +2,7 @@ package pipeline
 
 import (
 	"context"
+	"errors"
 	"sync"
 
 	"k8s.io/apimachinery/pkg/runtime"
@@ -12,6 +13,8 @@ import (
 	"clipper/apiserver/admission"
 	"clipper/apiserver/pipeline/ownership"
 	"clipper/apiserver/served"
+	"clipper/store"
+	"clipper/store/log"
 )
 
 // Config is what a Pipeline is made of.
@@ -86,6 +89,7 @@ type write struct {
 	req     *Request
 	manager string
 	dryRun  bool
+	apply   bool           // server-side
 	options runtime.Object // of the request; nil for parts of another write
 	undo    []func()
 }
@@ -168,6 +172,20 @@ func (p *Pipeline) Connect(ctx context.Context, req *Request, options api.Object
 		return err
 	}
 	return w.validate(ctx, admission.Connect, options, nil)
+}
+
+// commit writes an object that is the caller's alone. One that is too large for the store is written without its
+// managedFields, which can be as large as the rest; an apply is nothing without them, and fails.
+func (w *write) commit(ctx context.Context, c store.Write) (*store.Item, error) {
+	item, err := w.p.store.Commit(ctx, c)
+	if err == nil || w.apply {
+		return item, err
+	}
+	if fault := (*log.FaultError)(nil); !errors.As(err, &fault) || !fault.TooLarge {
+		return item, err
+	}
+	c.Object.SetManagedFields(nil)
+	return w.p.store.Commit(ctx, c)
 }
 
 // clearKind empties an object's kind and version: stored objects carry none, as their Go type says it all.

@@ -22,6 +22,7 @@ import (
 	kjson "sigs.k8s.io/json"
 
 	"clipper/api"
+	checked "clipper/apiserver/jsonpatch"
 	"clipper/apiserver/pipeline/ownership"
 	"clipper/apiserver/served"
 )
@@ -63,6 +64,7 @@ func (p *Pipeline) Patch(ctx context.Context, req *Request, pt types.PatchType, 
 		return nil, req.notFound()
 	}
 	pa := &patch{w: w, kind: kind, patchType: pt, data: data, validation: o.FieldValidation, force: o.Force != nil && *o.Force}
+	w.apply = pa.applies()
 	return w.update(ctx, update{
 		next:            pa.next,
 		allowCreate:     pa.applies() && req.Subresource == "",
@@ -212,7 +214,7 @@ func (pa *patch) jsonPatch(before []byte) (after []byte, unknown []error, err er
 		return nil, nil, apierrors.NewRequestEntityTooLargeError(
 			fmt.Sprintf("The allowed maximum operations in a JSON patch is %d, got %d", maxPatchOperations, len(operations)))
 	}
-	after, err = operations.Apply(before)
+	after, err = checked.Apply(operations, before)
 	if err != nil {
 		return nil, nil, unprocessable(err)
 	}

@@ -260,7 +260,7 @@ func (w *write) commitUpdate(ctx context.Context, current *store.Item, next api.
 	case w.dryRun:
 		return &Result{Object: next}, nil
 	}
-	item, err := w.p.store.Commit(ctx, store.Write{Key: w.req.key(), Expect: current.Revision, Object: next})
+	item, err := w.commit(ctx, store.Write{Key: w.req.key(), Expect: current.Revision, Object: next})
 	if err != nil {
 		return nil, storeError(err)
 	}

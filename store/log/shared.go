@@ -58,7 +58,11 @@ type Outcome struct {
 }
 
 // A FaultError is a failure of the log itself: out of reach, without a leader, full. Its text is the cause's.
-type FaultError struct{ Err error }
+type FaultError struct {
+	Err error
+	// TooLarge says that the log takes no value of that size.
+	TooLarge bool
+}
 
 func (e *FaultError) Error() string { return e.Err.Error() }
 

@@ -252,5 +252,11 @@ func fault(ctx context.Context, err error) error {
 	if s, ok := status.FromError(err); ok && s.Code() == codes.Canceled {
 		err = errors.New(s.Message()) // the connection's, not the caller's
 	}
-	return &log.FaultError{Err: err}
+	return &log.FaultError{Err: err, TooLarge: isTooLarge(err)}
+}
+
+// isTooLarge says whether etcd, or the connection to it, refused a request for its size.
+func isTooLarge(err error) bool {
+	s, _ := status.FromError(err)
+	return errors.Is(err, rpctypes.ErrRequestTooLarge) || s.Code() == codes.ResourceExhausted && strings.Contains(s.Message(), "message larger than max")
 }

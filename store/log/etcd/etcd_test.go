@@ -7,11 +7,18 @@ import (
 	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"math/big"
 	"net"
 	"strings"
 	"testing"
 	"time"
+
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"clipper/store/log"
 )
 
 // TestRefusal: a member that wants a certificate, or does not understand us, is not just one that does not answer.
@@ -63,6 +70,21 @@ func TestRefusal(t *testing.T) {
 		cancel()
 		if err == nil || !strings.Contains(err.Error(), tt.want) {
 			t.Errorf("got %v, want it to say %q", err, tt.want)
+		}
+	}
+}
+
+// TestTooLarge: what is refused for its size is told from other refusals.
+func TestTooLarge(t *testing.T) {
+	for err, want := range map[error]bool{
+		rpctypes.ErrRequestTooLarge: true,
+		status.Error(codes.ResourceExhausted, "grpc: trying to send message larger than max (3 vs. 2)"): true,
+		rpctypes.ErrNoSpace: false,
+		context.Canceled:    false,
+	} {
+		var f *log.FaultError
+		if got := fault(t.Context(), err); !errors.As(got, &f) || f.TooLarge != want {
+			t.Errorf("%v: %#v, want TooLarge %t", err, got, want)
 		}
 	}
 }
