@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"io"
 	"mime"
+	"slices"
+	"strings"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -156,7 +158,7 @@ func (q *request) decodeText(f format, body []byte, into runtime.Object, want sc
 		more, err = kjson.UnmarshalStrict(text, into)
 		unknown = append(unknown, more...)
 	}
-	have, kindErr := kindOf(text, into, err, want)
+	have, kindErr := kindOf(text, into, err == nil && validation != metav1.FieldValidationIgnore && !slices.ContainsFunc(unknown, isKindInOtherCase), want)
 	switch {
 	case kindErr != nil:
 		return unrecognized(body, want, kindErr)
@@ -171,9 +173,16 @@ func (q *request) decodeText(f format, body []byte, into runtime.Object, want sc
 	return q.reportUnknown(unknown, have, want, validation)
 }
 
-// kindOf returns the kind that the text gives itself. into has it, unless decoding failed on the way.
-func kindOf(text []byte, into runtime.Object, failed error, want schema.GroupVersionKind) (schema.GroupVersionKind, error) {
-	if failed == nil {
+// isKindInOtherCase says whether a field is unknown only because of its upper and lower case letters. Upstream reads the
+// kind apart from all else, and there they do not matter.
+func isKindInOtherCase(unknown error) bool {
+	text := unknown.Error()
+	return strings.EqualFold(text, `unknown field "kind"`) || strings.EqualFold(text, `unknown field "apiVersion"`)
+}
+
+// kindOf returns the kind that the text gives itself. into has it if it is known to: not if decoding failed on the way.
+func kindOf(text []byte, into runtime.Object, known bool, want schema.GroupVersionKind) (schema.GroupVersionKind, error) {
+	if known {
 		if t, ok := into.GetObjectKind().(*metav1.TypeMeta); ok { // as it was written: what is no version must be seen
 			return kindWithDefaults(t.APIVersion, t.Kind, want)
 		}

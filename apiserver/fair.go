@@ -10,6 +10,8 @@ import (
 	"k8s.io/apiserver/pkg/authentication/user"
 
 	"clipper/apiserver/fairness"
+	"clipper/apiserver/pipeline"
+	"clipper/catalogue"
 )
 
 // admit waits until the server has room for the request. False: it had none, and the client has been told.
@@ -90,15 +92,18 @@ type lanes chan struct{}
 
 func newLanes() lanes { return make(lanes, max(1, runtime.GOMAXPROCS(0)-1)) }
 
-// longList is from how many objects on a list takes a lane.
-const longList = 200
+// longList is from how many objects on a list takes a lane, largeList from how many bytes.
+const (
+	longList  = 200
+	largeList = 1 << 20
+)
 
 // takeLane waits for a lane if the request is for a long list. Whoever waits has a seat already.
 func (q *request) takeLane() {
 	if limit, err := strconv.Atoi(q.query().Get("limit")); err == nil && limit > 0 && limit < longList {
 		return
 	}
-	if n, ok := q.s.count(q.kind.Resource); !ok || n < longList {
+	if !q.s.isLong(q.kind.Resource) {
 		return
 	}
 	select {
@@ -106,6 +111,16 @@ func (q *request) takeLane() {
 		q.inLane = true
 	case <-q.r.Context().Done():
 	}
+}
+
+// isLong says whether a list of all objects keeps a processor busy for long.
+func (s *Server) isLong(r *catalogue.Resource) bool {
+	if r.Prefix == "" {
+		return false
+	}
+	snap := s.pipeline.Snapshot(&pipeline.Request{Resource: r})
+	n := snap.Len("")
+	return n >= longList || n > 0 && n*snap.MeanSize() >= largeList
 }
 
 // leaveLane may be called again.

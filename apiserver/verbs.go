@@ -47,6 +47,9 @@ func (q *request) serveResource() {
 		q.get()
 	case "list":
 		q.takeLane()
+		if q.r.Context().Err() == context.Canceled {
+			panic(http.ErrAbortHandler) // whoever has gone, a flood of those who come and go above all, gets no list made
+		}
 		q.list()
 	case "watch":
 		q.watch()

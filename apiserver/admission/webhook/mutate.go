@@ -19,6 +19,7 @@ import (
 	auditapi "k8s.io/apiserver/pkg/apis/audit"
 
 	"clipper/apiserver/admission"
+	checked "clipper/apiserver/jsonpatch"
 )
 
 // mutating is the phase's name in metrics.
@@ -139,7 +140,7 @@ func (r *round) patched(c *call, patch jsonpatch.Patch) (runtime.Object, error) 
 	if err != nil {
 		return nil, apierrors.NewInternalError(err)
 	}
-	after, err := patch.Apply(before)
+	after, err := checked.Apply(patch, before)
 	if err != nil {
 		return nil, apierrors.NewInternalError(err)
 	}
