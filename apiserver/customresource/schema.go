@@ -54,10 +54,10 @@ func (v *version) schema() (catalogue.Schema, error) {
 	if err != nil {
 		return out, err
 	}
-	if out.V3, err = v.encodeSchema(v.shape().structural.Unfold(), dialectV3); err != nil {
+	if out.V3, err = v.encodeSchema(v.shape().sound.Unfold(), dialectV3); err != nil {
 		return out, err
 	}
-	if out.V2, err = v.encodeSchema(v.shape().structural.Unfold(), dialectV2); err != nil {
+	if out.V2, err = v.encodeSchema(v.shape().sound.Unfold(), dialectV2); err != nil {
 		return out, err
 	}
 	if fields := v.selectable(); fields != nil {
@@ -179,7 +179,7 @@ func newMergeTypes(d *definition) mergeTypes {
 			if err := v.shape().err; err != nil {
 				return nil, err
 			}
-			s := rootSchema(v.shape().structural)
+			s := rootSchema(v.shape().sound)
 			v.complete(s, mergeDialect.metadata())
 			embedAll(s, mergeDialect)
 			models[v.model()] = s

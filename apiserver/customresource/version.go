@@ -36,9 +36,12 @@ type version struct {
 // A shape is a schema, ready for use.
 type shape struct {
 	structural *structuralschema.Structural
-	schemas    validation.SchemaValidator
-	status     validation.SchemaValidator // of the status alone; nil if the schema has none
-	err        error                      // why there is no shape: validation has let nothing in that has none
+	// sound is structural, or nil if that breaks the rules that definitions from v1beta1 need not keep: nothing can
+	// be said of it then to clients, nor to server-side apply.
+	sound   *structuralschema.Structural
+	schemas validation.SchemaValidator
+	status  validation.SchemaValidator // of the status alone; nil if the schema has none
+	err     error                      // why there is no shape: validation has let nothing in that has none
 }
 
 func newVersion(d *definition, spec *apiextensionsv1.CustomResourceDefinitionVersion) *version {
@@ -70,7 +73,14 @@ func compile(spec *apiextensionsv1.CustomResourceDefinitionVersion, preserve boo
 			return s
 		}
 	}
-	if s.structural, s.err = structuralschema.NewStructural(props); s.err != nil {
+	s.structural, s.err = structuralschema.NewStructural(props)
+	switch {
+	case s.err != nil && preserve:
+		s.structural, s.err = structuralschema.NewStructural(&apiextensions.JSONSchemaProps{Type: "object"})
+	case preserve && len(structuralschema.ValidateStructural(nil, s.structural)) == 0:
+		s.sound = s.structural
+	}
+	if s.err != nil {
 		return s
 	}
 	if !preserve {
@@ -78,6 +88,7 @@ func compile(spec *apiextensionsv1.CustomResourceDefinitionVersion, preserve boo
 		if s.err = defaulting.PruneDefaults(s.structural); s.err != nil {
 			return s
 		}
+		s.sound = s.structural
 	}
 	if s.schemas, _, s.err = validation.NewSchemaValidator(props); s.err != nil {
 		return s

@@ -1,0 +1,39 @@
+package customresource
+
+import (
+	"testing"
+
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+
+	"clipper/api"
+)
+
+// TestUnsoundSchema: definitions that come from v1beta1 may have schemas that say nothing sensible. Their objects are
+// served and applied all the same, as objects of any content.
+func TestUnsoundSchema(t *testing.T) {
+	for name, schema := range map[string]string{
+		"array without items": `{"properties":{"list":{"type":"array"}}}`,
+		"two kinds of items":  `{"properties":{"list":{"type":"array","items":[{"type":"string"},{"type":"integer"}]}}}`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			r, err := describe(t.Context(), widgets(func(d *apiextensionsv1.CustomResourceDefinition) {
+				d.Spec.PreserveUnknownFields = true
+				d.Spec.Versions = []apiextensionsv1.CustomResourceDefinitionVersion{{Name: "v1", Served: true, Storage: true, Schema: parseSchema(t, schema)}}
+				d.Status.AcceptedNames = d.Spec.Names
+			}), newConverters(nil))
+			if err != nil {
+				t.Fatal(err)
+			}
+			o := parseObject(t, `{"apiVersion":"`+r.GVK().GroupVersion().String()+`","kind":"`+r.Kind+`","metadata":{"name":"a"},"list":[1,"a"],"other":{"x":1}}`)
+			if _, err := r.Types.ObjectToTyped(o); err != nil {
+				t.Errorf("apply: %v", err)
+			}
+			if _, err := r.Custom.Schema(); err != nil {
+				t.Errorf("OpenAPI: %v", err)
+			}
+			if _, err := r.Custom.Read([]api.Object{o}); err != nil {
+				t.Errorf("read: %v", err)
+			}
+		})
+	}
+}
