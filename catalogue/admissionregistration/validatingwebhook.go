@@ -4,7 +4,6 @@ import (
 	"time"
 
 	admissionv1 "k8s.io/api/admissionregistration/v1"
-	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"clipper/api"
 	"clipper/catalogue"
@@ -17,15 +16,13 @@ func validatingWebhooks() *catalogue.Resource {
 		Resource:       api.Resource{Group: "admissionregistration.k8s.io", Version: "v1", Name: "validatingwebhookconfigurations", Kind: "ValidatingWebhookConfiguration"},
 		AnyFinalizers:  true,
 		ValidateCreate: validateValidatingHooks,
-		ValidateUpdate: func(o, _ *admissionv1.ValidatingWebhookConfiguration) field.ErrorList {
-			return validateValidatingHooks(o)
-		},
-		Warnings:      reservedName[*admissionv1.ValidatingWebhookConfiguration],
-		Columns:       validatingWebhooksColumns,
-		Row:           validatingWebhooksRow,
-		Default:       defaultValidatingWebhooks,
-		Categories:    []string{"api-extensions"},
-		NeedsRevision: true,
+		ValidateUpdate: validateValidatingHooksUpdate,
+		Warnings:       reservedName[*admissionv1.ValidatingWebhookConfiguration],
+		Columns:        validatingWebhooksColumns,
+		Row:            validatingWebhooksRow,
+		Default:        defaultValidatingWebhooks,
+		Categories:     []string{"api-extensions"},
+		NeedsRevision:  true,
 		Generation: catalogue.PartOf(func(o *admissionv1.ValidatingWebhookConfiguration) *[]admissionv1.ValidatingWebhook {
 			return &o.Webhooks
 		}),
