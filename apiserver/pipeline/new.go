@@ -151,13 +151,6 @@ func (w *write) attributes(op admission.Operation, obj, old api.Object) *admissi
 	}
 }
 
-func (w *write) mutate(ctx context.Context, op admission.Operation, obj, old api.Object) error {
-	if w.p.admission == nil || w.req.Admitted {
-		return nil
-	}
-	return w.p.admission.Admit(ctx, w.attributes(op, obj, old))
-}
-
 func (w *write) validate(ctx context.Context, op admission.Operation, obj, old api.Object) error {
 	if w.p.admission == nil || w.req.Admitted {
 		return nil
