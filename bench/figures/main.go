@@ -32,6 +32,7 @@ var figures = []figure{
 	{"api", "writes and reads of 64 clients, as a share of what the client and transport allow", apiThroughput},
 	{"list", "lists of 20,000 objects, in protobuf and JSON, beside the ceiling's", lists},
 	{"watch", "1,000 writes seen by 200 watchers", fanOut},
+	{"watchprofile", "what the server's processor time goes to meanwhile: a share of each part", fanOutProfile},
 	{"stored", "50,000 objects of 1 KB: memory, and the start with them (takes eight minutes)", storedObjects},
 	{"server", "memory of an idle control plane without a node after a minute", idleServer},
 	{"runc", "runc run of the same container: the floor of what starting a pod can take", runcRun},
