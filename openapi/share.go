@@ -61,7 +61,7 @@ func lift(item pathItem) {
 // share replaces the parameters of all paths that say the same everywhere by references, as version 2 can: the text
 // of a list's would otherwise be there hundreds of times. It returns what is referred to.
 func share(paths map[string]pathItem) (map[string]json.RawMessage, error) {
-	shared := map[string]json.RawMessage{}
+	shared, names := map[string]json.RawMessage{}, map[string]string{}
 	replace := func(of map[string]any) error {
 		parameters := parametersIn(of)
 		if parameters == nil {
@@ -73,13 +73,16 @@ func share(paths map[string]pathItem) (map[string]json.RawMessage, error) {
 			if !isShared(p) {
 				continue
 			}
-			text, err := canonical(p)
-			if err != nil {
-				return err
+			key := fmt.Sprint(p["in"], p["name"], p["description"], p["schema"])
+			if names[key] == "" {
+				text, err := canonical(p)
+				if err != nil {
+					return err
+				}
+				names[key] = p["name"].(string) + "-" + shortHash(text)
+				shared[names[key]] = text
 			}
-			name := p["name"].(string) + "-" + shortHash(text)
-			shared[name] = text
-			out[i] = map[string]string{"$ref": "#/parameters/" + name}
+			out[i] = map[string]string{"$ref": "#/parameters/" + names[key]}
 		}
 		of["parameters"] = out
 		return nil
