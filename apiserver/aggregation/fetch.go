@@ -1,6 +1,8 @@
 package aggregation
 
 import (
+	"bytes"
+	"compress/gzip"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -98,8 +100,19 @@ func (e *Extension) fetchOpenAPI(ctx context.Context, known *Document) (v3 strin
 	switch {
 	case err != nil || a.code == http.StatusNotModified:
 		return v3, known
-	case a.code != http.StatusOK || a.header.Get("Content-Encoding") != "gzip":
+	case a.code != http.StatusOK:
 		return v3, nil
+	case a.header.Get("Content-Encoding") != "gzip":
+		a.body = pack(a.body)
 	}
 	return v3, &Document{Packed: a.body, etag: a.header.Get("Etag")}
+}
+
+// pack compresses what a server sent as it is.
+func pack(body []byte) []byte {
+	var out bytes.Buffer
+	w := gzip.NewWriter(&out)
+	w.Write(body) //nolint:errcheck // to memory
+	w.Close()     //nolint:errcheck
+	return out.Bytes()
 }

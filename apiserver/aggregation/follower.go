@@ -112,7 +112,7 @@ func (f *follower) run(ctx context.Context) {
 		case !ok:
 			pause, wait = wait, min(2*wait, retryLast)
 			refreshed = time.Time{}
-			f.stale()
+			f.refresh(ctx, e) // a server that is not available may say all the same what it would serve
 		case time.Since(refreshed) >= refreshEvery:
 			if f.refresh(ctx, e) {
 				refreshed, wait = time.Now(), retryFirst
