@@ -156,6 +156,26 @@ func (c *Controller) isBuiltin(d *apiextensionsv1.CustomResourceDefinition) bool
 	})
 }
 
+// withoutBuiltin returns d as it is served: the versions of its group that the server has of its own take no more
+// kinds, as upstream answers for these before it looks at definitions.
+func (c *Controller) withoutBuiltin(d *apiextensionsv1.CustomResourceDefinition) *apiextensionsv1.CustomResourceDefinition {
+	builtin := func(v apiextensionsv1.CustomResourceDefinitionVersion) bool {
+		return slices.ContainsFunc(c.Builtin, func(r *catalogue.Resource) bool {
+			return r.Group == d.Spec.Group && (r.Version == v.Name || slices.ContainsFunc(r.Also, func(also catalogue.Version) bool { return also.Version == v.Name }))
+		})
+	}
+	if !slices.ContainsFunc(d.Spec.Versions, builtin) {
+		return d
+	}
+	d = d.DeepCopy()
+	for i := range d.Spec.Versions {
+		if builtin(d.Spec.Versions[i]) {
+			d.Spec.Versions[i].Served = false
+		}
+	}
+	return d
+}
+
 // serve swaps the table if the kinds that are to be served are not those that are.
 func (c *Controller) serve(definitions []*apiextensionsv1.CustomResourceDefinition) error {
 	resources := slices.Clone(c.Builtin)
@@ -167,7 +187,7 @@ func (c *Controller) serve(definitions []*apiextensionsv1.CustomResourceDefiniti
 		k, ok := c.known[d.UID]
 		if !ok || k.generation != d.Generation || k.deleting != (d.DeletionTimestamp != nil) || !equality.Semantic.DeepEqual(k.status, d.Status.AcceptedNames) {
 			replaced, replace := context.WithCancel(context.Background())
-			r, err := describe(replaced, d, c.converters)
+			r, err := describe(replaced, c.withoutBuiltin(d), c.converters)
 			if err != nil {
 				replace()
 				slog.Error("custom resource cannot be served", "definition", d.Name, "err", err)
