@@ -18,6 +18,8 @@ func TestSet(t *testing.T) {
 		{"what there is", map[string][]string{"": {"CBORServingAndStorage=true", "WatchList=false"}}, ""},
 		{"by component", map[string][]string{"kube": {"CBORServingAndStorage=true"}}, ""},
 		{"as it is", map[string][]string{"": {"GangScheduling=false", "PodLevelResources=true", "SidecarContainers=true", "AllAlpha=false"}}, ""},
+		{"of client-go", map[string][]string{"": {"ClientsPreferCBOR=false", "WatchListClient=true"}}, ""},
+		{"of client-go, moved", map[string][]string{"": {"ClientsAllowCBOR=true"}}, "feature gate ClientsAllowCBOR cannot be true: not supported here"},
 		{"unheard of", map[string][]string{"": {"Nonsense=true"}}, "unrecognized feature gate: Nonsense"},
 		{"no value", map[string][]string{"": {"WatchList"}}, `missing bool value for WatchList`},
 		{"no bool", map[string][]string{"": {"WatchList=x"}}, `invalid value of WatchList=x, err: strconv.ParseBool: parsing "x": invalid syntax`},
@@ -64,7 +66,7 @@ func TestKnown(t *testing.T) {
 			t.Errorf("%q, and the library says %+v", line, spec)
 		}
 	}
-	if n := len(g.GetAll()); n < 230 {
+	if n := len(g.GetAll()); n < 240 {
 		t.Errorf("%d gates", n)
 	}
 }
