@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"mime"
+	"os"
 	"slices"
 	"strings"
 
@@ -68,7 +69,7 @@ func bodyError(err error) error {
 	if err == nil {
 		return nil
 	}
-	if status := apierrors.APIStatus(nil); errors.As(err, &status) {
+	if status := apierrors.APIStatus(nil); errors.As(err, &status) || errors.Is(err, os.ErrDeadlineExceeded) {
 		return err
 	}
 	return apierrors.NewBadRequest("reading the request body: " + err.Error())

@@ -141,6 +141,8 @@ func (f *inflight) drain(ctx context.Context) error {
 const (
 	// sweepEvery is how much longer than allowed a request may last.
 	sweepEvery = 5 * time.Second
+	// lastWords is how long a client may take to hear that its time is up.
+	lastWords = 2 * time.Second
 	// writeLimit is how long a watch waits for a client that takes nothing.
 	writeLimit = time.Minute
 )
@@ -174,14 +176,13 @@ func (f *inflight) expire(now time.Time, limit time.Duration, cut func(*request)
 }
 
 func (f *inflight) cutLocked(q *request, told func(*request)) {
-	if q.cut {
+	if q.cut.Swap(true) {
 		return
 	}
-	q.cut = true
 	c := http.NewResponseController(q.w)
-	past := time.Unix(1, 0)
-	_ = c.SetReadDeadline(past) // a connection that cannot is one of a test
-	_ = c.SetWriteDeadline(past)
+	now := time.Now()
+	_ = c.SetReadDeadline(now) // a connection that cannot is one of a test
+	_ = c.SetWriteDeadline(now.Add(lastWords))
 	told(q)
 }
 

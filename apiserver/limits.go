@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/http"
+	"os"
 	"strings"
 	"time"
 
@@ -78,6 +79,8 @@ func (q *request) timeLimit() (cancel context.CancelFunc, err error) {
 func (q *request) timeoutError(err error) error {
 	var status apierrors.APIStatus
 	switch {
+	case q.cut.Load() && (errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, context.Canceled)): // so that ends what it waits for
+		return apierrors.NewTimeoutError("request did not complete within the allotted timeout", 0)
 	case !errors.Is(err, context.DeadlineExceeded) || errors.As(err, &status):
 		return err
 	case q.r.Context().Err() != nil:

@@ -40,7 +40,7 @@ type request struct {
 
 	// Of inflight, and guarded by it.
 	prev, next *request
-	cut        bool
+	cut        atomic.Bool  // its time is up: to be set by inflight alone
 	writing    atomic.Int64 // nanoseconds since 1970 when a write began that is not over
 
 	record   *audit.AuditContext // nil: nothing is recorded
