@@ -13,6 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/runtime/serializer/cbor"
 	kjson "sigs.k8s.io/json"
 
 	"clipper/api"
@@ -110,6 +111,9 @@ func (c *codec) decode(data []byte) (api.Object, error) {
 	if bytes.HasPrefix(data, envelope.Magic) {
 		return c.decodeProtobuf(data)
 	}
+	if ok, _, _ := cborReader.RecognizesData(data); ok {
+		return decodeCBOR(data)
+	}
 	var meta runtime.TypeMeta
 	if err := json.Unmarshal(data, &meta); err != nil {
 		return nil, fmt.Errorf("value is neither protobuf nor JSON: %w", err)
@@ -131,6 +135,18 @@ func (c *codec) decode(data []byte) (api.Object, error) {
 	}
 	obj.GetObjectKind().SetGroupVersionKind(schema.GroupVersionKind{})
 	return c.upgrade(gvk, obj)
+}
+
+// cborReader reads what an upstream server with the feature gate CBORServingAndStorage has stored.
+var cborReader = cbor.NewSerializer(nil, nil)
+
+// decodeCBOR reads a custom resource: upstream stores nothing else in CBOR.
+func decodeCBOR(data []byte) (api.Object, error) {
+	u := &unstructured.Unstructured{}
+	if _, _, err := cborReader.Decode(data, nil, u); err != nil {
+		return nil, fmt.Errorf("decode CBOR: %w", err)
+	}
+	return u, nil
 }
 
 func (c *codec) decodeProtobuf(data []byte) (api.Object, error) {

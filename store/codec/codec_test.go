@@ -9,6 +9,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/serializer/cbor"
 	"k8s.io/apimachinery/pkg/runtime/serializer/protobuf"
 	"k8s.io/client-go/kubernetes/scheme"
 
@@ -94,4 +95,26 @@ func FuzzDecode(f *testing.F) {
 			t.Fatalf("%q: %q came back as %q", data, obj.GetName(), back.GetName())
 		}
 	})
+}
+
+// TestCBOR: custom resources that an upstream server has stored in CBOR are read, and written as JSON.
+func TestCBOR(t *testing.T) {
+	want := &unstructured.Unstructured{Object: map[string]any{"apiVersion": "x.io/v1", "kind": "Thing", "metadata": map[string]any{"name": "t"}, "spec": map[string]any{"n": int64(1) << 60, "s": "é"}}}
+	var data bytes.Buffer
+	if err := cbor.NewSerializer(nil, nil).Encode(want, &data); err != nil {
+		t.Fatal(err)
+	}
+	c := New(scheme.Scheme)
+	got, err := c.Decode(store.Key{}, data.Bytes())
+	if err != nil || !apiequality.Semantic.DeepEqual(got, want) {
+		t.Fatalf("%v, %v", got, err)
+	}
+	if written, err := c.Encode(store.Key{}, got.(api.Object)); err != nil || written[0] != '{' {
+		t.Errorf("%q, %v", written, err)
+	}
+	for _, bad := range []string{"\xd9\xd9\xf7", "\xd9\xd9\xf7\xa0", "\xd9\xd9\xf7\x80"} {
+		if _, err := c.Decode(store.Key{}, []byte(bad)); err == nil {
+			t.Errorf("%q is taken", bad)
+		}
+	}
 }
