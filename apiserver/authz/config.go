@@ -27,6 +27,7 @@ import (
 	"k8s.io/apiserver/plugin/pkg/authorizer/webhook/metrics"
 
 	"clipper/api"
+	"clipper/apiserver/configfile"
 )
 
 // Modes are the kinds of authorizers, in the words of --authorization-mode.
@@ -39,8 +40,6 @@ const (
 )
 
 var modes = []string{ModeAlwaysAllow, ModeAlwaysDeny, ModeWebhook, ModeRBAC, ModeNode}
-
-const reloadPeriod = time.Minute
 
 // Options say which authorizers are asked, in which order.
 type Options struct {
@@ -228,11 +227,11 @@ type webhookMetrics struct {
 // Run reads the file again when it changes, until ctx ends.
 func (a *Authorizer) Run(ctx context.Context) error {
 	if a.options.File != "" {
-		wait.UntilWithContext(ctx, func(_ context.Context) {
+		configfile.Follow(ctx, a.options.File, func(context.Context) {
 			if err := a.reload(); err != nil {
 				slog.Error("authorization configuration not reloaded; the one before stays in use", "file", a.options.File, "err", err)
 			}
-		}, reloadPeriod)
+		})
 	}
 	<-ctx.Done()
 	return ctx.Err()

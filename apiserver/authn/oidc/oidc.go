@@ -15,7 +15,6 @@ import (
 	"time"
 
 	"k8s.io/apimachinery/pkg/util/validation/field"
-	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/apiserver/pkg/apis/apiserver"
 	"k8s.io/apiserver/pkg/apis/apiserver/validation"
 	"k8s.io/apiserver/pkg/authentication/authenticator"
@@ -23,10 +22,11 @@ import (
 	"k8s.io/apiserver/pkg/authentication/token/cache"
 	"k8s.io/apiserver/pkg/authentication/token/union"
 	"k8s.io/apiserver/plugin/pkg/authenticator/token/oidc"
+
+	"clipper/apiserver/configfile"
 )
 
 const (
-	reloadPeriod = time.Minute
 	// cacheTime is how long a token that was good once is good without another look. Upstream's figure.
 	cacheTime = 10 * time.Second
 	// healthTimeout bounds how long the providers of a new file may take to be found.
@@ -141,11 +141,11 @@ func (a *Authenticator) AuthenticateToken(ctx context.Context, token string) (*a
 // Run reads the file again when it changes, until ctx ends.
 func (a *Authenticator) Run(ctx context.Context) error {
 	if a.options.File != "" {
-		wait.UntilWithContext(ctx, func(ctx context.Context) {
+		configfile.Follow(ctx, a.options.File, func(ctx context.Context) {
 			if err := a.reload(ctx); err != nil {
 				slog.Error("authentication configuration not reloaded; the one before stays in use", "file", a.options.File, "err", err)
 			}
-		}, reloadPeriod)
+		})
 	}
 	<-ctx.Done()
 	return ctx.Err()
