@@ -10,6 +10,7 @@ import (
 	"clipper/apiserver/admission/escalation"
 	"clipper/apiserver/admission/extension"
 	"clipper/apiserver/admission/paramaccess"
+	"clipper/apiserver/admission/tolerations"
 	"clipper/apiserver/admission/webhook"
 	"clipper/apiserver/allocate"
 	"clipper/apiserver/authz"
@@ -25,6 +26,8 @@ type Client interface {
 type Options struct {
 	Enable, Disable []string // names, in any order: these are on, or off, whatever the default is
 	ConfigFile      string   // an AdmissionConfiguration; "" for none
+	// Stay is how long pods stay on nodes that have failed; nil for upstream's default.
+	Stay *tolerations.Plugin
 }
 
 // parts are what plug-ins are made of.
@@ -32,6 +35,7 @@ type parts struct {
 	client Client
 	authz  *authz.Authorizer
 	config *config.File
+	stay   tolerations.Plugin
 	// webhooks are by the kubeconfig that says in whose name they are called.
 	webhooks map[string]*webhook.Plugin
 }
@@ -51,7 +55,11 @@ func New(c Client, az *authz.Authorizer, alloc *allocate.Allocator, o Options) (
 		{Validate: escalation.New(az)},
 		{Validate: paramaccess.New(c, az)},
 	}
-	p := &parts{client: c, authz: az, config: file, webhooks: map[string]*webhook.Plugin{}}
+	p := &parts{client: c, authz: az, config: file, webhooks: map[string]*webhook.Plugin{},
+		stay: tolerations.Plugin{NotReady: tolerations.DefaultSeconds, Unreachable: tolerations.DefaultSeconds}}
+	if o.Stay != nil {
+		p.stay = *o.Stay
+	}
 	for i := range order {
 		known := &order[i]
 		if known.make == nil || !o.enabled(known) {

@@ -60,7 +60,7 @@ var order = []plugin{
 	{name: "PodSecurity", configured: true, make: func(p *parts, raw []byte) (any, error) { return podsecurity.New(p.client, raw) }},
 	{name: "PodNodeSelector", off: true, configured: true, make: func(p *parts, raw []byte) (any, error) { return nodeselector.New(p.client, raw) }},
 	{name: "Priority", make: of(func(p *parts) any { return priority.New(p.client) })},
-	{name: "DefaultTolerationSeconds", make: is(tolerations.Plugin{})},
+	{name: "DefaultTolerationSeconds", make: of(func(p *parts) any { return p.stay })},
 	{name: "PodTolerationRestriction", off: true, configured: true, make: func(p *parts, raw []byte) (any, error) { return tolerations.NewRestriction(p.client, raw) }},
 	{name: "EventRateLimit", off: true, configured: true, make: func(_ *parts, raw []byte) (any, error) { return eventrate.New(raw, clock.RealClock{}) }},
 	{name: "ExtendedResourceToleration", off: true, make: is(tolerations.Extended{})},

@@ -74,6 +74,8 @@ func TestOptionalPlugins(t *testing.T) {
 			"pod tolerations (possibly merged with namespace default tolerations) conflict with its namespace whitelist"},
 		{"not best effort", restriction, "", `{"spec":{"containers":[{"name":"c","resources":{"requests":{"cpu":"1"}}}]}}`, "",
 			"pod tolerations (possibly merged with namespace default tolerations) conflict with its namespace whitelist"},
+		{"nodes that fail", tolerations.Plugin{NotReady: 7, Unreachable: 9}, "", `{"spec":{"tolerations":[{"key":"node.kubernetes.io/not-ready","operator":"Exists"}]}}`,
+			`{"containers":null,"tolerations":[{"key":"node.kubernetes.io/not-ready","operator":"Exists"},{"key":"node.kubernetes.io/unreachable","operator":"Exists","effect":"NoExecute","tolerationSeconds":9}]}`, ""},
 		{"rare devices", tolerations.Extended{}, "", `{"spec":{"containers":[{"name":"c","resources":{"requests":{"cpu":"1","b.com/x":"1","a.com/x":"1"}}}],"tolerations":[{"key":"a.com/x","operator":"Exists","effect":"NoSchedule"}]}}`,
 			`{"containers":[{"name":"c","resources":{"requests":{"a.com/x":"1","b.com/x":"1","cpu":"1"}}}],"tolerations":[{"key":"a.com/x","operator":"Exists","effect":"NoSchedule"},{"key":"b.com/x","operator":"Exists","effect":"NoSchedule"}]}`, ""},
 		{"a namespace that is there", namespaceexists.New(c), "", `{"spec":{}}`, "", ""},

@@ -1,5 +1,5 @@
-// Package tolerations lets every pod stay for five minutes on a node that is not ready or cannot be
-// reached, unless the pod says otherwise.
+// Package tolerations lets every pod stay for a while on a node that is not ready or cannot be reached, unless the pod
+// says otherwise. Two more plug-ins add tolerations where devices or namespaces ask for them.
 package tolerations
 
 import (
@@ -10,23 +10,25 @@ import (
 	"clipper/apiserver/admission"
 )
 
-// seconds is how long a pod stays.
-const seconds = 300
+// DefaultSeconds is how long a pod stays if nobody says otherwise. Upstream's figure.
+const DefaultSeconds = 300
 
-// A Plugin is the admission plug-in DefaultTolerationSeconds.
-type Plugin struct{}
+// A Plugin is the admission plug-in DefaultTolerationSeconds: how long a pod stays.
+type Plugin struct{ NotReady, Unreachable int64 }
 
 // Admit adds the two tolerations to pods that have none for these taints.
-func (Plugin) Admit(_ context.Context, a *admission.Attributes) error {
+func (p Plugin) Admit(_ context.Context, a *admission.Attributes) error {
 	if !a.Is("", "pods") || (a.Operation != admission.Create && a.Operation != admission.Update) {
 		return nil
 	}
 	pod := a.Object.(*corev1.Pod)
-	for _, key := range []string{corev1.TaintNodeNotReady, corev1.TaintNodeUnreachable} {
-		if !tolerates(pod.Spec.Tolerations, key) {
-			s := int64(seconds)
+	for _, t := range []struct {
+		key     string
+		seconds int64
+	}{{corev1.TaintNodeNotReady, p.NotReady}, {corev1.TaintNodeUnreachable, p.Unreachable}} {
+		if !tolerates(pod.Spec.Tolerations, t.key) {
 			pod.Spec.Tolerations = append(pod.Spec.Tolerations, corev1.Toleration{
-				Key: key, Operator: corev1.TolerationOpExists, Effect: corev1.TaintEffectNoExecute, TolerationSeconds: &s})
+				Key: t.key, Operator: corev1.TolerationOpExists, Effect: corev1.TaintEffectNoExecute, TolerationSeconds: &t.seconds})
 		}
 	}
 	return nil
