@@ -22,7 +22,6 @@ import (
 	"clipper/node/nodetest"
 	"clipper/node/priority"
 	"clipper/node/runtime"
-	"clipper/node/volume"
 )
 
 type rig struct {
@@ -45,7 +44,7 @@ func newRig(t *testing.T) *rig {
 	r := &rig{t: t, client: nodetest.NewClient(), rt: nodetest.NewRuntime(), net: &nodetest.Network{}, dir: t.TempDir(),
 		images: &nodetest.Images{Present: map[string]runtime.Image{"web:1": {ID: "sha256:w", Tags: []string{"docker.io/library/web:1"}, Size: 7}}}}
 	t.Cleanup(func() {
-		if err := volume.UnmountBelow(r.dir); err != nil {
+		if err := nodetest.UnmountBelow(r.dir); err != nil {
 			t.Error(err)
 		}
 		removeTree(t, r.cgroup())

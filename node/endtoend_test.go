@@ -35,9 +35,9 @@ import (
 	"clipper/node/kubeletconfig"
 	"clipper/node/network"
 	"clipper/node/network/netns"
+	"clipper/node/nodetest"
 	"clipper/node/runtime/embedded"
 	"clipper/node/runtime/embedded/wire"
-	"clipper/node/volume"
 	"clipper/pki"
 )
 
@@ -290,7 +290,7 @@ func (c *cluster) cleanUp() {
 	if err != nil {
 		c.Error(err)
 	}
-	if err := volume.UnmountBelow(c.dir); err != nil {
+	if err := nodetest.UnmountBelow(c.dir); err != nil {
 		c.Error(err)
 	}
 	c.removeCgroups()

@@ -1,7 +1,6 @@
 package sandbox
 
 import (
-	"bufio"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -12,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/moby/sys/mountinfo"
 	"golang.org/x/sys/unix"
 )
 
@@ -61,47 +61,22 @@ type mount struct {
 }
 
 func (s Sandbox) mounts() ([]mount, error) {
-	f, err := os.Open("/proc/self/mountinfo")
+	table, err := mountinfo.GetMounts(func(i *mountinfo.Info) (skip, stop bool) {
+		inside := i.Mountpoint == s.dir || strings.HasPrefix(i.Mountpoint, s.dir+"/")
+		return !inside && !strings.Contains(i.VFSOptions, ",upperdir="+s.dir+"/"), false
+	})
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("list mounts: %w", err)
 	}
-	defer f.Close()
 	var out []mount
-	lines := bufio.NewScanner(f)
-	lines.Buffer(nil, 1<<20)
-	for lines.Scan() {
-		fields := strings.Fields(lines.Text())
-		if len(fields) < 5 {
-			continue
-		}
-		path := unescape(fields[4])
-		inside := path == s.dir || strings.HasPrefix(path, s.dir+"/")
-		if !inside && !strings.Contains(lines.Text(), ",upperdir="+s.dir+"/") {
-			continue
-		}
-		m := mount{path: path}
-		if strings.HasPrefix(fields[3], "net:[") {
-			m.ns = fields[3]
+	for _, i := range table {
+		m := mount{path: i.Mountpoint}
+		if strings.HasPrefix(i.Root, "net:[") {
+			m.ns = i.Root
 		}
 		out = append(out, m)
 	}
-	return out, lines.Err()
-}
-
-// unescape undoes mountinfo's \040 and the like.
-func unescape(s string) string {
-	var b strings.Builder
-	for i := 0; i < len(s); i++ {
-		if s[i] == '\\' && i+3 < len(s) {
-			if n, err := strconv.ParseUint(s[i+1:i+4], 8, 8); err == nil {
-				b.WriteByte(byte(n))
-				i += 3
-				continue
-			}
-		}
-		b.WriteByte(s[i])
-	}
-	return b.String()
+	return out, nil
 }
 
 // killDeadline is how long processes get to vanish after SIGKILL. Only one stuck in the kernel needs it.

@@ -273,12 +273,6 @@ func TestNames(t *testing.T) {
 	}
 }
 
-func TestUnescape(t *testing.T) {
-	if got := unescape(`/a\040b\134c\04`); got != `/a b\c\04` {
-		t.Errorf("got %q", got)
-	}
-}
-
 func TestAncestorsEndAtInit(t *testing.T) {
 	a := ancestors()
 	if !a[os.Getpid()] || a[1] || slices.Contains([]int{len(a)}, 0) {

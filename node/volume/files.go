@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
-	"strings"
 
 	"golang.org/x/sys/unix"
 	"k8s.io/apimachinery/pkg/types"
@@ -202,31 +201,4 @@ func (m *Manager) hasCSI(uid types.UID) bool {
 // removePodDir removes all else that is left of a pod.
 func (m *Manager) removePodDir(uid types.UID) error {
 	return removeTree(filepath.Join(m.cfg.PodsDir, string(uid)))
-}
-
-// UnmountBelow takes down every mount at or below dir, deepest first: what an agent that is never started
-// again has left. Containers must be gone by then.
-func UnmountBelow(dir string) error {
-	info, err := os.ReadFile("/proc/self/mountinfo")
-	if err != nil {
-		return err
-	}
-	var points []string
-	for line := range strings.Lines(string(info)) {
-		if f := strings.Fields(line); len(f) > 4 {
-			if p := unescape(f[4]); p == dir || strings.HasPrefix(p, dir+"/") {
-				points = append(points, p)
-			}
-		}
-	}
-	var errs []error
-	for _, p := range slices.Backward(points) { // the table is in the order of mounting
-		errs = append(errs, unmount(p))
-	}
-	return errors.Join(errs...)
-}
-
-// unescape undoes the kernel's octal escapes of white space and backslash in mount tables.
-func unescape(s string) string {
-	return strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`).Replace(s)
 }
