@@ -94,11 +94,6 @@ func (c *Cluster) loadLeaves(o Options) error {
 	return g.Wait()
 }
 
-// NodeClient loads or issues the certificate with which the kubelet of a node calls the API.
-func (c *Cluster) NodeClient(dir, node string) (tls.Certificate, error) {
-	return c.CA.loadLeaf(dir, "kubelet-client", NodeProfile(node))
-}
-
 // KubeletServing loads or issues the certificate that the kubelet of a node serves with.
 func (c *Cluster) KubeletServing(dir, node string, hosts []string) (tls.Certificate, error) {
 	p := ServerProfile("system:node:"+node, append([]string{node}, hosts...))

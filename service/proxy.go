@@ -2,7 +2,6 @@ package service
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -275,23 +274,4 @@ func (p *Proxy) isFailing() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.failing
-}
-
-// Cleanup removes the service rules from a network namespace ("" is the process's own).
-func Cleanup(netNS string) error {
-	p := NewProxy(nil, Config{NetNS: netNS})
-	k, h, err := p.openKernel()
-	if err != nil {
-		return fmt.Errorf("remove service rules: %w", err)
-	}
-	defer h.Close()
-	conn, err := k.dial()
-	if err != nil {
-		return fmt.Errorf("remove service rules: %w", err)
-	}
-	conn.DelTable(k.table)
-	if err := conn.Flush(); err != nil && !errors.Is(err, unix.ENOENT) {
-		return fmt.Errorf("remove service rules: %w", err)
-	}
-	return nil
 }

@@ -66,14 +66,6 @@ func SinceMicro(t metav1.MicroTime, now time.Time) string {
 	return Since(metav1.Time{Time: t.Time}, now)
 }
 
-// Until prints how long after now t is.
-func Until(t metav1.Time, now time.Time) string {
-	if t.IsZero() {
-		return Unknown
-	}
-	return duration.HumanDuration(t.Sub(now))
-}
-
 // Labels prints a set of labels: "a=1,b=2".
 func Labels(set map[string]string) string {
 	if len(set) == 0 {

@@ -71,11 +71,6 @@ func Equal(reg uint32, data []byte) []expr.Any {
 	return []expr.Any{&expr.Cmp{Op: expr.CmpOpEq, Register: reg, Data: data}}
 }
 
-// NotEqual is the opposite of Equal.
-func NotEqual(reg uint32, data []byte) []expr.Any {
-	return []expr.Any{&expr.Cmp{Op: expr.CmpOpNeq, Register: reg, Data: data}}
-}
-
 // FromPrefix matches packets whose source is in p; with not, those whose source is outside.
 func FromPrefix(p netip.Prefix, not bool) []expr.Any {
 	return Rule(SourceAddr(R0), inPrefix(p, not))
