@@ -2,6 +2,7 @@
 package servers
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -82,12 +83,22 @@ func newServer(t *testing.T, name, host string, args ...string) *server {
 		s.kill()
 		if t.Failed() {
 			text, _ := os.ReadFile(s.log.Name())
-			t.Logf("log of %s:\n%s", name, text[max(0, len(text)-4000):])
+			t.Logf("log of %s:\n%s", name, telling(text))
 		}
 		s.log.Close()
 	})
 	s.start()
 	return s
+}
+
+// telling is the part of a log that says most: where the process crashed, or its end.
+func telling(text []byte) []byte {
+	const enough = 4000
+	if crash := bytes.Index(text, []byte("\ngoroutine ")); crash >= 0 {
+		from := max(0, crash-enough/2)
+		return text[from:min(len(text), from+enough)]
+	}
+	return text[max(0, len(text)-enough):]
 }
 
 func (s *server) start() {
