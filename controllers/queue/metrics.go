@@ -13,7 +13,7 @@ import (
 var Metrics prometheus.Collector = metrics{}
 
 var (
-	durations = prometheus.ExponentialBuckets(10e-9, 10, 12)
+	durations = prometheus.ExponentialBuckets(10e-9, 10, 10)
 	adds      = counter("adds_total", "Total number of adds handled by workqueue")
 	retries   = counter("retries_total", "Total number of retries handled by workqueue")
 	waited    = histogram("queue_duration_seconds", "How long in seconds an item stays in workqueue before being requested.")
