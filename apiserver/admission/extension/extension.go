@@ -98,11 +98,14 @@ func (o Objects) Default(in runtime.Object) {
 // Convert implements runtime.ObjectConvertor: of two objects, the one without kind and version is of the
 // storage version. They may share what they refer to afterwards.
 func (o Objects) Convert(in, out, _ any) error {
-	src, dst := in.(api.Object), out.(api.Object)
+	dst := out.(runtime.Object)
 	to := dst.GetObjectKind().GroupVersionKind()
-	converted, err := o.convert(src, to)
-	if err != nil {
-		return err
+	converted := in.(runtime.Object)
+	if src, ok := in.(api.Object); ok { // options of streams are of one version alone
+		var err error
+		if converted, err = o.convert(src, to); err != nil {
+			return err
+		}
 	}
 	if reflect.TypeOf(converted) != reflect.TypeOf(dst) {
 		return fmt.Errorf("convert %T to %s: got a %T", in, to, converted)

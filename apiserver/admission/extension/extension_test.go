@@ -54,6 +54,24 @@ func TestVersions(t *testing.T) {
 	}
 }
 
+// TestStreamOptions: what a webhook makes of the options of an exec comes into those under admission, though they are
+// no object with metadata.
+func TestStreamOptions(t *testing.T) {
+	o := extension.NewObjects(inprocesstest.New(t))
+	asked := &corev1.PodExecOptions{Command: []string{"sh"}}
+	seen, err := upstream.ConvertToGVK(asked, corev1.SchemeGroupVersion.WithKind("PodExecOptions"), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen.(*corev1.PodExecOptions).Command = []string{"true"}
+	if err := o.Convert(seen, asked, nil); err != nil || asked.Command[0] != "true" {
+		t.Errorf("%v, %v", asked, err)
+	}
+	if err := o.Convert(seen, &corev1.PodAttachOptions{}, nil); err == nil {
+		t.Error("an exec became an attach")
+	}
+}
+
 func TestEquivalents(t *testing.T) {
 	o := extension.NewObjects(inprocesstest.New(t))
 	gvr := func(group, version, resource string) schema.GroupVersionResource {
