@@ -2,6 +2,7 @@ package apiserver_test
 
 import (
 	"bytes"
+	"encoding/base64"
 	"encoding/binary"
 	"encoding/json"
 	"io"
@@ -214,6 +215,10 @@ func TestBadInput(t *testing.T) {
 			400, "BadRequest", "", nil},
 		{"bad continue", call{method: "GET", path: cms + "?limit=1&continue=zzz"},
 			400, "BadRequest", "continue key is not valid", nil},
+		{"continue from the future", call{method: "GET", path: cms + "?limit=1&continue=" + base64.RawURLEncoding.EncodeToString([]byte(`{"v":"meta.k8s.io/v1","rv":999999999,"start":"a"}`))},
+			504, "Timeout", "Timeout: Too large resource version: 999999999, current: ", []string{"ResourceVersionTooLarge "}},
+		{"name that is a way up", call{method: "GET", path: cms + "/%2e%2e"},
+			400, "BadRequest", `Name parameter invalid: "..": may not be '..'`, nil},
 		{"bad revision", call{method: "GET", path: cms + "?resourceVersion=abc"},
 			400, "BadRequest", "invalid resource version", nil},
 		{"match without revision", call{method: "GET", path: cms + "?resourceVersionMatch=Exact"},

@@ -2,13 +2,16 @@ package apiserver
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	autoscalingv1 "k8s.io/api/autoscaling/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/validate/content"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -75,12 +78,24 @@ func (q *request) get() {
 		q.fail(err)
 		return
 	}
+	if err := q.checkName(); err != nil {
+		q.fail(err)
+		return
+	}
 	item, err := q.s.pipeline.GetNotOlder(q.r.Context(), q.pipelineRequest(), version)
 	if err != nil {
 		q.fail(err)
 		return
 	}
 	q.writeItem(http.StatusOK, item)
+}
+
+// checkName refuses names that no key can have, as upstream's storage does.
+func (q *request) checkName() error {
+	if faults := content.IsPathSegmentName(q.info.Name); len(faults) > 0 {
+		return apierrors.NewBadRequest(fmt.Sprintf("Name parameter invalid: %q: %s", q.info.Name, strings.Join(faults, ";")))
+	}
+	return nil
 }
 
 // getOptions reads what a GET may ask for: a revision that the answer is not older than.

@@ -59,7 +59,7 @@ func (p *Pipeline) WaitFor(ctx context.Context, resourceVersion string) error {
 	waiting, cancel := context.WithTimeout(ctx, freshWait)
 	defer cancel()
 	if err := p.store.WaitRevision(waiting, revision); err != nil && revision > p.store.Revision() {
-		return tooLarge(revision, p.store.Revision())
+		return tooLarge(revision, p.store.Revision(), 1)
 	}
 	return nil
 }
@@ -76,8 +76,8 @@ func parseRevision(resourceVersion string) (int64, error) {
 	return int64(revision), nil
 }
 
-func tooLarge(asked, current int64) error {
-	err := apierrors.NewTimeoutError(fmt.Sprintf("Too large resource version: %d, current: %d", asked, current), 1)
+func tooLarge(asked, current int64, retrySeconds int) error {
+	err := apierrors.NewTimeoutError(fmt.Sprintf("Too large resource version: %d, current: %d", asked, current), retrySeconds)
 	err.ErrStatus.Details.Causes = []metav1.StatusCause{{
 		Type:    metav1.CauseTypeResourceVersionTooLarge,
 		Message: "Too large resource version",
@@ -184,9 +184,13 @@ func (p *Pipeline) listFrom(ctx context.Context, req *Request, o *metav1.ListOpt
 	return snap, storeError(err)
 }
 
-// continueError answers an expired token with one that goes on in the present state.
+// continueError answers an expired token with one that goes on in the present state. One of a revision to come was
+// made up.
 func (p *Pipeline) continueError(err error, t continueToken) error {
-	if !errors.Is(err, store.ErrCompacted) {
+	switch {
+	case errors.Is(err, store.ErrFuture):
+		return tooLarge(t.revision, p.store.Revision(), 0)
+	case !errors.Is(err, store.ErrCompacted):
 		return storeError(err)
 	}
 	t.revision = -1

@@ -11,7 +11,7 @@ import (
 	"clipper/catalogue"
 )
 
-func podResource(b *testing.B) *catalogue.Resource {
+func podResource(b testing.TB) *catalogue.Resource {
 	for _, r := range stored() {
 		if r.Resource == api.Pods.Resource {
 			return r

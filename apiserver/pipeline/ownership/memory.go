@@ -62,6 +62,19 @@ const (
 	timeUnknown = -3
 )
 
+// maxAnswer is how large an answer may be to be remembered: an object of many names must not stay as long as others.
+const maxAnswer = 32 << 10
+
+// size is about how many bytes the answer takes.
+func (a *answer) size() (n int) {
+	for i := range a.entries {
+		if f := a.entries[i].FieldsV1; f != nil {
+			n += len(f.Raw)
+		}
+	}
+	return n
+}
+
 // answerOf makes an answer of what the library made of the entries before; nil if there is none. The
 // library hands times on by pointer, so that is how an old one is known.
 func answerOf(before, after []metav1.ManagedFieldsEntry) *answer {

@@ -88,7 +88,7 @@ func (m *Manager) Update(live, next api.Object, manager string) {
 		return
 	}
 	m.library.UpdateNoErrors(WithKind(live, m.kind), next, manager)
-	if a := answerOf(entries, next.GetManagedFields()); a != nil {
+	if a := answerOf(entries, next.GetManagedFields()); a != nil && a.size() <= maxAnswer {
 		m.memory.put(key, a)
 		next.SetManagedFields(a.fill(entries)) // every object shares the answer's bytes, this one too
 	}
