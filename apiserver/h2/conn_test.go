@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 )
@@ -160,11 +161,13 @@ func TestServerIsToldWhatItNeeds(t *testing.T) {
 	if _, err := io.ReadFull(c, sees); err != nil {
 		t.Fatal(err)
 	}
-	go func() {
+	var writing sync.WaitGroup
+	defer writing.Wait()
+	writing.Go(func() {
 		for range 4 {
 			write(15000)
 		}
-	}()
+	})
 	sees = sees[:2*updateSize]
 	if _, err := io.ReadFull(c, sees); err != nil {
 		t.Fatal(err)
