@@ -63,13 +63,16 @@ func ownedBy(apiVersion, kind, name string, uid types.UID) metav1.OwnerReference
 	return metav1.OwnerReference{APIVersion: apiVersion, Kind: kind, Name: name, UID: uid, BlockOwnerDeletion: &yes}
 }
 
-// startWith runs a collector beside an extension server.
-func startWith(t *testing.T, objects ...runtime.Object) (world, *elsewhere, *Controller) {
+// startWith runs a collector beside an extension server, to whose Gets answer is put first; it may be nil.
+func startWith(t *testing.T, answer clienttesting.ReactionFunc, objects ...runtime.Object) (world, *elsewhere, *Controller) {
 	scheme := metadatafake.NewTestScheme()
 	if err := metav1.AddMetaToScheme(scheme); err != nil {
 		t.Fatal(err)
 	}
 	e := &elsewhere{FakeMetadataClient: metadatafake.NewSimpleMetadataClient(scheme, objects...)}
+	if answer != nil {
+		e.PrependReactor("get", "flunders", answer)
+	}
 	c := inprocesstest.New(t)
 	ctl := New(c, e)
 	run(t, ctl)
@@ -91,7 +94,7 @@ func TestHeldDependents(t *testing.T) {
 		metav1.DeletePropagationBackground: false, metav1.DeletePropagationForeground: false, metav1.DeletePropagationOrphan: true,
 	} {
 		t.Run(string(policy), func(t *testing.T) {
-			w, e, ctl := startWith(t)
+			w, e, ctl := startWith(t, nil)
 			a := w.create("a", nil)
 			f := flunder("f", nil, ownedBy("v1", "ConfigMap", "a", a.UID))
 			if err := e.Tracker().Create(flunders.GVR(), f, "default"); err != nil {
@@ -117,18 +120,17 @@ func TestHeldDependents(t *testing.T) {
 // TestHeldOwner: objects of this server stay while their owner at an extension server exists, or cannot be asked for,
 // and go with it.
 func TestHeldOwner(t *testing.T) {
-	w, e, ctl := startWith(t, flunder("f", nil))
-	eventually(t, "flunders are followed", func() bool {
-		_, ok := (*ctl.kinds.Load())[flunders.GVK().GroupKind()]
-		return ok
-	})
 	var silent sync.Mutex
 	failing, asked := true, 0
-	e.PrependReactor("get", "flunders", func(clienttesting.Action) (bool, runtime.Object, error) {
+	w, e, ctl := startWith(t, func(clienttesting.Action) (bool, runtime.Object, error) {
 		silent.Lock()
 		defer silent.Unlock()
 		asked++
 		return failing, nil, errors.New("no answer")
+	}, flunder("f", nil))
+	eventually(t, "flunders are followed", func() bool {
+		_, ok := (*ctl.kinds.Load())[flunders.GVK().GroupKind()]
+		return ok
 	})
 	cm := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "a"}}
 	cm.OwnerReferences = []metav1.OwnerReference{ownedBy("wardle.example.com/v1alpha1", "Flunder", "f", "uid-f")}
@@ -162,7 +164,7 @@ func TestHeldOwner(t *testing.T) {
 
 // TestHeldResourceGoes: what is not served any more is not followed any more.
 func TestHeldResourceGoes(t *testing.T) {
-	_, e, ctl := startWith(t, flunder("f", nil, ownedBy("v1", "ConfigMap", "a", "uid-a")))
+	_, e, ctl := startWith(t, nil, flunder("f", nil, ownedBy("v1", "ConfigMap", "a", "uid-a")))
 	// A configmap that was never there: the flunder is garbage, and goes.
 	eventually(t, "the flunder goes", func() bool { return !e.exists(t, "f") })
 	if err := e.Tracker().Create(flunders.GVR(), flunder("g", nil, ownedBy("example.com/v1", "Unknown", "a", "uid-a")), "default"); err != nil {
