@@ -107,6 +107,13 @@ func (o Objects) Convert(in, out, _ any) error {
 			return err
 		}
 	}
+	if u, ok := dst.(*unstructured.Unstructured); ok && reflect.TypeOf(converted) != reflect.TypeOf(dst) {
+		content, err := runtime.DefaultUnstructuredConverter.ToUnstructured(converted)
+		if err == nil {
+			u.Object = content
+		}
+		return err
+	}
 	if reflect.TypeOf(converted) != reflect.TypeOf(dst) {
 		return fmt.Errorf("convert %T to %s: got a %T", in, to, converted)
 	}
