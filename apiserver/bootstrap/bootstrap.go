@@ -7,6 +7,7 @@ package bootstrap
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"net/netip"
 	"time"
 
@@ -41,7 +42,8 @@ func Run(ctx context.Context, c api.Client, cfg Config) error {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	r := &run{c: c}
+	_, again := api.Namespaces.View(c).Get("", metav1.NamespaceSystem)
+	r := &run{c: c, again: again}
 	r.group, r.ctx = errgroup.WithContext(ctx)
 	r.group.SetLimit(parallel)
 	for _, ns := range namespaces() {
@@ -80,6 +82,7 @@ func Run(ctx context.Context, c api.Client, cfg Config) error {
 
 type run struct {
 	c     api.Client
+	again bool // the cluster has been there before
 	group *errgroup.Group
 	ctx   context.Context
 }
@@ -101,7 +104,7 @@ func ensureBinding[T api.Object](r *run, k api.Kind[T], want T, reconcile func(h
 			if apierrors.IsAlreadyExists(err) {
 				err = nil // another server that starts at the same moment made it
 			}
-			return failed(k.Resource, want, "create", err)
+			return r.outcome(k.Resource, want, "create", err)
 		}
 		next, recreate := reconcile(have, want)
 		if any(next) == any(*new(T)) {
@@ -109,7 +112,7 @@ func ensureBinding[T api.Object](r *run, k api.Kind[T], want T, reconcile func(h
 		}
 		if !recreate {
 			_, err := k.Update(r.ctx, r.c, next)
-			return failed(k.Resource, want, "update", err)
+			return r.outcome(k.Resource, want, "update", err)
 		}
 		uid := have.GetUID()
 		err := k.Delete(r.ctx, r.c, have.GetNamespace(), have.GetName(), metav1.DeleteOptions{Preconditions: &metav1.Preconditions{UID: &uid}})
@@ -118,8 +121,18 @@ func ensureBinding[T api.Object](r *run, k api.Kind[T], want T, reconcile func(h
 			next.SetUID("")
 			_, err = k.Create(r.ctx, r.c, next)
 		}
-		return failed(k.Resource, want, "recreate", err)
+		return r.outcome(k.Resource, want, "recreate", err)
 	})
+}
+
+// outcome turns a write's error into that of the start. A cluster that has served before is served again all the same:
+// what keeps its objects from being written may be a webhook, and only through this server can anyone remove that.
+func (r *run) outcome(resource api.Resource, o api.Object, verb string, err error) error {
+	if err = failed(resource, o, verb, err); err == nil || !r.again || r.ctx.Err() != nil {
+		return err
+	}
+	slog.Error("an object of the cluster's own is not as it should be; the next start tries again", "err", err)
+	return nil
 }
 
 func failed(r api.Resource, o api.Object, verb string, err error) error {

@@ -1,6 +1,7 @@
 package bootstrap
 
 import (
+	"errors"
 	"net/netip"
 	"slices"
 	"strings"
@@ -44,6 +45,26 @@ func TestRunTwice(t *testing.T) {
 	}
 	if err := Run(t.Context(), c, cfg); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// TestRefused: what refuses every write ends a cluster's first start, and no later one.
+func TestRefused(t *testing.T) {
+	c := &apitest.Client{}
+	refuse := func(string, api.Resource, api.Object) error { return errors.New("failed calling webhook") }
+	c.Before = refuse
+	if err := Run(t.Context(), c, cfg); err == nil {
+		t.Fatal("a cluster without its objects has started")
+	}
+	c.Before = nil
+	if err := Run(t.Context(), c, cfg); err != nil {
+		t.Fatal(err)
+	}
+	c.Before = refuse
+	moved := cfg
+	moved.AdvertisePort++
+	if err := Run(t.Context(), c, moved); err != nil {
+		t.Errorf("a webhook keeps the server from starting: %v", err)
 	}
 }
 
