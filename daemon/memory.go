@@ -88,31 +88,57 @@ func dropProgramPages() error {
 	if err != nil {
 		return err
 	}
-	maps, err := os.ReadFile("/proc/self/maps")
+	smaps, err := os.ReadFile("/proc/self/smaps")
 	if err != nil {
 		return err
 	}
-	for line := range strings.Lines(string(maps)) {
-		f := strings.Fields(line)
-		if len(f) < 6 || f[5] != exe || strings.Contains(f[1], "w") {
-			continue
-		}
-		from, to, _ := strings.Cut(f[0], "-")
-		start, err1 := strconv.ParseUint(from, 16, 64)
-		end, err2 := strconv.ParseUint(to, 16, 64)
-		if err1 != nil || err2 != nil {
-			return fmt.Errorf("read /proc/self/maps: %q", line)
-		}
-		if !strings.Contains(f[1], "x") {
+	clean, err := cleanMappings(string(smaps), exe)
+	if err != nil {
+		return err
+	}
+	for _, m := range clean {
+		if !m.code {
 			// Tables of types and functions are read here and there. In huge pages, which some kernels use for
 			// files without being asked, each look would bring in two megabytes. Code does gain from them.
-			_ = madvise(start, end, unix.MADV_NOHUGEPAGE) // refused by kernels that have none
+			_ = madvise(m.start, m.end, unix.MADV_NOHUGEPAGE) // refused by kernels that have none
 		}
-		if err := madvise(start, end, unix.MADV_DONTNEED); err != nil {
+		if err := madvise(m.start, m.end, unix.MADV_DONTNEED); err != nil {
 			return fmt.Errorf("release program pages: %w", err)
 		}
 	}
 	return nil
+}
+
+// A mapping is a part of the program's file in memory.
+type mapping struct {
+	start, end uint64
+	code       bool
+}
+
+// cleanMappings finds in /proc/self/smaps what of a file is in memory as it is on disk. What cannot be written need not
+// be that: a dynamic linker, which programs with cgo have, fills in addresses before it takes the right to write away,
+// and to give such a page back is to lose them.
+func cleanMappings(smaps, file string) (clean []mapping, err error) {
+	var m *mapping // whose fields are being read; nil if it is none of ours
+	for line := range strings.Lines(smaps) {
+		f := strings.Fields(line)
+		switch {
+		case len(f) >= 2 && strings.Contains(f[0], "-"):
+			if m = nil; len(f) < 6 || f[5] != file || strings.Contains(f[1], "w") {
+				continue
+			}
+			from, to, _ := strings.Cut(f[0], "-")
+			start, err1 := strconv.ParseUint(from, 16, 64)
+			end, err2 := strconv.ParseUint(to, 16, 64)
+			if err1 != nil || err2 != nil {
+				return nil, fmt.Errorf("read /proc/self/smaps: %q", line)
+			}
+			m = &mapping{start, end, strings.Contains(f[1], "x")}
+		case m != nil && len(f) >= 2 && f[0] == "Anonymous:" && f[1] == "0":
+			clean = append(clean, *m)
+		}
+	}
+	return clean, nil
 }
 
 func madvise(start, end uint64, advice int) error {

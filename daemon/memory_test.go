@@ -3,6 +3,7 @@ package daemon
 import (
 	"context"
 	"runtime"
+	"slices"
 	"testing"
 	"time"
 )
@@ -45,4 +46,31 @@ func TestAfterCollection(t *testing.T) {
 		}
 	}
 	cancel()
+}
+
+// TestCleanMappings: neither what may be written, nor what a linker has written, nor other files.
+func TestCleanMappings(t *testing.T) {
+	const smaps = `00400000-02000000 r-xp 00000000 fe:00 7 /bin/clipper
+Rss:                 100 kB
+Anonymous:             0 kB
+VmFlags: rd ex mr mw me
+02000000-03000000 r--p 01c00000 fe:00 7 /bin/clipper
+Anonymous:             0 kB
+03000000-03001000 r--p 02c00000 fe:00 7 /bin/clipper
+Anonymous:             4 kB
+03001000-03002000 rw-p 02c01000 fe:00 7 /bin/clipper
+Anonymous:             0 kB
+c000000000-c000400000 rw-p 00000000 00:00 0
+Anonymous:             0 kB
+7f0000000000-7f0000001000 r-xp 00000000 fe:00 8 /lib/libc.so
+Anonymous:             0 kB
+`
+	got, err := cleanMappings(smaps, "/bin/clipper")
+	want := []mapping{{0x400000, 0x2000000, true}, {0x2000000, 0x3000000, false}}
+	if err != nil || !slices.Equal(got, want) {
+		t.Errorf("got %+v, %v", got, err)
+	}
+	if _, err := cleanMappings("x-y r-xp 0 0 0 /bin/clipper\n", "/bin/clipper"); err == nil {
+		t.Error("nonsense is taken")
+	}
 }
