@@ -66,6 +66,11 @@ func (c *Controller) Run(ctx context.Context) error {
 	}})
 	if c.held != nil {
 		c.queue.Add(newKinds)
+		sources = append(sources, queue.Source{View: c.client.View(apiServices), Handle: func(e api.Event) {
+			if isExtension(e.Object()) {
+				c.queue.AddAfter(newKinds, settleTime)
+			}
+		}})
 	}
 	group.Go(func() error { return c.queue.Run(ctx, sources...) })
 	return group.Wait()
@@ -246,7 +251,9 @@ func (c *Controller) sync(ctx context.Context, id identity) error {
 // learn follows the resources that have come, of this server and of extension servers.
 func (c *Controller) learn() error {
 	if c.held != nil {
-		defer c.queue.AddAfter(newKinds, lookAgain)
+		if slices.ContainsFunc(c.client.View(apiServices).List(metav1.NamespaceAll), isExtension) {
+			defer c.queue.AddAfter(newKinds, lookAgain)
+		}
 		if err := c.followHeld(c.held.Collectable()); err != nil {
 			return fmt.Errorf("follow extension servers: %w", err)
 		}

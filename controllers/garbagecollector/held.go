@@ -11,6 +11,7 @@ import (
 	"k8s.io/client-go/metadata"
 	"k8s.io/client-go/metadata/metadatainformer"
 	"k8s.io/client-go/tools/cache"
+	apiregistrationv1 "k8s.io/kube-aggregator/pkg/apis/apiregistration/v1"
 
 	"clipper/api"
 )
@@ -22,7 +23,17 @@ type Held interface {
 	Collectable() []api.Resource
 }
 
-// lookAgain is how often extension servers' resources are compared with those that are followed. Upstream's figure.
+// apiServices say which extension servers there are.
+var apiServices = api.Resource{Group: "apiregistration.k8s.io", Version: "v1", Name: "apiservices", Kind: "APIService"}
+
+// isExtension reports whether an APIService stands for an extension server, not for a group of this one.
+func isExtension(o api.Object) bool {
+	s, ok := o.(*apiregistrationv1.APIService)
+	return ok && s.Spec.Service != nil
+}
+
+// lookAgain is how often, while there are extension servers, their resources are compared with those that are
+// followed. Upstream's figure.
 const lookAgain = 30 * time.Second
 
 // A heldView follows the objects of one resource of an extension server. Unlike the server's own views it may be

@@ -1,6 +1,7 @@
 package garbagecollector
 
 import (
+	"context"
 	"errors"
 	"slices"
 	"sync"
@@ -15,6 +16,7 @@ import (
 	"k8s.io/client-go/metadata"
 	metadatafake "k8s.io/client-go/metadata/fake"
 	clienttesting "k8s.io/client-go/testing"
+	apiregistrationv1 "k8s.io/kube-aggregator/pkg/apis/apiregistration/v1"
 
 	"clipper/api"
 	"clipper/apiserver/inprocess/inprocesstest"
@@ -27,11 +29,13 @@ type elsewhere struct {
 	*metadatafake.FakeMetadataClient
 	mu   sync.Mutex
 	gone bool
+	asks int // for what there is
 }
 
 func (e *elsewhere) Collectable() []api.Resource {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	e.asks++
 	if e.gone {
 		return nil
 	}
@@ -182,4 +186,52 @@ func TestHeldResourceGoes(t *testing.T) {
 	if !slices.Contains(e.Collectable(), flunders) && !e.exists(t, "g") {
 		t.Error("it was deleted")
 	}
+}
+
+// registered shows one extension server in place of the view of APIServices, from when come is closed on.
+type registered struct {
+	Client
+	api.View
+	come chan struct{}
+}
+
+func (r registered) View(x api.Resource) api.View {
+	if x == apiServices {
+		return r
+	}
+	return r.Client.View(x)
+}
+
+func (registered) List(string) []api.Object { return nil }
+
+func (r registered) Watch(ctx context.Context, fn func(api.Event)) error {
+	fn(api.Event{Type: api.Synced})
+	select {
+	case <-r.come:
+		fn(api.Event{Type: api.Added, New: &apiregistrationv1.APIService{Spec: apiregistrationv1.APIServiceSpec{Service: &apiregistrationv1.ServiceReference{Name: "wardle"}}}})
+	case <-ctx.Done():
+	}
+	<-ctx.Done()
+	return nil
+}
+
+// TestHeldResourceComes: an extension server that comes later is followed, too.
+func TestHeldResourceComes(t *testing.T) {
+	r := registered{Client: inprocesstest.New(t), come: make(chan struct{})}
+	e := &elsewhere{FakeMetadataClient: metadatafake.NewSimpleMetadataClient(metadatafake.NewTestScheme()), gone: true}
+	ctl := New(r, e)
+	run(t, ctl)
+	eventually(t, "the collector has looked", func() bool {
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		return e.asks > 0
+	})
+	e.mu.Lock()
+	e.gone = false
+	e.mu.Unlock()
+	close(r.come)
+	eventually(t, "flunders are followed", func() bool {
+		_, ok := (*ctl.kinds.Load())[flunders.GVK().GroupKind()]
+		return ok
+	})
 }
