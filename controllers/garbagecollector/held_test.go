@@ -188,38 +188,43 @@ func TestHeldResourceGoes(t *testing.T) {
 	}
 }
 
-// registered shows one extension server in place of the view of APIServices, from when come is closed on.
-type registered struct {
+// beside is a Client whose view of APIServices is another.
+type beside struct {
 	Client
+	services api.View
+}
+
+func (b beside) View(r api.Resource) api.View {
+	if r == apiServices {
+		return b.services
+	}
+	return b.Client.View(r)
+}
+
+// latecomer is a view of one extension server, which is there when come is closed.
+type latecomer struct {
 	api.View
 	come chan struct{}
 }
 
-func (r registered) View(x api.Resource) api.View {
-	if x == apiServices {
-		return r
-	}
-	return r.Client.View(x)
-}
+func (latecomer) List(string) []api.Object { return nil }
 
-func (registered) List(string) []api.Object { return nil }
-
-func (r registered) Watch(ctx context.Context, fn func(api.Event)) error {
+func (l latecomer) Watch(ctx context.Context, fn func(api.Event)) error {
 	fn(api.Event{Type: api.Synced})
 	select {
-	case <-r.come:
+	case <-l.come:
 		fn(api.Event{Type: api.Added, New: &apiregistrationv1.APIService{Spec: apiregistrationv1.APIServiceSpec{Service: &apiregistrationv1.ServiceReference{Name: "wardle"}}}})
 	case <-ctx.Done():
 	}
 	<-ctx.Done()
-	return nil
+	return ctx.Err()
 }
 
 // TestHeldResourceComes: an extension server that comes later is followed, too.
 func TestHeldResourceComes(t *testing.T) {
-	r := registered{Client: inprocesstest.New(t), come: make(chan struct{})}
+	come := make(chan struct{})
 	e := &elsewhere{FakeMetadataClient: metadatafake.NewSimpleMetadataClient(metadatafake.NewTestScheme()), gone: true}
-	ctl := New(r, e)
+	ctl := New(beside{inprocesstest.New(t), latecomer{come: come}}, e)
 	run(t, ctl)
 	eventually(t, "the collector has looked", func() bool {
 		e.mu.Lock()
@@ -229,7 +234,7 @@ func TestHeldResourceComes(t *testing.T) {
 	e.mu.Lock()
 	e.gone = false
 	e.mu.Unlock()
-	close(r.come)
+	close(come)
 	eventually(t, "flunders are followed", func() bool {
 		_, ok := (*ctl.kinds.Load())[flunders.GVK().GroupKind()]
 		return ok
