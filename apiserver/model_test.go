@@ -83,6 +83,17 @@ func (o *modelObject) appears(fields map[string]string) []string {
 	})
 }
 
+// specMap is the spec itself, beside the field in it, as something to own.
+const specMap = "spec."
+
+// leavesNull says whether an apply that makes next of o takes the last field of a spec that somebody owns as such.
+// Upstream's library then leaves null behind, which is no object: the apply is refused.
+func (o *modelObject) leavesNull(next *modelObject) bool {
+	_, had := o.fields["spec"]
+	_, has := next.fields["spec"]
+	return had && !has && len(o.owners[specMap]) > 0
+}
+
 func has(fields map[string]string, group string) bool {
 	for f := range fields {
 		if strings.HasPrefix(f, group+"/") {
@@ -99,6 +110,12 @@ func (o *modelObject) set(fields map[string]string, by modelOwner) {
 	}
 	for _, group := range (&modelObject{fields: fields}).appears(o.fields) {
 		delete(o.owners, group)
+	}
+	switch _, had := o.fields["spec"]; {
+	case fields["spec"] == "":
+		delete(o.owners, specMap)
+	case !had:
+		o.owners[specMap] = map[modelOwner]bool{by: true}
 	}
 	for f := range o.fields {
 		if _, kept := fields[f]; !kept {
@@ -244,8 +261,12 @@ func observedOwners(managed any) map[string]map[modelOwner]bool {
 			}
 		}
 		for _, part := range []string{"spec", "status"} {
-			if set, _ := fields["f:"+part].(map[string]any); set["f:n"] != nil {
+			set, any := fields["f:"+part].(map[string]any)
+			if set["f:n"] != nil {
 				owned(part)
+			}
+			if part == "spec" && any && (set["."] != nil || len(set) == 0) {
+				owned(specMap)
 			}
 		}
 	}

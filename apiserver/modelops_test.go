@@ -296,6 +296,9 @@ func (d *driver) apply(o op) error {
 	}
 	if was != nil {
 		want.changed(was)
+		if was.leavesNull(want) {
+			wantCode = http.StatusUnprocessableEntity
+		}
 	}
 	text, err := json.Marshal((&modelObject{fields: fields}).body(k, true))
 	if err != nil {

@@ -1,7 +1,7 @@
 package authn
 
 import (
-	"crypto/ecdsa"
+	"crypto"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/base64"
@@ -165,7 +165,7 @@ func FuzzSplitBootstrapToken(f *testing.F) {
 
 func bearer(token string) http.Header { return http.Header{"Authorization": {"Bearer " + token}} }
 
-func signToken(t *testing.T, key *ecdsa.PrivateKey, now time.Time) string {
+func signToken(t *testing.T, key crypto.Signer, now time.Time) string {
 	t.Helper()
 	s, err := satoken.NewSigner(satoken.Options{Key: key})
 	if err != nil {
