@@ -43,7 +43,10 @@ func TestQuotaHolds(t *testing.T) {
 		if used() != "1" {
 			t.Fatalf("used %s at the start", used())
 		}
-		p := quota.New(c, served)
+		p, err := quota.New(c, served, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
 		create := func(name string, fails bool) error {
 			cm := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: name}}
 			var undo []func()
@@ -100,7 +103,7 @@ func TestQuotaHolds(t *testing.T) {
 		if err := api.ConfigMaps.Delete(ctx, c, "ns", "y", metav1.DeleteOptions{}); err != nil || used() != "4" {
 			t.Fatal(err, used())
 		}
-		err := p.Validate(ctx, &admission.Attributes{Operation: admission.Create, Resource: api.ConfigMaps.Resource, Namespace: "ns", Name: "slow",
+		err = p.Validate(ctx, &admission.Attributes{Operation: admission.Create, Resource: api.ConfigMaps.Resource, Namespace: "ns", Name: "slow",
 			Object: &corev1.ConfigMap{}, Undo: func(func()) {}})
 		if err != nil || used() != "5" {
 			t.Errorf("used %s while a create is on its way: %v", used(), err)
