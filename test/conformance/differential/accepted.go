@@ -89,6 +89,11 @@ var accepted = []acceptance{
 		aspect: object, ours: `^\.metadata\.generateName: `,
 	},
 	{
+		why:    "upstream drops the internal traffic policy of ExternalName services when they are read, not when they are stored",
+		kinds:  `services`,
+		aspect: object, upstream: `^\.spec\.internalTrafficPolicy: `,
+	},
+	{
 		why:    "upstream checks the metadata of these only where their own fields have no fault",
 		kinds:  `poddisruptionbudgets\.policy|events`,
 		aspect: faults, ours: `^FieldValue(Invalid|Required) metadata\.`,
