@@ -21,13 +21,17 @@ const (
 
 // Follow calls look at once and then whenever file may have changed, until ctx ends.
 func Follow(ctx context.Context, file string, look func(context.Context)) {
-	var events <-chan fsnotify.Event // nil: none come
-	if w, err := watch(file); err == nil {
-		defer w.Close()
-		events = w.Events
-	} else {
+	w, err := watch(file)
+	if err != nil {
 		slog.Warn("a file is not watched; it is looked at from time to time", "file", file, "every", period, "err", err)
+		w = &fsnotify.Watcher{} // nothing comes
+	} else {
+		defer w.Close()
 	}
+	follow(ctx, w, file, look)
+}
+
+func follow(ctx context.Context, w *fsnotify.Watcher, file string, look func(context.Context)) {
 	next := time.NewTimer(0)
 	defer next.Stop()
 	for {
@@ -37,10 +41,12 @@ func Follow(ctx context.Context, file string, look func(context.Context)) {
 		case <-next.C:
 			look(ctx)
 			next.Reset(period)
-		case e := <-events:
+		case e := <-w.Events:
 			if concerns(e, file) {
 				next.Reset(settle)
 			}
+		case <-w.Errors: // something may have been missed; a watcher that nobody hears out stops
+			next.Reset(settle)
 		}
 	}
 }

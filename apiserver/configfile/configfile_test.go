@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"testing"
 	"time"
+
+	"github.com/fsnotify/fsnotify"
 )
 
 // TestFollow: a file that is written, replaced, or reached by another link is read again at once.
@@ -75,6 +77,33 @@ func TestFollow(t *testing.T) {
 	until("one")
 	swap("two")
 	until("two")
+	stop()
+	<-done
+}
+
+// TestMissed: after an error of the watcher, which may have missed something, the file is looked at.
+func TestMissed(t *testing.T) {
+	w := &fsnotify.Watcher{Events: make(chan fsnotify.Event), Errors: make(chan error)}
+	looked := make(chan struct{}, 10)
+	ctx, stop := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		follow(ctx, w, "file", func(context.Context) { looked <- struct{}{} })
+	}()
+	deadline := time.After(period / 2)
+	for range 2 { // at the start, and once more
+		select {
+		case <-looked:
+		case <-deadline:
+			t.Fatal("not looked at")
+		}
+		select {
+		case w.Errors <- fsnotify.ErrEventOverflow:
+		case <-deadline:
+			t.Fatal("nobody hears the watcher out")
+		}
+	}
 	stop()
 	<-done
 }
