@@ -14,7 +14,7 @@ import (
 	"k8s.io/klog/v2"
 
 	"clipper/api"
-	"clipper/test/conformance/differential/mutation"
+	"clipper/test/mutation"
 )
 
 // The walks that the list of accepted differences is kept for.

@@ -9,7 +9,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"clipper/api"
-	"clipper/test/conformance/differential/mutation"
+	"clipper/test/mutation"
 )
 
 const (
