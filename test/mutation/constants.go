@@ -6,6 +6,7 @@ import (
 	"go/parser"
 	"go/token"
 	"io/fs"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -20,8 +21,16 @@ type Constants struct {
 	untyped []string
 }
 
-// ReadConstants reads them from the source of the module k8s.io/api in dir.
-func ReadConstants(dir string) (*Constants, error) {
+// ReadConstants reads them from the source of the k8s.io/api that the test is built with.
+func ReadConstants() (*Constants, error) {
+	out, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", "k8s.io/api").Output()
+	if err != nil {
+		return nil, fmt.Errorf("go list -m k8s.io/api: %w", err)
+	}
+	return readConstants(strings.TrimSpace(string(out)))
+}
+
+func readConstants(dir string) (*Constants, error) {
 	c := &Constants{typed: map[string][]string{}}
 	err := filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
 		if err != nil || entry.IsDir() || !written(entry.Name()) {

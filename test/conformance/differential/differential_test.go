@@ -3,8 +3,6 @@ package differential
 import (
 	"flag"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -39,7 +37,10 @@ func TestMain(m *testing.M) {
 // TestCatalogueBesideUpstream makes the same random writes to both, for every kind in every version. Any
 // difference that is not accepted fails it; so does, in a whole run, an acceptance that nothing needed.
 func TestCatalogueBesideUpstream(t *testing.T) {
-	constants := readConstants(t)
+	constants, err := mutation.ReadConstants()
+	if err != nil {
+		t.Fatal(err)
+	}
 	known, _ := kinds()
 	used, walked := map[int]bool{}, 0
 	for _, k := range known {
@@ -65,7 +66,7 @@ func TestEveryKindIsWalked(t *testing.T) {
 	_, unknown := kinds()
 	for _, name := range unknown {
 		if unwalked[name] == "" {
-			t.Errorf("%s: add upstream's strategy to upstreams, and an example to testdata", name)
+			t.Errorf("%s: add upstream's strategy to upstreams, and an example to test/mutation/examples", name)
 		}
 	}
 	for name := range unwalked {
@@ -77,7 +78,10 @@ func TestEveryKindIsWalked(t *testing.T) {
 
 // TestDifferencesAreFound breaks a kind of the catalogue in one place at a time.
 func TestDifferencesAreFound(t *testing.T) {
-	constants := readConstants(t)
+	constants, err := mutation.ReadConstants()
+	if err != nil {
+		t.Fatal(err)
+	}
 	for _, c := range []struct {
 		name, kind, aspect string
 		spoil              func(*kind)
@@ -138,12 +142,8 @@ type finding struct {
 
 func (f *findings) walk(t *testing.T, k *kind, constants *mutation.Constants, rounds int) {
 	t.Helper()
-	documents, err := os.ReadFile(filepath.Join("testdata", k.name+".yaml"))
-	if err != nil {
-		t.Fatal(err)
-	}
 	w := newWalk(k, *seed, constants, func(wr write, theirs outcome) { f.visit(k, wr, theirs) })
-	if err := w.begin(documents); err != nil {
+	if err := w.begin(); err != nil {
 		t.Fatal(err)
 	}
 	for range rounds {
@@ -190,18 +190,4 @@ func (f *findings) report(t *testing.T) {
 	for _, found := range f.list {
 		t.Errorf("seed %d, %d times: %v", *seed, found.count, found.example)
 	}
-}
-
-// readConstants reads the constants of the k8s.io/api that the module is built with.
-func readConstants(t *testing.T) *mutation.Constants {
-	t.Helper()
-	dir, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", "k8s.io/api").Output()
-	if err != nil {
-		t.Fatalf("go list -m k8s.io/api: %v", err)
-	}
-	c, err := mutation.ReadConstants(strings.TrimSpace(string(dir)))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return c
 }

@@ -1,23 +1,19 @@
 package differential
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"math/rand"
-
-	"sigs.k8s.io/yaml"
 
 	"clipper/api"
 	"clipper/test/mutation"
 )
 
 const (
-	mostKept  = 200       // objects that a walk goes on from
-	longest   = 20 * 1000 // bytes of an object that is kept
-	anyName   = "web"     // of objects that have none
-	version   = "7"       // of stored objects
-	separator = "\n---\n" // between documents
+	mostKept = 200       // objects that a walk goes on from
+	longest  = 20 * 1000 // bytes of an object that is kept
+	anyName  = "web"     // of objects that have none
+	version  = "7"       // of stored objects
 )
 
 // A walk makes writes to one kind. What it meets goes to visit.
@@ -36,12 +32,12 @@ func newWalk(k *kind, seed int64, constants *mutation.Constants, visit func(writ
 }
 
 // begin creates the examples. What is not valid among them is there for its faults.
-func (w *walk) begin(documents []byte) error {
-	for _, document := range bytes.Split(documents, []byte(separator)) {
-		data, err := yaml.YAMLToJSON(document)
-		if err != nil {
-			return err
-		}
+func (w *walk) begin() error {
+	examples, err := mutation.Examples(w.kind.name)
+	if err != nil {
+		return err
+	}
+	for _, data := range examples {
 		obj, err := w.kind.decode(data)
 		if err != nil {
 			return err
