@@ -13,12 +13,11 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/proxy"
 	"k8s.io/apiserver/pkg/authorization/authorizer"
 	streams "k8s.io/apiserver/pkg/util/proxy"
 	"k8s.io/streaming/pkg/httpstream/wsstream"
-
-	"clipper/api"
 )
 
 // isConnect says whether a subresource is a stream to somewhere else rather than an object.
@@ -45,34 +44,47 @@ func (q *request) connect() {
 		q.fail(apierrors.NewBadRequest("dryRun is not supported"))
 		return
 	}
-	if q.info.Subresource != "log" {
-		options, err := q.streamOptions()
-		if err == nil {
-			err = q.s.pipeline.Connect(q.r.Context(), q.pipelineRequest(), options)
-		}
-		if err != nil {
-			q.fail(err)
-			return
-		}
-	}
-	err := q.mayStream()
-	switch {
-	case err != nil:
-	case q.info.Subresource == "proxy":
-		err = q.proxy()
-	case q.info.Subresource == "log":
-		err = q.podLog()
-	default:
-		err = q.podStream()
-	}
-	if err != nil {
+	if err := q.open(); err != nil {
 		q.fail(err)
 	}
 }
 
+// open asks for a stream as admission leaves the options, not as the client sent them.
+func (q *request) open() error {
+	if q.info.Subresource == "log" {
+		return q.podLog() // a read: admission is not asked
+	}
+	options, err := q.streamOptions()
+	if err != nil {
+		return err
+	}
+	if err := q.s.pipeline.Connect(q.r.Context(), q.pipelineRequest(), options); err != nil {
+		return err
+	}
+	if err := q.mayStream(); err != nil {
+		return err
+	}
+	switch q.info.Subresource {
+	case "proxy":
+		return withOptions(options, q.proxy)
+	case "portforward":
+		return withOptions(options, q.portForward)
+	}
+	return withOptions(options, q.podCommand)
+}
+
+// withOptions reads what admission has left.
+func withOptions[T any](options *unstructured.Unstructured, open func(*T) error) error {
+	o := new(T)
+	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(options.Object, o); err != nil {
+		return apierrors.NewInternalError(fmt.Errorf("%s after admission: %w", options.GetKind(), err))
+	}
+	return open(o)
+}
+
 // mayStream asks for the permission to create where a WebSocket client opens a stream by GET: it is no read.
 func (q *request) mayStream() error {
-	if q.info.Subresource == "proxy" || q.info.Subresource == "log" || q.info.Verb == "create" {
+	if q.info.Subresource == "proxy" || q.info.Verb == "create" {
 		return nil
 	}
 	a := q.attributes()
@@ -86,7 +98,7 @@ func (q *request) mayStream() error {
 
 // streamOptions is the object that admission sees: what is asked of the stream. It is written down field by
 // field, for k8s.io/api has no conversion from a query.
-func (q *request) streamOptions() (api.Object, error) {
+func (q *request) streamOptions() (*unstructured.Unstructured, error) {
 	values := q.query()
 	options := map[string]any{"apiVersion": "v1"}
 	switch q.info.Subresource {
@@ -174,34 +186,36 @@ func containerOf(pod *corev1.Pod, asked string) (string, error) {
 	return "", apierrors.NewBadRequest(fmt.Sprintf("a container name must be specified for pod %s, choose one of: [%s]", pod.Name, strings.Join(names, " ")))
 }
 
-// podStream opens exec, attach or portforward.
-func (q *request) podStream() error {
+// portForward opens a way to ports of a pod.
+func (q *request) portForward(o *corev1.PodPortForwardOptions) error {
 	pod, err := q.pod()
 	if err != nil {
 		return err
 	}
-	if pod.Spec.NodeName == "" && q.info.Subresource == "portforward" {
-		return apierrors.NewBadRequest(fmt.Sprintf("pod %s does not have a host assigned", pod.Name))
+	values := url.Values{}
+	for _, port := range o.Ports {
+		values.Add("port", strconv.Itoa(int(port)))
 	}
-	path, values := "/portForward/"+pod.Namespace+"/"+pod.Name, url.Values{}
-	if q.info.Subresource == "portforward" {
-		ports, err := forwardedPorts(q.query())
-		if err != nil {
-			return err
-		}
-		for _, port := range ports {
-			values.Add("port", strconv.Itoa(int(port)))
-		}
-	} else {
-		container, err := containerOf(pod, q.query().Get("container"))
-		if err != nil {
-			return err
-		}
-		if pod.Spec.NodeName == "" {
-			return apierrors.NewBadRequest(fmt.Sprintf("pod %s does not have a host assigned", pod.Name))
-		}
-		path = "/" + q.info.Subresource + "/" + pod.Namespace + "/" + pod.Name + "/" + container
-		values = streamParameters(q.query())
+	return q.podStream(pod, "/portForward/"+pod.Namespace+"/"+pod.Name, values)
+}
+
+// podCommand opens exec or attach, whose options are those of exec without a command.
+func (q *request) podCommand(o *corev1.PodExecOptions) error {
+	pod, err := q.pod()
+	if err != nil {
+		return err
+	}
+	container, err := containerOf(pod, o.Container)
+	if err != nil {
+		return err
+	}
+	return q.podStream(pod, "/"+q.info.Subresource+"/"+pod.Namespace+"/"+pod.Name+"/"+container, streamParameters(o))
+}
+
+// podStream connects the client to a path of the agent of the pod's node.
+func (q *request) podStream(pod *corev1.Pod, path string, values url.Values) error {
+	if pod.Spec.NodeName == "" {
+		return apierrors.NewBadRequest(fmt.Sprintf("pod %s does not have a host assigned", pod.Name))
 	}
 	location, err := q.s.nodes.base(q.s.pipeline, pod.Spec.NodeName)
 	if err != nil {
@@ -213,15 +227,15 @@ func (q *request) podStream() error {
 }
 
 // streamParameters renames what clients ask for to what nodes understand.
-func streamParameters(in url.Values) url.Values {
+func streamParameters(o *corev1.PodExecOptions) url.Values {
 	out := url.Values{}
-	for client, node := range map[string]string{"stdin": "input", "stdout": "output", "stderr": "error", "tty": "tty"} {
-		if isTrue(in[client]) {
+	for node, wanted := range map[string]bool{"input": o.Stdin, "output": o.Stdout, "error": o.Stderr, "tty": o.TTY} {
+		if wanted {
 			out.Set(node, "1")
 		}
 	}
-	if command := in["command"]; len(command) > 0 {
-		out["command"] = command
+	if len(o.Command) > 0 {
+		out["command"] = o.Command
 	}
 	return out
 }

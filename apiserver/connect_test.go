@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"encoding/json"
+	"fmt"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -14,6 +15,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"clipper/apiserver"
@@ -50,7 +52,26 @@ func TestConnectAdmission(t *testing.T) {
 	}
 }
 
-// TestStreamParameters: what a client asks of a stream reaches the node under the names that nodes read.
+// mutates changes the options of streams that are asked for in a certain way, as a webhook may.
+type mutates struct{}
+
+func (mutates) Admit(_ context.Context, a *admission.Attributes) error {
+	options, ok := a.Object.(*unstructured.Unstructured)
+	switch {
+	case !ok || a.Operation != admission.Connect:
+	case options.GetKind() == "PodExecOptions" && options.Object["tty"] == true:
+		options.Object["command"], options.Object["container"] = []any{"audited-shell"}, "c"
+		delete(options.Object, "tty")
+	case options.GetKind() == "PodPortForwardOptions" && fmt.Sprint(options.Object["ports"]) == "[22]":
+		options.Object["ports"] = []any{int64(2222)}
+	case options.GetKind() == "NodeProxyOptions" && options.Object["path"] == "/from":
+		options.Object["path"] = "/to/here"
+	}
+	return nil
+}
+
+// TestStreamParameters: what a client asks of a stream reaches the node under the names that nodes read, and as
+// admission has left it.
 func TestStreamParameters(t *testing.T) {
 	asked := make(chan *url.URL, 1)
 	agent := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -60,11 +81,15 @@ func TestStreamParameters(t *testing.T) {
 	defer agent.Close()
 	s := start(t, servertest.Options{Server: func(o *apiserver.Options) {
 		o.NodeTLS = &tls.Config{InsecureSkipVerify: true} // #nosec G402 -- a test server on loopback
+		o.DialNode = func(ctx context.Context, network, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, network, agent.Listener.Addr().String())
+		}
+	}, Pipeline: func(p *pipeline.Pipeline) {
+		p.Admit(admission.NewChain(admission.Plugin{Name: "Mutates", Mutate: mutates{}}))
 	}})
 	client, _ := clients(t, s)
 	node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n"}}
-	node.Status.Addresses = []corev1.NodeAddress{{Type: corev1.NodeInternalIP, Address: "127.0.0.1"}}
-	node.Status.DaemonEndpoints.KubeletEndpoint.Port = int32(agent.Listener.Addr().(*net.TCPAddr).Port)
+	node.Status.Addresses = []corev1.NodeAddress{{Type: corev1.NodeInternalIP, Address: "192.0.2.1"}}
 	must(client.CoreV1().Nodes().Create(t.Context(), node, metav1.CreateOptions{}))(t)
 	p := pod("p")
 	p.Spec.NodeName = "n"
@@ -76,9 +101,17 @@ func TestStreamParameters(t *testing.T) {
 		"portforward?ports=http":                               `cannot convert to []int32: strconv.ParseUint: parsing "http": invalid syntax`,
 		"exec?command=a&command=b&stdin=&stdout=1&stderr=0":    "/exec/default/p/c?command=a&command=b&input=1&output=1",
 		"attach?stdin=false&stderr=true&stdout=true&tty=FALSE": "/attach/default/p/c?error=1&output=1",
+		"exec?command=sh&tty=1&stdin=1&container=none":         "/exec/default/p/c?command=audited-shell&input=1",
+		"portforward?ports=22":                                 "/portForward/default/p?port=2222",
+		"/api/v1/nodes/n/proxy/from?a=b":                       "/to/here?a=b",
+		"/api/v1/nodes/n/proxy/x/":                             "/x/",
 	} {
 		t.Run(in, func(t *testing.T) {
-			r := must(http.NewRequest(http.MethodPost, s.URL+"/api/v1/namespaces/default/pods/p/"+in, nil))(t)
+			path := in
+			if !strings.HasPrefix(in, "/") {
+				path = "/api/v1/namespaces/default/pods/p/" + in
+			}
+			r := must(http.NewRequest(http.MethodPost, s.URL+path, nil))(t)
 			r.Header = http.Header{"Authorization": {"Bearer " + servertest.AdminToken}, "Connection": {"Upgrade"}, "Upgrade": {"SPDY/3.1"}}
 			res := must(upgrading.RoundTrip(r))(t)
 			defer res.Body.Close()

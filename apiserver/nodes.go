@@ -13,6 +13,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	utilnet "k8s.io/apimachinery/pkg/util/net"
 	"k8s.io/apimachinery/pkg/util/proxy"
 
 	"clipper/api"
@@ -77,8 +78,8 @@ func splitTarget(s string) (scheme, name, port string, ok bool) {
 	return "", "", "", false
 }
 
-// proxy passes an HTTP request on to a pod, service or node.
-func (q *request) proxy() error {
+// proxy passes an HTTP request on to a pod, service or node; the options of all three are alike.
+func (q *request) proxy(o *corev1.PodProxyOptions) error {
 	scheme, name, port, ok := splitTarget(q.info.Name)
 	if !ok {
 		return apierrors.NewBadRequest(fmt.Sprintf("invalid %s request %q", strings.TrimSuffix(q.info.Resource, "s"), q.info.Name))
@@ -110,7 +111,7 @@ func (q *request) proxy() error {
 	if err != nil {
 		return err
 	}
-	location.Path = q.info.Rest
+	location.Path = utilnet.JoinPreservingTrailingSlash(location.Path, o.Path)
 	location.RawQuery = q.r.URL.RawQuery
 	ctx, done := q.longRunning(0)
 	defer done()
