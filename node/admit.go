@@ -12,7 +12,7 @@ import (
 	"k8s.io/component-helpers/resource"
 
 	"clipper/api"
-	"clipper/node/podworker"
+	"clipper/node/podworker/lifecycle"
 	"clipper/node/preempt"
 	"clipper/node/priority"
 	"clipper/node/shutdown"
@@ -28,7 +28,7 @@ func listenPort(l net.Listener) int32 {
 
 // An admission is what the node decides about a new pod.
 type admission struct {
-	verdict *podworker.Verdict // why it is not taken
+	verdict *lifecycle.Verdict // why it is not taken
 	after   []*handle          // who makes room for it: it begins once they have ended
 }
 
@@ -71,7 +71,7 @@ func (a *Agent) admitLocked(pod *corev1.Pod) admission {
 }
 
 func rejected(reason, message string) admission {
-	return admission{verdict: &podworker.Verdict{Phase: corev1.PodFailed, Reason: reason, Message: "Pod was rejected: " + message}}
+	return admission{verdict: &lifecycle.Verdict{Phase: corev1.PodFailed, Reason: reason, Message: "Pod was rejected: " + message}}
 }
 
 // othersLocked returns the pods that a new one has to fit beside. Those that make room for a critical pod come as
@@ -119,7 +119,7 @@ func (a *Agent) preemptLocked(h *handle, lacking corev1.ResourceName) {
 	a.counts.preemptions.WithLabelValues(string(lacking)).Inc()
 	a.recorder.Event(h.pod, corev1.EventTypeWarning, reason, message)
 	h.evicted, h.preempted = true, true
-	h.Evict(podworker.Verdict{Phase: corev1.PodFailed, Reason: reason, Message: message, Condition: &corev1.PodCondition{
+	h.Evict(lifecycle.Verdict{Phase: corev1.PodFailed, Reason: reason, Message: message, Condition: &corev1.PodCondition{
 		Type: corev1.DisruptionTarget, Status: corev1.ConditionTrue, Reason: corev1.PodReasonTerminationByKubelet,
 		Message: "Pod was preempted by Kubelet to accommodate a critical pod."}})
 }
@@ -177,7 +177,7 @@ func (a *Agent) resizable(pod *corev1.Pod) (reason, message string) {
 }
 
 // reject tells why a pod was not taken.
-func (a *Agent) reject(pod *corev1.Pod, v *podworker.Verdict) {
+func (a *Agent) reject(pod *corev1.Pod, v *lifecycle.Verdict) {
 	a.counts.rejected(v.Reason)
 	a.recorder.Event(pod, corev1.EventTypeWarning, v.Reason, "%s", v.Message[len("Pod was rejected: "):])
 }

@@ -27,6 +27,7 @@ import (
 	"clipper/node/network"
 	"clipper/node/plugins"
 	"clipper/node/podworker"
+	"clipper/node/podworker/lifecycle"
 	"clipper/node/probe"
 	"clipper/node/pull"
 	"clipper/node/reserve"
@@ -330,7 +331,7 @@ func (a *Agent) deleted(pod *corev1.Pod) {
 }
 
 func (a *Agent) containerChanged(ev runtime.Event) {
-	if uid, _ := podworker.SandboxOwner(ev.SandboxID); string(uid) != ev.PodUID {
+	if uid, _ := lifecycle.SandboxOwner(ev.SandboxID); string(uid) != ev.PodUID {
 		return // somebody else's sandbox, whatever it calls itself
 	}
 	if h := a.worker(types.UID(ev.PodUID)); h != nil {
@@ -428,7 +429,7 @@ func (a *Agent) sweep(ctx context.Context, held inventory, external map[string]b
 		slog.Warn("Listing network attachments failed", "err", err)
 	}
 	for _, id := range ids {
-		if uid, _ := podworker.SandboxOwner(id); !known[uid] && !external[id] {
+		if uid, _ := lifecycle.SandboxOwner(id); !known[uid] && !external[id] {
 			if err := net.Detach(ctx, id); err != nil {
 				slog.Warn("Detaching a pod that is gone failed", "sandbox", id, "err", err)
 			}

@@ -17,7 +17,7 @@ import (
 	"clipper/node/eviction"
 	"clipper/node/eviction/threshold"
 	"clipper/node/machine"
-	"clipper/node/podworker"
+	"clipper/node/podworker/lifecycle"
 	"clipper/node/runtime"
 	"clipper/node/status"
 )
@@ -126,7 +126,7 @@ func (a *Agent) evictable() []*corev1.Pod {
 }
 
 // evict ends a pod from the node's side.
-func (a *Agent) evict(pod *corev1.Pod, v podworker.Verdict) {
+func (a *Agent) evict(pod *corev1.Pod, v lifecycle.Verdict) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if h := a.workers[pod.UID]; h != nil && !h.done {

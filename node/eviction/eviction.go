@@ -19,7 +19,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"clipper/node/eviction/threshold"
-	"clipper/node/podworker"
+	"clipper/node/podworker/lifecycle"
 	"clipper/node/priority"
 )
 
@@ -58,7 +58,7 @@ type Config struct {
 	Observe func() (Observations, error)
 	Pods    func() []*corev1.Pod // that run or are about to, without those that have been evicted
 	Measure func(ctx context.Context, pod *corev1.Pod, d Depth) (*Usage, error)
-	Evict   func(pod *corev1.Pod, v podworker.Verdict)
+	Evict   func(pod *corev1.Pod, v lifecycle.Verdict)
 	Ended   func(types.UID) bool // nothing of the pod runs any more
 	// Reclaim frees disk without hurting pods: what has ended, what nobody uses.
 	Reclaim []func(context.Context) error
@@ -247,7 +247,7 @@ func (m *Manager) evict(pod *corev1.Pod, grace time.Duration, why explanation, c
 	slog.Info("Evicting a pod", "pod", pod.Namespace+"/"+pod.Name, "uid", pod.UID, "signal", signal, "why", why.message)
 	m.cfg.Metrics.evictions.WithLabelValues(signal).Inc()
 	m.cfg.Recorder.EventAnnotated(pod, why.annotations, corev1.EventTypeWarning, Reason, why.message)
-	m.cfg.Evict(pod, podworker.Verdict{Phase: corev1.PodFailed, Reason: Reason, Message: why.message, Condition: c, Grace: &grace})
+	m.cfg.Evict(pod, lifecycle.Verdict{Phase: corev1.PodFailed, Reason: Reason, Message: why.message, Condition: c, Grace: &grace})
 }
 
 // storageShare bounds the time spent on measuring storage: one part in so many.

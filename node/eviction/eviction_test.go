@@ -22,7 +22,7 @@ import (
 	"clipper/diskusage"
 	"clipper/node/cgroup"
 	"clipper/node/eviction/threshold"
-	"clipper/node/podworker"
+	"clipper/node/podworker/lifecycle"
 )
 
 // fakeNode is a node whose memory and disk pods take, and give back some time after they are evicted.
@@ -84,7 +84,7 @@ func (n *fakeNode) running() []*corev1.Pod {
 	return out
 }
 
-func (n *fakeNode) evict(pod *corev1.Pod, v podworker.Verdict) {
+func (n *fakeNode) evict(pod *corev1.Pod, v lifecycle.Verdict) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	condition := "without condition"

@@ -4,13 +4,11 @@ import (
 	"context"
 	"errors"
 	"slices"
-	"strconv"
-	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/types"
 
+	"clipper/node/podworker/lifecycle"
 	"clipper/node/runtime"
 )
 
@@ -23,8 +21,8 @@ func (w *Worker) adopt(sandboxes []runtime.SandboxStatus, containers []runtime.C
 	for _, list := range [][]corev1.ContainerStatus{w.pod.Status.InitContainerStatuses, w.pod.Status.ContainerStatuses, w.pod.Status.EphemeralContainerStatuses} {
 		for i := range list {
 			s := &list[i]
-			r := w.o.record(s.Name)
-			r.Restarts, r.ran = int(s.RestartCount), s.ContainerID != ""
+			r := w.o.Record(s.Name)
+			r.Restarts, r.Ran = int(s.RestartCount), s.ContainerID != ""
 		}
 	}
 	w.adoptSandboxes(sandboxes)
@@ -32,15 +30,15 @@ func (w *Worker) adopt(sandboxes []runtime.SandboxStatus, containers []runtime.C
 	for _, s := range containers {
 		if s.State == runtime.Created {
 			// The agent died before it started it. It has never run: it goes, and the next is no restart.
-			r := w.o.record(s.Name)
-			r.Unborn, r.ran = append(r.Unborn, s.ID), r.ran && !w.reported(s.ID)
+			r := w.o.Record(s.Name)
+			r.Unborn, r.Ran = append(r.Unborn, s.ID), r.Ran && !w.reported(s.ID)
 			continue
 		}
 		w.observe(s)
 	}
 	w.adoptResources()
 	if p := w.pod.Status.Phase; (p == corev1.PodSucceeded || p == corev1.PodFailed) && w.o.Verdict == nil {
-		w.o.Verdict = &Verdict{Phase: p, Reason: w.pod.Status.Reason, Message: w.pod.Status.Message,
+		w.o.Verdict = &lifecycle.Verdict{Phase: p, Reason: w.pod.Status.Reason, Message: w.pod.Status.Message,
 			Rejected: len(w.pod.Status.ContainerStatuses) == 0}
 	}
 }
@@ -49,7 +47,7 @@ func (w *Worker) adopt(sandboxes []runtime.SandboxStatus, containers []runtime.C
 func (w *Worker) reported(id string) bool {
 	for _, list := range [][]corev1.ContainerStatus{w.pod.Status.InitContainerStatuses, w.pod.Status.ContainerStatuses, w.pod.Status.EphemeralContainerStatuses} {
 		for i := range list {
-			if list[i].ContainerID == w.o.fullID(id) {
+			if list[i].ContainerID == w.o.FullID(id) {
 				return true
 			}
 		}
@@ -61,14 +59,14 @@ func (w *Worker) reported(id string) bool {
 // gets a new one.
 func (w *Worker) adoptSandboxes(list []runtime.SandboxStatus) {
 	for _, s := range list {
-		_, n := SandboxOwner(s.ID)
+		_, n := lifecycle.SandboxOwner(s.ID)
 		w.o.Attempt = max(w.o.Attempt, n)
 	}
 	for _, s := range list {
-		_, n := SandboxOwner(s.ID)
+		_, n := lifecycle.SandboxOwner(s.ID)
 		switch {
 		case n == w.o.Attempt && s.Ready:
-			w.o.Sandbox.succeed()
+			w.o.Sandbox.Succeed()
 			w.o.NetNS = s.NetNS
 			w.o.Outdated = true // for all we know
 		default:
@@ -84,7 +82,7 @@ func (w *Worker) adoptSandboxes(list []runtime.SandboxStatus) {
 // SandboxChanged tells the worker that the runtime has news of a sandbox.
 func (w *Worker) SandboxChanged(id string) {
 	w.post(func() {
-		if id != sandboxID(w.pod, w.o.Attempt) || !w.o.Sandbox.Done || ending(w.pod, &w.o) {
+		if id != lifecycle.SandboxID(w.pod, w.o.Attempt) || !w.o.Sandbox.Done || lifecycle.Ending(w.pod, &w.o) {
 			return
 		}
 		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
@@ -96,28 +94,10 @@ func (w *Worker) SandboxChanged(id string) {
 	})
 }
 
-// ending reports whether the pod's sandbox goes because the pod does.
-func ending(pod *corev1.Pod, o *Observed) bool {
-	return o.Verdict != nil || pod.DeletionTimestamp != nil || o.Gone || finished(pod, o)
-}
-
 // replaceSandbox gives the pod a new sandbox for one that somebody else has stopped, or that the runtime has lost.
 func (w *Worker) replaceSandbox(id string) {
 	w.o.Stale = append(w.o.Stale, id)
 	w.o.Attempt++
-	w.o.Sandbox, w.o.Network, w.o.IPs, w.o.NetNS = Step{}, Step{}, nil, ""
+	w.o.Sandbox, w.o.Network, w.o.IPs, w.o.NetNS = lifecycle.Step{}, lifecycle.Step{}, nil, ""
 	w.event("", corev1.EventTypeNormal, "SandboxChanged", "Pod sandbox changed, it will be killed and re-created.")
-}
-
-// SandboxOwner splits a sandbox's name into the pod's UID and the attempt.
-func SandboxOwner(id string) (types.UID, int) {
-	i := strings.LastIndexByte(id, '-')
-	if i < 0 {
-		return types.UID(id), 0
-	}
-	n, err := strconv.Atoi(id[i+1:])
-	if err != nil {
-		return types.UID(id), 0
-	}
-	return types.UID(id[:i]), n
 }

@@ -7,6 +7,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 
+	"clipper/node/podworker/lifecycle"
 	"clipper/node/runtime"
 )
 
@@ -33,11 +34,6 @@ type Refusal interface {
 	Refusal() (reason, message string)
 }
 
-// allocates reports whether the pod needs something of an allocator, and is still without it.
-func (p *planner) allocates() bool {
-	return p.o.Scarce && !p.o.Allocated.Done
-}
-
 // wantScarce notes whether the pod asks for something scarce. What is found running has been given what it has, but
 // the allocator may not know that any more.
 func (w *Worker) wantScarce() {
@@ -45,20 +41,20 @@ func (w *Worker) wantScarce() {
 }
 
 func (w *Worker) allocate() carry {
-	running := w.o.anyRunning()
+	running := w.o.AnyRunning()
 	return func(ctx context.Context, pod *corev1.Pod) func(time.Time) {
 		err := w.cfg.Allocator.Allocate(ctx, pod, running)
 		return func(now time.Time) {
 			var refused Refusal
 			switch {
 			case err == nil:
-				w.o.Allocated.succeed()
+				w.o.Allocated.Succeed()
 				w.look()
 			case ctx.Err() != nil:
 			case errors.As(err, &refused):
 				w.turnAway(refused)
 			default:
-				w.o.Allocated.fail(now, err)
+				w.o.Allocated.Fail(now, err)
 				w.event("", corev1.EventTypeWarning, "FailedPrepareDynamicResources", "Failed to prepare dynamic resources: %v", err)
 			}
 		}
@@ -69,7 +65,7 @@ func (w *Worker) allocate() carry {
 func (w *Worker) turnAway(r Refusal) {
 	reason, message := r.Refusal()
 	w.event("", corev1.EventTypeWarning, reason, "%s", message)
-	w.o.Verdict = &Verdict{Phase: corev1.PodFailed, Reason: reason, Message: "Pod was rejected: " + message, Rejected: true}
+	w.o.Verdict = &lifecycle.Verdict{Phase: corev1.PodFailed, Reason: reason, Message: "Pod was rejected: " + message, Rejected: true}
 }
 
 // DevicesChanged tells the worker that a device of its pod has become healthy or unhealthy.

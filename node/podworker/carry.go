@@ -15,6 +15,7 @@ import (
 	"clipper/node/cgroup"
 	"clipper/node/logs"
 	"clipper/node/network"
+	"clipper/node/podworker/lifecycle"
 	"clipper/node/runtime"
 )
 
@@ -23,40 +24,40 @@ type carry func(ctx context.Context, pod *corev1.Pod) (apply func(now time.Time)
 
 // prepare picks an action's work and the context it runs in: what serves the living pod is cancelled when
 // the pod terminates.
-func (w *Worker) prepare(ctx context.Context, a Action) (carry, context.Context) {
+func (w *Worker) prepare(ctx context.Context, a lifecycle.Action) (carry, context.Context) {
 	switch a.Op {
-	case Allocate:
+	case lifecycle.Allocate:
 		return w.allocate(), w.run
-	case Attach:
+	case lifecycle.Attach:
 		return w.attach(a), w.run
-	case Mount:
+	case lifecycle.Mount:
 		return w.mount(), w.run
-	case RunSandbox:
+	case lifecycle.RunSandbox:
 		return w.runSandbox(a), w.run
-	case DropStale:
+	case lifecycle.DropStale:
 		return w.dropStale(a), ctx
-	case Pull:
+	case lifecycle.Pull:
 		return w.pull(a), w.run
-	case Start:
+	case lifecycle.Start:
 		return w.start(a), w.run
-	case Resize:
+	case lifecycle.Resize:
 		return w.resize(a), w.run
-	case ResizePod:
+	case lifecycle.ResizePod:
 		return w.resizePod(), w.run
-	case PreStop:
+	case lifecycle.PreStop:
 		return w.preStopAhead(a), w.stopContext(ctx)
-	case Stop:
+	case lifecycle.Stop:
 		return w.stop(a), w.stopContext(ctx)
-	case Remove:
+	case lifecycle.Remove:
 		return w.remove(a), ctx
-	case Teardown:
+	case lifecycle.Teardown:
 		return w.teardown(a), ctx
-	case Delete:
+	case lifecycle.Delete:
 		return func(ctx context.Context, pod *corev1.Pod) func(time.Time) {
 			err := w.deleteFromAPI(ctx, pod)
 			return func(now time.Time) {
 				if err != nil {
-					w.o.Delete.fail(now, err)
+					w.o.Delete.Fail(now, err)
 					return
 				}
 				w.o.Deleted = true
@@ -66,14 +67,9 @@ func (w *Worker) prepare(ctx context.Context, a Action) (carry, context.Context)
 	panic("podworker: no work for action " + a.String())
 }
 
-// sandboxID names the pod's sandbox, also towards the network.
-func sandboxID(pod *corev1.Pod, attempt int) string {
-	return fmt.Sprintf("%s-%d", pod.UID, attempt)
-}
-
-func (w *Worker) attach(a Action) carry {
+func (w *Worker) attach(a lifecycle.Action) carry {
 	return func(ctx context.Context, pod *corev1.Pod) func(time.Time) {
-		id := sandboxID(pod, a.Attempt)
+		id := lifecycle.SandboxID(pod, a.Attempt)
 		var at network.Attachment
 		err := w.separate(pod, id)
 		if err == nil {
@@ -84,11 +80,11 @@ func (w *Worker) attach(a Action) carry {
 		}
 		return func(now time.Time) {
 			if err != nil {
-				w.o.Network.fail(now, err)
+				w.o.Network.Fail(now, err)
 				w.sandboxFailed(ctx, err)
 				return
 			}
-			w.o.Network.succeed()
+			w.o.Network.Succeed()
 			w.o.IPs, w.o.NetNS = at.IPs, at.NetNS
 		}
 	}
@@ -107,7 +103,7 @@ func hostPorts(pod *corev1.Pod) []network.PodPort {
 	for _, cs := range [][]corev1.Container{pod.Spec.InitContainers, pod.Spec.Containers} {
 		for i := range cs {
 			for _, p := range cs[i].Ports {
-				if p.HostPort == 0 || (!isSidecar(&cs[i]) && isInit(pod, cs[i].Name)) {
+				if p.HostPort == 0 || (!lifecycle.IsSidecar(&cs[i]) && lifecycle.IsInit(pod, cs[i].Name)) {
 					continue
 				}
 				pp := network.PodPort{HostPort: uint16(p.HostPort), ContainerPort: uint16(p.ContainerPort), Protocol: string(p.Protocol)}
@@ -126,10 +122,10 @@ func (w *Worker) mount() carry {
 		err := w.cfg.Volumes.Mount(ctx, pod)
 		return func(now time.Time) {
 			if err == nil {
-				w.o.Volumes.succeed()
+				w.o.Volumes.Succeed()
 				return
 			}
-			w.o.Volumes.fail(now, err)
+			w.o.Volumes.Fail(now, err)
 			if ctx.Err() != nil {
 				return
 			}
@@ -155,7 +151,7 @@ func split(err error) []error {
 	return []error{err}
 }
 
-func (w *Worker) runSandbox(a Action) carry {
+func (w *Worker) runSandbox(a lifecycle.Action) carry {
 	netns, ips := w.o.NetNS, w.o.IPs
 	if w.o.Granted == nil {
 		w.o.Granted, w.o.Applied = w.pod.Spec.Resources, w.pod.Spec.Resources
@@ -164,11 +160,11 @@ func (w *Worker) runSandbox(a Action) carry {
 		ips, err := w.createSandbox(ctx, pod, a.Attempt, netns, ips)
 		return func(now time.Time) {
 			if err != nil {
-				w.o.Sandbox.fail(now, err)
+				w.o.Sandbox.Fail(now, err)
 				w.sandboxFailed(ctx, err)
 				return
 			}
-			w.o.Sandbox.succeed()
+			w.o.Sandbox.Succeed()
 			w.o.IPs = ips
 		}
 	}
@@ -214,7 +210,7 @@ func (w *Worker) sandboxSpec(ctx context.Context, pod *corev1.Pod, attempt int, 
 		return runtime.Sandbox{}, err
 	}
 	s := runtime.Sandbox{
-		ID: sandboxID(pod, attempt), PodUID: string(pod.UID), Namespace: pod.Namespace, Pod: pod.Name,
+		ID: lifecycle.SandboxID(pod, attempt), PodUID: string(pod.UID), Namespace: pod.Namespace, Pod: pod.Name,
 		Hostname: host, NetNS: netns,
 		HostNetwork: pod.Spec.HostNetwork, HostPID: pod.Spec.HostPID, HostIPC: pod.Spec.HostIPC, UserNS: ids,
 		SharedPID:    pod.Spec.ShareProcessNamespace != nil && *pod.Spec.ShareProcessNamespace,
@@ -252,7 +248,7 @@ func (w *Worker) runtimeHandler(ctx context.Context, pod *corev1.Pod) (string, e
 	return rc.Handler, nil
 }
 
-func (w *Worker) dropStale(a Action) carry {
+func (w *Worker) dropStale(a lifecycle.Action) carry {
 	return func(ctx context.Context, pod *corev1.Pod) func(time.Time) {
 		err := errors.Join(w.cfg.Runtime.StopSandbox(ctx, a.ID), w.cfg.Network.Detach(ctx, a.ID))
 		return func(time.Time) {
@@ -269,17 +265,17 @@ func (w *Worker) dropStale(a Action) carry {
 	}
 }
 
-func (w *Worker) remove(a Action) carry {
+func (w *Worker) remove(a lifecycle.Action) carry {
 	return func(ctx context.Context, pod *corev1.Pod) func(time.Time) {
 		err := w.removeContainer(ctx, pod, a)
 		return func(time.Time) {
 			if err != nil {
 				w.log.Warn("Removing a dead container failed", "container", a.ID, "err", err)
 			}
-			if r := w.o.record(a.Container); a.Reset {
-				r.reset()
+			if r := w.o.Record(a.Container); a.Reset {
+				r.BeginAgain()
 			} else {
-				r.drop(a.ID)
+				r.Drop(a.ID)
 			}
 		}
 	}
@@ -287,7 +283,7 @@ func (w *Worker) remove(a Action) carry {
 
 // removeContainer removes the record of a dead container and its log, the log first: afterwards nobody would know
 // of it.
-func (w *Worker) removeContainer(ctx context.Context, pod *corev1.Pod, a Action) error {
+func (w *Worker) removeContainer(ctx context.Context, pod *corev1.Pod, a lifecycle.Action) error {
 	s, err := w.cfg.Runtime.Status(ctx, a.ID)
 	if err == nil && !a.KeepLog {
 		err = errors.Join(logs.RemoveLog(s.LogPath), w.cfg.LogLinks.Remove(pod.Namespace, pod.Name, a.Container, a.ID))
@@ -300,20 +296,20 @@ func (w *Worker) removeContainer(ctx context.Context, pod *corev1.Pod, a Action)
 
 // teardown undoes everything; each part is idempotent, so a crash or an error in the middle is repaired by
 // doing it all again.
-func (w *Worker) teardown(a Action) carry {
+func (w *Worker) teardown(a lifecycle.Action) carry {
 	last := w.o.Attempt
 	return func(ctx context.Context, pod *corev1.Pod) func(time.Time) {
 		err := w.clean(ctx, pod, last, a.Records)
 		return func(now time.Time) {
 			if err != nil {
 				w.log.Warn("Cleaning up after a pod failed; it will be retried", "err", err)
-				w.o.Teardown.fail(now, err)
+				w.o.Teardown.Fail(now, err)
 				return
 			}
-			w.o.Teardown = Step{}
+			w.o.Teardown = lifecycle.Step{}
 			w.o.TornDown, w.o.Removed = true, a.Records
 			w.o.NetNS = ""
-			w.o.Network, w.o.Volumes, w.o.Sandbox = Step{}, Step{}, Step{}
+			w.o.Network, w.o.Volumes, w.o.Sandbox = lifecycle.Step{}, lifecycle.Step{}, lifecycle.Step{}
 			w.quit()
 		}
 	}
@@ -322,7 +318,7 @@ func (w *Worker) teardown(a Action) carry {
 func (w *Worker) clean(ctx context.Context, pod *corev1.Pod, last int, records bool) error {
 	var errs []error
 	for i := 0; i <= last; i++ {
-		id := sandboxID(pod, i)
+		id := lifecycle.SandboxID(pod, i)
 		errs = append(errs, w.cfg.Runtime.StopSandbox(ctx, id))
 		if records {
 			errs = append(errs, w.cfg.Runtime.RemoveSandbox(ctx, id))

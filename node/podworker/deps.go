@@ -12,6 +12,7 @@ import (
 	"clipper/node/cgroup"
 	"clipper/node/logs"
 	"clipper/node/network"
+	"clipper/node/podworker/lifecycle"
 	"clipper/node/probe"
 	"clipper/node/pull"
 	"clipper/node/runtime"
@@ -94,7 +95,7 @@ type Config struct {
 
 func (c *Config) restartPause() time.Duration {
 	if c.RestartPause == 0 {
-		return maxBackoff
+		return lifecycle.MaxBackoff
 	}
 	return c.RestartPause
 }

@@ -15,6 +15,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation"
 
 	"clipper/node/downward"
+	"clipper/node/podworker/lifecycle"
 )
 
 // environment returns a container's variables in order: those of services first, then envFrom, then env,
@@ -120,7 +121,7 @@ func (w *Worker) valueFrom(ctx context.Context, pod *corev1.Pod, c *corev1.Conta
 	case src.ResourceFieldRef != nil:
 		of := c
 		if n := src.ResourceFieldRef.ContainerName; n != "" {
-			if of = findContainer(pod, n); of == nil {
+			if of = lifecycle.FindContainer(pod, n); of == nil {
 				return "", false, fmt.Errorf("container %q not found in pod %s/%s", n, pod.Namespace, pod.Name)
 			}
 		}

@@ -11,6 +11,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 
+	"clipper/node/podworker/lifecycle"
 	"clipper/node/probe"
 )
 
@@ -20,7 +21,7 @@ func (w *Worker) hook(ctx context.Context, c *corev1.Container, id string, h *co
 		if err == nil {
 			return nil
 		}
-		return fmt.Errorf("%s lifecycle hook (%v) for Container %q in Pod %q failed - error: %w", kind, what, c.Name, fullName(w.subject.Load()), err)
+		return fmt.Errorf("%s lifecycle hook (%v) for Container %q in Pod %q failed - error: %w", kind, what, c.Name, lifecycle.FullName(w.subject.Load()), err)
 	}
 	switch {
 	case h.Exec != nil:

@@ -9,6 +9,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 
+	"clipper/node/podworker/lifecycle"
 	"clipper/node/runtime"
 )
 
@@ -21,11 +22,11 @@ const (
 )
 
 // noteMessage reads the last words of a container that has ended.
-func (w *Worker) noteMessage(r *Record, s runtime.ContainerStatus) {
+func (w *Worker) noteMessage(r *lifecycle.Record, s runtime.ContainerStatus) {
 	if _, done := r.Message[s.ID]; done {
 		return
 	}
-	c := findContainer(w.pod, s.Name)
+	c := lifecycle.FindContainer(w.pod, s.Name)
 	if c == nil {
 		return
 	}

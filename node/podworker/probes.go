@@ -6,6 +6,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 
+	"clipper/node/podworker/lifecycle"
 	"clipper/node/probe"
 	"clipper/node/pull"
 	"clipper/node/runtime"
@@ -37,7 +38,7 @@ func (w *Worker) syncProbes(ctx context.Context) {
 				w.startProbe(ctx, c, r, k, p)
 			}
 		}
-		if !r.started(c) {
+		if !r.Started(c) {
 			if !ending {
 				want(probe.Startup, c.StartupProbe)
 			}
@@ -52,7 +53,7 @@ func (w *Worker) syncProbes(ctx context.Context) {
 		each(&w.pod.Spec.Containers[i])
 	}
 	for i := range w.pod.Spec.InitContainers {
-		if c := &w.pod.Spec.InitContainers[i]; isSidecar(c) {
+		if c := &w.pod.Spec.InitContainers[i]; lifecycle.IsSidecar(c) {
 			each(c)
 		}
 	}
@@ -66,10 +67,10 @@ func (w *Worker) syncProbes(ctx context.Context) {
 
 // recallProbes takes over the verdicts that the API has of this very container: a restart of the agent
 // must not make a ready pod unready.
-func (w *Worker) recallProbes(c *corev1.Container, r *Record) {
+func (w *Worker) recallProbes(c *corev1.Container, r *lifecycle.Record) {
 	for _, list := range [][]corev1.ContainerStatus{w.pod.Status.ContainerStatuses, w.pod.Status.InitContainerStatuses} {
 		for i := range list {
-			if s := &list[i]; s.Name == c.Name && s.ContainerID == w.o.fullID(r.Current.ID) {
+			if s := &list[i]; s.Name == c.Name && s.ContainerID == w.o.FullID(r.Current.ID) {
 				r.Ready = s.Ready
 				r.Startup = r.Startup || (s.Started != nil && *s.Started)
 			}
@@ -77,7 +78,7 @@ func (w *Worker) recallProbes(c *corev1.Container, r *Record) {
 	}
 }
 
-func (w *Worker) startProbe(ctx context.Context, c *corev1.Container, r *Record, k probe.Kind, p *corev1.Probe) {
+func (w *Worker) startProbe(ctx context.Context, c *corev1.Container, r *lifecycle.Record, k probe.Kind, p *corev1.Probe) {
 	key := string(k) + ":" + c.Name
 	id := r.Current.ID
 	if old := w.probes[key]; old != nil {
@@ -121,7 +122,7 @@ func (w *Worker) probeFailed(name string, k probe.Kind, out string, err error) {
 }
 
 func (w *Worker) probeChanged(name, id string, k probe.Kind, v probe.Result) {
-	r := w.o.record(name)
+	r := w.o.Record(name)
 	if r.Current == nil || r.Current.ID != id {
 		return
 	}
@@ -131,9 +132,9 @@ func (w *Worker) probeChanged(name, id string, k probe.Kind, v probe.Result) {
 	case k == probe.Startup && v == probe.Success:
 		r.Startup = true
 	case k == probe.Startup && v == probe.Failure:
-		r.Unhealthy = FailedStartup
+		r.Unhealthy = lifecycle.FailedStartup
 	case k == probe.Liveness && v == probe.Failure:
-		r.Unhealthy = FailedLiveness
+		r.Unhealthy = lifecycle.FailedLiveness
 	}
 }
 
@@ -143,16 +144,16 @@ func (w *Worker) tellBackoffs(now time.Time) {
 		return
 	}
 	for name, r := range w.o.Containers {
-		c := findContainer(w.pod, name)
-		if c == nil || w.o.Busy[Action{Op: Start, Container: name}.Key()] {
+		c := lifecycle.FindContainer(w.pod, name)
+		if c == nil || w.o.Busy[lifecycle.Action{Op: lifecycle.Start, Container: name}.Key()] {
 			continue
 		}
-		if r.exited() && shouldRestart(w.pod, c, r.Current.ExitCode) && now.Before(r.Backoff.until(r.Current.FinishedAt)) &&
+		if r.Exited() && lifecycle.ShouldRestart(w.pod, c, r.Current.ExitCode) && now.Before(r.Backoff.Until(r.Current.FinishedAt)) &&
 			w.told["backoff:"+name] != r.Current.ID {
 			w.told["backoff:"+name] = r.Current.ID
-			w.event(name, corev1.EventTypeWarning, "BackOff", "Back-off restarting failed container %s in pod %s", name, fullName(w.pod))
+			w.event(name, corev1.EventTypeWarning, "BackOff", "Back-off restarting failed container %s in pod %s", name, lifecycle.FullName(w.pod))
 		}
-		if f := r.Image.Failure; f != nil && pull.BacksOff(f.Reason) && !now.Before(r.Image.Since.Add(showBackoff)) {
+		if f := r.Image.Failure; f != nil && pull.BacksOff(f.Reason) && !now.Before(r.Image.Since.Add(lifecycle.ShowBackoff)) {
 			if since := r.Image.Since.String(); w.told["image:"+name] != since {
 				w.told["image:"+name] = since
 				w.event(name, corev1.EventTypeNormal, "BackOff", "Back-off pulling image %q", c.Image)

@@ -12,6 +12,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 
+	"clipper/node/podworker/lifecycle"
 	"clipper/node/pull"
 	"clipper/node/runtime"
 )
@@ -271,7 +272,7 @@ func (w *Worker) checkNonRoot(ctx context.Context, pod *corev1.Pod, c *corev1.Co
 	if !isTrue(nonRoot) {
 		return nil
 	}
-	where := fmt.Sprintf("(pod: %q, container: %s)", fullName(pod), c.Name)
+	where := fmt.Sprintf("(pod: %q, container: %s)", lifecycle.FullName(pod), c.Name)
 	if user != nil {
 		if *user == 0 {
 			return fmt.Errorf("container's runAsUser breaks non-root policy %s", where)

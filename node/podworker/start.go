@@ -11,6 +11,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
+	"clipper/node/podworker/lifecycle"
 	"clipper/node/pull"
 	"clipper/node/runtime"
 )
@@ -21,36 +22,19 @@ const configRetry = 10 * time.Second
 // stopRetry is the pause after the runtime could not stop a container.
 const stopRetry = time.Second
 
-// findContainer returns a container of any kind by name.
-func findContainer(pod *corev1.Pod, name string) *corev1.Container {
-	for _, cs := range [][]corev1.Container{pod.Spec.Containers, pod.Spec.InitContainers} {
-		for i := range cs {
-			if cs[i].Name == name {
-				return &cs[i]
-			}
-		}
+func (w *Worker) start(a lifecycle.Action) carry {
+	r := w.o.Record(a.Container)
+	if r.Exited() {
+		r.Backoff.Raise(r.Current.FinishedAt, time.Now(), w.cfg.restartPause())
 	}
-	for i := range pod.Spec.EphemeralContainers {
-		if pod.Spec.EphemeralContainers[i].Name == name {
-			return (*corev1.Container)(&pod.Spec.EphemeralContainers[i].EphemeralContainerCommon)
-		}
-	}
-	return nil
-}
-
-func (w *Worker) start(a Action) carry {
-	r := w.o.record(a.Container)
-	if r.exited() {
-		r.Backoff.raise(r.Current.FinishedAt, time.Now(), w.cfg.restartPause())
-	}
-	c := findContainer(w.pod, a.Container)
+	c := lifecycle.FindContainer(w.pod, a.Container)
 	if r.Granted == nil {
 		r.Granted = &c.Resources
 	}
-	c = r.withResources(c)
+	c = r.WithResources(c)
 	granted, whole := r.Granted, w.o.Granted
 	r.Hook = c.Lifecycle != nil && c.Lifecycle.PostStart != nil
-	ips, sandbox := w.o.IPs, sandboxID(w.pod, w.o.Attempt)
+	ips, sandbox := w.o.IPs, lifecycle.SandboxID(w.pod, w.o.Attempt)
 	grown := w.grantedPod()
 	outdated := w.o.Outdated
 	return func(ctx context.Context, _ *corev1.Pod) func(time.Time) {
@@ -78,10 +62,10 @@ func (w *Worker) start(a Action) carry {
 
 // started takes the result of a start: fail if there is no running container, hook if its postStart hook
 // failed.
-func (w *Worker) started(ctx context.Context, name, id string, s runtime.ContainerStatus, statusErr error, fail *Failure, hook error, now time.Time) {
-	r := w.o.record(name)
+func (w *Worker) started(ctx context.Context, name, id string, s runtime.ContainerStatus, statusErr error, fail *lifecycle.Failure, hook error, now time.Time) {
+	r := w.o.Record(name)
 	r.Replacing = false
-	r.Hook, r.Image, r.Failure = false, ImageState{Backoff: r.Image.Backoff}, nil
+	r.Hook, r.Image, r.Failure = false, lifecycle.ImageState{Backoff: r.Image.Backoff}, nil
 	if id != "" && statusErr == nil {
 		r.Unhealthy = ""
 		w.observe(s)
@@ -93,27 +77,27 @@ func (w *Worker) started(ctx context.Context, name, id string, s runtime.Contain
 			r.RetryAt = now.Add(configRetry)
 		}
 	case hook != nil && ctx.Err() == nil:
-		r.Unhealthy = FailedHook
-		r.Failure = &Failure{"PostStartHookError", hook.Error()}
+		r.Unhealthy = lifecycle.FailedHook
+		r.Failure = &lifecycle.Failure{Reason: "PostStartHookError", Message: hook.Error()}
 	}
 }
 
 // startContainer creates and starts a container and runs its hook. id is set once the container exists.
-func (w *Worker) startContainer(ctx context.Context, pod *corev1.Pod, c *corev1.Container, sandbox string, attempt int, ips []netip.Addr) (id string, fail *Failure, hook error) {
+func (w *Worker) startContainer(ctx context.Context, pod *corev1.Pod, c *corev1.Container, sandbox string, attempt int, ips []netip.Addr) (id string, fail *lifecycle.Failure, hook error) {
 	spec, err := w.containerSpec(ctx, pod, c, sandbox, attempt, ips)
 	if err != nil {
 		w.failed(ctx, c.Name, "Error: %v", err)
-		return "", &Failure{Reason: "CreateContainerConfigError", Message: err.Error()}, nil
+		return "", &lifecycle.Failure{Reason: "CreateContainerConfigError", Message: err.Error()}, nil
 	}
 	id, err = w.cfg.Runtime.CreateContainer(ctx, spec)
 	if err != nil {
 		w.failed(ctx, c.Name, "Error: %v", err)
-		return "", &Failure{Reason: "CreateContainerError", Message: err.Error()}, nil
+		return "", &lifecycle.Failure{Reason: "CreateContainerError", Message: err.Error()}, nil
 	}
 	w.event(c.Name, corev1.EventTypeNormal, "Created", "Container created")
 	if err := w.cfg.Runtime.StartContainer(ctx, id); err != nil {
 		w.failed(ctx, c.Name, "Error: %v", err)
-		return id, &Failure{Reason: "RunContainerError", Message: err.Error()}, nil
+		return id, &lifecycle.Failure{Reason: "RunContainerError", Message: err.Error()}, nil
 	}
 	w.event(c.Name, corev1.EventTypeNormal, "Started", "Container started")
 	if err := w.cfg.LogLinks.Add(pod.Namespace, pod.Name, c.Name, id, spec.LogPath); err != nil {
@@ -141,20 +125,20 @@ func (w *Worker) exec(ctx context.Context, id string, command []string, limit in
 	return code, buf.String(), err
 }
 
-func (w *Worker) pull(a Action) carry {
-	c := findContainer(w.pod, a.Container)
+func (w *Worker) pull(a lifecycle.Action) carry {
+	c := lifecycle.FindContainer(w.pod, a.Container)
 	return func(ctx context.Context, pod *corev1.Pod) func(time.Time) {
 		fail := w.ensureImage(ctx, pod, c)
 		return func(now time.Time) {
-			s := &w.o.record(c.Name).Image
+			s := &w.o.Record(c.Name).Image
 			switch {
 			case fail == nil:
 				s.Ready, s.Failure = true, nil
 			case ctx.Err() == nil:
 				if pull.BacksOff(fail.Reason) {
-					s.Backoff.raise(s.Since, now, maxBackoff)
+					s.Backoff.Raise(s.Since, now, lifecycle.MaxBackoff)
 				} else {
-					s.Backoff = Backoff{Delay: configRetry, Set: now}
+					s.Backoff = lifecycle.Backoff{Delay: configRetry, Set: now}
 				}
 				s.Failure, s.Since = fail, now
 				w.failed(ctx, c.Name, "Error: %s", fail.Reason)
@@ -164,7 +148,7 @@ func (w *Worker) pull(a Action) carry {
 }
 
 // ensureImage makes the image present as the pull policy says.
-func (w *Worker) ensureImage(ctx context.Context, pod *corev1.Pod, c *corev1.Container) *Failure {
+func (w *Worker) ensureImage(ctx context.Context, pod *corev1.Pod, c *corev1.Container) *lifecycle.Failure {
 	tell := func(container string) func(eventType, reason, format string, args ...any) {
 		return func(eventType, reason, format string, args ...any) {
 			w.event(container, eventType, reason, format, args...)
@@ -174,18 +158,18 @@ func (w *Worker) ensureImage(ctx context.Context, pod *corev1.Pod, c *corev1.Con
 	if f == nil {
 		return nil
 	}
-	return &Failure{Reason: f.Reason, Message: f.Message}
+	return &lifecycle.Failure{Reason: f.Reason, Message: f.Message}
 }
 
-func (w *Worker) stop(a Action) carry {
-	c := findContainer(w.pod, a.Container)
+func (w *Worker) stop(a lifecycle.Action) carry {
+	c := lifecycle.FindContainer(w.pod, a.Container)
 	ips := w.o.IPs
 	told := w.told["stop:"+a.Container] == a.ID
 	w.told["stop:"+a.Container] = a.ID
-	unhealthy := w.o.record(a.Container).Unhealthy
+	unhealthy := w.o.Record(a.Container).Unhealthy
 	if a.Replace {
-		r := w.o.record(a.Container)
-		r.Replacing, r.Backoff = true, Backoff{}
+		r := w.o.Record(a.Container)
+		r.Replacing, r.Backoff = true, lifecycle.Backoff{}
 	}
 	skipHook := w.told["prestop:"+a.Container] == a.ID
 	w.told["prestop:"+a.Container] = a.ID
@@ -200,7 +184,7 @@ func (w *Worker) stop(a Action) carry {
 		err := w.cfg.Runtime.StopContainer(ctx, a.ID, grace)
 		s, statusErr := w.cfg.Runtime.Status(context.WithoutCancel(ctx), a.ID)
 		return func(now time.Time) {
-			w.o.record(a.Container).Unhealthy = ""
+			w.o.Record(a.Container).Unhealthy = ""
 			if statusErr == nil {
 				w.observe(s)
 			}
@@ -209,7 +193,7 @@ func (w *Worker) stop(a Action) carry {
 				w.forget(a.Container, a.ID)
 			case err != nil && ctx.Err() == nil:
 				w.log.Warn("Stopping a container failed; it will be retried", "container", a.Container, "err", err)
-				r := w.o.record(a.Container)
+				r := w.o.Record(a.Container)
 				r.StopAt, r.Unhealthy = now.Add(stopRetry), unhealthy
 			}
 		}
@@ -217,11 +201,11 @@ func (w *Worker) stop(a Action) carry {
 }
 
 // preStopAhead tells a sidecar that it will be stopped once those that it serves have been.
-func (w *Worker) preStopAhead(a Action) carry {
-	c := findContainer(w.pod, a.Container)
+func (w *Worker) preStopAhead(a lifecycle.Action) carry {
+	c := lifecycle.FindContainer(w.pod, a.Container)
 	ips := w.o.IPs
 	w.told["stop:"+a.Container], w.told["prestop:"+a.Container] = a.ID, a.ID
-	w.o.record(a.Container).Announced = a.ID
+	w.o.Record(a.Container).Announced = a.ID
 	return func(ctx context.Context, pod *corev1.Pod) func(time.Time) {
 		w.event(a.Container, corev1.EventTypeNormal, "Killing", "%s", a.Message)
 		if c.Lifecycle != nil && c.Lifecycle.PreStop != nil && a.Grace > 0 {
@@ -240,12 +224,12 @@ func (w *Worker) preStop(ctx context.Context, c *corev1.Container, id string, gr
 	if err != nil && hctx.Err() == nil {
 		w.event(c.Name, corev1.EventTypeWarning, "FailedPreStopHook", "PreStopHook failed")
 	}
-	return max(grace-time.Since(began), minimumGrace)
+	return max(grace-time.Since(began), lifecycle.MinimumGrace)
 }
 
 // forget drops a container that the runtime no longer knows: it must not be waited for.
 func (w *Worker) forget(name, id string) {
-	if r := w.o.record(name); r.Current != nil && r.Current.ID == id {
+	if r := w.o.Record(name); r.Current != nil && r.Current.ID == id {
 		s := *r.Current
 		s.State, s.ExitCode, s.FinishedAt = runtime.Exited, 137, time.Now()
 		s.Reason, s.Message = "ContainerStatusUnknown", "The container could not be located when the pod was terminated"

@@ -1,3 +1,10 @@
+// Package podworker brings one pod to life on a node, keeps it as its spec says, and takes it down without
+// leaving anything behind. Each pod has a Worker, a goroutine that sleeps until something happens: the API
+// object changed, a container exited, a probe changed its mind, a pause is over.
+//
+// What to do and what to report is decided by package lifecycle, purely. The worker carries actions out, several at
+// a time where they do not depend on each other, and feeds their results back as observations. Nothing is remembered
+// on disk: the API, the runtime's records and the kernel are enough to carry on after a crash of the agent.
 package podworker
 
 import (
@@ -12,6 +19,7 @@ import (
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
 
 	"clipper/node/manifests"
+	"clipper/node/podworker/lifecycle"
 	"clipper/node/runtime"
 )
 
@@ -28,7 +36,7 @@ type Worker struct {
 
 	// The rest belongs to Run's goroutine.
 	pod      *corev1.Pod // newest known object; read-only
-	o        Observed
+	o        lifecycle.Observed
 	wg       sync.WaitGroup
 	run      context.Context // of what serves the living pod; cancelled when it terminates
 	quit     context.CancelFunc
@@ -60,11 +68,11 @@ type snapshot struct {
 
 // New returns the worker of pod. sandboxes and containers are what the runtime already holds of it.
 // verdict, if not nil, rejects the pod before it has begun.
-func New(cfg *Config, pod *corev1.Pod, sandboxes []runtime.SandboxStatus, containers []runtime.ContainerStatus, verdict *Verdict) *Worker {
+func New(cfg *Config, pod *corev1.Pod, sandboxes []runtime.SandboxStatus, containers []runtime.ContainerStatus, verdict *lifecycle.Verdict) *Worker {
 	w := &Worker{
 		cfg: cfg, pod: pod, wake: make(chan struct{}, 1), probes: map[string]*probing{}, told: map[string]string{},
 		log: slog.With("pod", pod.Namespace+"/"+pod.Name, "uid", pod.UID),
-		o:   Observed{Runtime: cfg.RuntimeName, Containers: map[string]*Record{}, Busy: map[string]bool{}},
+		o:   lifecycle.Observed{Runtime: cfg.RuntimeName, Containers: map[string]*lifecycle.Record{}, Busy: map[string]bool{}},
 	}
 	if verdict != nil {
 		rejected := *verdict
@@ -112,14 +120,14 @@ func (w *Worker) step(ctx context.Context) (done bool, next time.Time) {
 	for {
 		now := time.Now()
 		w.noteTermination(now)
-		p := plan(w.pod, &w.o, now)
+		p := lifecycle.Decide(w.pod, &w.o, now)
 		again := false
 		for _, a := range p.Actions {
 			switch a.Op {
-			case Finish:
+			case lifecycle.Finish:
 				return true, time.Time{}
-			case Fail:
-				w.o.Verdict = &Verdict{Phase: corev1.PodFailed, Reason: a.Reason, Message: a.Message}
+			case lifecycle.Fail:
+				w.o.Verdict = &lifecycle.Verdict{Phase: corev1.PodFailed, Reason: a.Reason, Message: a.Message}
 				w.event("", corev1.EventTypeNormal, a.Reason, "%s", a.Message)
 				again = true
 			default:
@@ -154,7 +162,7 @@ func (w *Worker) noteTermination(now time.Time) {
 }
 
 // launch carries out an action on its own goroutine. Its result comes back through the inbox.
-func (w *Worker) launch(ctx context.Context, a Action) {
+func (w *Worker) launch(ctx context.Context, a lifecycle.Action) {
 	w.o.Busy[a.Key()] = true
 	carry, actx := w.prepare(ctx, a)
 	pod := w.pod
@@ -200,9 +208,7 @@ func (w *Worker) setPod(pod *corev1.Pod) {
 	if older(pod.ResourceVersion, w.pod.ResourceVersion) {
 		return
 	}
-	was := planner{pod: w.pod, o: &w.o}
-	is := planner{pod: pod, o: &w.o}
-	if w.stops != nil && is.podGrace() < was.podGrace() {
+	if w.stops != nil && lifecycle.PodGrace(pod, w.o.Verdict) < lifecycle.PodGrace(w.pod, w.o.Verdict) {
 		w.stops() // deleted again with less patience
 	}
 	w.pod = pod
@@ -235,7 +241,7 @@ func (w *Worker) Gone() {
 }
 
 // Evict ends the pod from the node's side.
-func (w *Worker) Evict(v Verdict) {
+func (w *Worker) Evict(v lifecycle.Verdict) {
 	w.post(func() {
 		if w.o.Verdict == nil {
 			w.o.Verdict = &v
@@ -273,7 +279,7 @@ func (w *Worker) Nudge() {
 		w.o.Volumes.RetryAt, w.o.Teardown.RetryAt = time.Time{}, time.Time{}
 		for _, r := range w.o.Containers {
 			r.RetryAt = time.Time{}
-			r.Image.Backoff = Backoff{} // the login that a registry wanted may have come
+			r.Image.Backoff = lifecycle.Backoff{} // the login that a registry wanted may have come
 		}
 	})
 }
@@ -294,8 +300,8 @@ func (w *Worker) refresh(id string) {
 
 // observe takes a container's state and, once it has ended, its last words.
 func (w *Worker) observe(s runtime.ContainerStatus) {
-	r := w.o.record(s.Name)
-	r.observe(s)
+	r := w.o.Record(s.Name)
+	r.Observe(s)
 	if s.State == runtime.Exited {
 		w.noteMessage(r, s)
 	}
@@ -307,7 +313,7 @@ func (w *Worker) report(ctx context.Context, now time.Time) time.Time {
 		return time.Time{}
 	}
 	shown := w.shown()
-	st := status(shown, &w.o, w.cfg.NodeIPs, now)
+	st := lifecycle.Status(shown, &w.o, w.cfg.NodeIPs, now)
 	w.publish(st)
 	final := w.o.TornDown
 	switch {
@@ -382,7 +388,7 @@ func (w *Worker) publish(st corev1.PodStatus) {
 	}
 	sandbox := ""
 	if w.o.Sandbox.Done {
-		sandbox = sandboxID(w.pod, w.o.Attempt)
+		sandbox = lifecycle.SandboxID(w.pod, w.o.Attempt)
 	}
 	p := &w.published
 	p.mu.Lock()
@@ -406,7 +412,7 @@ func fieldPath(pod *corev1.Pod, container string) string {
 		return ""
 	}
 	kind := "containers"
-	if isInit(pod, container) {
+	if lifecycle.IsInit(pod, container) {
 		kind = "initContainers"
 	}
 	for i := range pod.Spec.EphemeralContainers {

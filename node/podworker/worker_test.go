@@ -25,6 +25,7 @@ import (
 	"clipper/node/kubeletconfig"
 	"clipper/node/logs"
 	"clipper/node/nodetest"
+	"clipper/node/podworker/lifecycle"
 	"clipper/node/pull"
 	"clipper/node/runtime"
 )
@@ -298,7 +299,7 @@ func TestStillbornFirstContainer(t *testing.T) {
 			t.Fatal(err)
 		}
 		seen := r.pod().DeepCopy() // as agents used to tell of it
-		seen.Status.ContainerStatuses[0].ContainerID = (&Observed{}).fullID(unborn)
+		seen.Status.ContainerStatuses[0].ContainerID = (&lifecycle.Observed{}).FullID(unborn)
 		if _, err := api.Pods.UpdateStatus(ctx, r.client, seen); err != nil {
 			t.Fatal(err)
 		}

@@ -15,7 +15,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 
-	"clipper/node/podworker"
+	"clipper/node/podworker/lifecycle"
 )
 
 // What refused pods, and those that are ended, say.
@@ -50,7 +50,7 @@ type Config struct {
 	Periods []Period
 	Connect func(context.Context) (Login, error)
 	Pods    func() []*corev1.Pod // that have not ended
-	End     func(pod *corev1.Pod, v podworker.Verdict)
+	End     func(pod *corev1.Pod, v lifecycle.Verdict)
 	Ended   func(types.UID) bool
 	// Changed is called when a shutdown begins or is called off.
 	Changed   func(shuttingDown bool)
@@ -172,7 +172,7 @@ func (m *Manager) endPods(ctx context.Context) {
 		slog.Info("The machine is shutting down; pods are ended", "priority", g.Priority, "pods", len(g.pods), "grace", g.Grace)
 		for _, pod := range g.pods {
 			grace := g.grace(pod)
-			m.cfg.End(pod, podworker.Verdict{Phase: corev1.PodFailed, Reason: endReason, Message: endMessage, Grace: &grace,
+			m.cfg.End(pod, lifecycle.Verdict{Phase: corev1.PodFailed, Reason: endReason, Message: endMessage, Grace: &grace,
 				Condition: &corev1.PodCondition{Type: corev1.DisruptionTarget, Status: corev1.ConditionTrue,
 					Reason: corev1.PodReasonTerminationByKubelet, Message: endMessage}})
 		}

@@ -18,7 +18,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 
-	"clipper/node/podworker"
+	"clipper/node/podworker/lifecycle"
 )
 
 // privateBus starts a message bus of our own and makes it the system's for this test.
@@ -168,7 +168,7 @@ func (n *fakeNode) config(t *testing.T, periods []Period, connect func(context.C
 		pods = append(pods, p)
 	}
 	return Config{Periods: periods, Connect: connect, Pods: func() []*corev1.Pod { return pods },
-		End: func(p *corev1.Pod, v podworker.Verdict) {
+		End: func(p *corev1.Pod, v lifecycle.Verdict) {
 			n.mu.Lock()
 			defer n.mu.Unlock()
 			n.ended[p.UID] = p.UID != n.stuck

@@ -1,4 +1,4 @@
-package podworker
+package lifecycle
 
 import (
 	"testing"
@@ -22,7 +22,7 @@ func TestReplacedContainerStaysReported(t *testing.T) {
 	rec := &Record{Current: &runtime.ContainerStatus{ID: "1", State: runtime.Exited, ExitCode: 143}, Replacing: true}
 	o := &Observed{Containers: map[string]*Record{"a": rec}, Busy: map[string]bool{}}
 	ready := func() bool {
-		st := status(pod, o, nil, time.Now())
+		st := Status(pod, o, nil, time.Now())
 		return st.Phase == corev1.PodRunning && st.ContainerStatuses[0].Ready && st.ContainerStatuses[0].State.Running != nil
 	}
 	if !ready() {

@@ -1,4 +1,4 @@
-package podworker
+package lifecycle
 
 import (
 	"slices"
@@ -7,12 +7,12 @@ import (
 	corev1 "k8s.io/api/core/v1"
 )
 
-// minimumGrace is what a container gets even when others have used up the pod's grace period.
-const minimumGrace = 2 * time.Second
+// MinimumGrace is what a container gets even when others have used up the pod's grace period.
+const MinimumGrace = 2 * time.Second
 
 // terminate takes the pod down: containers, then everything around them, then the API object.
 func (p *planner) terminate() {
-	if !p.stopAll(p.podGrace()) {
+	if !p.stopAll(PodGrace(p.pod, p.o.Verdict)) {
 		return
 	}
 	deleting := p.pod.DeletionTimestamp != nil || p.o.Gone
@@ -29,7 +29,7 @@ func (p *planner) terminate() {
 // windDown cleans up after a pod that ended by itself. Its records stay: logs must be readable until the
 // object is deleted or the disk is short.
 func (p *planner) windDown() {
-	if p.stopAll(p.podGrace()) {
+	if p.stopAll(PodGrace(p.pod, p.o.Verdict)) {
 		p.teardown(p.o.Reclaim)
 	}
 }
@@ -61,7 +61,7 @@ func (p *planner) busyApartFrom(ops ...Op) bool {
 func (p *planner) stopAll(grace time.Duration) bool {
 	left := grace
 	if !p.o.KillSince.IsZero() {
-		left = max(grace-p.now.Sub(p.o.KillSince), min(grace, minimumGrace))
+		left = max(grace-p.now.Sub(p.o.KillSince), min(grace, MinimumGrace))
 	}
 	stopped := true
 	for i := range p.pod.Spec.Containers {
@@ -71,7 +71,7 @@ func (p *planner) stopAll(grace time.Duration) bool {
 		stopped = p.gone((*corev1.Container)(&p.pod.Spec.EphemeralContainers[i].EphemeralContainerCommon), left) && stopped
 	}
 	for i := range p.pod.Spec.InitContainers {
-		if c := &p.pod.Spec.InitContainers[i]; !isSidecar(c) {
+		if c := &p.pod.Spec.InitContainers[i]; !IsSidecar(c) {
 			stopped = p.gone(c, left) && stopped
 		}
 	}
@@ -86,7 +86,7 @@ func (p *planner) stopAll(grace time.Duration) bool {
 func (p *planner) stopSidecars(left time.Duration) bool {
 	for i := len(p.pod.Spec.InitContainers) - 1; i >= 0; i-- {
 		c := &p.pod.Spec.InitContainers[i]
-		if !isSidecar(c) {
+		if !IsSidecar(c) {
 			continue
 		}
 		if p.o.Busy[Action{Op: PreStop, Container: c.Name}.Key()] {
@@ -106,7 +106,7 @@ func (p *planner) gone(c *corev1.Container, left time.Duration) bool {
 		return false
 	}
 	r := p.o.Containers[c.Name]
-	if r == nil || !r.running() {
+	if r == nil || !r.Running() {
 		return true
 	}
 	p.stop(r, Action{Op: Stop, Container: c.Name, ID: r.Current.ID, Grace: left, Message: "Stopping container " + c.Name})
@@ -119,7 +119,7 @@ func (p *planner) announce(left time.Duration) {
 	for i := range p.pod.Spec.InitContainers {
 		c := &p.pod.Spec.InitContainers[i]
 		r := p.rec(c.Name)
-		if isSidecar(c) && r.running() && r.Announced != r.Current.ID && !p.stopping(c) {
+		if IsSidecar(c) && r.Running() && r.Announced != r.Current.ID && !p.stopping(c) {
 			p.add(Action{Op: PreStop, Container: c.Name, ID: r.Current.ID, Grace: left, Message: "Stopping container " + c.Name})
 		}
 	}
@@ -140,15 +140,15 @@ func (p *planner) stop(r *Record, a Action) {
 	p.add(a)
 }
 
-// podGrace returns how long the pod as a whole may take to stop.
-func (p *planner) podGrace() time.Duration {
-	if p.o.Verdict != nil && p.o.Verdict.Grace != nil {
-		return *p.o.Verdict.Grace
+// PodGrace returns how long the pod as a whole may take to stop.
+func PodGrace(pod *corev1.Pod, v *Verdict) time.Duration {
+	if v != nil && v.Grace != nil {
+		return *v.Grace
 	}
-	if s := p.pod.DeletionGracePeriodSeconds; s != nil {
+	if s := pod.DeletionGracePeriodSeconds; s != nil {
 		return time.Duration(max(*s, 1)) * time.Second
 	}
-	return specGrace(p.pod)
+	return specGrace(pod)
 }
 
 func specGrace(pod *corev1.Pod) time.Duration {

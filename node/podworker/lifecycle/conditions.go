@@ -1,4 +1,4 @@
-package podworker
+package lifecycle
 
 import (
 	"fmt"
@@ -69,14 +69,14 @@ func (r *reporter) resizeConditions() []corev1.PodCondition {
 		out = append(out, corev1.PodCondition{Type: t, Status: corev1.ConditionTrue, ObservedGeneration: now.Generation,
 			Reason: now.Reason, Message: now.Message})
 	}
-	if r.over() {
+	if Ending(r.pod, r.o) {
 		return nil
 	}
 	if r.o.ResizePending != nil {
 		add(corev1.PodResizePending, r.o.ResizePending)
 	}
 	switch {
-	case !r.o.resizing():
+	case !r.o.ResizeUnderWay():
 	case r.o.Resizing != nil:
 		add(corev1.PodResizeInProgress, r.o.Resizing)
 	default: // granted before the agent was started
@@ -119,7 +119,7 @@ func (r *reporter) initializedCondition(s *corev1.PodStatus) corev1.PodCondition
 	var incomplete []string
 	for i := range r.pod.Spec.InitContainers {
 		spec, st := &r.pod.Spec.InitContainers[i], &s.InitContainerStatuses[i]
-		if (isSidecar(spec) && !*st.Started) || (!isSidecar(spec) && !st.Ready) {
+		if (IsSidecar(spec) && !*st.Started) || (!IsSidecar(spec) && !st.Ready) {
 			incomplete = append(incomplete, spec.Name)
 		}
 	}
@@ -150,7 +150,7 @@ func (r *reporter) containersReady(s *corev1.PodStatus) corev1.PodCondition {
 	}
 	var unready []string
 	for i := range r.pod.Spec.InitContainers {
-		if isSidecar(&r.pod.Spec.InitContainers[i]) && !s.InitContainerStatuses[i].Ready {
+		if IsSidecar(&r.pod.Spec.InitContainers[i]) && !s.InitContainerStatuses[i].Ready {
 			unready = append(unready, r.pod.Spec.InitContainers[i].Name)
 		}
 	}

@@ -1,14 +1,9 @@
-// Package podworker brings one pod to life on a node, keeps it as its spec says, and takes it down without
-// leaving anything behind. Each pod has a Worker, a goroutine that sleeps until something happens: the API
-// object changed, a container exited, a probe changed its mind, a pause is over.
-//
-// What to do is decided by plan, a pure function of the pod, what has been observed and the time; what to
-// report by status, equally pure. The worker carries actions out, several at a time where they do not
-// depend on each other, and feeds their results back as observations. Nothing is remembered on disk: the
-// API, the runtime's records and the kernel are enough to carry on after a crash of the agent.
+// Package lifecycle is a pod's life on a node as pure functions of values: Decide says what to do next, of the pod, of
+// what has been observed of it and the time; Status says what to report. Neither acts, waits, reads a clock or changes
+// its arguments. Package podworker observes, carries the actions out and feeds their results back.
 //
 // Behaviour, reasons and messages are those of a v1.36 kubelet as a client of the API sees them.
-package podworker
+package lifecycle
 
 import (
 	"fmt"
@@ -32,8 +27,8 @@ type planner struct {
 	out Plan
 }
 
-// plan decides what the pod needs at the time now. It changes neither argument.
-func plan(pod *corev1.Pod, o *Observed, now time.Time) Plan {
+// Decide says what the pod needs at the time now. It changes neither argument.
+func Decide(pod *corev1.Pod, o *Observed, now time.Time) Plan {
 	p := planner{pod: pod, o: o, now: now}
 	switch {
 	case o.Verdict != nil || pod.DeletionTimestamp != nil || o.Gone:
@@ -90,7 +85,7 @@ func (p *planner) run() {
 		if p.due(p.o.Allocated) {
 			p.add(Action{Op: Allocate})
 		}
-		if !p.o.anyRunning() {
+		if !p.o.AnyRunning() {
 			return
 		}
 	}
@@ -117,7 +112,7 @@ func (p *planner) resizePod() {
 // containersResizing reports whether a running container is to be resized first: that makes room as well.
 func (p *planner) containersResizing() bool {
 	for _, r := range p.o.Containers {
-		if r.running() && p.o.outgrown(r) {
+		if r.Running() && p.o.outgrown(r) {
 			return true
 		}
 	}
@@ -183,17 +178,17 @@ func (p *planner) containers() {
 	for i := range p.pod.Spec.InitContainers {
 		c := &p.pod.Spec.InitContainers[i]
 		r := p.rec(c.Name)
-		if isSidecar(c) {
+		if IsSidecar(c) {
 			p.keep(c, r)
-			if !initialized && !r.started(c) {
+			if !initialized && !r.Started(c) {
 				return // the next one waits until this one is up
 			}
 			continue
 		}
 		switch {
-		case initialized, r.exited() && r.Current.ExitCode == 0 && p.o.inSandbox(r):
+		case initialized, r.Exited() && r.Current.ExitCode == 0 && p.o.inSandbox(r):
 			continue
-		case r.exited() && !p.o.inSandbox(r):
+		case r.Exited() && !p.o.inSandbox(r):
 			p.start(c, r) // a new sandbox begins with the first one
 		default:
 			p.keep(c, r)
@@ -218,15 +213,15 @@ func (p *planner) rec(name string) *Record {
 func (p *planner) keep(c *corev1.Container, r *Record) {
 	switch {
 	case p.o.Busy[Action{Op: Start, Container: c.Name}.Key()]:
-	case r.running():
+	case r.Running():
 		p.keepRunning(c, r)
 	case r.stillborn(): // in the way of another attempt
 		p.add(Action{Op: Remove, Container: c.Name, ID: r.Current.ID})
-	case r.exited() && r.Replacing: // whatever the policy
+	case r.Exited() && r.Replacing: // whatever the policy
 		p.start(c, r)
-	case r.exited() && !shouldRestart(p.pod, c, r.Current.ExitCode):
-	case r.exited():
-		at := r.Backoff.until(r.Current.FinishedAt)
+	case r.Exited() && !ShouldRestart(p.pod, c, r.Current.ExitCode):
+	case r.Exited():
+		at := r.Backoff.Until(r.Current.FinishedAt)
 		if p.now.Before(at) {
 			p.wakeAt(at)
 			return
@@ -243,7 +238,7 @@ func (p *planner) keepRunning(c *corev1.Container, r *Record) {
 	case r.Unhealthy != "":
 		stop.Message = p.unhealthyMessage(c, r.Unhealthy)
 		p.stop(r, stop)
-	case r.Current.Image != c.Image && isInit(p.pod, c.Name):
+	case r.Current.Image != c.Image && IsInit(p.pod, c.Name):
 		stop.Message, stop.Replace = fmt.Sprintf("Init container %s definition changed", c.Name), true
 		p.stop(r, stop)
 	case r.Current.Image != c.Image:
@@ -259,7 +254,7 @@ func (p *planner) unhealthyMessage(c *corev1.Container, why Ailment) string {
 	switch {
 	case why == FailedHook:
 		return string(why)
-	case isInit(p.pod, c.Name):
+	case IsInit(p.pod, c.Name):
 		return fmt.Sprintf("Init container %s failed %s", c.Name, why)
 	case restartPolicy(p.pod, c) != corev1.RestartPolicyNever:
 		return fmt.Sprintf("Container %s failed %s, will be restarted", c.Name, why)
@@ -274,7 +269,7 @@ func (p *planner) othersLive(c *corev1.Container) bool {
 	for i := range p.pod.Spec.Containers {
 		o := &p.pod.Spec.Containers[i]
 		r := p.rec(o.Name)
-		if o.Name != c.Name && !(r.exited() && !shouldRestart(p.pod, o, r.Current.ExitCode)) {
+		if o.Name != c.Name && !(r.Exited() && !ShouldRestart(p.pod, o, r.Current.ExitCode)) {
 			return true
 		}
 	}
@@ -283,7 +278,7 @@ func (p *planner) othersLive(c *corev1.Container) bool {
 
 // resize gives a running container what it has been granted, in place or by a restart.
 func (p *planner) resize(c *corev1.Container, r *Record, stop Action) {
-	has, wants := p.o.shares(r)
+	has, wants := p.o.Shares(r)
 	switch {
 	case needsRestart(c, has, wants):
 		stop.Message, stop.Replace = fmt.Sprintf("Container %s resize requires restart", c.Name), true
@@ -316,14 +311,14 @@ func (p *planner) start(c *corev1.Container, r *Record) {
 	}
 }
 
-// showBackoff is how long a failed pull is reported as such before the report says that it is backing off.
-const showBackoff = 2 * time.Second
+// ShowBackoff is how long a failed pull is reported as such before the report says that it is backing off.
+const ShowBackoff = 2 * time.Second
 
 func (p *planner) pull(c *corev1.Container, r *Record) {
 	if r.Image.Failure != nil {
-		if at := r.Image.Backoff.until(r.Image.Since); p.now.Before(at) {
+		if at := r.Image.Backoff.Until(r.Image.Since); p.now.Before(at) {
 			p.wakeAt(at)
-			if show := r.Image.Since.Add(showBackoff); p.now.Before(show) {
+			if show := r.Image.Since.Add(ShowBackoff); p.now.Before(show) {
 				p.wakeAt(show)
 			}
 			return
@@ -332,18 +327,7 @@ func (p *planner) pull(c *corev1.Container, r *Record) {
 	p.add(Action{Op: Pull, Container: c.Name})
 }
 
-// isSidecar reports whether an init container is one that runs beside the others.
-func isSidecar(c *corev1.Container) bool {
-	return c.RestartPolicy != nil && *c.RestartPolicy == corev1.ContainerRestartPolicyAlways
-}
-
-// hasInitialized reports whether any regular container has run in the pod's sandbox: init containers do not run
-// again then.
-func hasInitialized(pod *corev1.Pod, o *Observed) bool {
-	for i := range pod.Spec.Containers {
-		if r := o.Containers[pod.Spec.Containers[i].Name]; r != nil && r.Current != nil && o.inSandbox(r) {
-			return true
-		}
-	}
-	return false
+// allocates reports whether the pod needs something of the node's allocator, and is still without it.
+func (p *planner) allocates() bool {
+	return p.o.Scarce && !p.o.Allocated.Done
 }

@@ -1,4 +1,4 @@
-package podworker
+package lifecycle
 
 import (
 	"cmp"
@@ -16,12 +16,12 @@ import (
 	"clipper/node/runtime"
 )
 
-// fullID is a container's ID as the API has it, with the runtime's name in front.
-func (o *Observed) fullID(id string) string { return cmp.Or(o.Runtime, "clipper") + "://" + id }
+// FullID is a container's ID as the API has it, with the runtime's name in front.
+func (o *Observed) FullID(id string) string { return cmp.Or(o.Runtime, "clipper") + "://" + id }
 
-// status derives what to report from what is observed. It starts from the status in the API, keeps what
+// Status derives what to report from what is observed. It starts from the status in the API, keeps what
 // others own (conditions of readiness gates and schedulers) and changes neither argument.
-func status(pod *corev1.Pod, o *Observed, hostIPs []netip.Addr, now time.Time) corev1.PodStatus {
+func Status(pod *corev1.Pod, o *Observed, hostIPs []netip.Addr, now time.Time) corev1.PodStatus {
 	s := corev1.PodStatus{
 		ObservedGeneration:          pod.Generation,
 		QOSClass:                    pod.Status.QOSClass,
@@ -110,14 +110,14 @@ func (r *reporter) container(c *corev1.Container, init bool) corev1.ContainerSta
 	st := corev1.ContainerStatus{
 		Name: c.Name, Image: c.Image, RestartCount: int32(rec.restartCount()), Started: &no,
 	}
-	if rec.Replacing && rec.exited() && rec.Image.Failure == nil && !r.over() {
+	if rec.Replacing && rec.Exited() && rec.Image.Failure == nil && !Ending(r.pod, r.o) {
 		// The moment between two containers is nobody's business: upstream does not show it either.
 		if was := r.reported(c.Name); was != nil && was.State.Running != nil {
 			return *was
 		}
 	}
 	if rec.Current == nil {
-		if was := r.reported(c.Name); was != nil && was.ContainerID != "" && r.over() {
+		if was := r.reported(c.Name); was != nil && was.ContainerID != "" && Ending(r.pod, r.o) {
 			// The runtime's record is gone (a reboot, a cleaned disk); what was reported is all there is.
 			old := *was
 			old.Ready, old.Started = init && old.Ready, &no
@@ -125,17 +125,17 @@ func (r *reporter) container(c *corev1.Container, init bool) corev1.ContainerSta
 		}
 	}
 	if cur := rec.Current; cur != nil {
-		st.ContainerID = r.o.fullID(cur.ID)
+		st.ContainerID = r.o.FullID(cur.ID)
 		st.Image, st.ImageID = imageNames(c, cur)
 	}
 	st.State, st.LastTerminationState = r.states(c, rec, init)
-	started, ready := rec.started(c), rec.ready(c)
+	started, ready := rec.Started(c), rec.ready(c)
 	st.Started, st.Ready = &started, ready
-	if init && !isSidecar(c) {
-		st.Ready = rec.exited() && rec.Current.ExitCode == 0
+	if init && !IsSidecar(c) {
+		st.Ready = rec.Exited() && rec.Current.ExitCode == 0
 	}
-	if r.o.TornDown || (r.o.Verdict != nil && !rec.running()) {
-		st.Ready = st.Ready && init && !isSidecar(c)
+	if r.o.TornDown || (r.o.Verdict != nil && !rec.Running()) {
+		st.Ready = st.Ready && init && !IsSidecar(c)
 	}
 	describe(&st, c, rec)
 	st.AllocatedResourcesStatus = r.o.Health[c.Name]
@@ -171,11 +171,6 @@ func (r *reporter) reported(name string) *corev1.ContainerStatus {
 	return nil
 }
 
-// over reports whether nothing of the pod will be started any more.
-func (r *reporter) over() bool {
-	return r.o.Verdict != nil || r.pod.DeletionTimestamp != nil || r.o.Gone || finished(r.pod, r.o)
-}
-
 // states returns the current and the last state of a container.
 func (r *reporter) states(c *corev1.Container, rec *Record, init bool) (now, last corev1.ContainerState) {
 	if rec.Previous != nil {
@@ -206,7 +201,7 @@ func (r *reporter) states(c *corev1.Container, rec *Record, init bool) (now, las
 
 // lastReported recovers the last state of a container whose earlier attempts the runtime has forgotten.
 func (r *reporter) lastReported(was *corev1.ContainerStatus, rec *Record) corev1.ContainerState {
-	if rec.Current == nil || was.ContainerID == r.o.fullID(rec.Current.ID) {
+	if rec.Current == nil || was.ContainerID == r.o.FullID(rec.Current.ID) {
 		if was.State.Terminated != nil && rec.Current == nil {
 			return corev1.ContainerState{Terminated: was.State.Terminated}
 		}
@@ -245,7 +240,7 @@ func (r *reporter) waiting(c *corev1.Container, rec *Record, init bool) *corev1.
 // pullFailure reports a failed pull as such at first, and as backing off from then on.
 func (r *reporter) pullFailure(c *corev1.Container, s ImageState) *corev1.ContainerStateWaiting {
 	f := *s.Failure
-	if pull.BacksOff(f.Reason) && !r.now.Before(s.Since.Add(showBackoff)) {
+	if pull.BacksOff(f.Reason) && !r.now.Before(s.Since.Add(ShowBackoff)) {
 		return &corev1.ContainerStateWaiting{Reason: "ImagePullBackOff",
 			Message: fmt.Sprintf("Back-off pulling image %q: %s: %s", c.Image, f.Reason, f.Message)}
 	}
@@ -255,21 +250,21 @@ func (r *reporter) pullFailure(c *corev1.Container, s ImageState) *corev1.Contai
 // restarting explains why a container that has ended waits to be started again, or returns nil if it is
 // not going to be.
 func (r *reporter) restarting(c *corev1.Container, rec *Record) *corev1.ContainerStateWaiting {
-	if r.over() || !shouldRestart(r.pod, c, rec.Current.ExitCode) || (r.initialized && isInit(r.pod, c.Name) && !isSidecar(c)) {
+	if Ending(r.pod, r.o) || !ShouldRestart(r.pod, c, rec.Current.ExitCode) || (r.initialized && IsInit(r.pod, c.Name) && !IsSidecar(c)) {
 		return nil
 	}
 	if r.o.Busy[Action{Op: Start, Container: c.Name}.Key()] {
 		// What was reported stands until the new container has started or failed to.
-		if was := r.reported(c.Name); was != nil && was.ContainerID == r.o.fullID(rec.Current.ID) {
+		if was := r.reported(c.Name); was != nil && was.ContainerID == r.o.FullID(rec.Current.ID) {
 			return was.State.Waiting
 		}
 		return nil
 	}
-	at := rec.Backoff.until(rec.Current.FinishedAt)
+	at := rec.Backoff.Until(rec.Current.FinishedAt)
 	switch {
 	case r.now.Before(at):
 		return &corev1.ContainerStateWaiting{Reason: "CrashLoopBackOff", Message: fmt.Sprintf(
-			"back-off %s restarting failed container=%s pod=%s", rec.Backoff.Delay, c.Name, fullName(r.pod))}
+			"back-off %s restarting failed container=%s pod=%s", rec.Backoff.Delay, c.Name, FullName(r.pod))}
 	case rec.Failure != nil:
 		return &corev1.ContainerStateWaiting{Reason: rec.Failure.Reason, Message: rec.Failure.Message}
 	case rec.Image.Failure != nil:
@@ -278,15 +273,15 @@ func (r *reporter) restarting(c *corev1.Container, rec *Record) *corev1.Containe
 	return nil
 }
 
-// fullName is how messages name a pod without ambiguity.
-func fullName(pod *corev1.Pod) string {
+// FullName is how messages name a pod without ambiguity.
+func FullName(pod *corev1.Pod) string {
 	return fmt.Sprintf("%s_%s(%s)", pod.Name, pod.Namespace, pod.UID)
 }
 
 func (r *reporter) terminated(rec *Record, s *runtime.ContainerStatus) *corev1.ContainerStateTerminated {
 	t := &corev1.ContainerStateTerminated{
 		ExitCode: int32(s.ExitCode), Reason: s.Reason, Message: s.Message,
-		FinishedAt: metav1.NewTime(s.FinishedAt).Rfc3339Copy(), ContainerID: r.o.fullID(s.ID),
+		FinishedAt: metav1.NewTime(s.FinishedAt).Rfc3339Copy(), ContainerID: r.o.FullID(s.ID),
 	}
 	t.StartedAt = metav1.NewTime(time.Unix(0, 0)) // as upstream for one that never started
 	if !s.StartedAt.IsZero() {
@@ -310,7 +305,7 @@ func (r *reporter) terminated(rec *Record, s *runtime.ContainerStatus) *corev1.C
 // describe adds resources, user and mounts.
 func describe(st *corev1.ContainerStatus, c *corev1.Container, rec *Record) {
 	has, granted := &c.Resources, &c.Resources
-	if rec.Applied != nil && rec.running() {
+	if rec.Applied != nil && rec.Running() {
 		has = rec.Applied
 	}
 	if rec.Granted != nil {

@@ -1,4 +1,4 @@
-package podworker
+package lifecycle
 
 import (
 	corev1 "k8s.io/api/core/v1"
@@ -16,7 +16,7 @@ func (r *reporter) phase(inits, regular []corev1.ContainerStatus) (p corev1.PodP
 	}
 	p = r.countPhase(inits, regular)
 	ending := r.pod.DeletionTimestamp != nil || r.o.Gone
-	if ending && !r.o.anyRunning() && r.o.TornDown && p != corev1.PodSucceeded {
+	if ending && !r.o.AnyRunning() && r.o.TornDown && p != corev1.PodSucceeded {
 		// Once every process of a deleted pod is gone nothing will run again: the phase must be final.
 		p = r.finalPhase(regular)
 	}
@@ -45,7 +45,7 @@ type tally struct {
 func (r *reporter) countPhase(inits, regular []corev1.ContainerStatus) corev1.PodPhase {
 	var t tally
 	for i := range r.pod.Spec.InitContainers {
-		if c := &r.pod.Spec.InitContainers[i]; isSidecar(c) {
+		if c := &r.pod.Spec.InitContainers[i]; IsSidecar(c) {
 			r.countSidecar(&inits[i], &t)
 		} else {
 			r.countInit(c, &inits[i], &t)
@@ -71,7 +71,7 @@ func (r *reporter) countPhase(inits, regular []corev1.ContainerStatus) corev1.Po
 
 // again reports whether a container that ended so is started again.
 func (r *reporter) again(c *corev1.Container, t *corev1.ContainerStateTerminated) bool {
-	return t.Reason == restartingAllReason || restartingAll(r.pod, r.o) || shouldRestart(r.pod, c, int(t.ExitCode))
+	return t.Reason == restartingAllReason || restartingAll(r.pod, r.o) || ShouldRestart(r.pod, c, int(t.ExitCode))
 }
 
 func (r *reporter) countInit(c *corev1.Container, s *corev1.ContainerStatus, t *tally) {
@@ -112,7 +112,7 @@ func (r *reporter) countRegular(s *corev1.ContainerStatus, t *tally) {
 		t.waiting++
 	default:
 		t.stopped++
-		if !r.again(findContainer(r.pod, s.Name), ended) {
+		if !r.again(FindContainer(r.pod, s.Name), ended) {
 			t.final++
 		}
 		if s.State.Terminated != nil && ended.ExitCode == 0 {

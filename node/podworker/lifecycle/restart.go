@@ -1,4 +1,4 @@
-package podworker
+package lifecycle
 
 import (
 	"slices"
@@ -6,8 +6,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 )
 
-// shouldRestart applies the container's own restart rules and policy, else the pod's policy.
-func shouldRestart(pod *corev1.Pod, c *corev1.Container, exitCode int) bool {
+// ShouldRestart applies the container's own restart rules and policy, else the pod's policy.
+func ShouldRestart(pod *corev1.Pod, c *corev1.Container, exitCode int) bool {
 	if matchingRule(c, exitCode) != nil {
 		return true // there are no rules but for a restart, of this container or of all
 	}
@@ -17,7 +17,7 @@ func shouldRestart(pod *corev1.Pod, c *corev1.Container, exitCode int) bool {
 	case corev1.RestartPolicyOnFailure:
 		return exitCode != 0
 	}
-	if !isSidecar(c) && exitCode == 0 && isInit(pod, c.Name) {
+	if !IsSidecar(c) && exitCode == 0 && IsInit(pod, c.Name) {
 		return false // an init container that succeeded is done, whatever the policy
 	}
 	return true
@@ -46,39 +46,9 @@ func matchingRule(c *corev1.Container, exitCode int) *corev1.ContainerRestartRul
 	return nil
 }
 
-func isInit(pod *corev1.Pod, name string) bool {
-	return slices.ContainsFunc(pod.Spec.InitContainers, func(c corev1.Container) bool { return c.Name == name })
-}
-
-// finished reports whether no container will ever run again: every regular one has ended for good, or an
-// init container has failed for good.
-func finished(pod *corev1.Pod, o *Observed) bool {
-	if restartingAll(pod, o) {
-		return false
-	}
-	if !hasInitialized(pod, o) {
-		for i := range pod.Spec.InitContainers {
-			c := &pod.Spec.InitContainers[i]
-			r := o.Containers[c.Name]
-			if !isSidecar(c) && r != nil && r.exited() && r.Current.ExitCode != 0 &&
-				!shouldRestart(pod, c, r.Current.ExitCode) {
-				return true
-			}
-		}
-	}
-	for i := range pod.Spec.Containers {
-		c := &pod.Spec.Containers[i]
-		r := o.Containers[c.Name]
-		if r == nil || !r.exited() || r.Replacing || shouldRestart(pod, c, r.Current.ExitCode) {
-			return false
-		}
-	}
-	return true
-}
-
 // restartsAll reports whether the container has ended in a way that restarts the whole pod in place.
 func (r *Record) restartsAll(c *corev1.Container) bool {
-	if !r.exited() {
+	if !r.Exited() {
 		return false
 	}
 	rule := matchingRule(c, r.Current.ExitCode)
@@ -127,7 +97,7 @@ func (p *planner) reset() {
 			}
 			switch {
 			case r.Current == nil:
-			case r.running():
+			case r.Running():
 				running = true
 				p.stop(r, Action{Op: Stop, Container: c.Name, ID: r.Current.ID, Message: "killing"})
 			case r.restartsAll(c):

@@ -1,4 +1,4 @@
-package podworker
+package lifecycle
 
 import (
 	"fmt"

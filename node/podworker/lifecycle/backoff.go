@@ -1,4 +1,4 @@
-package podworker
+package lifecycle
 
 import "time"
 
@@ -6,8 +6,8 @@ import "time"
 // forgotten after twice the longest there may be. Upstream's figures.
 const (
 	initialBackoff = 10 * time.Second
-	maxBackoff     = 5 * time.Minute
-	forgetBackoff  = 2 * maxBackoff
+	MaxBackoff     = 5 * time.Minute
+	forgetBackoff  = 2 * MaxBackoff
 )
 
 // Backoff is how long to wait after the next failure. The zero value does not wait.
@@ -16,16 +16,16 @@ type Backoff struct {
 	Set   time.Time // when Delay was last raised
 }
 
-// until returns when something that ended at the time end may be tried again; end itself means at once.
-func (b Backoff) until(end time.Time) time.Time {
+// Until returns when something that ended at the time end may be tried again; end itself means at once.
+func (b Backoff) Until(end time.Time) time.Time {
 	if b.Delay == 0 || end.Sub(b.Set) > forgetBackoff {
 		return end
 	}
 	return end.Add(b.Delay)
 }
 
-// raise notes an attempt made at now, after a failure that ended at the time end. No pause is longer than most.
-func (b *Backoff) raise(end, now time.Time, most time.Duration) {
+// Raise notes an attempt made at now, after a failure that ended at the time end. No pause is longer than most.
+func (b *Backoff) Raise(end, now time.Time, most time.Duration) {
 	if b.Delay == 0 || end.Sub(b.Set) > forgetBackoff {
 		b.Delay = min(initialBackoff, most)
 	} else {

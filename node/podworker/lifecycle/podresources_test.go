@@ -1,4 +1,4 @@
-package podworker
+package lifecycle
 
 import (
 	"fmt"
@@ -79,15 +79,5 @@ func TestResourcesOfThePodAsAWhole(t *testing.T) {
 				t.Errorf("granted %q, want %q", got, tc.wantGranted)
 			}
 		})
-	}
-}
-
-func TestSummaryOfAResize(t *testing.T) {
-	pod := newPod()
-	pod.Spec.InitContainers = nil
-	pod.Spec.Containers = []corev1.Container{{Name: "a", Resources: corev1.ResourceRequirements{Requests: amounts("100m/1Gi")}}}
-	const want = `{"containers":[{"name":"a","resources":{"requests":{"cpu":"100m","memory":"1Gi"}}}],"generation":3,"error":"why"}`
-	if got := summary(pod, 3, "why"); got != want {
-		t.Errorf("got %s, want %s", got, want)
 	}
 }

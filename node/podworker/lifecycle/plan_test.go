@@ -1,4 +1,4 @@
-package podworker
+package lifecycle
 
 import (
 	"bufio"
@@ -109,9 +109,9 @@ func (s *script) do(line string) []string {
 	case "network", "volumes", "sandbox":
 		step := map[string]*Step{"network": &s.o.Network, "volumes": &s.o.Volumes, "sandbox": &s.o.Sandbox}[words[0]]
 		if words[1] == "done" {
-			step.succeed()
+			step.Succeed()
 		} else {
-			step.fail(s.now, fmt.Errorf("broken"))
+			step.Fail(s.now, fmt.Errorf("broken"))
 		}
 	case "reboot":
 		s.reboot()
@@ -205,10 +205,10 @@ func (s *script) add(kind, name string, a map[string]string) {
 
 func (s *script) reboot() {
 	for _, r := range s.o.Containers {
-		if r.running() {
+		if r.Running() {
 			ended := *r.Current
 			ended.State, ended.ExitCode, ended.FinishedAt = runtime.Exited, 137, s.now
-			r.observe(ended)
+			r.Observe(ended)
 		}
 	}
 	s.o.Network, s.o.Volumes, s.o.Sandbox = Step{}, Step{}, Step{}
@@ -216,20 +216,20 @@ func (s *script) reboot() {
 }
 
 func (s *script) image(name, state string) {
-	img := &s.o.record(name).Image
+	img := &s.o.Record(name).Image
 	if state == "ready" {
 		img.Ready, img.Failure = true, nil
 		return
 	}
-	img.Backoff.raise(img.Since, s.now, maxBackoff)
+	img.Backoff.Raise(img.Since, s.now, MaxBackoff)
 	img.Failure, img.Since = &Failure{"ErrImagePull", "no such image"}, s.now
 }
 
 func (s *script) container(name string, words []string) {
-	r := s.o.record(name)
+	r := s.o.Record(name)
 	a := args(words)
 	attempt, _ := strconv.Atoi(a["attempt"])
-	st := runtime.ContainerStatus{ID: fmt.Sprintf("%s-%d", name, attempt), Name: name, Attempt: attempt, Image: "i", SandboxID: sandboxID(s.pod, s.o.Attempt)}
+	st := runtime.ContainerStatus{ID: fmt.Sprintf("%s-%d", name, attempt), Name: name, Attempt: attempt, Image: "i", SandboxID: SandboxID(s.pod, s.o.Attempt)}
 	at := s.now
 	if v, ok := a["at"]; ok {
 		at = epoch.Add(seconds(v))
@@ -237,23 +237,23 @@ func (s *script) container(name string, words []string) {
 	switch words[0] {
 	case "running":
 		st.State, st.StartedAt = runtime.Running, at
-		r.observe(st)
+		r.Observe(st)
 		r.Image = ImageState{}
 	case "created":
 		st.State, st.CreatedAt = runtime.Created, at
-		r.observe(st)
+		r.Observe(st)
 	case "exited":
 		st.State, st.StartedAt, st.FinishedAt = runtime.Exited, at, at
 		st.ExitCode, _ = strconv.Atoi(a["code"])
-		r.observe(st)
+		r.Observe(st)
 	case "unhealthy":
 		r.Unhealthy = Ailment(strings.Join(words[1:], " "))
 	case "dropped":
-		r.drop(st.ID)
+		r.Drop(st.ID)
 	case "replacing":
 		r.Replacing = true
 	case "reset":
-		r.reset()
+		r.BeginAgain()
 	case "ready":
 		r.ProbedID, r.Startup, r.Ready = r.Current.ID, true, true
 	case "started":
@@ -267,7 +267,7 @@ func (s *script) container(name string, words []string) {
 }
 
 func (s *script) plan() []string {
-	p := plan(s.pod, s.o, s.now)
+	p := Decide(s.pod, s.o, s.now)
 	var out []string
 	for _, a := range p.Actions {
 		out = append(out, a.String())
@@ -282,7 +282,7 @@ func (s *script) plan() []string {
 }
 
 func (s *script) status() []string {
-	st := status(s.pod, s.o, nil, s.now)
+	st := Status(s.pod, s.o, nil, s.now)
 	line := string(st.Phase)
 	if st.Reason != "" {
 		line += " reason=" + st.Reason
@@ -322,4 +322,12 @@ func describeStatus(c *corev1.ContainerStatus) string {
 		line += " ready"
 	}
 	return line
+}
+
+func newPod() *corev1.Pod {
+	p := &corev1.Pod{}
+	p.Name, p.Namespace, p.Generation = "p", "ns", 1
+	p.Spec.RestartPolicy = corev1.RestartPolicyAlways
+	p.Status.Phase = corev1.PodPending
+	return p
 }

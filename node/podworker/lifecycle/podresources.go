@@ -1,4 +1,4 @@
-package podworker
+package lifecycle
 
 import (
 	corev1 "k8s.io/api/core/v1"
@@ -19,7 +19,7 @@ func (r *reporter) resources() (has *corev1.ResourceRequirements, granted corev1
 		}, granted
 	}
 	applied := r.with(func(rec *Record) *corev1.ResourceRequirements {
-		if rec.Applied != nil && rec.running() {
+		if rec.Applied != nil && rec.Running() {
 			return rec.Applied
 		}
 		return rec.Granted

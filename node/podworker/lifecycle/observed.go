@@ -1,4 +1,4 @@
-package podworker
+package lifecycle
 
 import (
 	"net/netip"
@@ -77,16 +77,16 @@ const (
 	maxStepDelay = 2*time.Minute + 2*time.Second
 )
 
-// fail records a failure at now and doubles the pause.
-func (s *Step) fail(now time.Time, err error) {
+// Fail records a failure at now and doubles the pause.
+func (s *Step) Fail(now time.Time, err error) {
 	s.Done = false
 	s.Delay = min(max(2*s.Delay, minStepDelay), maxStepDelay)
 	s.RetryAt = now.Add(s.Delay)
 	s.Err = err.Error()
 }
 
-// succeed marks the step done and forgets failures.
-func (s *Step) succeed() { *s = Step{Done: true} }
+// Succeed marks the step done and forgets failures.
+func (s *Step) Succeed() { *s = Step{Done: true} }
 
 // A Verdict is a final phase with its reason.
 type Verdict struct {
@@ -106,7 +106,7 @@ type Record struct {
 	Unborn   []string                 // IDs of attempts never started, in the way of the next one of their number
 
 	Restarts int // restart count last reported in the API; the runtime may have lost its records
-	ran      bool
+	Ran      bool
 	// Replacing: it was stopped because its definition has changed, and the next one has not started yet.
 	Replacing bool
 	Reset     bool // removed to restart the pod in place; Restarts counts that already
@@ -166,8 +166,8 @@ func (o *Observed) inSandbox(r *Record) bool {
 	return attempt == o.Attempt
 }
 
-// running reports whether the container's process lives.
-func (r *Record) running() bool {
+// Running reports whether the container's process lives.
+func (r *Record) Running() bool {
 	return r.Current != nil && r.Current.State == runtime.Running
 }
 
@@ -177,13 +177,14 @@ func (r *Record) stillborn() bool {
 	return r.Current != nil && r.Current.State == runtime.Created
 }
 
-func (r *Record) exited() bool { return r.Current != nil && r.Current.State == runtime.Exited }
+// Exited reports whether the newest container has ended.
+func (r *Record) Exited() bool { return r.Current != nil && r.Current.State == runtime.Exited }
 
 // hasRun reports whether the container has ever been started, also before the runtime lost its record.
-func (r *Record) hasRun() bool { return r.Current != nil || r.ran }
+func (r *Record) hasRun() bool { return r.Current != nil || r.Ran }
 
-// started reports whether a running container has passed its start-up: hook and startup probe.
-func (r *Record) started(c *corev1.Container) bool {
+// Started reports whether a running container has passed its start-up: hook and startup probe.
+func (r *Record) Started(c *corev1.Container) bool {
 	if r.Current == nil || r.Current.State != runtime.Running || r.Hook {
 		return false
 	}
@@ -192,7 +193,7 @@ func (r *Record) started(c *corev1.Container) bool {
 
 // ready reports whether a container counts as ready to serve.
 func (r *Record) ready(c *corev1.Container) bool {
-	if !r.started(c) {
+	if !r.Started(c) {
 		return false
 	}
 	return c.ReadinessProbe == nil || (r.Ready && r.ProbedID == r.Current.ID)
@@ -203,7 +204,7 @@ func (r *Record) nextAttempt() int {
 	if r.Current != nil {
 		return r.Current.Attempt + 1
 	}
-	if r.ran && !r.Reset {
+	if r.Ran && !r.Reset {
 		return r.Restarts + 1
 	}
 	if r.Reset {
@@ -220,8 +221,8 @@ func (r *Record) restartCount() int {
 	return r.Restarts
 }
 
-// drop forgets a container that has been removed.
-func (r *Record) drop(id string) {
+// Drop forgets a container that has been removed.
+func (r *Record) Drop(id string) {
 	switch {
 	case r.Current != nil && r.Current.ID == id:
 		r.Current, r.Previous = r.Previous, nil
@@ -232,14 +233,14 @@ func (r *Record) drop(id string) {
 	r.Unborn = slices.DeleteFunc(r.Unborn, func(unborn string) bool { return unborn == id })
 }
 
-// reset forgets a container that has been removed to restart its pod in place.
-func (r *Record) reset() {
+// BeginAgain forgets a container that has been removed to restart its pod in place.
+func (r *Record) BeginAgain() {
 	restarts := r.restartCount() + 1
-	*r = Record{Restarts: restarts, ran: true, Reset: true, Granted: r.Granted}
+	*r = Record{Restarts: restarts, Ran: true, Reset: true, Granted: r.Granted}
 }
 
-// observe takes a newer picture of a container into the record. Pictures of one ID come in order.
-func (r *Record) observe(s runtime.ContainerStatus) {
+// Observe takes a newer picture of a container into the record. Pictures of one ID come in order.
+func (r *Record) Observe(s runtime.ContainerStatus) {
 	switch {
 	case r.Current == nil:
 		r.Current = &s
@@ -264,8 +265,8 @@ func (r *Record) observe(s runtime.ContainerStatus) {
 	}
 }
 
-// record returns the record of a container, making it if need be.
-func (o *Observed) record(name string) *Record {
+// Record returns the record of a container, making it if need be.
+func (o *Observed) Record(name string) *Record {
 	r := o.Containers[name]
 	if r == nil {
 		r = &Record{}
@@ -274,10 +275,10 @@ func (o *Observed) record(name string) *Record {
 	return r
 }
 
-// anyRunning reports whether any container's process lives.
-func (o *Observed) anyRunning() bool {
+// AnyRunning reports whether any container's process lives.
+func (o *Observed) AnyRunning() bool {
 	for _, r := range o.Containers {
-		if r.running() {
+		if r.Running() {
 			return true
 		}
 	}
@@ -286,7 +287,7 @@ func (o *Observed) anyRunning() bool {
 
 // mayRun reports whether a container's process lives or is being started.
 func (o *Observed) mayRun() bool {
-	if o.anyRunning() {
+	if o.AnyRunning() {
 		return true
 	}
 	for name := range o.Containers {
