@@ -73,7 +73,7 @@ func checkOrigin(expression string) error {
 }
 
 // face adds to the API server's options how it shows itself.
-func (cp *controlPlane) face(o *apiserver.Options) error {
+func (cp *controlPlane) face(o *apiserver.Options) (err error) {
 	front := &cp.options.Front
 	if front.ExternalHost != "" {
 		o.Address = front.ExternalHost
@@ -85,5 +85,6 @@ func (cp *controlPlane) face(o *apiserver.Options) error {
 	for _, origin := range front.Origins {
 		o.Browsers.Origins = append(o.Browsers.Origins, regexp.MustCompile(origin)) // complete has checked it
 	}
-	return servingcert.Apply(o.TLS, front.Certificates)
+	cp.certs, err = servingcert.Apply(o.TLS, front.Certificates)
+	return err
 }

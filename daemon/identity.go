@@ -56,6 +56,7 @@ func defaultIdentity() IdentityOptions {
 // identity is what finds out who is asking, and what decides whether they may.
 type identity struct {
 	signer        *satoken.Signer
+	self          selfToken
 	oidc          *oidc.Authenticator
 	authenticator *authn.Authenticator
 	authorizer    *authz.Authorizer
@@ -75,10 +76,11 @@ func (cp *controlPlane) identify(ctx context.Context) error {
 	if cp.oidc, err = oidc.New(ctx, oidc.Options{File: o.AuthenticationConfig, Flags: o.OIDC, Issuers: cp.signer.Issuers(), Audiences: cp.signer.Audiences()}); err != nil {
 		return err
 	}
+	cp.self = newSelfToken(cp.signer.Audiences())
 	config := authn.Config{
 		Client:    cp.client,
 		Tokens:    satoken.NewChecker(cp.signer, cp.client, time.Now),
-		More:      []authenticator.Token{cp.oidc},
+		More:      []authenticator.Token{cp.self, cp.oidc},
 		Audiences: cp.signer.Audiences(),
 	}
 	if config.Anonymous, err = cp.anonymous(); err != nil {

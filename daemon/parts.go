@@ -44,7 +44,9 @@ func (cp *controlPlane) guard() error {
 		FirstNodePort: int32(cp.options.Front.NodePorts.Base),
 		LastNodePort:  int32(cp.options.Front.NodePorts.Base + cp.options.Front.NodePorts.Size - 1),
 	})
-	chain, err := all.New(cp.client, cp.authorizer, cp.allocator, cp.options.Admission)
+	admission := cp.options.Admission
+	admission.Self = cp.loopback()
+	chain, err := all.New(cp.client, cp.authorizer, cp.allocator, admission)
 	if err != nil {
 		return err
 	}

@@ -10,7 +10,6 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
-	"strconv"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -32,6 +31,7 @@ import (
 	"clipper/apiserver/resourcemetrics"
 	"clipper/apiserver/reviews"
 	"clipper/apiserver/served"
+	"clipper/apiserver/servingcert"
 	"clipper/catalogue"
 	"clipper/openapi"
 	"clipper/pki"
@@ -64,6 +64,7 @@ type controlPlane struct {
 	usage      *resourcemetrics.Collector
 	held       *aggregation.Held // for the namespace controller
 	collected  *aggregation.Held // for the garbage collector
+	certs      *servingcert.Files
 	listeners  []net.Listener
 	advertise  netip.AddrPort
 	serviceIP  netip.Addr // of default/kubernetes: the first of the service range
@@ -118,7 +119,7 @@ func newControlPlane(ctx context.Context, o ServerOptions) (_ *controlPlane, err
 	services := netip.MustParsePrefix(o.ServiceCIDR) // complete has checked it
 	cp.serviceIP = services.Addr().Next()
 	cp.pki, err = pki.LoadOrCreate(filepath.Join(o.Node.DataDir, "pki"), pki.Options{
-		Hosts:         append([]string{cp.serviceIP.String(), o.Node.IP, o.Node.Name, cp.advertise.Addr().String(), o.Front.ExternalHost}, o.SANs...),
+		Hosts:         append([]string{cp.serviceIP.String(), o.Node.IP, o.Node.Name, cp.advertise.Addr().String(), o.Front.ExternalHost, servingcert.LoopbackName}, o.SANs...),
 		ClusterDomain: o.Node.Domain,
 	})
 	if err != nil {
@@ -206,7 +207,7 @@ func (cp *controlPlane) assemble(ctx context.Context) error {
 	cp.usage = resourcemetrics.New(cp.client, nodeTLS)
 	usage := resourcemetrics.Extension(cp.usage)
 	cp.registrar = aggregation.NewRegistrar(cp.client, live, usage)
-	cp.extensions = aggregation.New(aggregation.Config{Client: cp.client, Identity: cp.pki.FrontProxyClient, Changed: documents.Invalidate,
+	cp.extensions = aggregation.New(aggregation.Config{Client: cp.client, Identity: cp.pki.FrontProxyClient, Self: cp.loopback(), Changed: documents.Invalidate,
 		Local: []*aggregation.Extension{usage}})
 	documents.Extend(cp.extensions.Documents)
 	// Extension servers ask this one what the user may do: upstream's controllers have the rights for it.
@@ -216,7 +217,7 @@ func (cp *controlPlane) assemble(ctx context.Context) error {
 	if cp.collected, err = cp.extensions.Held(serviceaccount.UserInfo(metav1.NamespaceSystem, "generic-garbage-collector", "")); err != nil {
 		return err
 	}
-	cp.customs = customresource.New(customresource.Config{Client: cp.client, Live: live, Builtin: builtin, Changed: func() {
+	cp.customs = customresource.New(customresource.Config{Client: cp.client, Live: live, Builtin: builtin, Self: cp.loopback(), Changed: func() {
 		documents.Invalidate()
 		cp.pipeline.Forget()
 		cp.registrar.Changed()
@@ -248,12 +249,8 @@ func (cp *controlPlane) assemble(ctx context.Context) error {
 
 // writeKubeconfig leaves the administrator's kubeconfig in the data directory.
 func (cp *controlPlane) writeKubeconfig() error {
-	host := "127.0.0.1"
-	if ip := cp.listeners[0].Addr().(*net.TCPAddr).IP; !ip.IsUnspecified() {
-		host = ip.String()
-	}
 	path := filepath.Join(cp.options.Node.DataDir, KubeconfigName)
-	return cp.pki.WriteKubeconfig(path, "clipper", "https://"+net.JoinHostPort(host, strconv.Itoa(int(cp.advertise.Port()))))
+	return cp.pki.WriteKubeconfig(path, "clipper", "https://"+cp.localAddress())
 }
 
 // run starts the control plane's parts in group.
@@ -264,6 +261,7 @@ func (cp *controlPlane) run(ctx context.Context, group *errgroup.Group) {
 	group.Go(func() error { return cp.api.Run(ctx) })
 	cp.runOperation(ctx, group)
 	group.Go(func() error { return cp.encryption.Run(ctx) })
+	group.Go(func() error { return cp.certs.Run(ctx) })
 	group.Go(func() error { return cp.oidc.Run(ctx) })
 	group.Go(func() error { return cp.authorizer.Run(ctx) })
 	if cp.member != nil {

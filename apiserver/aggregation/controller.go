@@ -26,6 +26,8 @@ type Config struct {
 	Identity tls.Certificate
 	// Dial connects to an endpoint; nil is an ordinary dial.
 	Dial dialFunc
+	// Self is where the API server's own service leads to; nil: not elsewhere than any service.
+	Self *resolve.Loopback
 	// Local are the group versions that are answered for in this process, unless an APIService says otherwise.
 	Local []*Extension
 	// Changed is called after what extension servers serve has changed. It may be nil.
@@ -47,7 +49,7 @@ type Controller struct {
 // New returns a controller that does nothing yet.
 func New(c Config) *Controller {
 	list := func() []*apiregistrationv1.APIService { return APIServices.View(c.Client).List("") }
-	return &Controller{Config: c, resolver: resolve.New(c.Client), metrics: newMetrics(list), followers: map[string]*follower{}}
+	return &Controller{Config: c, resolver: resolve.New(c.Client, c.Self), metrics: newMetrics(list), followers: map[string]*follower{}}
 }
 
 // Directory returns the extensions of this moment. It may be nil: there are none.

@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"clipper/api"
+	"clipper/apiserver/resolve"
 	"clipper/apiserver/served"
 	"clipper/catalogue"
 )
@@ -29,6 +30,7 @@ type Config struct {
 	Client  api.Client
 	Live    *served.Live
 	Builtin []*catalogue.Resource // served always, Definition among them
+	Self    *resolve.Loopback     // where webhooks are called that are behind the server's own API
 	Changed func()                // called after the table was swapped: documents made from it are old
 }
 
@@ -53,7 +55,7 @@ type described struct {
 
 // New returns a controller that does nothing yet.
 func New(c Config) *Controller {
-	return &Controller{Config: c, converters: newConverters(c.Client), known: map[types.UID]described{}, settled: map[types.UID]string{}, nudge: make(chan struct{}, 1), leaving: make(chan struct{}, 1)}
+	return &Controller{Config: c, converters: newConverters(c.Client, c.Self), known: map[types.UID]described{}, settled: map[types.UID]string{}, nudge: make(chan struct{}, 1), leaving: make(chan struct{}, 1)}
 }
 
 // Run keeps the table in step until ctx ends. The first look is taken before anything is waited for.

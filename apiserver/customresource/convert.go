@@ -36,9 +36,9 @@ type converters struct {
 	factory func() (*conversion.CRConverterFactory, error)
 }
 
-func newConverters(c api.Client) *converters {
+func newConverters(c api.Client, self *resolve.Loopback) *converters {
 	return &converters{factory: sync.OnceValues(func() (*conversion.CRConverterFactory, error) {
-		return conversion.NewCRConverterFactory(resolve.New(c), nil)
+		return conversion.NewCRConverterFactory(resolve.New(c, self), self.Identities)
 	})}
 }
 

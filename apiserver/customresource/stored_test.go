@@ -40,7 +40,7 @@ func gadgets(t *testing.T, change func(*apiextensionsv1.CustomResourceDefinition
 			change(d)
 		}
 	})
-	r, err := describe(t.Context(), d, newConverters(nil))
+	r, err := describe(t.Context(), d, newConverters(nil, nil))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -20,7 +20,7 @@ func TestUnsoundSchema(t *testing.T) {
 				d.Spec.PreserveUnknownFields = true
 				d.Spec.Versions = []apiextensionsv1.CustomResourceDefinitionVersion{{Name: "v1", Served: true, Storage: true, Schema: parseSchema(t, schema)}}
 				d.Status.AcceptedNames = d.Spec.Names
-			}), newConverters(nil))
+			}), newConverters(nil, nil))
 			if err != nil {
 				t.Fatal(err)
 			}

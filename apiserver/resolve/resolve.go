@@ -22,15 +22,19 @@ import (
 type Resolver struct {
 	services api.TypedView[*corev1.Service]
 	slices   api.TypedView[*discoveryv1.EndpointSlice]
+	self     *Loopback
 }
 
-// New returns a resolver that reads through c.
-func New(c api.Client) Resolver {
-	return Resolver{api.Services.View(c), api.EndpointSlices.View(c)}
+// New returns a resolver that reads through c. self is where the API server's own service leads to.
+func New(c api.Client, self *Loopback) Resolver {
+	return Resolver{api.Services.View(c), api.EndpointSlices.View(c), self}
 }
 
 // ResolveEndpoint returns the URL of a ready endpoint of a service's port.
 func (r Resolver) ResolveEndpoint(namespace, name string, port int32) (*url.URL, error) {
+	if to, ok := r.self.resolves(namespace, name, port); ok {
+		return to, nil
+	}
 	svc, ok := r.services.Get(namespace, name)
 	if !ok {
 		return nil, apierrors.NewNotFound(api.Services.GroupResource(), name)

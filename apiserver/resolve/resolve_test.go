@@ -7,6 +7,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/rest"
 
 	"clipper/api"
 	"clipper/apiserver/inprocess/inprocesstest"
@@ -41,7 +42,7 @@ func TestResolveEndpoint(t *testing.T) {
 	slice("six", discoveryv1.AddressTypeIPv6, true, "2001:db8::1")
 	slice("unready", discoveryv1.AddressTypeIPv4, false, "192.0.2.1")
 	slice("ready", discoveryv1.AddressTypeIPv4, true, "192.0.2.2")
-	r := resolve.New(c)
+	r := resolve.New(c, &resolve.Loopback{Config: &rest.Config{Host: "https://127.0.0.1:6443"}})
 	for _, tt := range []struct {
 		name      string
 		port      int32
@@ -53,6 +54,8 @@ func TestResolveEndpoint(t *testing.T) {
 		{"empty", 443, "", `no endpoints available for service "empty"`},
 		{"none", 443, "", `services "none" not found`},
 		{"elsewhere", 8443, "https://api.example.com:8443", ""},
+		{"kubernetes", 443, "https://127.0.0.1:6443", ""},
+		{"kubernetes", 444, "", `services "kubernetes" not found`},
 	} {
 		got, err := r.ResolveEndpoint("default", tt.name, tt.port)
 		switch {

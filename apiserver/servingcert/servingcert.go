@@ -3,17 +3,21 @@
 package servingcert
 
 import (
+	"bytes"
+	"context"
 	"crypto/tls"
 	"fmt"
 	"log/slog"
 	"net"
-	"os"
+	"slices"
 	"strings"
 	"sync"
-	"time"
+	"sync/atomic"
 
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/component-base/cli/flag"
+
+	"clipper/apiserver/configfile"
 )
 
 // Options are kube-apiserver's flags of the same names. The zero value changes nothing.
@@ -24,48 +28,42 @@ type Options struct {
 	CipherSuites      []string
 }
 
-// lookEvery is how often, at most, the files are looked at: when a client connects.
-const lookEvery = 10 * time.Second
+// LoopbackName is asked for by the server itself alone: it is shown its own certificate, whatever the files say.
+const LoopbackName = "apiserver-loopback-client"
 
 // Apply puts the certificates and limits into c, whose own certificate is shown where no file has one. The files
-// must be readable now.
-func Apply(c *tls.Config, o Options) error {
+// must be readable now; Files.Run reads them again when they change.
+func Apply(c *tls.Config, o Options) (*Files, error) {
 	version, err := flag.TLSVersion(o.MinVersion)
 	if err != nil {
-		return fmt.Errorf("--tls-min-version: %w", err)
+		return nil, fmt.Errorf("--tls-min-version: %w", err)
 	}
 	suites, err := flag.TLSCipherSuites(o.CipherSuites)
 	if err != nil {
-		return fmt.Errorf("--tls-cipher-suites: %w", err)
+		return nil, fmt.Errorf("--tls-cipher-suites: %w", err)
 	}
 	c.MinVersion, c.CipherSuites = version, suites
-	if o.CertFile == "" && o.KeyFile == "" && len(o.SNI) == 0 {
-		return nil
-	}
-	k := &keeper{own: c.Certificates, now: time.Now}
+	f := &Files{own: c.Certificates}
 	for _, p := range o.SNI {
-		if err := k.add("--tls-sni-cert-key", p.CertFile, p.KeyFile, p.Names, false); err != nil {
-			return err
+		if err := f.add("--tls-sni-cert-key", &pair{certFile: p.CertFile, keyFile: p.KeyFile, names: p.Names}); err != nil {
+			return nil, err
 		}
 	}
 	if o.CertFile != "" || o.KeyFile != "" {
-		if err := k.add("--tls-cert-file and --tls-private-key-file", o.CertFile, o.KeyFile, nil, true); err != nil {
-			return err
+		if err := f.add("--tls-cert-file and --tls-private-key-file", &pair{certFile: o.CertFile, keyFile: o.KeyFile, general: true}); err != nil {
+			return nil, err
 		}
 	}
-	k.looked = k.now()
-	c.Certificates, c.GetCertificate = nil, k.get
-	return nil
+	if len(f.pairs) > 0 {
+		c.Certificates, c.GetCertificate = nil, f.get
+	}
+	return f, nil
 }
 
-// A keeper has the certificates of all files.
-type keeper struct {
-	own []tls.Certificate
-	now func() time.Time
-
-	mu     sync.Mutex
-	looked time.Time
-	files  []*pair // in the order in which they count; the general one last
+// Files are the certificates of all files. Handshakes take no lock and read no disk.
+type Files struct {
+	own   []tls.Certificate
+	pairs []*pair // in the order in which they count; the general one last
 }
 
 // A pair is a certificate and its key in files.
@@ -73,60 +71,60 @@ type pair struct {
 	certFile, keyFile string
 	names             []string // that it is shown for; none: those that it has
 	general           bool     // it is shown to everybody else
-	cert              *tls.Certificate
-	state             [2]state
+
+	loading sync.Mutex // one reading at a time, so that an older one does not come last
+	cert    atomic.Pointer[tls.Certificate]
 }
 
-// A state tells whether a file has been written to.
-type state struct {
-	modified time.Time
-	size     int64
-}
-
-func (k *keeper) add(flag, certFile, keyFile string, names []string, general bool) error {
-	p := &pair{certFile: certFile, keyFile: keyFile, names: names, general: general}
-	if err := p.load(); err != nil {
+func (f *Files) add(flag string, p *pair) error {
+	if _, err := p.load(); err != nil {
 		return fmt.Errorf("%s: %w", flag, err)
 	}
-	k.files = append(k.files, p)
+	f.pairs = append(f.pairs, p)
 	return nil
 }
 
-// load reads the files if they have changed.
-func (p *pair) load() error {
-	now := [2]state{stateOf(p.certFile), stateOf(p.keyFile)}
-	if p.cert != nil && now == p.state {
-		return nil
+// Run follows the files until ctx ends.
+func (f *Files) Run(ctx context.Context) error {
+	var following sync.WaitGroup
+	for _, p := range f.pairs {
+		for _, file := range []string{p.certFile, p.keyFile} {
+			following.Go(func() { configfile.Follow(ctx, file, p.reload) })
+		}
 	}
+	following.Wait()
+	<-ctx.Done()
+	return ctx.Err()
+}
+
+// reload reads the files again. A certificate without its key, such as one that is being replaced, is passed over.
+func (p *pair) reload(context.Context) {
+	switch changed, err := p.load(); {
+	case err != nil:
+		slog.Error("The serving certificate cannot be read again; the one from before is shown on", "file", p.certFile, "err", err)
+	case changed:
+		slog.Info("Another serving certificate is shown", "file", p.certFile, "until", p.cert.Load().Leaf.NotAfter)
+	}
+}
+
+// load reads the files and says whether there is another certificate in them.
+func (p *pair) load() (changed bool, err error) {
+	p.loading.Lock()
+	defer p.loading.Unlock()
 	cert, err := tls.LoadX509KeyPair(p.certFile, p.keyFile)
 	if err != nil {
-		return err
+		return false, err
 	}
-	p.cert, p.state = &cert, now
-	return nil
-}
-
-func stateOf(path string) state {
-	info, err := os.Stat(path)
-	if err != nil {
-		return state{} // reading it will tell why
+	if now := p.cert.Load(); now != nil && slices.EqualFunc(now.Certificate, cert.Certificate, bytes.Equal) {
+		return false, nil
 	}
-	return state{info.ModTime(), info.Size()}
+	p.cert.Store(&cert)
+	return true, nil
 }
 
 // get is for tls.Config.
-func (k *keeper) get(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	if now := k.now(); now.Sub(k.looked) >= lookEvery {
-		k.looked = now
-		for _, p := range k.files {
-			if err := p.load(); err != nil {
-				slog.Error("The serving certificate cannot be read again; the one from before is shown on", "file", p.certFile, "err", err)
-			}
-		}
-	}
-	return k.choose(asked(hello)), nil
+func (f *Files) get(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
+	return f.choose(asked(hello)), nil
 }
 
 // asked is the name that a client wants; one that connects to an address asks for that.
@@ -142,7 +140,10 @@ func asked(hello *tls.ClientHelloInfo) string {
 }
 
 // choose prefers what an operator has named to what certificates say of themselves, and a name to a wildcard.
-func (k *keeper) choose(name string) *tls.Certificate {
+func (f *Files) choose(name string) *tls.Certificate {
+	if name == LoopbackName && len(f.own) > 0 {
+		return &f.own[0]
+	}
 	candidates := []string{name}
 	if _, rest, ok := strings.Cut(name, "."); ok {
 		candidates = append(candidates, "*."+rest)
@@ -150,22 +151,22 @@ func (k *keeper) choose(name string) *tls.Certificate {
 	var general *tls.Certificate
 	for _, candidate := range candidates {
 		var own *tls.Certificate
-		for _, p := range k.files {
+		for _, p := range f.pairs {
 			switch {
 			case p.general:
-				general = p.cert
+				general = p.cert.Load()
 			case contains(p.names, candidate):
-				return p.cert
-			case own == nil && len(p.names) == 0 && contains(namesOf(p.cert), candidate):
-				own = p.cert
+				return p.cert.Load()
+			case own == nil && len(p.names) == 0 && contains(namesOf(p.cert.Load()), candidate):
+				own = p.cert.Load()
 			}
 		}
 		if own != nil {
 			return own
 		}
 	}
-	if general == nil && len(k.own) > 0 {
-		return &k.own[0]
+	if general == nil && len(f.own) > 0 {
+		return &f.own[0]
 	}
 	return general
 }

@@ -1,10 +1,13 @@
 package servingcert
 
 import (
+	"context"
 	"crypto/tls"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -65,7 +68,7 @@ func TestChoice(t *testing.T) {
 	}
 	sni := []flag.NamedCertKey{named("one", nil, "a.example", "*.wild.example"), named("two", nil, "a.example", "b.example"), named("three", []string{"b.example", "*.given.example"}, "c.example")}
 	c := config(t)
-	if err := Apply(c, Options{SNI: sni}); err != nil {
+	if _, err := Apply(c, Options{SNI: sni}); err != nil {
 		t.Fatal(err)
 	}
 	for name, want := range map[string]string{
@@ -78,44 +81,106 @@ func TestChoice(t *testing.T) {
 	}
 	general := config(t)
 	cert, key := files(t, dir, "general")
-	if err := Apply(general, Options{CertFile: cert, KeyFile: key, SNI: sni}); err != nil {
+	if _, err := Apply(general, Options{CertFile: cert, KeyFile: key, SNI: sni}); err != nil {
 		t.Fatal(err)
 	}
-	for name, want := range map[string]string{"": "general", "kubernetes": "general", "a.example": "one"} {
+	for name, want := range map[string]string{"": "general", "kubernetes": "general", "a.example": "one", LoopbackName: "cluster"} {
 		if got := shown(t, general, name); got != want {
 			t.Errorf("%q: %s, want %s", name, got, want)
 		}
 	}
 }
 
-// TestChanged: new files are shown after a while; half-written ones are not.
+// write puts what from has into to, all at once.
+func write(t *testing.T, from, to string) {
+	t.Helper()
+	data, err := os.ReadFile(from)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(to, data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestChanged: new files are shown; half-written ones are not.
 func TestChanged(t *testing.T) {
 	dir := t.TempDir()
 	cert, key := files(t, dir, "first")
-	k, now := &keeper{}, time.Unix(1e9, 0)
-	k.now = func() time.Time { return now }
-	if err := k.add("--tls-cert-file", cert, key, nil, true); err != nil {
+	c := config(t)
+	f, err := Apply(c, Options{CertFile: cert, KeyFile: key})
+	if err != nil {
 		t.Fatal(err)
 	}
-	k.looked = now
-	c := &tls.Config{GetCertificate: k.get}
 	nextCert, nextKey := files(t, dir, "second")
-	step := func(from, to, want string) {
-		t.Helper()
-		data, err := os.ReadFile(from)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(to, append(data, '\n'), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		now = now.Add(lookEvery)
-		if got := shown(t, c, ""); got != want {
-			t.Errorf("after writing %s: %s, want %s", to, got, want)
+	write(t, nextCert, cert)
+	if changed, err := f.pairs[0].load(); changed || err == nil || shown(t, c, "") != "first" {
+		t.Errorf("changed %v, %v: %s without its key", changed, err, shown(t, c, ""))
+	}
+	write(t, nextKey, key)
+	if changed, err := f.pairs[0].load(); !changed || err != nil || shown(t, c, "") != "second" {
+		t.Errorf("changed %v, %v: %s", changed, err, shown(t, c, ""))
+	}
+	if changed, err := f.pairs[0].load(); changed || err != nil {
+		t.Errorf("changed %v, %v: nothing has", changed, err)
+	}
+}
+
+// TestFollowed: what runs takes over new files by itself.
+func TestFollowed(t *testing.T) {
+	dir := t.TempDir()
+	cert, key := files(t, dir, "first")
+	c := config(t)
+	f, err := Apply(c, Options{CertFile: cert, KeyFile: key})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	done := make(chan error)
+	go func() { done <- f.Run(ctx) }()
+	nextCert, nextKey := files(t, t.TempDir(), "second")
+	write(t, nextCert, cert)
+	write(t, nextKey, key)
+	for deadline, tick := time.After(30*time.Second), time.Tick(5*time.Millisecond); shown(t, c, "") != "second"; {
+		select {
+		case <-tick:
+		case <-deadline:
+			t.Fatal("the new certificate is not shown")
 		}
 	}
-	step(nextCert, cert, "first") // its key is missing
-	step(nextKey, key, "second")
+	stop()
+	if err := <-done; !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+}
+
+// TestSlowDisk: clients get a certificate while the files cannot be read.
+func TestSlowDisk(t *testing.T) {
+	cert, key := files(t, t.TempDir(), "first")
+	c := config(t)
+	f, err := Apply(c, Options{CertFile: cert, KeyFile: key})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Remove(cert); err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Mkfifo(cert, 0o600); err != nil { // whoever opens it waits for a writer
+		t.Fatal(err)
+	}
+	read := make(chan error)
+	go func() { _, err := f.pairs[0].load(); read <- err }()
+	disk, err := os.OpenFile(cert, os.O_WRONLY, 0) // returns when load waits for what is in it
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := shown(t, c, ""); got != "first" {
+		t.Errorf("%s is shown", got)
+	}
+	disk.Close()
+	if err := <-read; err == nil {
+		t.Error("an empty certificate was read")
+	}
 }
 
 func TestFaults(t *testing.T) {
@@ -134,7 +199,7 @@ func TestFaults(t *testing.T) {
 		{Options{SNI: []flag.NamedCertKey{{CertFile: "/none", KeyFile: key}}}, "--tls-sni-cert-key: open /none"},
 	} {
 		c := config(t)
-		err := Apply(c, tt.o)
+		_, err := Apply(c, tt.o)
 		if tt.err == "" && err != nil || tt.err != "" && (err == nil || !strings.Contains(err.Error(), tt.err)) {
 			t.Errorf("%+v: %v, want %q", tt.o, err, tt.err)
 		}

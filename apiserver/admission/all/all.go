@@ -14,6 +14,7 @@ import (
 	"clipper/apiserver/admission/webhook"
 	"clipper/apiserver/allocate"
 	"clipper/apiserver/authz"
+	"clipper/apiserver/resolve"
 )
 
 // A Client reads objects and knows which resources there are.
@@ -26,6 +27,8 @@ type Client interface {
 type Options struct {
 	Enable, Disable []string // names, in any order: these are on, or off, whatever the default is
 	ConfigFile      string   // an AdmissionConfiguration; "" for none
+	// Self is how the server calls itself, for webhooks behind its own API; nil: not otherwise than any service.
+	Self *resolve.Loopback
 	// Stay is how long pods stay on nodes that have failed; nil for upstream's default.
 	Stay *tolerations.Plugin
 }
@@ -36,6 +39,7 @@ type parts struct {
 	authz  *authz.Authorizer
 	config *config.File
 	stay   tolerations.Plugin
+	self   *resolve.Loopback
 	// webhooks are by the kubeconfig that says in whose name they are called.
 	webhooks map[string]*webhook.Plugin
 }
@@ -55,7 +59,7 @@ func New(c Client, az *authz.Authorizer, alloc *allocate.Allocator, o Options) (
 		{Validate: escalation.New(az)},
 		{Validate: paramaccess.New(c, az)},
 	}
-	p := &parts{client: c, authz: az, config: file, webhooks: map[string]*webhook.Plugin{},
+	p := &parts{client: c, authz: az, config: file, self: o.Self, webhooks: map[string]*webhook.Plugin{},
 		stay: tolerations.Plugin{NotReady: tolerations.DefaultSeconds, Unreachable: tolerations.DefaultSeconds}}
 	if o.Stay != nil {
 		p.stay = *o.Stay

@@ -112,7 +112,7 @@ func (p *parts) hooks(raw []byte) (*webhook.Plugin, error) {
 		return nil, err
 	}
 	if p.webhooks[kubeconfig] == nil {
-		if p.webhooks[kubeconfig], err = webhook.New(p.client, p.authz, kubeconfig); err != nil {
+		if p.webhooks[kubeconfig], err = webhook.New(p.client, p.authz, p.self, kubeconfig); err != nil {
 			return nil, err
 		}
 	}

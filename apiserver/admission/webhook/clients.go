@@ -30,8 +30,8 @@ func Kubeconfig(raw []byte) (string, error) {
 	return c.KubeConfigFile, nil
 }
 
-// newClients returns the HTTP clients of webhooks. Services are reached at their pods.
-func newClients(c api.Client, kubeconfig string) (*webhookutil.ClientManager, error) {
+// newClients returns the HTTP clients of webhooks. Services are reached at their pods, the server itself by self.
+func newClients(c api.Client, self *resolve.Loopback, kubeconfig string) (*webhookutil.ClientManager, error) {
 	cm, err := webhookutil.NewClientManager([]schema.GroupVersion{admissionv1.SchemeGroupVersion, admissionv1beta1.SchemeGroupVersion},
 		admissionv1.AddToScheme, admissionv1beta1.AddToScheme)
 	if err != nil {
@@ -41,7 +41,7 @@ func newClients(c api.Client, kubeconfig string) (*webhookutil.ClientManager, er
 	if err != nil {
 		return nil, fmt.Errorf("webhooks: prepare clients: %w", err)
 	}
-	cm.SetAuthenticationInfoResolver(auth)
-	cm.SetServiceResolver(resolve.New(c))
+	cm.SetAuthenticationInfoResolver(self.Identities(auth))
+	cm.SetServiceResolver(resolve.New(c, self))
 	return &cm, nil
 }

@@ -15,6 +15,7 @@ import (
 
 	"clipper/api"
 	"clipper/apiserver/admission/extension"
+	"clipper/apiserver/resolve"
 )
 
 // A Plugin is both webhook plug-ins: MutatingAdmissionWebhook and ValidatingAdmissionWebhook.
@@ -31,9 +32,10 @@ type Plugin struct {
 	compiler func() cel.ConditionCompiler
 }
 
-// New returns the plug-in. kubeconfig is a file that says as whom webhooks are called; "" for nobody.
-func New(c extension.Client, az authorizer.Authorizer, kubeconfig string) (*Plugin, error) {
-	clients, err := newClients(c, kubeconfig)
+// New returns the plug-in. kubeconfig is a file that says as whom webhooks are called; "" for nobody. self is how the
+// server calls itself, for webhooks behind its own API.
+func New(c extension.Client, az authorizer.Authorizer, self *resolve.Loopback, kubeconfig string) (*Plugin, error) {
+	clients, err := newClients(c, self, kubeconfig)
 	if err != nil {
 		return nil, err
 	}
