@@ -205,7 +205,7 @@ func (w *Worker) sandboxSpec(ctx context.Context, pod *corev1.Pod, attempt int, 
 	if err != nil {
 		return runtime.Sandbox{}, err
 	}
-	host, err := kernelHostname(pod, w.cfg.ClusterDomain)
+	host, err := w.cfg.naming().KernelHostname(pod)
 	if err != nil {
 		return runtime.Sandbox{}, err
 	}

@@ -12,7 +12,9 @@ import (
 	"clipper/node/cgroup"
 	"clipper/node/logs"
 	"clipper/node/network"
+	"clipper/node/podworker/environment"
 	"clipper/node/podworker/lifecycle"
+	"clipper/node/podworker/naming"
 	"clipper/node/probe"
 	"clipper/node/pull"
 	"clipper/node/runtime"
@@ -34,13 +36,6 @@ type Volumes interface {
 	Groups(pod *corev1.Pod) []int64
 }
 
-// Objects reads what pods refer to. Errors are upstream's API errors.
-type Objects interface {
-	ConfigMap(ctx context.Context, namespace, name string) (*corev1.ConfigMap, error)
-	Secret(ctx context.Context, namespace, name string) (*corev1.Secret, error)
-	Services(namespace string) []*corev1.Service
-}
-
 // A Puller makes sure of images. Package node/pull is the one there is.
 type Puller interface {
 	Ensure(ctx context.Context, r pull.Request) *pull.Failure
@@ -59,7 +54,7 @@ type Config struct {
 	Puller   Puller
 	Network  network.Network
 	Volumes  Volumes
-	Objects  Objects
+	Objects  environment.Objects
 	Recorder Recorder
 
 	Probes *probe.Metrics // nil: checks are not counted
@@ -98,4 +93,25 @@ func (c *Config) restartPause() time.Duration {
 		return lifecycle.MaxBackoff
 	}
 	return c.RestartPause
+}
+
+// environment returns where containers' variables come from.
+func (c *Config) environment() *environment.Node {
+	return &environment.Node{Objects: c.Objects, Volumes: c.Volumes, IPs: c.NodeIPs, Allocatable: c.Allocatable}
+}
+
+// naming returns what names pods have.
+func (c *Config) naming() *naming.Node {
+	return &naming.Node{ClusterDNS: c.ClusterDNS, ClusterDomain: c.ClusterDomain, ResolvConf: c.ResolvConf}
+}
+
+// podIP returns the address by which the node reaches a pod: its own, or the node's for one on the node's network.
+func (c *Config) podIP(ips []netip.Addr) string {
+	if len(ips) == 0 {
+		ips = c.NodeIPs
+	}
+	if len(ips) == 0 {
+		return ""
+	}
+	return ips[0].String()
 }

@@ -47,7 +47,7 @@ func (w *Worker) execHook(ctx context.Context, id string, command []string) erro
 
 // httpHook makes a request whose answer does not matter. A server that speaks no TLS is asked again without.
 func (w *Worker) httpHook(ctx context.Context, c *corev1.Container, a *corev1.HTTPGetAction, ips []netip.Addr) error {
-	req, err := probe.NewRequest(ctx, a, probe.Target{PodIP: w.podIP(ips), Container: c}, "lifecycle")
+	req, err := probe.NewRequest(ctx, a, probe.Target{PodIP: w.cfg.podIP(ips), Container: c}, "lifecycle")
 	if err != nil {
 		return err
 	}

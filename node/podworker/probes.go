@@ -95,7 +95,7 @@ func (w *Worker) startProbe(ctx context.Context, c *corev1.Container, r *lifecyc
 	}
 	pr := probe.Prober{
 		Kind: k, Probe: p, StartedAt: r.Current.StartedAt, Initial: initial,
-		Target: probe.Target{PodIP: w.podIP(w.o.IPs), Container: c,
+		Target: probe.Target{PodIP: w.cfg.podIP(w.o.IPs), Container: c,
 			Exec: func(ctx context.Context, command []string, limit int) (int, string, error) {
 				return w.exec(ctx, id, command, limit)
 			}},

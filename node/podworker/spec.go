@@ -1,6 +1,7 @@
 package podworker
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/netip"
@@ -11,7 +12,9 @@ import (
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/utils/ptr"
 
+	"clipper/node/podworker/environment"
 	"clipper/node/podworker/lifecycle"
 	"clipper/node/pull"
 	"clipper/node/runtime"
@@ -20,12 +23,11 @@ import (
 // containerSpec translates a container into what the runtime is asked for. Its errors are the user's to
 // mend: they become CreateContainerConfigError.
 func (w *Worker) containerSpec(ctx context.Context, pod *corev1.Pod, c *corev1.Container, sandbox string, attempt int, ips []netip.Addr) (runtime.Container, error) {
-	vars, err := w.environment(ctx, pod, c, ips)
+	vars, err := w.cfg.environment().Of(ctx, pod, c, ips)
 	if err != nil {
 		return runtime.Container{}, err
 	}
-	lookup := func(name string) (string, bool) { v, ok := vars.value[name]; return v, ok }
-	mounts, err := w.mounts(ctx, pod, c, attempt, lookup)
+	mounts, err := w.mounts(ctx, pod, c, attempt, vars)
 	if err != nil {
 		return runtime.Container{}, err
 	}
@@ -39,7 +41,7 @@ func (w *Worker) containerSpec(ctx context.Context, pod *corev1.Pod, c *corev1.C
 	}
 	s := runtime.Container{
 		SandboxID: sandbox, Name: c.Name, Attempt: attempt, Image: c.Image, WorkDir: c.WorkingDir,
-		Command: expandAll(c.Command, lookup), Args: expandAll(c.Args, lookup),
+		Command: expandAll(c.Command, vars), Args: expandAll(c.Args, vars),
 		TTY: c.TTY, Stdin: c.Stdin, StdinOnce: c.StdinOnce,
 		Mounts: mounts, Devices: devices, Security: sec,
 		LogPath:   filepath.Join(w.logDir(pod), c.Name, strconv.Itoa(attempt)+".log"),
@@ -47,10 +49,10 @@ func (w *Worker) containerSpec(ctx context.Context, pod *corev1.Pod, c *corev1.C
 		Labels:    containerLabels(pod, c), Annotations: containerAnnotations(c, attempt),
 	}
 	if !pod.Spec.HostNetwork {
-		host, _ := hostname(pod, w.cfg.ClusterDomain)
+		host, _ := w.cfg.naming().Hostname(pod)
 		s.Env = append(s.Env, "HOSTNAME="+host)
 	}
-	s.Env = append(s.Env, vars.list()...)
+	s.Env = append(s.Env, vars.List()...)
 	if err := w.target(pod, c, &s); err != nil {
 		return s, err
 	}
@@ -77,31 +79,31 @@ func (w *Worker) target(pod *corev1.Pod, c *corev1.Container, s *runtime.Contain
 	if current == nil {
 		return fmt.Errorf("unable to find target container %v", name)
 	}
-	if !pod.Spec.HostPID && !isTrue(pod.Spec.ShareProcessNamespace) {
+	if !pod.Spec.HostPID && !ptr.Deref(pod.Spec.ShareProcessNamespace, false) {
 		s.PID, s.TargetID = runtime.TargetPID, current.ID
 	}
 	return nil
 }
 
-func expandAll(in []string, lookup func(string) (string, bool)) []string {
+func expandAll(in []string, vars *environment.Variables) []string {
 	if in == nil {
 		return nil
 	}
 	out := make([]string, len(in))
 	for i, s := range in {
-		out[i] = Expand(s, lookup)
+		out[i] = environment.Expand(s, vars.Lookup)
 	}
 	return out
 }
 
 // mounts lists the container's mounts: its volumes, then the files every container gets unless it mounts
 // something there itself.
-func (w *Worker) mounts(ctx context.Context, pod *corev1.Pod, c *corev1.Container, attempt int, lookup func(string) (string, bool)) ([]runtime.Mount, error) {
+func (w *Worker) mounts(ctx context.Context, pod *corev1.Pod, c *corev1.Container, attempt int, vars *environment.Variables) ([]runtime.Mount, error) {
 	var out []runtime.Mount
 	taken := map[string]bool{}
 	for i := range c.VolumeMounts {
 		m := &c.VolumeMounts[i]
-		sub, err := subPath(m, lookup)
+		sub, err := subPath(m, vars)
 		if err != nil {
 			return nil, err
 		}
@@ -173,7 +175,7 @@ func isReadOnly(v *corev1.Volume) bool {
 	case v.PersistentVolumeClaim != nil:
 		return v.PersistentVolumeClaim.ReadOnly
 	case v.CSI != nil:
-		return isTrue(v.CSI.ReadOnly)
+		return ptr.Deref(v.CSI.ReadOnly, false)
 	case v.NFS != nil:
 		return v.NFS.ReadOnly
 	case v.ISCSI != nil:
@@ -182,13 +184,13 @@ func isReadOnly(v *corev1.Volume) bool {
 	return false
 }
 
-func subPath(m *corev1.VolumeMount, lookup func(string) (string, bool)) (string, error) {
+func subPath(m *corev1.VolumeMount, vars *environment.Variables) (string, error) {
 	if m.SubPathExpr == "" {
 		return m.SubPath, nil
 	}
 	missing := ""
-	s := Expand(m.SubPathExpr, func(name string) (string, bool) {
-		v, ok := lookup(name)
+	s := environment.Expand(m.SubPathExpr, func(name string) (string, bool) {
+		v, ok := vars.Lookup(name)
 		if !ok {
 			missing = name
 		}
@@ -215,7 +217,7 @@ func (w *Worker) security(ctx context.Context, pod *corev1.Pod, c *corev1.Contai
 	if csc == nil {
 		csc = &corev1.SecurityContext{}
 	}
-	s.User, s.Group = or(csc.RunAsUser, psc.RunAsUser), or(csc.RunAsGroup, psc.RunAsGroup)
+	s.User, s.Group = cmp.Or(csc.RunAsUser, psc.RunAsUser), cmp.Or(csc.RunAsGroup, psc.RunAsGroup)
 	s.SupplementalGroups = append(slices.Clone(psc.SupplementalGroups), w.cfg.Volumes.Groups(pod)...)
 	if psc.FSGroup != nil {
 		s.SupplementalGroups = append(s.SupplementalGroups, *psc.FSGroup)
@@ -223,8 +225,8 @@ func (w *Worker) security(ctx context.Context, pod *corev1.Pod, c *corev1.Contai
 	if p := psc.SupplementalGroupsPolicy; p != nil && *p == corev1.SupplementalGroupsPolicyStrict {
 		s.SupplementalStrict = true
 	}
-	s.Privileged = isTrue(csc.Privileged)
-	s.ReadOnlyRoot = isTrue(csc.ReadOnlyRootFilesystem)
+	s.Privileged = ptr.Deref(csc.Privileged, false)
+	s.ReadOnlyRoot = ptr.Deref(csc.ReadOnlyRootFilesystem, false)
 	s.NoNewPrivileges = csc.AllowPrivilegeEscalation != nil && !*csc.AllowPrivilegeEscalation
 	s.UnmaskedProc = csc.ProcMount != nil && *csc.ProcMount == corev1.UnmaskedProcMount
 	if caps := csc.Capabilities; caps != nil {
@@ -235,24 +237,17 @@ func (w *Worker) security(ctx context.Context, pod *corev1.Pod, c *corev1.Contai
 			s.DropCapabilities = append(s.DropCapabilities, strings.TrimPrefix(string(d), "CAP_"))
 		}
 	}
-	s.Seccomp = w.seccomp(or(csc.SeccompProfile, psc.SeccompProfile))
-	if a := or(csc.AppArmorProfile, psc.AppArmorProfile); a != nil {
+	s.Seccomp = w.seccomp(cmp.Or(csc.SeccompProfile, psc.SeccompProfile))
+	if a := cmp.Or(csc.AppArmorProfile, psc.AppArmorProfile); a != nil {
 		s.AppArmor = string(a.Type)
 		if a.LocalhostProfile != nil {
 			s.AppArmor = *a.LocalhostProfile
 		}
 	}
-	if o := or(csc.SELinuxOptions, psc.SELinuxOptions); o != nil {
+	if o := cmp.Or(csc.SELinuxOptions, psc.SELinuxOptions); o != nil {
 		s.SELinux = &runtime.SELinux{User: o.User, Role: o.Role, Type: o.Type, Level: o.Level}
 	}
-	return s, w.checkNonRoot(ctx, pod, c, or(csc.RunAsNonRoot, psc.RunAsNonRoot), s.User)
-}
-
-func or[T any](a, b *T) *T {
-	if a != nil {
-		return a
-	}
-	return b
+	return s, w.checkNonRoot(ctx, pod, c, cmp.Or(csc.RunAsNonRoot, psc.RunAsNonRoot), s.User)
 }
 
 func (w *Worker) seccomp(p *corev1.SeccompProfile) string {
@@ -269,7 +264,7 @@ func (w *Worker) seccomp(p *corev1.SeccompProfile) string {
 
 // checkNonRoot enforces runAsNonRoot against the user that the container would really get.
 func (w *Worker) checkNonRoot(ctx context.Context, pod *corev1.Pod, c *corev1.Container, nonRoot *bool, user *int64) error {
-	if !isTrue(nonRoot) {
+	if !ptr.Deref(nonRoot, false) {
 		return nil
 	}
 	where := fmt.Sprintf("(pod: %q, container: %s)", lifecycle.FullName(pod), c.Name)

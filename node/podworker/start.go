@@ -3,13 +3,11 @@ package podworker
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net/netip"
 	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
 	"clipper/node/podworker/lifecycle"
 	"clipper/node/pull"
@@ -251,11 +249,3 @@ func (h *head) Write(p []byte) (int, error) {
 }
 
 func (h *head) String() string { return h.b.String() }
-
-// objectError turns the API's not-found error into the wording that pods' statuses carry.
-func objectError(kind, name string, err error) error {
-	if apierrors.IsNotFound(err) {
-		return fmt.Errorf("%s %q not found", kind, name)
-	}
-	return err
-}

@@ -1,4 +1,4 @@
-package podworker
+package environment
 
 import (
 	"strings"

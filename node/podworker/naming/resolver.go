@@ -1,4 +1,4 @@
-package podworker
+package naming
 
 import (
 	"fmt"
@@ -19,11 +19,11 @@ const (
 
 type resolver struct{ nameservers, search, options []string }
 
-// resolvFile renders /etc/resolv.conf by dnsPolicy and dnsConfig.
-func (w *Worker) resolvFile(pod *corev1.Pod) (string, error) {
-	own, err := os.ReadFile(w.cfg.ResolvConf)
+// resolverFile renders /etc/resolv.conf by dnsPolicy and dnsConfig.
+func (n *Node) resolverFile(pod *corev1.Pod) (content string, omitted []string, err error) {
+	own, err := os.ReadFile(n.ResolvConf)
 	if err != nil && !os.IsNotExist(err) {
-		return "", fmt.Errorf("read the node's resolver file: %w", err)
+		return "", nil, fmt.Errorf("read the node's resolver file: %w", err)
 	}
 	node := parseResolver(string(own))
 	r := node
@@ -32,12 +32,12 @@ func (w *Worker) resolvFile(pod *corev1.Pod) (string, error) {
 	switch {
 	case policy == corev1.DNSNone:
 		r = resolver{}
-	case cluster && len(w.cfg.ClusterDNS) > 0:
+	case cluster && len(n.ClusterDNS) > 0:
 		r = resolver{options: []string{"ndots:5"}}
-		for _, ip := range w.cfg.ClusterDNS {
+		for _, ip := range n.ClusterDNS {
 			r.nameservers = append(r.nameservers, ip.String())
 		}
-		d := w.cfg.ClusterDomain
+		d := n.ClusterDomain
 		r.search = unique(append([]string{pod.Namespace + ".svc." + d, "svc." + d, d}, node.search...))
 	}
 	if c := pod.Spec.DNSConfig; c != nil {
@@ -45,11 +45,8 @@ func (w *Worker) resolvFile(pod *corev1.Pod) (string, error) {
 		r.search = unique(append(slices.Clone(r.search), c.Searches...))
 		r.options = mergeOptions(r.options, c.Options)
 	}
-	r, omitted := r.limited()
-	for _, o := range omitted {
-		w.event("", corev1.EventTypeWarning, "DNSConfigForming", "%s", o)
-	}
-	return r.String(), nil
+	r, omitted = r.limited()
+	return r.String(), omitted, nil
 }
 
 // limited returns what of r a resolver takes notice of, and how to tell what it does not.

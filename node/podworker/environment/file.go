@@ -1,4 +1,4 @@
-package podworker
+package environment
 
 import (
 	"bufio"
@@ -6,19 +6,22 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
+	"slices"
 	"strings"
 
 	securejoin "github.com/cyphar/filepath-securejoin"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/utils/ptr"
 )
 
 // fileKey reads a variable that an earlier container of the pod has left in a file on a volume.
-func (w *Worker) fileKey(ctx context.Context, pod *corev1.Pod, c *corev1.Container, ref *corev1.FileKeySelector) (v string, ok bool, err error) {
-	if findVolume(pod, ref.VolumeName) == nil {
+func (n *Node) fileKey(ctx context.Context, pod *corev1.Pod, c *corev1.Container, ref *corev1.FileKeySelector) (v string, ok bool, err error) {
+	if !slices.ContainsFunc(pod.Spec.Volumes, func(v corev1.Volume) bool { return v.Name == ref.VolumeName }) {
 		return "", false, fmt.Errorf("cannot find the volume %q referenced by FileKeyRef", ref.VolumeName)
 	}
-	dir, err := w.cfg.Volumes.Path(ctx, pod, c.Name, &corev1.VolumeMount{Name: ref.VolumeName}, "")
+	dir, err := n.Volumes.Path(ctx, pod, c.Name, &corev1.VolumeMount{Name: ref.VolumeName}, "")
 	if err != nil {
 		return "", false, fmt.Errorf("failed to get host path for volume %q: %w", ref.VolumeName, err)
 	}
@@ -33,9 +36,9 @@ func (w *Worker) fileKey(ctx context.Context, pod *corev1.Pod, c *corev1.Contain
 	}
 	switch {
 	case err != nil:
-		w.log.Warn("A file of environment variables cannot be used", "container", c.Name, "file", path, "err", err)
+		slog.Warn("A file of environment variables cannot be used", "pod", pod.Namespace+"/"+pod.Name, "container", c.Name, "file", path, "err", err)
 		return "", false, errors.New("couldn't parse env file")
-	case v == "" && !isTrue(ref.Optional):
+	case v == "" && !ptr.Deref(ref.Optional, false):
 		return "", false, fmt.Errorf("environment variable key %q not found in file %q", ref.Key, path)
 	}
 	return v, v != "", nil
