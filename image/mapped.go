@@ -12,6 +12,7 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"golang.org/x/sys/unix"
 
+	"clipper/mountpoint"
 	"clipper/node/userns"
 )
 
@@ -47,7 +48,7 @@ func (s *Store) mountMapped(sn Snapshot, owners *Owners) (err error) {
 	if err := os.MkdirAll(sn.Rootfs, 0o755); err != nil {
 		return err
 	}
-	if mounted, err := isMountPoint(sn.Rootfs); err != nil || mounted {
+	if mounted, err := mountpoint.Is(sn.Rootfs); err != nil || mounted {
 		return err
 	}
 	defer func() { err = errors.Join(err, s.unmountLayers(sn.ID)) }()
@@ -90,7 +91,7 @@ func (s *Store) unmountLayers(id string) error {
 		return err
 	}
 	for _, e := range entries {
-		if err := unmount(filepath.Join(dir, e.Name())); err != nil {
+		if err := mountpoint.Unmount(filepath.Join(dir, e.Name())); err != nil {
 			return err
 		}
 	}
@@ -100,7 +101,7 @@ func (s *Store) unmountLayers(id string) error {
 // unmountMapped undoes mountMapped, if it was done.
 func (s *Store) unmountMapped(id string) error {
 	root := mappedRootfs(id)
-	if err := errors.Join(s.unmountLayers(id), unmount(root)); err != nil {
+	if err := errors.Join(s.unmountLayers(id), mountpoint.Unmount(root)); err != nil {
 		return err
 	}
 	if err := os.Remove(root); err != nil && !errors.Is(err, fs.ErrNotExist) {

@@ -8,12 +8,14 @@ import (
 	"runtime"
 	"strings"
 
+	"clipper/mountpoint"
+
 	"golang.org/x/sys/unix"
 )
 
 // mount mounts a snapshot's overlay, unless it is mounted.
 func (s *Store) mount(sn Snapshot) error {
-	mounted, err := isMountPoint(sn.Rootfs)
+	mounted, err := mountpoint.Is(sn.Rootfs)
 	if err != nil || mounted {
 		return err
 	}
@@ -130,30 +132,4 @@ func (s *Store) mountByOptions(lower []string, upper, work, target string) error
 // escape guards what separates mount options.
 func escape(path string) string {
 	return strings.NewReplacer(`\`, `\\`, `,`, `\,`, `:`, `\:`).Replace(path)
-}
-
-// isMountPoint compares the mount a directory lies in with that of its parent.
-func isMountPoint(dir string) (bool, error) {
-	var here, above unix.Statx_t
-	const flags = unix.AT_SYMLINK_NOFOLLOW | unix.AT_STATX_DONT_SYNC
-	if err := unix.Statx(unix.AT_FDCWD, dir, flags, unix.STATX_MNT_ID, &here); err != nil {
-		return false, &os.PathError{Op: "statx", Path: dir, Err: err}
-	}
-	if err := unix.Statx(unix.AT_FDCWD, filepath.Dir(dir), flags, unix.STATX_MNT_ID, &above); err != nil {
-		return false, &os.PathError{Op: "statx", Path: filepath.Dir(dir), Err: err}
-	}
-	return here.Mnt_id != above.Mnt_id, nil
-}
-
-// unmount removes every mount on dir. A process that still has a file open keeps its view: detached.
-func unmount(dir string) error {
-	for {
-		err := unix.Unmount(dir, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW)
-		if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOENT) {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-	}
 }

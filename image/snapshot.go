@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"clipper/diskusage"
+	"clipper/mountpoint"
 	"clipper/node/runtime"
 )
 
@@ -166,7 +167,7 @@ func (s *Store) RemoveSnapshot(_ context.Context, id string) error {
 	if !exists(dir) {
 		return nil
 	}
-	if err := errors.Join(unmount(filepath.Join(dir, "rootfs")), s.unmountMapped(id)); err != nil {
+	if err := errors.Join(mountpoint.Unmount(filepath.Join(dir, "rootfs")), s.unmountMapped(id)); err != nil {
 		return fmt.Errorf("unmount root file system of container %s: %w", id, err)
 	}
 	// Without its description it is garbage for every reader, should the removal be interrupted.

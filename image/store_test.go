@@ -23,6 +23,7 @@ import (
 	"clipper/image/archive"
 	"clipper/image/build"
 	"clipper/image/reference"
+	"clipper/mountpoint"
 	"clipper/node/runtime"
 )
 
@@ -100,7 +101,7 @@ func TestSnapshotLife(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { unmount(sn.Rootfs) })
+	t.Cleanup(func() { mountpoint.Unmount(sn.Rootfs) })
 	if config.Config.Cmd[0] != "run" || config.Config.User != "7" {
 		t.Errorf("configuration %+v", config.Config)
 	}
@@ -126,7 +127,7 @@ func TestSnapshotLife(t *testing.T) {
 		t.Errorf("after removal of the image motd is %q", got)
 	}
 	// As after a restart of the machine: the mount is gone, the agent is new.
-	if err := unmount(sn.Rootfs); err != nil {
+	if err := mountpoint.Unmount(sn.Rootfs); err != nil {
 		t.Fatal(err)
 	}
 	s = open(t, s.dir)
@@ -176,7 +177,7 @@ func TestPrepareIsIdempotentAndMountsAgain(t *testing.T) {
 			t.Errorf("round %d: b is %q", i, got)
 		}
 		if i == 1 {
-			if err := unmount(sn.Rootfs); err != nil {
+			if err := mountpoint.Unmount(sn.Rootfs); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -221,7 +222,7 @@ func TestMountByOptions(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer s.RemoveSnapshot(t.Context(), "c")
-	if err := unmount(sn.Rootfs); err != nil {
+	if err := mountpoint.Unmount(sn.Rootfs); err != nil {
 		t.Fatal(err)
 	}
 	if err := os.RemoveAll(s.snapshotPath("c", "work", "work", "incompat")); err != nil {

@@ -13,6 +13,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"clipper/api"
+	"clipper/mountpoint"
 )
 
 // loopDevice returns a block device with nothing on it.
@@ -80,7 +81,7 @@ func TestLocalDeviceIsFormattedOnce(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if mounted, _ := isMountPoint(path); mounted {
+	if mounted, _ := mountpoint.Is(path); mounted {
 		t.Error("the device is still mounted")
 	}
 	if err := b.Mount(ctx, one); err != nil { // what is on it stays on it

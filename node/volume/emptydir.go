@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"os"
 
+	"clipper/mountpoint"
+
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/component-helpers/resource"
 )
@@ -20,7 +22,7 @@ func (m *Manager) mountEmptyDir(pod *corev1.Pod, v *corev1.Volume) error {
 		}
 	case medium == corev1.StorageMediumMemory:
 		// Sticky, as the kernel makes a tmpfs and as upstream leaves it.
-		if err := mountTmpfs(dir, m.memorySize(pod, v.EmptyDir), "1777"); err != nil {
+		if err := mountpoint.Tmpfs(dir, m.memorySize(pod, v.EmptyDir), "1777"); err != nil {
 			return err
 		}
 	case isHugePages(medium):

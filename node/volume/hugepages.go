@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"strings"
 
+	"clipper/mountpoint"
+
 	"golang.org/x/sys/unix"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
@@ -20,7 +22,7 @@ func mountHugePages(pod *corev1.Pod, medium corev1.StorageMedium, dir string) er
 	if err != nil {
 		return err
 	}
-	mounted, err := isMountPoint(dir)
+	mounted, err := mountpoint.Is(dir)
 	if err != nil || mounted {
 		return err
 	}

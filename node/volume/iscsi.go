@@ -17,6 +17,7 @@ import (
 	utilexec "k8s.io/utils/exec"
 
 	"clipper/api"
+	"clipper/mountpoint"
 )
 
 // iscsiMounts is where iSCSI disks are mounted, once for all pods; upstream's place.
@@ -124,7 +125,7 @@ func (m *Manager) mountISCSI(ctx context.Context, pod *corev1.Pod, s *source, l 
 }
 
 func (m *Manager) mountDisk(ctx context.Context, l *lun, dir string) error {
-	if mounted, err := isMountPoint(dir); err != nil || mounted {
+	if mounted, err := mountpoint.Is(dir); err != nil || mounted {
 		return err
 	}
 	device, err := l.device()
@@ -159,7 +160,7 @@ func (m *Manager) chap(ctx context.Context, l *lun) (map[string][]byte, error) {
 // dropISCSI unmounts a disk, and logs out if it was the last of its target.
 func (m *Manager) dropISCSI(ctx context.Context, l *lun) error {
 	dir := m.iscsiMount(l)
-	if err := m.guard.do(ctx, dir, func() error { return removeTree(dir) }); err != nil {
+	if err := m.guard.do(ctx, dir, func() error { return mountpoint.RemoveTree(dir) }); err != nil {
 		return err
 	}
 	if !m.othersOfTarget(l) {

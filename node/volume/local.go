@@ -7,6 +7,8 @@ import (
 	"os"
 	"path/filepath"
 
+	"clipper/mountpoint"
+
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/mount-utils"
 	utilexec "k8s.io/utils/exec"
@@ -54,7 +56,7 @@ func (m *Manager) localMount(s *source) string { return m.cfg.RootDir.Join(local
 
 // localPath returns where a local volume is: the directory itself, or where its device is mounted.
 func (m *Manager) localPath(s *source) (string, error) {
-	mounted, err := isMountPoint(m.localMount(s))
+	mounted, err := mountpoint.Is(m.localMount(s))
 	if err == nil && mounted {
 		return m.localMount(s), nil
 	}
@@ -65,7 +67,7 @@ func (m *Manager) localPath(s *source) (string, error) {
 func (m *Manager) mountLocalDevice(ctx context.Context, pod *corev1.Pod, s *source) error {
 	dir := m.localMount(s)
 	d := m.use(corev1.UniqueVolumeName("kubernetes.io/local-volume/"+s.pv.Name), pod.UID, func(ctx context.Context) error {
-		return m.guard.do(ctx, dir, func() error { return removeTree(dir) })
+		return m.guard.do(ctx, dir, func() error { return mountpoint.RemoveTree(dir) })
 	})
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -75,7 +77,7 @@ func (m *Manager) mountLocalDevice(ctx context.Context, pod *corev1.Pod, s *sour
 	if err := os.MkdirAll(dir, 0o750); err != nil {
 		return err
 	}
-	if mounted, err := isMountPoint(dir); err != nil || mounted {
+	if mounted, err := mountpoint.Is(dir); err != nil || mounted {
 		d.staged = mounted
 		return err
 	}
@@ -107,7 +109,7 @@ func (m *Manager) recallLocal() error {
 	for _, e := range entries {
 		dir := m.cfg.RootDir.Join(localMounts, e.Name())
 		m.use(corev1.UniqueVolumeName("kubernetes.io/local-volume/"+e.Name()), "", func(ctx context.Context) error {
-			return m.guard.do(ctx, dir, func() error { return removeTree(dir) })
+			return m.guard.do(ctx, dir, func() error { return mountpoint.RemoveTree(dir) })
 		})
 	}
 	return nil

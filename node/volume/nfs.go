@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"slices"
 
+	"clipper/mountpoint"
+
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/mount-utils"
@@ -29,7 +31,7 @@ func (m *Manager) mountNFS(ctx context.Context, pod *corev1.Pod, s *source) erro
 	if err := os.MkdirAll(dir, 0o750); err != nil {
 		return err
 	}
-	if mounted, err := isMountPoint(dir); err != nil || mounted {
+	if mounted, err := mountpoint.Is(dir); err != nil || mounted {
 		return err
 	}
 	err := m.guard.do(ctx, export.Server+":"+export.Path, func() error {

@@ -2,15 +2,14 @@ package volume
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
-	"strings"
 
-	"golang.org/x/sys/unix"
+	"clipper/mountpoint"
+
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 )
@@ -114,13 +113,8 @@ func makeMissing(path string) (string, error) {
 }
 
 func (m *Manager) bindSubPath(pod *corev1.Pod, container string, vm *corev1.VolumeMount, base, sub string) (string, error) {
-	fd, err := openInside(base, sub)
-	if err != nil {
-		return "", fmt.Errorf("failed to prepare subPath for volumeMount %q of container %q: %w", vm.Name, container, err)
-	}
-	defer unix.Close(fd)
 	target := filepath.Join(m.cfg.PodsDir, string(pod.UID), "volume-subpaths", vm.Name, container, strconv.Itoa(mountIndex(pod, container, vm)))
-	if err := bind(fd, target); err != nil {
+	if err := mountpoint.BindInside(base, sub, target); err != nil {
 		return "", fmt.Errorf("failed to prepare subPath for volumeMount %q of container %q: %w", vm.Name, container, err)
 	}
 	return target, nil
@@ -138,79 +132,4 @@ func mountIndex(pod *corev1.Pod, container string, vm *corev1.VolumeMount) int {
 		}
 	}
 	return 0
-}
-
-const beneath = unix.RESOLVE_BENEATH | unix.RESOLVE_NO_MAGICLINKS
-
-// openInside opens sub under base, making missing directories with base's mode. It never leaves base.
-func openInside(base, sub string) (int, error) {
-	root, err := unix.Open(base, unix.O_PATH|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return -1, fmt.Errorf("open volume %s: %w", base, err)
-	}
-	defer unix.Close(root)
-	fd, err := unix.Openat2(root, sub, &unix.OpenHow{Flags: unix.O_PATH | unix.O_CLOEXEC, Resolve: beneath})
-	if !errors.Is(err, unix.ENOENT) {
-		return fd, outside(sub, err)
-	}
-	var st unix.Stat_t
-	if err := unix.Fstat(root, &st); err != nil {
-		return -1, err
-	}
-	path := ""
-	for part := range strings.SplitSeq(filepath.Clean(sub), "/") {
-		if err := makeInside(root, path, part, st.Mode&0o7777); err != nil {
-			return -1, outside(sub, err)
-		}
-		path = filepath.Join(path, part)
-	}
-	fd, err = unix.Openat2(root, sub, &unix.OpenHow{Flags: unix.O_PATH | unix.O_CLOEXEC, Resolve: beneath})
-	return fd, outside(sub, err)
-}
-
-func outside(sub string, err error) error {
-	if errors.Is(err, unix.EXDEV) || errors.Is(err, unix.ELOOP) {
-		return fmt.Errorf("subPath %q leads out of the volume", sub)
-	}
-	return err
-}
-
-func makeInside(root int, parent, name string, mode uint32) error {
-	if parent == "" {
-		parent = "."
-	}
-	dir, err := unix.Openat2(root, parent, &unix.OpenHow{Flags: unix.O_RDONLY | unix.O_DIRECTORY | unix.O_CLOEXEC, Resolve: beneath})
-	if err != nil {
-		return err
-	}
-	defer unix.Close(dir)
-	switch err := unix.Mkdirat(dir, name, mode); {
-	case errors.Is(err, unix.EEXIST):
-		return nil
-	case err != nil:
-		return err
-	}
-	return unix.Fchmodat(dir, name, mode, 0)
-}
-
-// bind mounts what fd refers to on target, replacing what an earlier container left there.
-func bind(fd int, target string) error {
-	if err := unmount(target); err != nil {
-		return err
-	}
-	var st unix.Stat_t
-	if err := unix.Fstat(fd, &st); err != nil {
-		return err
-	}
-	if err := os.MkdirAll(filepath.Dir(target), 0o750); err != nil {
-		return err
-	}
-	if st.Mode&unix.S_IFMT == unix.S_IFDIR {
-		if err := os.Mkdir(target, 0o750); err != nil && !os.IsExist(err) {
-			return err
-		}
-	} else if err := os.WriteFile(target, nil, 0o640); err != nil {
-		return err
-	}
-	return unix.Mount("/proc/self/fd/"+strconv.Itoa(fd), target, "", unix.MS_BIND, "")
 }

@@ -17,6 +17,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"clipper/api"
+	"clipper/mountpoint"
 	"clipper/node/kubeletdir"
 	"clipper/node/nodetest"
 )
@@ -50,7 +51,7 @@ func newBench(t *testing.T) *bench {
 			t.Error(err)
 		}
 		for _, path := range []string{dir + "/memory", string(root)} {
-			if err := unmount(path); err != nil {
+			if err := mountpoint.Unmount(path); err != nil {
 				t.Error(err)
 			}
 		}
@@ -278,7 +279,7 @@ func TestEmptyDirAndSubPaths(t *testing.T) {
 	if err := os.Mkdir(disk+"/shared", 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if err := mountTmpfs(disk+"/shared", 1<<20, "0755"); err != nil {
+	if err := mountpoint.Tmpfs(disk+"/shared", 1<<20, "0755"); err != nil {
 		t.Fatal(err)
 	}
 	if err := b.Unmount(ctx, pod.UID); err != nil {

@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"clipper/mountpoint"
 	"clipper/node/runtime"
 	"clipper/node/runtime/embedded/ocispec"
 	"clipper/node/runtime/embedded/wire"
@@ -319,7 +320,7 @@ func (s *Server) removeSandboxLocked(sb *sandbox) error {
 		if path == "" || path == "/dev/shm" {
 			continue
 		}
-		if err := unmount(path); err != nil {
+		if err := mountpoint.Unmount(path); err != nil {
 			return err
 		}
 	}
@@ -333,19 +334,6 @@ func (s *Server) removeSandboxLocked(sb *sandbox) error {
 	}
 	s.forget(sb.id)
 	return nil
-}
-
-// unmount detaches what is mounted at path, if anything is.
-func unmount(path string) error {
-	for {
-		err := unix.Unmount(path, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW)
-		if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOENT) {
-			return nil
-		}
-		if err != nil {
-			return fmt.Errorf("unmount %s: %w", path, err)
-		}
-	}
 }
 
 // updateResources changes the limits of a container, running or not yet started, or of a sandbox's pod cgroup.

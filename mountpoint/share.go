@@ -1,4 +1,4 @@
-package volume
+package mountpoint
 
 import (
 	"fmt"
@@ -9,9 +9,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// share makes dir a place in which mounts that containers make appear on the host too: drivers run in containers, and
+// Share makes dir a place in which mounts that containers make appear on the host too: drivers run in containers, and
 // mount what they provide below it. On most machines all is shared; on others dir becomes a mount of its own.
-func share(dir string) error {
+func Share(dir string) error {
 	if err := os.MkdirAll(dir, 0o750); err != nil {
 		return fmt.Errorf("create the directory that plug-ins share: %w", err)
 	}
