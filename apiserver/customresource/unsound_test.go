@@ -37,3 +37,27 @@ func TestUnsoundSchema(t *testing.T) {
 		})
 	}
 }
+
+// TestPathsOutOfSchemas: paths through what is no schema, or has no end, are refused; upstream's validation panics.
+func TestPathsOutOfSchemas(t *testing.T) {
+	for name, schema := range map[string]string{
+		"no structure": `{"type":"object","properties":{"a":{"type":"array","items":[{"type":"string"},{"type":"integer"}]}}}`,
+		"anything":     `{"type":"object","additionalProperties":true}`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := widgets(func(d *apiextensionsv1.CustomResourceDefinition) {
+				d.Spec.Scope = apiextensionsv1.NamespaceScoped
+				d.Spec.Versions[0].Schema = parseSchema(t, schema)
+				d.Spec.Versions[0].SelectableFields = []apiextensionsv1.SelectableField{{JSONPath: ".a.b"}}
+			})
+			setDefaults(d)
+			prepareCreate(d)
+			if faults := validateCreate(d); len(faults) == 0 {
+				t.Error("accepted")
+			}
+			if faults := validateUpdate(d, d); len(faults) == 0 {
+				t.Error("accepted in an update")
+			}
+		})
+	}
+}
