@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"runtime"
 	"slices"
 	"sync"
 
@@ -78,47 +77,6 @@ func (s *Store) start(w writer) {
 	s.running.Go(w.run)
 }
 
-// A decoder turns an entry into an item; nil if the store has nothing to do with it.
-type decoder func(log.Entry) (*Item, error)
-
-// A content is what a log holds.
-type content struct {
-	items   []*Item // in the order of their keys; nil where the store has nothing to do with an entry
-	puzzles []*puzzle
-}
-
-// load decodes everything that read yields: from one goroutine, by several.
-func (s *Store) load(read func(fn func(log.Entry) error) (int64, error), decode decoder) (content, int64, error) {
-	var chunks []*content
-	decoders, ctx := errgroup.WithContext(context.Background())
-	decoders.SetLimit(runtime.GOMAXPROCS(0))
-	var chunk []log.Entry
-	hand := func() {
-		entries, out := chunk, &content{items: make([]*Item, len(chunk))}
-		chunks, chunk = append(chunks, out), nil
-		decoders.Go(func() error { return s.decodeAll(ctx, entries, out, decode) })
-	}
-	revision, err := read(func(e log.Entry) error {
-		e.Value = slices.Clone(e.Value)
-		if chunk = append(chunk, e); len(chunk) == 256 {
-			hand()
-		}
-		return ctx.Err()
-	})
-	if len(chunk) > 0 {
-		hand()
-	}
-	if derr := decoders.Wait(); derr != nil {
-		return content{}, 0, derr
-	}
-	var all content
-	for _, c := range chunks {
-		all.items, all.puzzles = append(all.items, c.items...), append(all.puzzles, c.puzzles...)
-	}
-	all.items = slices.DeleteFunc(all.items, func(it *Item) bool { return it == nil })
-	return all, revision, err
-}
-
 // fill puts what was loaded into the tables of a new store.
 func (s *Store) fill(found content, revision int64) {
 	s.revision, s.opened = revision, revision
@@ -130,24 +88,6 @@ func (s *Store) fill(found content, revision int64) {
 		it.Key.Resource = t.resource
 		replace(t.tree, t.indexes, nil, it)
 	}
-}
-
-func (s *Store) decodeAll(ctx context.Context, entries []log.Entry, out *content, decode decoder) error {
-	for i, e := range entries {
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
-		it, err := decode(e)
-		if p := s.puzzle(e, err); p != nil {
-			out.puzzles = append(out.puzzles, p)
-			continue
-		}
-		if err != nil {
-			return fmt.Errorf("load store: key %s: %w; restore it from a backup, or remove this key", e.Key, err)
-		}
-		out.items[i] = it
-	}
-	return nil
 }
 
 func (s *Store) decode(e log.Entry) (*Item, error) {

@@ -18,6 +18,7 @@ import (
 
 	"clipper/api"
 	"clipper/api/envelope"
+	"clipper/api/packed"
 	"clipper/store"
 )
 
@@ -34,7 +35,13 @@ func NewUpgrading(scheme *runtime.Scheme, upgrades map[schema.GroupVersionKind]U
 	c := &codec{scheme: scheme, upgrades: upgrades}
 	return store.Codec{
 		Encode: func(_ store.Key, obj api.Object) ([]byte, error) { return c.encode(obj) },
-		Decode: func(_ store.Key, data []byte) (api.Object, error) { return c.decode(data) },
+		Decode: func(_ store.Key, data []byte) (api.Object, error) {
+			obj, err := c.decode(data)
+			if err != nil {
+				return nil, err
+			}
+			return packed.Pack(obj), nil
+		},
 	}
 }
 
@@ -51,6 +58,7 @@ type message interface {
 }
 
 func (c *codec) encode(obj api.Object) ([]byte, error) {
+	obj = packed.Open(obj)
 	if u, ok := obj.(*unstructured.Unstructured); ok {
 		return u.MarshalJSON()
 	}
@@ -114,17 +122,22 @@ func (c *codec) decode(data []byte) (api.Object, error) {
 	if ok, _, _ := cborReader.RecognizesData(data); ok {
 		return decodeCBOR(data)
 	}
-	var meta runtime.TypeMeta
-	if err := json.Unmarshal(data, &meta); err != nil {
+	return c.decodeJSON(data)
+}
+
+// decodeJSON reads a custom resource, as nearly all that is in JSON is: so it is read as one first. To look what it is
+// before would be to read it twice.
+func (c *codec) decodeJSON(data []byte) (api.Object, error) {
+	u := &unstructured.Unstructured{}
+	if err := kjson.UnmarshalCaseSensitivePreserveInts(data, &u.Object); err != nil {
 		return nil, fmt.Errorf("value is neither protobuf nor JSON: %w", err)
 	}
-	gvk := schema.FromAPIVersionAndKind(meta.APIVersion, meta.Kind)
+	gvk := u.GroupVersionKind()
 	if gvk.Kind == "" || gvk.Version == "" {
 		return nil, errors.New("value has no apiVersion and kind")
 	}
 	if !c.scheme.Recognizes(gvk) {
-		u := &unstructured.Unstructured{}
-		return u, u.UnmarshalJSON(data)
+		return u, nil
 	}
 	obj, err := c.new(gvk)
 	if err != nil {
