@@ -24,6 +24,9 @@ const (
 	quietGrowth = 50
 	busyGrowth  = 32 << 20
 	busyRate    = 4 << 20
+	// startGrowth is for the time when a server loads its state: most of what it makes then stays, so that a collection
+	// finds next to nothing.
+	startGrowth = 200
 	// maxGrowth bounds what little a tiny heap's share would be worth.
 	maxGrowth = 400
 )

@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -74,7 +75,7 @@ type controlPlane struct {
 
 // RunServer runs the control plane and, unless the options say otherwise, a node, until ctx ends.
 func RunServer(ctx context.Context, o ServerOptions) error {
-	tuneMemory(ctx)
+	debug.SetGCPercent(startGrowth)
 	if err := o.complete(); err != nil {
 		return err
 	}
@@ -88,6 +89,7 @@ func RunServer(ctx context.Context, o ServerOptions) error {
 		return err
 	}
 	defer cp.close()
+	tuneMemory(ctx)
 	group, ctx := errgroup.WithContext(ctx)
 	cp.run(ctx, group)
 	group.Go(func() error { return releaseStartup(ctx) })
