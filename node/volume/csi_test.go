@@ -21,6 +21,7 @@ import (
 	"clipper/api"
 	"clipper/api/attachment"
 	"clipper/node/plugins"
+	"clipper/node/volume/fsgroup"
 	"clipper/test/csidriver/hostpath"
 )
 
@@ -365,7 +366,7 @@ func TestGroupOwnsTheVolume(t *testing.T) {
 		t.Fatal(err)
 	}
 	b.mount(pod)
-	if !owned(inside, 4242) {
+	if !fsgroup.Has(inside, 4242) {
 		t.Error("the group does not own what was in the volume")
 	}
 	b.unmount(pod)
@@ -376,7 +377,7 @@ func TestGroupOwnsTheVolume(t *testing.T) {
 	}
 	pod.Spec.SecurityContext.FSGroupChangePolicy = ptr.To(corev1.FSGroupChangeOnRootMismatch)
 	b.mount(pod)
-	if owned(inside, 4242) {
+	if fsgroup.Has(inside, 4242) {
 		t.Error("OnRootMismatch looked below a root that matches")
 	}
 	b.unmount(pod)

@@ -16,6 +16,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"clipper/node/csi"
+	"clipper/node/volume/token"
 )
 
 // csiMount is a CSI volume that a pod has been given.
@@ -189,11 +190,11 @@ func (m *Manager) driverTokens(ctx context.Context, pod *corev1.Pod, requests []
 		if r.ExpirationSeconds != nil {
 			seconds = *r.ExpirationSeconds
 		}
-		t, err := m.token(ctx, pod, tokenKey{pod.UID, r.Audience, seconds})
+		t, err := m.tokens.Get(ctx, pod, token.Request{Audience: r.Audience, Seconds: seconds})
 		if err != nil {
 			return "", err
 		}
-		out[r.Audience] = authenticationv1.TokenRequestStatus{Token: t.value, ExpirationTimestamp: metav1.NewTime(t.expires)}
+		out[r.Audience] = authenticationv1.TokenRequestStatus{Token: t.Value, ExpirationTimestamp: metav1.NewTime(t.Expires)}
 	}
 	b, err := json.Marshal(out)
 	return string(b), err

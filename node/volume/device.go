@@ -1,6 +1,7 @@
 package volume
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -10,6 +11,8 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/mount-utils"
+	utilexec "k8s.io/utils/exec"
 
 	"clipper/api"
 	"clipper/node/csi"
@@ -129,6 +132,16 @@ func (m *Manager) InUse() (names []corev1.UniqueVolumeName, ok bool) {
 	}
 	slices.Sort(names)
 	return names, m.swept
+}
+
+// defaultFSType is the file system that a disk without one gets. Upstream's.
+const defaultFSType = "ext4"
+
+// formatAndMount mounts a disk, on which it makes a file system if there is none; fsType may be empty.
+func (m *Manager) formatAndMount(ctx context.Context, disk, dir, fsType string, options []string) error {
+	return m.guard.do(ctx, dir, func() error {
+		return mount.NewSafeFormatAndMount(mount.NewWithoutSystemd(""), utilexec.New()).FormatAndMount(disk, dir, cmp.Or(fsType, defaultFSType), options)
+	})
 }
 
 // A LimitError says that the node can have no more volumes of a driver: a pod that needs one must go elsewhere.

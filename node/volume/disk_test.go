@@ -14,6 +14,7 @@ import (
 
 	"clipper/api"
 	"clipper/mountpoint"
+	"clipper/node/volume/iscsi"
 )
 
 // loopDevice returns a block device with nothing on it.
@@ -136,7 +137,7 @@ func TestISCSI(t *testing.T) {
 	if want := b.cfg.RootDir.Join("plugins/kubernetes.io/iscsi/iface-default/10.0.0.1:3260-" + iqn + "-lun-2"); path != want {
 		t.Errorf("mounted on %s, want %s", path, want)
 	}
-	if _, err := readLUN(path + ".json"); err != nil {
+	if _, err := iscsi.Read(path + ".json"); err != nil {
 		t.Error(err)
 	}
 	if err := b.Unmount(ctx, pod.UID); err != nil {
@@ -166,18 +167,4 @@ func TestISCSIWithoutItsTool(t *testing.T) {
 		!strings.Contains(err.Error(), "iscsiadm is not installed on this node") {
 		t.Errorf("err = %v", err)
 	}
-}
-
-func FuzzParseLUN(f *testing.F) {
-	f.Add([]byte(`{"Portals":["10.0.0.1:3260"],"IQN":"iqn.x","Number":1,"Interface":"default"}`))
-	f.Add([]byte(`{"Portals":["../../x"],"IQN":"iqn/../..","Interface":"default"}`))
-	f.Fuzz(func(t *testing.T, b []byte) {
-		l, err := parseLUN(b)
-		if err != nil {
-			return
-		}
-		if name := filepath.Join("iface-"+l.Interface, l.name()); filepath.Clean("/"+name) != "/"+name {
-			t.Errorf("%q names a directory elsewhere: %s", b, name)
-		}
-	})
 }

@@ -1,16 +1,19 @@
 package volume
 
 import (
+	"context"
 	"fmt"
 	"os"
+	"sync/atomic"
 
 	"clipper/mountpoint"
+	"clipper/node/volume/fsgroup"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/component-helpers/resource"
 )
 
-func (m *Manager) mountEmptyDir(pod *corev1.Pod, v *corev1.Volume) error {
+func (m *Manager) mountEmptyDir(ctx context.Context, pod *corev1.Pod, v *corev1.Volume) error {
 	dir := m.dir(pod.UID, v)
 	if err := os.MkdirAll(dir, 0o750); err != nil {
 		return err
@@ -35,7 +38,10 @@ func (m *Manager) mountEmptyDir(pod *corev1.Pod, v *corev1.Volume) error {
 	default:
 		return fmt.Errorf("unknown storage medium %q", medium)
 	}
-	return own(dir, fsGroup(pod), false)
+	if gid := fsgroup.Of(pod); gid != nil {
+		return fsgroup.Give(ctx, dir, *gid, false, new(atomic.Int64))
+	}
+	return nil
 }
 
 // memorySize bounds an emptyDir in memory: its own limit, the pod's, or what the node has.

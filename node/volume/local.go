@@ -1,6 +1,7 @@
 package volume
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -10,8 +11,7 @@ import (
 	"clipper/mountpoint"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/mount-utils"
-	utilexec "k8s.io/utils/exec"
+	"k8s.io/utils/ptr"
 )
 
 // localMounts is where devices of local volumes are mounted, once for all pods; upstream's place.
@@ -81,18 +81,12 @@ func (m *Manager) mountLocalDevice(ctx context.Context, pod *corev1.Pod, s *sour
 		d.staged = mounted
 		return err
 	}
-	fsType := "ext4" // upstream's default
-	if t := s.pv.Spec.Local.FSType; t != nil && *t != "" {
-		fsType = *t
-	}
 	path, err := filepath.EvalSymlinks(s.pv.Spec.Local.Path)
 	if err != nil {
 		return err
 	}
-	err = m.guard.do(ctx, dir, func() error {
-		return mount.NewSafeFormatAndMount(mount.NewWithoutSystemd(""), utilexec.New()).FormatAndMount(path, dir, fsType, s.pv.Spec.MountOptions)
-	})
-	if err != nil {
+	fsType := cmp.Or(ptr.Deref(s.pv.Spec.Local.FSType, ""), defaultFSType)
+	if err := m.formatAndMount(ctx, path, dir, fsType, s.pv.Spec.MountOptions); err != nil {
 		return fmt.Errorf("local: failed to mount device %s at %s (fstype: %s), error %w", path, dir, fsType, err)
 	}
 	d.staged = true

@@ -9,6 +9,7 @@ import (
 	"strconv"
 
 	"clipper/mountpoint"
+	"clipper/node/volume/content"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -23,7 +24,7 @@ func (m *Manager) Path(ctx context.Context, pod *corev1.Pod, container string, v
 		return "", fmt.Errorf("cannot find volume %q to mount into container %q", vm.Name, container)
 	}
 	v := &pod.Spec.Volumes[i]
-	if v.EmptyDir != nil || fromAPI(v) {
+	if v.EmptyDir != nil || content.Of(v) {
 		return m.locate(pod, container, vm, v, subPath)
 	}
 	var path string // written by fn, which goes on if it hangs: read only after it has ended
@@ -50,7 +51,7 @@ func (m *Manager) base(pod *corev1.Pod, v *corev1.Volume) (string, error) {
 	switch {
 	case v.Image != nil:
 		return m.imagePath(pod.UID, v.Name)
-	case v.EmptyDir != nil || fromAPI(v):
+	case v.EmptyDir != nil || content.Of(v):
 		return m.dir(pod.UID, v), nil
 	}
 	s := m.source(pod.UID, v.Name)
@@ -96,8 +97,8 @@ func (m *Manager) Device(pod *corev1.Pod, name string) (path string, readOnly bo
 		return path, s.readOnly, err
 	}
 	if l := m.iscsi(pod, s); l != nil {
-		path, err = l.device()
-		return path, l.readOnly, err
+		path, err = l.Device()
+		return path, l.ReadOnly, err
 	}
 	return "", false, fmt.Errorf("volume %q is of a kind that this node cannot give to a container as a device", s.name())
 }

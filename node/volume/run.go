@@ -55,7 +55,7 @@ func (m *Manager) renewTokens(ctx context.Context) error {
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
 	for {
-		due, next := m.dueTokens(time.Now())
+		due, next := m.tokens.Due(time.Now())
 		for uid := range due {
 			m.refresh(ctx, uid)
 		}
@@ -67,24 +67,7 @@ func (m *Manager) renewTokens(ctx context.Context) error {
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-timer.C:
-		case <-m.alarm:
+		case <-m.tokens.News():
 		}
 	}
-}
-
-// dueTokens returns the pods with a token to be renewed now, and when the next one is due.
-func (m *Manager) dueTokens(now time.Time) (due map[types.UID]bool, next time.Time) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	next = now.Add(time.Hour)
-	due = map[types.UID]bool{}
-	for k, t := range m.tokens {
-		at := t.renewAt()
-		if !now.Before(at) {
-			due[k.pod] = true
-		} else if at.Before(next) {
-			next = at
-		}
-	}
-	return due, next
 }

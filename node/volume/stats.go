@@ -13,6 +13,7 @@ import (
 	"clipper/api/podrefs"
 	"clipper/diskusage"
 	"clipper/node/machine"
+	"clipper/node/volume/content"
 )
 
 // measureTimeout bounds the measuring of one pod's volumes for somebody who waits for it. What takes longer goes on,
@@ -83,7 +84,7 @@ func (m *Manager) measureAll(pod *corev1.Pod, into *measured) {
 func (m *Manager) measure(ctx context.Context, pod *corev1.Pod, v *corev1.Volume) (statsapi.VolumeStats, bool) {
 	out := statsapi.VolumeStats{Name: v.Name}
 	out.Time = metav1.Now()
-	if v.EmptyDir != nil || fromAPI(v) {
+	if v.EmptyDir != nil || content.Of(v) {
 		dir := m.dir(pod.UID, v)
 		used, err := diskusage.Of(ctx, dir)
 		if err != nil {

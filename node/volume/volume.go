@@ -32,6 +32,8 @@ import (
 	"clipper/node/csi"
 	"clipper/node/kubeletdir"
 	"clipper/node/plugins"
+	"clipper/node/volume/content"
+	"clipper/node/volume/token"
 )
 
 // Config is what a Manager needs. All fields are required unless said otherwise.
@@ -61,20 +63,20 @@ type Recorder interface {
 
 // A Manager looks after the volumes of a node's pods. Its methods may be called concurrently.
 type Manager struct {
-	cfg   Config
-	csi   *csi.Plugin
-	guard *guard
+	cfg     Config
+	csi     *csi.Plugin
+	guard   *guard
+	tokens  *token.Cache
+	content content.Source
 
 	diskLinks     string // where udev shows disks by the ways to them
 	attachTimeout time.Duration
 
-	stir  chan struct{} // there may be upkeep to do
-	alarm chan struct{} // a token to be renewed earlier than the others may have come
+	stir chan struct{} // there may be upkeep to do
 
 	mu          sync.Mutex
 	pods        map[types.UID]*podVolumes
 	users       map[podrefs.Ref]map[types.UID]bool // who refers to an object
-	tokens      map[tokenKey]token
 	devices     map[corev1.UniqueVolumeName]*device
 	orphans     []types.UID   // pods that are gone and have left volumes
 	swept       bool          // what an earlier agent left is known
@@ -105,9 +107,10 @@ func New(cfg Config) *Manager {
 	if cfg.InUseChanged == nil {
 		cfg.InUseChanged = func() {}
 	}
-	m := &Manager{cfg: cfg, guard: newGuard(hangTimeout), diskLinks: "/dev/disk/by-path", attachTimeout: attachTimeout, stir: make(chan struct{}, 1), alarm: make(chan struct{}, 1),
-		pods: map[types.UID]*podVolumes{}, users: map[podrefs.Ref]map[types.UID]bool{}, tokens: map[tokenKey]token{},
+	m := &Manager{cfg: cfg, guard: newGuard(hangTimeout), diskLinks: "/dev/disk/by-path", attachTimeout: attachTimeout, stir: make(chan struct{}, 1), tokens: token.New(cfg.Client),
+		pods: map[types.UID]*podVolumes{}, users: map[podrefs.Ref]map[types.UID]bool{},
 		devices: map[corev1.UniqueVolumeName]*device{}, nodeChanged: make(chan struct{})}
+	m.content = content.Source{Client: cfg.Client, Tokens: m.tokens, Allocatable: cfg.Allocatable}
 	m.csi = csi.New(csi.Config{Client: cfg.Client, NodeName: cfg.NodeName, Dir: cfg.RootDir, Tokens: m.driverTokens, Registered: m.driverRegistered})
 	return m
 }
@@ -119,7 +122,7 @@ func (m *Manager) Drivers() plugins.Handler { return m.csi }
 func (m *Manager) Mount(ctx context.Context, pod *corev1.Pod) error {
 	pv, first := m.register(pod)
 	if first {
-		m.recall(pod)
+		m.content.AdoptTokens(pod, func(v *corev1.Volume) string { return m.dir(pod.UID, v) })
 	}
 	if pv.gone.Load() {
 		return fmt.Errorf("pod %s/%s: its volumes are being taken down", pod.Namespace, pod.Name)
@@ -128,7 +131,7 @@ func (m *Manager) Mount(ctx context.Context, pod *corev1.Pod) error {
 	var group sync.WaitGroup
 	for i := range pod.Spec.Volumes {
 		v := &pod.Spec.Volumes[i]
-		if v.EmptyDir != nil || fromAPI(v) {
+		if v.EmptyDir != nil || content.Of(v) {
 			continue
 		}
 		group.Go(func() { errs[i] = m.mountForeign(ctx, pod, v) })
@@ -150,9 +153,9 @@ func (m *Manager) mountOwn(ctx context.Context, pv *podVolumes, pod *corev1.Pod,
 		var err error
 		switch {
 		case v.EmptyDir != nil:
-			err = m.mountEmptyDir(pod, v)
-		case fromAPI(v):
-			err = m.writeContent(ctx, pod, v)
+			err = m.mountEmptyDir(ctx, pod, v)
+		case content.Of(v):
+			err = m.content.Write(ctx, pod, v, m.dir(pod.UID, v))
 		}
 		if err != nil {
 			errs[i] = setUpFailed(v.Name, err)
@@ -226,11 +229,6 @@ func (m *Manager) mountInTree(ctx context.Context, pod *corev1.Pod, s *source) e
 	return setUpFailed(s.name(), fmt.Errorf("no volume plugin matched: this node has none for the kind of volume %q", s.name()))
 }
 
-// fromAPI reports whether a volume's content is written from API objects.
-func fromAPI(v *corev1.Volume) bool {
-	return v.ConfigMap != nil || v.Secret != nil || v.Projected != nil || v.DownwardAPI != nil
-}
-
 // dir returns where a volume that the node makes itself lies.
 func (m *Manager) dir(pod types.UID, v *corev1.Volume) string {
 	kind, root := "", m.cfg.PodsDir
@@ -247,13 +245,6 @@ func (m *Manager) dir(pod types.UID, v *corev1.Volume) string {
 		kind, root = "kubernetes.io~downward-api", m.cfg.MemoryDir
 	}
 	return filepath.Join(root, string(pod), "volumes", kind, v.Name)
-}
-
-func fsGroup(pod *corev1.Pod) *int64 {
-	if pod.Spec.SecurityContext == nil {
-		return nil
-	}
-	return pod.Spec.SecurityContext.FSGroup
 }
 
 // Groups returns the groups that bound volumes ask for by annotation.
@@ -310,26 +301,9 @@ func (m *Manager) Update(pod *corev1.Pod) {
 		pv.pod = pod
 	}
 	m.mu.Unlock()
-	if differs && tellsOfItself(pod) {
+	if differs && content.TellsOfPod(pod) {
 		m.refresh(context.Background(), pod.UID)
 	}
-}
-
-func tellsOfItself(pod *corev1.Pod) bool {
-	for i := range pod.Spec.Volumes {
-		v := &pod.Spec.Volumes[i]
-		if v.DownwardAPI != nil {
-			return true
-		}
-		if v.Projected != nil {
-			for _, s := range v.Projected.Sources {
-				if s.DownwardAPI != nil {
-					return true
-				}
-			}
-		}
-	}
-	return false
 }
 
 // refresh rewrites the content of a mounted pod's volumes where it differs.
@@ -352,10 +326,10 @@ func (m *Manager) refresh(ctx context.Context, uid types.UID) {
 	}
 	for i := range pod.Spec.Volumes {
 		v := &pod.Spec.Volumes[i]
-		if !fromAPI(v) {
+		if !content.Of(v) {
 			continue
 		}
-		switch err := m.writeContent(ctx, pod, v); {
+		switch err := m.content.Write(ctx, pod, v, m.dir(pod.UID, v)); {
 		case err == nil:
 		case apierrors.IsForbidden(err) || apierrors.IsNotFound(err):
 			// The pod is leaving: the node may no longer see what it used.
@@ -407,9 +381,5 @@ func (m *Manager) forget(uid types.UID) {
 		}
 	}
 	delete(m.pods, uid)
-	for k := range m.tokens {
-		if k.pod == uid {
-			delete(m.tokens, k)
-		}
-	}
+	m.tokens.Forget(uid)
 }

@@ -292,14 +292,3 @@ func TestEmptyDirAndSubPaths(t *testing.T) {
 		t.Errorf("left behind: %v", left)
 	}
 }
-
-func TestTokensAreRenewedInTime(t *testing.T) {
-	now := time.Unix(1_000_000, 0)
-	for _, tc := range []struct{ life, want time.Duration }{
-		{time.Hour, 48 * time.Minute}, {10 * time.Minute, 8 * time.Minute}, {365 * 24 * time.Hour, 24 * time.Hour},
-	} {
-		if got := (token{issued: now, expires: now.Add(tc.life)}).renewAt().Sub(now); got != tc.want {
-			t.Errorf("a token of %s is renewed after %s, want %s", tc.life, got, tc.want)
-		}
-	}
-}

@@ -1,6 +1,7 @@
-package volume
+package content
 
 import (
+	"context"
 	"fmt"
 	"maps"
 	"os"
@@ -49,7 +50,7 @@ func TestWriteAtomic(t *testing.T) {
 				for n, v := range s {
 					files[n] = file{data: []byte(v), mode: 0o644}
 				}
-				if err := writeAtomic(dir, files, nil); err != nil {
+				if err := writeAtomic(context.Background(), dir, files, nil); err != nil {
 					t.Fatal(err)
 				}
 			}

@@ -1,4 +1,4 @@
-package volume
+package iscsi
 
 import (
 	"context"
@@ -22,8 +22,8 @@ const (
 	noObjectsFound  = 21
 )
 
-// login makes the disk appear by every portal that answers; one is enough.
-func (l *lun) login(ctx context.Context, secret map[string][]byte) error {
+// Login makes the disk appear by every portal that answers; one is enough.
+func (l *LUN) Login(ctx context.Context, secret map[string][]byte) error {
 	var errs []error
 	ok := false
 	for _, portal := range l.Portals {
@@ -39,7 +39,7 @@ func (l *lun) login(ctx context.Context, secret map[string][]byte) error {
 	return errors.Join(errs...)
 }
 
-func (l *lun) loginBy(ctx context.Context, portal string, secret map[string][]byte) error {
+func (l *LUN) loginBy(ctx context.Context, portal string, secret map[string][]byte) error {
 	db := slices.Clip([]string{"-m", "discoverydb", "-t", "sendtargets", "-p", portal, "-I", l.Interface}) // appended to, never shared
 	node := slices.Clip([]string{"-m", "node", "-p", portal, "-T", l.IQN, "-I", l.Interface})
 	if _, err := iscsiadm(ctx, append(db, "-o", "new")...); err != nil {
@@ -100,25 +100,27 @@ func iscsiadm(ctx context.Context, args ...string) (code int, err error) {
 }
 
 // link is where udev shows the disk as it is seen through a portal.
-func (l *lun) link(portal string) string {
+func (l *LUN) link(portal string) string {
 	return fmt.Sprintf("%s/ip-%s-iscsi-%s-lun-%d", l.links, strings.NewReplacer("[", "", "]", "").Replace(portal), l.IQN, l.Number)
 }
 
-func (l *lun) await(ctx context.Context, portal string) error {
+func (l *LUN) await(ctx context.Context, portal string) error {
 	ctx, cancel := context.WithTimeout(ctx, diskTimeout)
 	defer cancel()
 	for {
 		if _, err := os.Stat(l.link(portal)); err == nil {
 			return nil
 		}
-		if err := pause(ctx, 200*time.Millisecond); err != nil { // udev tells nobody but its own
+		select {
+		case <-ctx.Done():
 			return fmt.Errorf("timed out waiting for device at path %s after %v", l.link(portal), diskTimeout)
+		case <-time.After(200 * time.Millisecond): // udev tells nobody but its own
 		}
 	}
 }
 
-// device returns the disk: the one that joins several ways to it, if there is one.
-func (l *lun) device() (string, error) {
+// Device returns the disk: the one that joins several ways to it, if there is one.
+func (l *LUN) Device() (string, error) {
 	for _, portal := range l.Portals {
 		disk, err := filepath.EvalSymlinks(l.link(portal))
 		if err != nil {
@@ -132,8 +134,8 @@ func (l *lun) device() (string, error) {
 	return "", fmt.Errorf("no disk %d of %s is there", l.Number, l.IQN)
 }
 
-// logout ends the sessions with the target, and forgets it.
-func (l *lun) logout(ctx context.Context) error {
+// Logout ends the sessions with the target, and forgets it.
+func (l *LUN) Logout(ctx context.Context) error {
 	for _, portal := range l.Portals {
 		for _, step := range [][]string{{"--logout"}, {"-o", "delete"}} {
 			args := append([]string{"-m", "node", "-p", portal, "-T", l.IQN, "-I", l.Interface}, step...)

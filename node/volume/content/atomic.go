@@ -1,7 +1,8 @@
-package volume
+package content
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -9,7 +10,10 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
+
+	"clipper/node/volume/fsgroup"
 )
 
 // A file is one file of a volume whose content comes from the API.
@@ -24,7 +28,7 @@ const dataLink = "..data"
 
 // writeAtomic makes dir show exactly files. A reader sees all of the old content or all of the new, as
 // upstream's layout promises: each name is a link into ..data, itself a link to a directory of that moment.
-func writeAtomic(dir string, files map[string]file, gid *int64) error {
+func writeAtomic(ctx context.Context, dir string, files map[string]file, gid *int64) error {
 	old, _ := os.Readlink(filepath.Join(dir, dataLink))
 	if old != "" && sameContent(filepath.Join(dir, old), files) {
 		return nil
@@ -33,7 +37,7 @@ func writeAtomic(dir string, files map[string]file, gid *int64) error {
 	if err != nil {
 		return err
 	}
-	if err := writeFiles(next, files, gid); err != nil {
+	if err := writeFiles(ctx, next, files, gid); err != nil {
 		return errors.Join(err, os.RemoveAll(next))
 	}
 	tmp := filepath.Join(dir, dataLink+"_tmp")
@@ -52,7 +56,7 @@ func writeAtomic(dir string, files map[string]file, gid *int64) error {
 	return removeStale(dir, filepath.Base(next))
 }
 
-func writeFiles(dir string, files map[string]file, gid *int64) error {
+func writeFiles(ctx context.Context, dir string, files map[string]file, gid *int64) error {
 	if err := os.Chmod(dir, 0o755); err != nil {
 		return err
 	}
@@ -73,7 +77,10 @@ func writeFiles(dir string, files map[string]file, gid *int64) error {
 			}
 		}
 	}
-	return own(dir, gid, true)
+	if gid == nil {
+		return nil
+	}
+	return fsgroup.Give(ctx, dir, *gid, true, new(atomic.Int64))
 }
 
 // sameContent reports whether dir holds exactly files. Modes are compared without what a group adds.
