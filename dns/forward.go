@@ -10,9 +10,9 @@ import (
 	"sync"
 	"time"
 
-	"clipper/node/network/netns"
-
 	"github.com/miekg/dns"
+
+	"clipper/node/network/netns"
 )
 
 // Limits of what is asked of the node's name servers.

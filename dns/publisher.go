@@ -9,9 +9,6 @@ import (
 	"strings"
 	"time"
 
-	"clipper/api"
-	"clipper/node/network"
-
 	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
@@ -19,6 +16,9 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
+
+	"clipper/api"
+	"clipper/node/network"
 )
 
 // Where the name service is published.

@@ -7,11 +7,11 @@ import (
 	"slices"
 	"sync"
 
-	"clipper/api"
-
 	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+
+	"clipper/api"
 )
 
 // liveRecords are the views, and an index of them by address for reverse questions.

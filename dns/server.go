@@ -22,12 +22,12 @@ import (
 	"strings"
 	"time"
 
-	"clipper/api"
-	"clipper/node/network/netns"
-
 	"github.com/miekg/dns"
 	"golang.org/x/net/netutil"
 	"golang.org/x/sync/errgroup"
+
+	"clipper/api"
+	"clipper/node/network/netns"
 )
 
 // Config is what one node's name server needs to know.

@@ -12,6 +12,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/miekg/dns"
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
 	"clipper/api"
 	"clipper/api/apitest"
 	"clipper/node/network"
@@ -19,11 +24,6 @@ import (
 	"clipper/node/network/netns"
 	"clipper/node/network/routed"
 	"clipper/service"
-
-	"github.com/miekg/dns"
-	corev1 "k8s.io/api/core/v1"
-	discoveryv1 "k8s.io/api/discovery/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
 func start(t *testing.T, run func(context.Context) error) {

@@ -6,13 +6,13 @@ import (
 	"strings"
 	"testing"
 
-	"clipper/api"
-	"clipper/api/apitest"
-
 	"github.com/miekg/dns"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"clipper/api"
+	"clipper/api/apitest"
 )
 
 // testObjects are a cluster with one service of each sort.

@@ -8,9 +8,9 @@ import (
 	"runtime"
 	"strings"
 
-	"clipper/mountpoint"
-
 	"golang.org/x/sys/unix"
+
+	"clipper/mountpoint"
 )
 
 // mount mounts a snapshot's overlay, unless it is mounted.

@@ -9,10 +9,10 @@ import (
 	"runtime"
 	"strings"
 
+	"golang.org/x/sys/unix"
+
 	"clipper/dns"
 	"clipper/node/network/netns"
-
-	"golang.org/x/sys/unix"
 )
 
 // resolvConf is what a pod in the default namespace would have.

@@ -16,11 +16,11 @@ import (
 	"syscall"
 	"testing"
 
-	"clipper/node/network/netns"
-	"clipper/pki"
-
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"clipper/node/network/netns"
+	"clipper/pki"
 )
 
 // The tests' nodes are this test binary: it serves as much of the API as Create looks at, and leaves behind

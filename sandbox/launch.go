@@ -13,9 +13,9 @@ import (
 	"syscall"
 	"time"
 
-	"clipper/node/network/netns"
-
 	"golang.org/x/sys/unix"
+
+	"clipper/node/network/netns"
 )
 
 // A launcher starts the processes of one Create and notices when one ends.

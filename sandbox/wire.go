@@ -7,10 +7,10 @@ import (
 	"net/netip"
 	"os"
 
-	"clipper/node/network/netns"
-
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"clipper/node/network/netns"
 )
 
 // Names of the namespaces that are not nodes.

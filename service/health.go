@@ -13,9 +13,9 @@ import (
 	"sync"
 	"time"
 
-	"clipper/node/network/netns"
-
 	corev1 "k8s.io/api/core/v1"
+
+	"clipper/node/network/netns"
 )
 
 // A healthCheck is what an external load balancer asks this node about a service with

@@ -10,11 +10,11 @@ import (
 	"strings"
 	"time"
 
-	nx "clipper/node/network/nftexpr"
-
 	"github.com/google/nftables"
 	"github.com/google/nftables/expr"
 	"golang.org/x/sys/unix"
+
+	nx "clipper/node/network/nftexpr"
 )
 
 // tableName is the nftables table of services.

@@ -11,13 +11,13 @@ import (
 	"sync"
 	"time"
 
-	"clipper/api"
-
 	"github.com/vishvananda/netlink"
 	vns "github.com/vishvananda/netns"
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 	corev1 "k8s.io/api/core/v1"
+
+	"clipper/api"
 )
 
 // Config is what the proxy of one node needs to know.

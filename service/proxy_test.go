@@ -14,17 +14,17 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/nftables"
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
 	"clipper/api"
 	"clipper/api/apitest"
 	"clipper/node/network"
 	"clipper/node/network/netlab"
 	"clipper/node/network/netns"
 	"clipper/node/network/routed"
-
-	"github.com/google/nftables"
-	corev1 "k8s.io/api/core/v1"
-	discoveryv1 "k8s.io/api/discovery/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
 // A cluster is two nodes n1 and n2 with pods p1 and p2 on the first and p3 on the second, and a client outside.

@@ -1,11 +1,11 @@
 package service
 
 import (
-	nx "clipper/node/network/nftexpr"
-
 	"github.com/google/nftables"
 	"github.com/google/nftables/expr"
 	mdl "github.com/mdlayher/netlink"
+
+	nx "clipper/node/network/nftexpr"
 )
 
 // netlinkConn is the socket under an nftables connection.

@@ -6,11 +6,11 @@ import (
 	"os"
 	"sync/atomic"
 
-	"clipper/mountpoint"
-	"clipper/node/volume/fsgroup"
-
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/component-helpers/resource"
+
+	"clipper/mountpoint"
+	"clipper/node/volume/fsgroup"
 )
 
 func (m *Manager) mountEmptyDir(ctx context.Context, pod *corev1.Pod, v *corev1.Volume) error {

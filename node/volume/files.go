@@ -8,9 +8,9 @@ import (
 	"path/filepath"
 	"slices"
 
-	"clipper/mountpoint"
-
 	"k8s.io/apimachinery/pkg/types"
+
+	"clipper/mountpoint"
 )
 
 // Prepare shares what plug-ins mount, and mounts the tmpfs for confidential content, unless an earlier agent already

@@ -4,11 +4,11 @@ import (
 	"fmt"
 	"strings"
 
-	"clipper/mountpoint"
-
 	"golang.org/x/sys/unix"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
+
+	"clipper/mountpoint"
 )
 
 // isHugePages reports whether a medium consists of huge pages, of a size that it names or that the pod asks for.

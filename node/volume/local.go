@@ -8,10 +8,10 @@ import (
 	"os"
 	"path/filepath"
 
-	"clipper/mountpoint"
-
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/utils/ptr"
+
+	"clipper/mountpoint"
 )
 
 // localMounts is where devices of local volumes are mounted, once for all pods; upstream's place.

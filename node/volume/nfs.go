@@ -6,11 +6,11 @@ import (
 	"path/filepath"
 	"slices"
 
-	"clipper/mountpoint"
-
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/mount-utils"
+
+	"clipper/mountpoint"
 )
 
 // nfs returns the export that s is, nil if it is something else.

@@ -6,9 +6,9 @@ import (
 	"sync/atomic"
 	"time"
 
-	"clipper/node/volume/fsgroup"
-
 	corev1 "k8s.io/api/core/v1"
+
+	"clipper/node/volume/fsgroup"
 )
 
 // When a long change of owner is told of. Upstream's figures.

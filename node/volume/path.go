@@ -8,11 +8,11 @@ import (
 	"slices"
 	"strconv"
 
-	"clipper/mountpoint"
-	"clipper/node/volume/content"
-
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
+
+	"clipper/mountpoint"
+	"clipper/node/volume/content"
 )
 
 // Path returns where the volume that a container mounts is on the host. A subPath is resolved inside the

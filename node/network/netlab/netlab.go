@@ -15,9 +15,9 @@ import (
 	"testing"
 	"time"
 
-	"clipper/node/network/netns"
-
 	"github.com/vishvananda/netlink"
+
+	"clipper/node/network/netns"
 )
 
 // A Lab is a wire (a bridge in a namespace of its own) with nodes on it.

@@ -5,9 +5,9 @@ import (
 	"fmt"
 	"testing"
 
-	"clipper/node/network/netlab"
-
 	"golang.org/x/sync/errgroup"
+
+	"clipper/node/network/netlab"
 )
 
 // One iteration is a hundred pods attached at once and detached at once.

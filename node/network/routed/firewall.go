@@ -6,13 +6,13 @@ import (
 	"net/netip"
 	"slices"
 
-	"clipper/node/network"
-	nx "clipper/node/network/nftexpr"
-
 	"github.com/google/nftables"
 	"github.com/google/nftables/expr"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"clipper/node/network"
+	nx "clipper/node/network/nftexpr"
 )
 
 // tableName is the nftables table of the pod network.

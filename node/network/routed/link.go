@@ -9,11 +9,11 @@ import (
 	"path/filepath"
 	"strings"
 
-	"clipper/node/network"
-	"clipper/node/network/netns"
-
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"clipper/node/network"
+	"clipper/node/network/netns"
 )
 
 // podDevice is the pod's end of the veth pair.

@@ -11,14 +11,14 @@ import (
 	"slices"
 	"time"
 
-	"clipper/api"
-	"clipper/node/network"
-
 	"github.com/google/nftables"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 	corev1 "k8s.io/api/core/v1"
+
+	"clipper/api"
+	"clipper/node/network"
 )
 
 // A peer is another node as the overlay sees it. Its VTEP's MAC address follows from its IP.

@@ -26,13 +26,13 @@ import (
 	"path/filepath"
 	"sync"
 
-	"clipper/node/network"
-	"clipper/node/network/netns"
-	"clipper/node/userns"
-
 	"github.com/vishvananda/netlink"
 	vns "github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
+
+	"clipper/node/network"
+	"clipper/node/network/netns"
+	"clipper/node/userns"
 )
 
 // Config is what the network of one node needs to know.

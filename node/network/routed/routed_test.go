@@ -10,11 +10,11 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"clipper/node/network"
 	"clipper/node/network/netlab"
 	"clipper/node/network/netns"
-
-	"golang.org/x/sys/unix"
 )
 
 func openNode(t *testing.T, n *netlab.Node, name, cidr, dir string) *Network {
