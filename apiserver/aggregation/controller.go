@@ -3,6 +3,7 @@ package aggregation
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -41,6 +42,7 @@ type Controller struct {
 	resolver  resolver
 	metrics   *metrics
 	directory atomic.Pointer[Directory]
+	synced    atomic.Bool // all APIServices have been looked at once
 
 	mu        sync.Mutex
 	followers map[string]*follower // by the APIService's name
@@ -67,9 +69,11 @@ func (c *Controller) Run(ctx context.Context) error {
 		})
 	}
 	watch(c.Client.View(APIServices.Resource), func(e api.Event) {
-		if e.Type != api.Synced {
-			c.changed(ctx, group, e)
+		if e.Type == api.Synced {
+			c.synced.Store(true)
+			return
 		}
+		c.changed(ctx, group, e)
 	})
 	watch(c.Client.View(api.Services.Resource), func(e api.Event) {
 		if e.Type != api.Synced {
@@ -86,6 +90,20 @@ func (c *Controller) Run(ctx context.Context) error {
 		}
 	})
 	return group.Wait()
+}
+
+// Ready says whether the directory has all that is registered, if only as stale.
+func (c *Controller) Ready(context.Context) error {
+	if !c.synced.Load() {
+		return errors.New("APIServices have not been read yet")
+	}
+	directory := c.Directory()
+	for _, e := range c.locals() {
+		if directory.Find(e.Group, e.Version) != e {
+			return fmt.Errorf("APIService %s is not in the discovery documents yet", e.name())
+		}
+	}
+	return nil
 }
 
 // changed starts, tells or stops the follower of an APIService.

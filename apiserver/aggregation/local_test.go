@@ -63,3 +63,38 @@ func TestLocalGivesWay(t *testing.T) {
 		<-done
 	})
 }
+
+// TestReady: registrar and controller are ready when discovery has what is answered for in the process, not before.
+func TestReady(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		client := nodetest.NewClient()
+		e := NewLocal(schema.GroupVersion{Group: "metrics.example.com", Version: "v1"}, served.Priority{Group: 1, Version: 1}, nil, http.NotFoundHandler())
+		table, err := served.NewTable(nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := NewRegistrar(client, served.NewLive(table), e)
+		c := New(Config{Client: client, Local: []*Extension{e}})
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error)
+		if r.Ready(ctx) == nil || c.Ready(ctx) == nil {
+			t.Error("ready before anything runs")
+		}
+		go func() { done <- r.Run(ctx) }()
+		synctest.Wait()
+		if err := r.Ready(ctx); err != nil {
+			t.Error(err)
+		}
+		if c.Ready(ctx) == nil {
+			t.Error("ready although nobody has read what is registered")
+		}
+		go func() { done <- c.Run(ctx) }()
+		synctest.Wait()
+		if err := c.Ready(ctx); err != nil || c.Directory().Find(e.Group, e.Version) != e {
+			t.Errorf("%v; directory %v", err, c.Directory().List())
+		}
+		cancel()
+		<-done
+		<-done
+	})
+}

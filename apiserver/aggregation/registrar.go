@@ -2,8 +2,10 @@ package aggregation
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -27,6 +29,7 @@ type Registrar struct {
 	live   *served.Live
 	local  []*Extension
 	nudge  chan struct{}
+	synced atomic.Bool // everything has been registered once
 }
 
 // NewRegistrar returns a registrar that does nothing yet. It also sees to it that extensions answered for in this
@@ -89,6 +92,15 @@ func (r *Registrar) sync(ctx context.Context) error {
 		if _, err := APIServices.Create(ctx, r.client, want); err != nil && !apierrors.IsAlreadyExists(err) {
 			return fmt.Errorf("register APIService %s: %w", name, err)
 		}
+	}
+	r.synced.Store(true)
+	return nil
+}
+
+// Ready says whether everything that is served has been registered since the start.
+func (r *Registrar) Ready(context.Context) error {
+	if !r.synced.Load() {
+		return errors.New("not every group and version has its APIService yet")
 	}
 	return nil
 }

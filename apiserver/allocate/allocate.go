@@ -8,9 +8,11 @@ package allocate
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -50,6 +52,7 @@ func (c *Config) ensureDefaults() {
 
 // An Allocator hands out addresses and ports. It works while Run runs.
 type Allocator struct {
+	synced   atomic.Bool // all services have been looked at once
 	services api.TypedView[*corev1.Service]
 	ranges   api.TypedView[*networkingv1.ServiceCIDR]
 	kept     api.TypedView[*networkingv1.IPAddress]
@@ -99,6 +102,7 @@ func New(c api.Client, cfg Config) *Allocator {
 func (a *Allocator) Run(ctx context.Context) error {
 	return a.services.Watch(ctx, func(e api.Event) {
 		if e.Type == api.Synced {
+			a.synced.Store(true)
 			return
 		}
 		old, _ := e.Old.(*corev1.Service)
@@ -108,6 +112,14 @@ func (a *Allocator) Run(ctx context.Context) error {
 			a.settled(next)
 		}
 	})
+}
+
+// Ready says whether the addresses and ports of all services that were there at the start are known.
+func (a *Allocator) Ready(context.Context) error {
+	if !a.synced.Load() {
+		return errors.New("addresses and ports of services have not been read yet")
+	}
+	return nil
 }
 
 // observe records that a service changed from old to next; either may be nil.

@@ -2,9 +2,11 @@ package customresource
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"k8s.io/apiextensions-apiserver/pkg/apihelpers"
@@ -38,6 +40,8 @@ type Config struct {
 type Controller struct {
 	Config
 	converters *converters
+	among      *warmth
+	synced     atomic.Bool // all definitions have been looked at once
 	known      map[types.UID]described
 	settled    map[types.UID]string // the revision at which nothing about a definition was left to do
 	nudge      chan struct{}
@@ -55,7 +59,7 @@ type described struct {
 
 // New returns a controller that does nothing yet.
 func New(c Config) *Controller {
-	return &Controller{Config: c, converters: newConverters(c.Client, c.Self), known: map[types.UID]described{}, settled: map[types.UID]string{}, nudge: make(chan struct{}, 1), leaving: make(chan struct{}, 1)}
+	return &Controller{Config: c, converters: newConverters(c.Client, c.Self), among: newWarmth(), known: map[types.UID]described{}, settled: map[types.UID]string{}, nudge: make(chan struct{}, 1), leaving: make(chan struct{}, 1)}
 }
 
 // Run keeps the table in step until ctx ends. The first look is taken before anything is waited for.
@@ -66,6 +70,7 @@ func (c *Controller) Run(ctx context.Context) error {
 	})
 	group.Go(func() error { return look(ctx, c.nudge, c.sync) })
 	group.Go(func() error { return look(ctx, c.leaving, c.clean) })
+	group.Go(func() error { return c.among.Run(ctx) })
 	return group.Wait()
 }
 
@@ -129,7 +134,19 @@ func (c *Controller) Sync(ctx context.Context) (err error) {
 		}
 		kept = append(kept, d)
 	}
-	return c.serve(kept)
+	if err := c.serve(kept); err != nil {
+		return err
+	}
+	c.synced.Store(true)
+	return nil
+}
+
+// Ready says whether the kinds of all definitions that were there at the start are served.
+func (c *Controller) Ready(context.Context) error {
+	if !c.synced.Load() {
+		return errors.New("custom resource definitions have not all been looked at yet")
+	}
+	return nil
 }
 
 // accept brings a definition's status up to date.
@@ -189,7 +206,7 @@ func (c *Controller) serve(definitions []*apiextensionsv1.CustomResourceDefiniti
 		k, ok := c.known[d.UID]
 		if !ok || k.generation != d.Generation || k.deleting != (d.DeletionTimestamp != nil) || !equality.Semantic.DeepEqual(k.status, d.Status.AcceptedNames) {
 			replaced, replace := context.WithCancel(context.Background())
-			r, err := describe(replaced, c.withoutBuiltin(d), c.converters)
+			r, err := describe(replaced, c.withoutBuiltin(d), c.converters, c.among)
 			if err != nil {
 				replace()
 				slog.Error("custom resource cannot be served", "definition", d.Name, "err", err)
