@@ -125,8 +125,8 @@ type Custom struct {
 	Convert func(in []api.Object, to schema.GroupVersionKind) ([]api.Object, error)
 	// Remote says that a webhook converts: its answers are not kept, and many objects are converted at once.
 	Remote bool
-	// Schema returns the version's OpenAPI schema.
-	Schema func() (Schema, error)
+	// Schema returns the version's schema as a version of OpenAPI writes it.
+	Schema func(OpenAPI) (Schema, error)
 	// ID differs whenever the schemas do.
 	ID string
 	// Unserved says that the version itself is not served, only those of Also.
@@ -140,10 +140,18 @@ type Custom struct {
 	Deprecated string
 }
 
-// A Schema is an OpenAPI schema, encoded, in the forms of versions 2 and 3 of the specification.
+// OpenAPI is a version of the specification.
+type OpenAPI int
+
+const (
+	OpenAPI2 OpenAPI = 2
+	OpenAPI3 OpenAPI = 3
+)
+
+// A Schema is an OpenAPI schema, encoded.
 type Schema struct {
-	Model  string // its name
-	V2, V3 []byte
+	Model string // its name
+	Text  []byte
 	// Selectable lists the fields that objects can be selected by; nil for none. The schema itself has it, too.
 	Selectable []byte
 }

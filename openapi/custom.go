@@ -8,47 +8,69 @@ import (
 	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"clipper/catalogue"
 )
 
-// addCustom adds the schemas of custom resources, which come with their descriptions, and of their lists.
-// refs is how the document's version writes a reference to a schema. It returns models with theirs.
-func addCustom(resources []*catalogue.Resource, models map[string]string, all schemas, refs string, pick func(catalogue.Schema) []byte) map[string]string {
-	models = maps.Clone(models) // it is shared by all documents
+// A customizer adds the schemas of custom resources, which come with their descriptions, and of their lists.
+type customizer struct {
+	of     catalogue.OpenAPI
+	refs   string // how the document's version writes a reference to a schema
+	models map[string]string
+	all    schemas
+}
+
+// addCustom adds what wanted says. It returns models with those that were added.
+func addCustom(resources []*catalogue.Resource, wanted func(schema.GroupVersion) bool, models map[string]string, all schemas, of catalogue.OpenAPI) map[string]string {
+	c := customizer{of, schemaRefs, maps.Clone(models), all} // models are shared by all documents
+	if of == catalogue.OpenAPI2 {
+		c.refs = definitionRefs
+	}
 	for _, r := range resources {
 		if r.Custom == nil {
 			continue
 		}
-		if !r.Custom.Unserved {
-			addVersion(r, r.Version, models, all, refs, pick)
+		if gv := r.GVK().GroupVersion(); !r.Custom.Unserved && wanted(gv) {
+			c.add(r, gv)
 		}
 		for _, v := range r.Also {
-			addVersion(v.Resource, v.Version, models, all, refs, pick)
+			if gv := (schema.GroupVersion{Group: r.Group, Version: v.Version}); wanted(gv) {
+				c.add(v.Resource, gv)
+			}
 		}
 	}
-	return models
+	return c.models
 }
 
-func addVersion(r *catalogue.Resource, version string, models map[string]string, all schemas, refs string, pick func(catalogue.Schema) []byte) {
-	s, err := r.Custom.Schema()
+// How documents refer to schemas.
+const (
+	schemaRefs     = "#/components/schemas/"
+	definitionRefs = "#/definitions/"
+)
+
+func everything(schema.GroupVersion) bool { return true }
+
+// add adds r's schema as gv has it.
+func (c customizer) add(r *catalogue.Resource, gv schema.GroupVersion) {
+	s, err := r.Custom.Schema(c.of)
 	if err != nil {
-		slog.Warn("schema of a custom resource left out", "resource", r.GroupResource(), "version", version, "err", err)
+		slog.Warn("schema of a custom resource left out", "resource", r.GroupResource(), "version", gv.Version, "err", err)
 		return
 	}
 	list := strings.TrimSuffix(s.Model, "."+r.Kind) + "." + r.ListKind
-	key := r.Group + "/" + version + "/"
-	models[key+r.Kind], models[key+r.ListKind] = s.Model, list
-	all[s.Model] = json.RawMessage(pick(s))
+	key := gv.String() + "/"
+	c.models[key+r.Kind], c.models[key+r.ListKind] = s.Model, list
+	c.all[s.Model] = json.RawMessage(s.Text)
 	selectable := ""
 	if s.Selectable != nil {
 		selectable = `,"x-kubernetes-selectable-fields":` + string(s.Selectable)
 	}
-	all[list] = json.RawMessage(fmt.Sprintf(`{"description":"%[1]s is a list of %[2]s","type":"object","required":["items"],"properties":{`+
+	c.all[list] = json.RawMessage(fmt.Sprintf(`{"description":"%[1]s is a list of %[2]s","type":"object","required":["items"],"properties":{`+
 		`"apiVersion":{"description":"%[9]s","type":"string"},"kind":{"description":"%[10]s","type":"string"},`+
 		`"items":{"description":"List of %[3]s. More info: https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md","type":"array","items":{"$ref":"%[4]s%[5]s"}},`+
 		`"metadata":{"$ref":"%[4]s%[6]sListMeta"}},"x-kubernetes-group-version-kind":[{"group":"%[7]s","kind":"%[1]s","version":"%[8]s"}]%[11]s}`,
-		r.ListKind, r.Kind, r.Name, refs, s.Model, metaModel, r.Group, version, typeDocs["apiVersion"], typeDocs["kind"], selectable))
+		r.ListKind, r.Kind, r.Name, c.refs, s.Model, metaModel, gv.Group, gv.Version, typeDocs["apiVersion"], typeDocs["kind"], selectable))
 }
 
 // typeDocs describe what every kind says of itself.

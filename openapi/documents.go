@@ -17,6 +17,7 @@ import (
 	openapiv3 "github.com/google/gnostic-models/openapiv3"
 	"github.com/munnerz/goautoneg"
 	"google.golang.org/protobuf/proto"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"clipper/catalogue"
 )
@@ -295,7 +296,10 @@ func (d *Documents) v3(gv string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	models = addCustom(d.resources(), models, all, "#/components/schemas/", func(s catalogue.Schema) []byte { return s.V3 })
+	var of schema.GroupVersion
+	of.Group, of.Version = parseGroupVersion(gv)
+	wanted := func(gv schema.GroupVersion) bool { return gv == of }
+	models = addCustom(d.resources(), wanted, models, all, catalogue.OpenAPI3)
 	paths := map[string]pathItem{}
 	var roots []string
 	add := func(o operation) {
@@ -345,7 +349,7 @@ func (d *Documents) v2() ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	models = addCustom(d.resources(), models, all, "#/definitions/", func(s catalogue.Schema) []byte { return s.V2 })
+	models = addCustom(d.resources(), everything, models, all, catalogue.OpenAPI2)
 	paths := map[string]pathItem{}
 	var roots []string
 	add := func(o operation) {

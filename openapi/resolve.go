@@ -21,8 +21,6 @@ type Resolver struct {
 
 var _ resolver.SchemaResolver = Resolver{}
 
-const schemaRefs = "#/components/schemas/"
-
 // ResolveSchema implements resolver.SchemaResolver: everything that the schema refers to stands in its place.
 func (r Resolver) ResolveSchema(gvk schema.GroupVersionKind) (*spec.Schema, error) {
 	var all schemas
@@ -33,7 +31,8 @@ func (r Resolver) ResolveSchema(gvk schema.GroupVersionKind) (*spec.Schema, erro
 	if err != nil {
 		return nil, err
 	}
-	models = addCustom(r.Resources(), models, all, schemaRefs, func(s catalogue.Schema) []byte { return s.V3 })
+	wanted := func(gv schema.GroupVersion) bool { return gv == gvk.GroupVersion() }
+	models = addCustom(r.Resources(), wanted, models, all, catalogue.OpenAPI3)
 	model, ok := models[mergetype.KindKey(gvk)]
 	if !ok {
 		return nil, fmt.Errorf("cannot resolve %v: %w", gvk, resolver.ErrSchemaNotFound)

@@ -20,6 +20,7 @@ import (
 	"k8s.io/client-go/kubernetes/scheme"
 
 	"clipper/api"
+	"clipper/api/packed"
 	"clipper/apiserver/pipeline"
 	"clipper/store"
 )
@@ -98,6 +99,9 @@ func (r *recording) end(code int, obj runtime.Object, err error) {
 		r.LogResponseObject(status, nil)
 		code = int(status.Code)
 	} else if obj != nil {
+		if stored, ok := obj.(api.Object); ok {
+			obj = packed.Open(stored)
+		}
 		audit.LogResponseObject(r.ctx, obj, r.req.Resource.GVR().GroupVersion(), codecs)
 	}
 	r.SetEventResponseStatusCode(int32(code)) // last: a Status that answers a success has none

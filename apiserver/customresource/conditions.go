@@ -11,6 +11,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	"k8s.io/apiserver/pkg/util/webhook"
+
+	"clipper/api/packed"
 )
 
 // status is what d's status ought to be, given the other definitions. It changes nothing.
@@ -42,11 +44,12 @@ func nonStructural(d *apiextensionsv1.CustomResourceDefinition) (c apiextensions
 		faults = append(faults, field.Invalid(field.NewPath("spec", "preserveUnknownFields"), d.Spec.PreserveUnknownFields, "must be false"))
 	}
 	for i, v := range d.Spec.Versions {
-		if v.Schema == nil || v.Schema.OpenAPIV3Schema == nil {
+		schema := packed.Schema(&v)
+		if schema == nil {
 			continue
 		}
 		props := &apiextensions.JSONSchemaProps{}
-		if err := apiextensionsv1.Convert_v1_JSONSchemaProps_To_apiextensions_JSONSchemaProps(v.Schema.OpenAPIV3Schema, props, nil); err != nil {
+		if err := apiextensionsv1.Convert_v1_JSONSchemaProps_To_apiextensions_JSONSchemaProps(schema, props, nil); err != nil {
 			continue // describing the kind fails, too, and says why
 		}
 		s, err := structuralschema.NewStructural(props)

@@ -6,7 +6,6 @@ import (
 	"maps"
 	"slices"
 	"strings"
-	"sync"
 
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
@@ -32,12 +31,13 @@ type definition struct {
 	storage  *version
 	convert  convert
 	types    mergeTypes
+	among    *warmth
 	replaced context.Context
 }
 
 // describe turns a definition into the description of its kind, which holds until replaced ends.
-func describe(replaced context.Context, crd *apiextensionsv1.CustomResourceDefinition, converters *converters) (*catalogue.Resource, error) {
-	d := &definition{CustomResourceDefinition: crd, replaced: replaced}
+func describe(replaced context.Context, crd *apiextensionsv1.CustomResourceDefinition, converters *converters, among *warmth) (*catalogue.Resource, error) {
+	d := &definition{CustomResourceDefinition: crd, among: among, replaced: replaced}
 	for i := range crd.Spec.Versions {
 		v := newVersion(d, &crd.Spec.Versions[i])
 		d.versions = append(d.versions, v)
@@ -118,7 +118,7 @@ func (v *version) resource() *catalogue.Resource {
 		Hub:         d.hub,
 		Convert:     d.convert.all,
 		Remote:      d.convert.remote,
-		Schema:      sync.OnceValues(v.schema),
+		Schema:      v.openAPI(),
 		ID:          fmt.Sprintf("/%s/%d", d.UID, d.Generation),
 		Unserved:    !v.spec.Served,
 		Terminating: d.DeletionTimestamp != nil,

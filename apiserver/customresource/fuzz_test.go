@@ -70,12 +70,12 @@ func accepted(t *testing.T, d *apiextensionsv1.CustomResourceDefinition) bool {
 // serve has objects of an accepted definition.
 func serve(t *testing.T, g chooser, d *apiextensionsv1.CustomResourceDefinition) {
 	d.Status.AcceptedNames = d.Spec.Names
-	r, err := describe(t.Context(), d, newConverters(nil, nil))
+	r, err := describe(t.Context(), d, newConverters(nil, nil), newWarmth())
 	if err != nil {
 		t.Fatalf("accepted, and cannot be served: %v\n%s", err, shown(d))
 	}
 	root := d.Spec.Versions[0].Schema.OpenAPIV3Schema
-	_, err = r.Custom.Schema()
+	_, err = r.Custom.Schema(catalogue.OpenAPI3)
 	if err != nil && root.Type == "object" { // of others upstream accepts some, too, and cannot serve them
 		t.Errorf("accepted, and cannot be published: %v\n%s", err, shown(d))
 	}

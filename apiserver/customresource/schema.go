@@ -1,12 +1,13 @@
 package customresource
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
-	"sync"
 
+	"github.com/klauspost/compress/s2"
 	structuralschema "k8s.io/apiextensions-apiserver/pkg/apiserver/schema"
 	openapiv2 "k8s.io/apiextensions-apiserver/pkg/controller/openapi/v2"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -48,41 +49,67 @@ func (d dialect) metadata() spec.Schema {
 	return spec.Schema{SchemaProps: spec.SchemaProps{Description: metadataDoc, AllOf: []spec.Schema{*ref}}}
 }
 
-// schema encodes a version's schema for the OpenAPI documents.
-func (v *version) schema() (catalogue.Schema, error) {
-	out, err := catalogue.Schema{Model: v.model()}, v.shape().err
-	if err != nil {
+// openAPI returns what encodes v's schema for the documents of a version of OpenAPI. The text stays while it is used, for
+// the document of version 2 is made anew whenever a kind comes or goes, of all schemas; it stays packed, for they are many.
+func (v *version) openAPI() func(catalogue.OpenAPI) (catalogue.Schema, error) {
+	v2 := newWarm(v.of.among, func() schemaText { return v.encodeSchema(dialectV2) })
+	v3 := newWarm(v.of.among, func() schemaText { return v.encodeSchema(dialectV3) })
+	return func(of catalogue.OpenAPI) (out catalogue.Schema, err error) {
+		encoded := v3
+		if of == catalogue.OpenAPI2 {
+			encoded = v2
+		}
+		out.Model = v.model()
+		if out.Text, err = encoded.get().open(); err != nil {
+			return out, err
+		}
+		if fields := v.selectable(); fields != nil {
+			out.Selectable, err = json.Marshal(fields)
+		}
 		return out, err
 	}
-	if out.V3, err = v.encodeSchema(v.shape().sound.Unfold(), dialectV3); err != nil {
-		return out, err
-	}
-	if out.V2, err = v.encodeSchema(v.shape().sound.Unfold(), dialectV2); err != nil {
-		return out, err
-	}
-	if fields := v.selectable(); fields != nil {
-		out.Selectable, err = json.Marshal(fields)
-	}
-	return out, err
 }
 
-func (v *version) encodeSchema(s *structuralschema.Structural, d dialect) ([]byte, error) {
-	root := &spec.Schema{SchemaProps: spec.SchemaProps{Type: []string{"object"}}}
-	v.nameKind(root)
-	// Clients of version 2 refuse fields that are not listed: where anything goes, nothing is.
-	if !v.preserve && !(d.v2 && (s == nil || s.XPreserveUnknownFields)) {
-		if d.v2 {
-			s = openapiv2.ToStructuralOpenAPIV2(s)
-		}
-		root = rootSchema(s)
-		v.complete(root, d.metadata())
-		embedAll(root, d)
+// A schemaText is an encoded schema, packed, or why there is none.
+type schemaText struct {
+	packed []byte
+	err    error
+}
+
+func (t schemaText) open() ([]byte, error) {
+	if t.err != nil {
+		return nil, t.err
 	}
-	data, err := json.Marshal(root)
+	return s2.Decode(nil, t.packed)
+}
+
+func (v *version) encodeSchema(d dialect) schemaText {
+	made, err := v.structure()
 	if err != nil {
-		return nil, fmt.Errorf("schema of %s: %w", v.gvk, err)
+		return schemaText{err: err}
 	}
-	return data, nil
+	data, err := json.Marshal(v.published(made.sound.Unfold(), d))
+	if err != nil {
+		return schemaText{err: fmt.Errorf("schema of %s: %w", v.gvk, err)}
+	}
+	return schemaText{packed: bytes.Clone(s2.Encode(nil, data))}
+}
+
+// published is what clients are told of s.
+func (v *version) published(s *structuralschema.Structural, d dialect) *spec.Schema {
+	// Clients of version 2 refuse fields that are not listed: where anything goes, nothing is.
+	if v.preserve || d.v2 && (s == nil || s.XPreserveUnknownFields) {
+		root := &spec.Schema{SchemaProps: spec.SchemaProps{Type: []string{"object"}}}
+		v.nameKind(root)
+		return root
+	}
+	if d.v2 {
+		s = openapiv2.ToStructuralOpenAPIV2(s)
+	}
+	root := rootSchema(s)
+	v.complete(root, d.metadata())
+	embedAll(root, d)
+	return root
 }
 
 // embedAll does so for every property of s.
@@ -169,39 +196,46 @@ func (v *version) selectable() []any {
 	return out
 }
 
-// mergeTypes knows how server-side apply merges each version of a definition; made when it is first needed.
-type mergeTypes func() (managedfields.TypeConverter, error)
+// mergeTypes knows how server-side apply merges each version of a definition; warm.
+type mergeTypes func() merging
+
+type merging struct {
+	managedfields.TypeConverter
+	err error
+}
 
 func newMergeTypes(d *definition) mergeTypes {
-	return sync.OnceValues(func() (managedfields.TypeConverter, error) {
+	return newWarm(d.among, func() (out merging) {
 		models := map[string]*spec.Schema{metaModel + "ObjectMeta": metadataSchema()}
 		for _, v := range d.versions {
-			if err := v.shape().err; err != nil {
-				return nil, err
+			made, err := v.structure()
+			if err != nil {
+				return merging{err: err}
 			}
-			s := rootSchema(v.shape().sound)
+			s := rootSchema(made.sound)
 			v.complete(s, mergeDialect.metadata())
 			embedAll(s, mergeDialect)
 			models[v.model()] = s
 		}
-		return managedfields.NewTypeConverter(models, d.Spec.PreserveUnknownFields)
-	})
+		out.TypeConverter, out.err = managedfields.NewTypeConverter(models, d.Spec.PreserveUnknownFields)
+		return out
+	}).get
 }
 
 // ObjectToTyped implements managedfields.TypeConverter.
 func (t mergeTypes) ObjectToTyped(o runtime.Object, options ...typed.ValidationOptions) (*typed.TypedValue, error) {
-	c, err := t()
-	if err != nil {
-		return nil, err
+	c := t()
+	if c.err != nil {
+		return nil, c.err
 	}
 	return c.ObjectToTyped(o, options...)
 }
 
 // TypedToObject implements managedfields.TypeConverter.
 func (t mergeTypes) TypedToObject(v *typed.TypedValue) (runtime.Object, error) {
-	c, err := t()
-	if err != nil {
-		return nil, err
+	c := t()
+	if c.err != nil {
+		return nil, c.err
 	}
 	return c.TypedToObject(v)
 }

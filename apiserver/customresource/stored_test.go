@@ -40,7 +40,7 @@ func gadgets(t *testing.T, change func(*apiextensionsv1.CustomResourceDefinition
 			change(d)
 		}
 	})
-	r, err := describe(t.Context(), d, newConverters(nil, nil))
+	r, err := describe(t.Context(), d, newConverters(nil, nil), newWarmth())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -152,13 +152,15 @@ func TestSelectableFieldsArePublished(t *testing.T) {
 	r, _ := gadgets(t, func(d *apiextensionsv1.CustomResourceDefinition) {
 		d.Spec.Versions[0].SelectableFields = []apiextensionsv1.SelectableField{{JSONPath: ".spec.both"}}
 	})
-	s, err := r.Custom.Schema()
-	if err != nil {
-		t.Fatal(err)
-	}
-	const want = `"x-kubernetes-selectable-fields":[{"fieldPath":"spec.both"}]`
-	if !strings.Contains(string(s.V2), want) || !strings.Contains(string(s.V3), want) || string(s.Selectable) != `[{"fieldPath":"spec.both"}]` {
-		t.Errorf("version 2: %s\nversion 3: %s\nlist: %s", s.V2, s.V3, s.Selectable)
+	for _, version := range []catalogue.OpenAPI{catalogue.OpenAPI2, catalogue.OpenAPI3} {
+		s, err := r.Custom.Schema(version)
+		if err != nil {
+			t.Fatal(err)
+		}
+		const want = `"x-kubernetes-selectable-fields":[{"fieldPath":"spec.both"}]`
+		if !strings.Contains(string(s.Text), want) || string(s.Selectable) != `[{"fieldPath":"spec.both"}]` {
+			t.Errorf("version %d: %s\nlist: %s", version, s.Text, s.Selectable)
+		}
 	}
 }
 

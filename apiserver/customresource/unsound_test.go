@@ -6,6 +6,7 @@ import (
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 
 	"clipper/api"
+	"clipper/catalogue"
 )
 
 // TestUnsoundSchema: definitions that come from v1beta1 may have schemas that say nothing sensible. Their objects are
@@ -20,7 +21,7 @@ func TestUnsoundSchema(t *testing.T) {
 				d.Spec.PreserveUnknownFields = true
 				d.Spec.Versions = []apiextensionsv1.CustomResourceDefinitionVersion{{Name: "v1", Served: true, Storage: true, Schema: parseSchema(t, schema)}}
 				d.Status.AcceptedNames = d.Spec.Names
-			}), newConverters(nil, nil))
+			}), newConverters(nil, nil), newWarmth())
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -28,7 +29,7 @@ func TestUnsoundSchema(t *testing.T) {
 			if _, err := r.Types.ObjectToTyped(o); err != nil {
 				t.Errorf("apply: %v", err)
 			}
-			if _, err := r.Custom.Schema(); err != nil {
+			if _, err := r.Custom.Schema(catalogue.OpenAPI3); err != nil {
 				t.Errorf("OpenAPI: %v", err)
 			}
 			if _, err := r.Custom.Read([]api.Object{o}); err != nil {

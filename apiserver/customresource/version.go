@@ -2,7 +2,6 @@ package customresource
 
 import (
 	"fmt"
-	"sync"
 
 	"k8s.io/apiextensions-apiserver/pkg/apis/apiextensions"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
@@ -18,10 +17,11 @@ import (
 	celconfig "k8s.io/apiserver/pkg/apis/cel"
 
 	"clipper/api"
+	"clipper/api/packed"
 )
 
-// A version is one version of a definition. Its schema is compiled when it is first needed: a cluster has
-// hundreds of definitions, and few of them see an object every day.
+// A version is one version of a definition. Its schema stays packed; what is made of it is there while it is used: a
+// cluster has hundreds of definitions, and few of them see an object every day.
 type version struct {
 	of       *definition
 	name     string
@@ -29,19 +29,25 @@ type version struct {
 	listKind string
 	spec     *apiextensionsv1.CustomResourceDefinitionVersion
 	preserve bool                  // unknown fields are kept everywhere: definitions that come from v1beta1
-	shape    func() *shape         // compiled once
-	rules    func() *cel.Validator // nil if the schema has none; compiled once
+	shape    func() *shape         // warm
+	rules    func() *cel.Validator // nil if the schema has none; warm
+}
+
+// A structure is a schema as pruning and defaulting walk along it.
+type structure struct {
+	structural *structuralschema.Structural
+	// sound is structural, or nil if that breaks the rules that definitions from v1beta1 need not keep: nothing can
+	// be said of it then to clients, nor to server-side apply.
+	sound *structuralschema.Structural
+	props *apiextensions.JSONSchemaProps // what it was made of
 }
 
 // A shape is a schema, ready for use.
 type shape struct {
 	structural *structuralschema.Structural
-	// sound is structural, or nil if that breaks the rules that definitions from v1beta1 need not keep: nothing can
-	// be said of it then to clients, nor to server-side apply.
-	sound   *structuralschema.Structural
-	schemas validation.SchemaValidator
-	status  validation.SchemaValidator // of the status alone; nil if the schema has none
-	err     error                      // why there is no shape: validation has let nothing in that has none
+	schemas    validation.SchemaValidator
+	status     validation.SchemaValidator // of the status alone; nil if the schema has none
+	err        error                      // why there is no shape: validation has let nothing in that has none
 }
 
 func newVersion(d *definition, spec *apiextensionsv1.CustomResourceDefinitionVersion) *version {
@@ -53,50 +59,59 @@ func newVersion(d *definition, spec *apiextensionsv1.CustomResourceDefinitionVer
 		spec:     spec,
 		preserve: d.Spec.PreserveUnknownFields,
 	}
-	v.shape = sync.OnceValue(func() *shape {
-		s := compile(spec, v.preserve)
-		if s.err != nil {
-			s.err = fmt.Errorf("definition %s, version %s: %w", d.Name, spec.Name, s.err)
-		}
-		return s
-	})
-	v.rules = sync.OnceValue(func() *cel.Validator {
+	v.shape = newWarm(d.among, v.compile).get
+	v.rules = newWarm(d.among, func() *cel.Validator {
 		return cel.NewValidator(v.shape().structural, true, celconfig.PerCallLimit)
-	})
+	}).get
 	return v
 }
 
-func compile(spec *apiextensionsv1.CustomResourceDefinitionVersion, preserve bool) *shape {
-	s, props := &shape{}, &apiextensions.JSONSchemaProps{}
-	if spec.Schema != nil && spec.Schema.OpenAPIV3Schema != nil {
-		if s.err = apiextensionsv1.Convert_v1_JSONSchemaProps_To_apiextensions_JSONSchemaProps(spec.Schema.OpenAPIV3Schema, props, nil); s.err != nil {
-			return s
-		}
-	}
-	s.structural, s.err = structuralschema.NewStructural(props)
-	switch {
-	case s.err != nil && preserve:
-		s.structural, s.err = structuralschema.NewStructural(&apiextensions.JSONSchemaProps{Type: "object"})
-	case preserve && len(structuralschema.ValidateStructural(nil, s.structural)) == 0:
-		s.sound = s.structural
-	}
-	if s.err != nil {
+func (v *version) compile() *shape {
+	s := &shape{}
+	made, err := v.structure()
+	if err != nil {
+		s.err = err
 		return s
 	}
-	if !preserve {
-		s.structural = s.structural.DeepCopy() // its defaults are the definition's own, which nobody may change
-		if s.err = defaulting.PruneDefaults(s.structural); s.err != nil {
-			return s
-		}
-		s.sound = s.structural
-	}
-	if s.schemas, _, s.err = validation.NewSchemaValidator(props); s.err != nil {
+	s.structural = made.structural
+	if s.schemas, _, s.err = validation.NewSchemaValidator(made.props); s.err != nil {
 		return s
 	}
-	if status, ok := props.Properties["status"]; ok {
+	if status, ok := made.props.Properties["status"]; ok {
 		s.status, _, s.err = validation.NewSchemaValidator(&status)
 	}
 	return s
+}
+
+// structure opens v's schema.
+func (v *version) structure() (*structure, error) {
+	s, err := newStructure(packed.Schema(v.spec), v.preserve)
+	if err != nil {
+		return nil, fmt.Errorf("definition %s, version %s: %w", v.of.Name, v.name, err)
+	}
+	return s, nil
+}
+
+func newStructure(schema *apiextensionsv1.JSONSchemaProps, preserve bool) (s *structure, err error) {
+	s = &structure{props: &apiextensions.JSONSchemaProps{}}
+	if schema != nil {
+		if err := apiextensionsv1.Convert_v1_JSONSchemaProps_To_apiextensions_JSONSchemaProps(schema, s.props, nil); err != nil {
+			return nil, err
+		}
+	}
+	s.structural, err = structuralschema.NewStructural(s.props)
+	switch {
+	case err != nil && preserve:
+		s.structural, err = structuralschema.NewStructural(&apiextensions.JSONSchemaProps{Type: "object"})
+	case preserve && len(structuralschema.ValidateStructural(nil, s.structural)) == 0:
+		s.sound = s.structural
+	}
+	if err != nil || preserve {
+		return s, err
+	}
+	s.structural = s.structural.DeepCopy() // its defaults are the definition's own, which nobody may change
+	s.sound = s.structural
+	return s, defaulting.PruneDefaults(s.structural)
 }
 
 func (v *version) hasStatus() bool {

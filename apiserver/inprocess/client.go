@@ -18,6 +18,7 @@ import (
 	"k8s.io/apiserver/pkg/authentication/user"
 
 	"clipper/api"
+	"clipper/api/packed"
 	"clipper/apiserver/pipeline"
 	"clipper/apiserver/served"
 	"clipper/catalogue"
@@ -145,6 +146,7 @@ type message interface {
 
 // transported encodes and decodes obj; that is also the copy.
 func transported(obj api.Object) (api.Object, error) {
+	obj = packed.Open(obj) // it may be a copy of what a view returned
 	m, ok := obj.(message)
 	if !ok {
 		return obj.DeepCopyObject().(api.Object), nil // custom resources are JSON values already

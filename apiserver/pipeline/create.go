@@ -10,6 +10,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"clipper/api"
+	"clipper/api/packed"
 	"clipper/apiserver/admission"
 	"clipper/store"
 	"clipper/store/log"
@@ -72,11 +73,11 @@ func (w *write) tryCreate(ctx context.Context, obj api.Object, again bool) (*Res
 	if err := w.prepareCreate(ctx, final); err != nil {
 		return nil, err
 	}
-	item, err := w.commitCreate(ctx, final)
+	res, err := w.commitCreate(ctx, final)
 	var taken *store.ConflictError
 	switch {
 	case err == nil:
-		return &Result{Object: final, Item: item, Created: true}, nil
+		return res, nil
 	case !errors.As(err, &taken):
 		return nil, err
 	case generated && again:
@@ -122,24 +123,31 @@ func (w *write) warnings(obj, old api.Object) {
 
 // commitCreate stores obj, or for a dry run says whether that could work. A taken name is a
 // *store.ConflictError.
-func (w *write) commitCreate(ctx context.Context, obj api.Object) (*store.Item, error) {
+func (w *write) commitCreate(ctx context.Context, obj api.Object) (*Result, error) {
 	// A revision that is no number, or none at all, is passed over, as upstream does.
 	if revision, err := strconv.ParseUint(obj.GetResourceVersion(), 10, 64); err == nil && revision != 0 {
 		return nil, errRevisionOnCreate
 	}
 	obj.SetResourceVersion("")
 	clearKind(obj)
+	obj = packed.Pack(obj)
 	key := w.req.key()
 	key.Namespace, key.Name = obj.GetNamespace(), obj.GetName()
 	if !w.dryRun {
 		item, err := w.commit(ctx, store.Write{Key: key, Object: obj})
-		return item, storeError(err)
+		if err != nil {
+			return nil, storeError(err)
+		}
+		return &Result{Object: item.Object, Item: item, Created: true}, nil
 	}
 	item, found, err := w.p.store.Latest(ctx, key)
 	if err == nil && found {
 		err = &store.ConflictError{Current: item}
 	}
-	return nil, storeError(err)
+	if err != nil {
+		return nil, storeError(err)
+	}
+	return &Result{Object: obj, Created: true}, nil
 }
 
 func alreadyExists(req *Request, name string, current *store.Item) error {

@@ -13,6 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"clipper/api"
+	"clipper/api/packed"
 	"clipper/apiserver/admission"
 	"clipper/catalogue"
 	"clipper/store"
@@ -85,10 +86,11 @@ func (w *write) tryDelete(ctx context.Context, current *store.Item, o *metav1.De
 	if d.pending {
 		return w.deleted(current, nil, false), nil
 	}
-	if err := w.mutate(ctx, admission.Delete, nil, current.Object); err != nil {
+	old := packed.Open(current.Object)
+	if err := w.mutate(ctx, admission.Delete, nil, old); err != nil {
 		return nil, err
 	}
-	if err := w.validate(ctx, admission.Delete, nil, current.Object); err != nil {
+	if err := w.validate(ctx, admission.Delete, nil, old); err != nil {
 		return nil, err
 	}
 	switch {

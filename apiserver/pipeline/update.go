@@ -12,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"clipper/api"
+	"clipper/api/packed"
 	"clipper/apiserver/admission"
 	"clipper/store"
 )
@@ -129,7 +130,7 @@ func (w *write) update(ctx context.Context, u update) (*Result, error) {
 func (w *write) tryUpdate(ctx context.Context, u update, current *store.Item) (*Result, error) {
 	var old api.Object
 	if current != nil {
-		old = current.Object
+		old = packed.Open(current.Object)
 	}
 	if old == nil && !u.allowCreate {
 		return nil, w.req.notFound()
@@ -182,11 +183,7 @@ func (w *write) createInstead(ctx context.Context, u update, obj api.Object) (*R
 		}
 	}
 	obj.SetResourceVersion("")
-	item, err := w.commitCreate(ctx, obj)
-	if err != nil {
-		return nil, err
-	}
-	return &Result{Object: obj, Item: item, Created: true}, nil
+	return w.commitCreate(ctx, obj)
 }
 
 // checkRevision enforces the resourceVersion that the client based its change on.
@@ -249,6 +246,7 @@ func (w *write) prepareUpdate(ctx context.Context, rules rules, next, old api.Ob
 
 // commitUpdate replaces current by next unless they are the same.
 func (w *write) commitUpdate(ctx context.Context, current *store.Item, next api.Object) (*Result, error) {
+	next = packed.Pack(next)
 	switch {
 	case unchanged(current.Object, next) && !w.p.store.Stale(current):
 		w.rollback()

@@ -13,6 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"clipper/api"
+	"clipper/api/packed"
 	"clipper/catalogue"
 )
 
@@ -80,7 +81,8 @@ func (k *Kind) ToHub(obj api.Object) (api.Object, error) {
 	return hub, err
 }
 
-// FromHub converts a stored object to the served version. Where nothing is to be done it comes back itself.
+// FromHub converts a stored object to the served version, and opens it if it is packed. Where nothing is to be done it
+// comes back itself.
 func (k *Kind) FromHub(obj api.Object) (api.Object, error) {
 	if k.Custom != nil {
 		out, err := k.FromHubAll([]api.Object{obj})
@@ -92,7 +94,7 @@ func (k *Kind) FromHub(obj api.Object) (api.Object, error) {
 	if k.Version != nil {
 		return k.Version.FromHub(obj)
 	}
-	return obj, nil
+	return packed.Open(obj), nil
 }
 
 // FromHubAll converts stored objects, in order. Custom resources may have been stored in any version.
