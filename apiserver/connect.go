@@ -252,13 +252,15 @@ func (q *request) stream(location *url.URL) {
 	defer done()
 	r := q.r.WithContext(ctx)
 	transport := q.s.nodes.transport
-	var h http.Handler = proxy.NewUpgradeAwareHandler(location, transport, false, true, responder{q})
+	upgrade := proxy.NewUpgradeAwareHandler(location, transport, false, true, responder{q})
+	upgrade.MaxBytesPerSec = q.s.limits.StreamRate
+	var h http.Handler = upgrade
 	if q.info.Subresource == "portforward" {
 		h = streams.NewTranslatingHandler(h, streams.NewTunnelingHandler(h), wsstream.IsWebSocketRequestWithTunnelingProtocol)
 	} else {
 		values := location.Query()
 		o := streams.Options{Stdin: values.Has("input"), Stdout: values.Has("output"), Stderr: values.Has("error"), Tty: values.Has("tty")}
-		h = streams.NewTranslatingHandler(h, streams.NewStreamTranslatorHandler(location, transport, 0, o), wsstream.IsWebSocketRequestWithStreamCloseProtocol)
+		h = streams.NewTranslatingHandler(h, streams.NewStreamTranslatorHandler(location, transport, q.s.limits.StreamRate, o), wsstream.IsWebSocketRequestWithStreamCloseProtocol)
 	}
 	q.code, q.wrote = http.StatusSwitchingProtocols, true
 	h.ServeHTTP(q.w, r)

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"sort"
 	"strings"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
@@ -63,6 +64,9 @@ func (s *Server) checks(root string) []check {
 		if run == nil {
 			run = s.started
 		}
+		if root == "livez" {
+			run = s.inTime(run)
+		}
 		out = append(out, check{h.Name, run})
 	}
 	if root == "readyz" {
@@ -76,6 +80,16 @@ func (s *Server) started(context.Context) error {
 		return errors.New("not everything has been started")
 	}
 	return nil
+}
+
+// inTime passes a part that is not ready until there has been time enough for it.
+func (s *Server) inTime(run func(context.Context) error) func(context.Context) error {
+	return func(ctx context.Context) error {
+		if time.Since(s.made) < s.limits.LivezGrace {
+			return nil
+		}
+		return run(ctx)
+	}
 }
 
 func (s *Server) notStopping(context.Context) error {

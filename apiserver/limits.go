@@ -25,6 +25,10 @@ type Limits struct {
 	ShutdownDelay time.Duration
 	// ShutdownRetryAfter answers 429 to requests that come after that delay, in place of 503.
 	ShutdownRetryAfter bool
+	// StreamRate is how many bytes a second a stream to a pod or a proxied connection may move; 0: no limit.
+	StreamRate int64
+	// LivezGrace is how long after the start /livez takes it that parts which are not ready will be.
+	LivezGrace time.Duration
 }
 
 func (l *Limits) complete() {

@@ -25,6 +25,7 @@ import (
 type nodeProxy struct {
 	transport *http.Transport // shows the server's client certificate
 	plain     *http.Transport // for pods and services, which have no certificate that we could know
+	addresses resolve.Preference
 }
 
 const (
@@ -45,6 +46,7 @@ func newNodeProxy(o Options) nodeProxy {
 	secure = secure.Clone()
 	secure.NextProtos = []string{"http/1.1"} // upgrades need it
 	return nodeProxy{
+		addresses: o.NodeAddresses,
 		transport: &http.Transport{DialContext: dial, TLSClientConfig: secure, IdleConnTimeout: nodeIdle},
 		plain: &http.Transport{DialContext: dial, IdleConnTimeout: nodeIdle, MaxIdleConnsPerHost: podProxyIdle,
 			TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}, // #nosec G402 -- as upstream: a pod's own certificate
@@ -61,7 +63,7 @@ func (n *nodeProxy) base(p *pipeline.Pipeline, name string) (*url.URL, error) {
 	if err != nil {
 		return nil, err
 	}
-	return resolve.Agent(item.Object.(*corev1.Node))
+	return n.addresses.Agent(item.Object.(*corev1.Node))
 }
 
 // splitTarget reads [scheme:]name[:port] as a proxy path has it.
@@ -123,6 +125,7 @@ func (q *request) proxy(o *corev1.PodProxyOptions) error {
 	h := proxy.NewUpgradeAwareHandler(location, rewriting, false, false, responder{q})
 	h.UpgradeTransport = proxy.NewUpgradeRequestRoundTripper(transport, proxy.MirrorRequest)
 	h.UseLocationHost = false
+	h.MaxBytesPerSec = q.s.limits.StreamRate
 	rec := &codeRecorder{ResponseWriter: q.w}
 	h.ServeHTTP(hijackable{rec}, q.r.WithContext(ctx))
 	if rec.code != 0 {

@@ -37,6 +37,7 @@ import (
 	"clipper/apiserver/h2"
 	"clipper/apiserver/impersonation"
 	"clipper/apiserver/pipeline"
+	"clipper/apiserver/resolve"
 	"clipper/apiserver/tracing"
 )
 
@@ -80,6 +81,8 @@ type Options struct {
 
 	// NodeTLS is what the server shows to node agents: its client certificate and their CA.
 	NodeTLS *tls.Config
+	// NodeAddresses are the kinds of addresses at which node agents are spoken to.
+	NodeAddresses resolve.Preference
 	// DialNode connects to a node, pod or service address; nil is an ordinary dial.
 	DialNode func(ctx context.Context, network, address string) (net.Conn, error)
 
@@ -110,6 +113,7 @@ type Server struct {
 	pages    pages
 	scrape   func() http.Handler
 
+	made     time.Time
 	ready    atomic.Bool     // everything has been started
 	stopping atomic.Bool     // the process has been asked to end
 	closing  context.Context // ends when the server shuts down: watches and streams stop
@@ -118,7 +122,7 @@ type Server struct {
 
 // New returns a server that serves nothing yet.
 func New(o Options) *Server {
-	s := &Server{pipeline: o.Pipeline, authn: o.Authn, authz: o.Authz, options: o, log: o.Log}
+	s := &Server{pipeline: o.Pipeline, authn: o.Authn, authz: o.Authz, options: o, log: o.Log, made: time.Now()}
 	if s.log == nil {
 		s.log = slog.Default()
 	}

@@ -1,8 +1,12 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
+	"net"
+	"net/netip"
 	"os"
+	"strconv"
 
 	"github.com/spf13/cobra"
 
@@ -34,18 +38,43 @@ on the first, --join on the others; three servers survive the loss of one), or a
 	nodeFlags(cmd, &o.Node)
 	operationFlags(cmd, &o.Operation)
 	datastoreFlags(cmd, &o.Datastore)
-	f.StringVar(&o.Listen, "listen", o.Listen, "address and port of the API; not used with --listen-fd")
+	listenFlags(cmd, &o.Listen)
 	f.IntVar(&o.ListenFD, "listen-fd", o.ListenFD, "serve the API also on this inherited listening socket")
 	f.StringSliceVar(&o.SANs, "tls-san", nil, "further names and addresses for the API's certificate")
 	f.BoolVar(&o.DisableAgent, "disable-agent", false, "run the control plane alone, without a node")
 	f.StringVar(&o.PodCIDR, "pod-cidr", o.PodCIDR, "addresses for pods; each node gets a share of it")
 	f.IntVar(&o.NodeCIDRBits, "node-cidr-mask-size", o.NodeCIDRBits, "length of the prefix of --pod-cidr that each node gets")
-	f.StringVar(&o.ServiceCIDR, "service-cidr", o.ServiceCIDR, "addresses for services")
+	f.StringVar(&o.ServiceCIDR, "service-cidr", o.ServiceCIDR, "addresses for services: a network, or one of each IP family, comma separated; nodes route the IPv4 one")
+	f.StringVar(&o.ServiceCIDR, "service-cluster-ip-range", o.ServiceCIDR, "kube-apiserver's name for --service-cidr")
+	cmd.MarkFlagsMutuallyExclusive("service-cidr", "service-cluster-ip-range")
 	identityFlags(cmd, &o.Identity)
 	admissionFlags(cmd, &o.Admission)
 	frontFlags(cmd, &o.Front)
 	f.StringVar(&o.EncryptionConfig, "encryption-provider-config", "", "EncryptionConfiguration; default: one with a key of its own, for secrets, is made in the data directory")
 	return cmd
+}
+
+// listenFlags adds what says where the API listens: in one flag, or in the two that kube-apiserver has for it.
+func listenFlags(cmd *cobra.Command, listen *string) {
+	f := cmd.Flags()
+	host, port, _ := net.SplitHostPort(*listen)
+	f.StringVar(listen, "listen", *listen, "address and port of the API; not used with --listen-fd")
+	f.Func("bind-address", "kube-apiserver's name for the address of --listen", func(s string) error {
+		if _, err := netip.ParseAddr(s); err != nil {
+			return err
+		}
+		host, *listen = s, net.JoinHostPort(s, port)
+		return nil
+	})
+	f.Func("secure-port", "kube-apiserver's name for the port of --listen (default "+port+")", func(s string) error {
+		if n, err := strconv.ParseUint(s, 10, 16); err != nil || n == 0 {
+			return errors.New("must be between 1 and 65535, inclusive. It cannot be turned off with 0")
+		}
+		port, *listen = s, net.JoinHostPort(host, s)
+		return nil
+	})
+	cmd.MarkFlagsMutuallyExclusive("listen", "bind-address")
+	cmd.MarkFlagsMutuallyExclusive("listen", "secure-port")
 }
 
 func newAgent() *cobra.Command {

@@ -18,7 +18,8 @@ func frontFlags(cmd *cobra.Command, o *daemon.FrontOptions) {
 	f.Var(flag.NewNamedCertKeyArray(&c.SNI), "tls-sni-cert-key", "certificate and key for clients that ask for one of its names, or for the names given: cert,key or cert,key:*.example.com,example.com")
 	f.StringVar(&c.MinVersion, "tls-min-version", "", "oldest version of TLS that is spoken: "+strings.Join(flag.TLSPossibleVersions(), ", ")+"; default: VersionTLS12")
 	f.StringSliceVar(&c.CipherSuites, "tls-cipher-suites", nil, "cipher suites of TLS 1.2; default: those of Go")
-	f.Func("advertise-address", "address of this server for the cluster; default: --node-ip", func(s string) (err error) {
+	f.Int32SliceVar(&c.Curves, "tls-curve-preferences", nil, "key exchange mechanisms that are allowed, by their numbers in Go's crypto/tls: 29 is X25519; default: those of Go")
+	f.Func("advertise-address", "address of this server for the cluster; default: that of --listen if it is one that others reach, or --node-ip", func(s string) (err error) {
 		o.Advertise, err = netip.ParseAddr(s)
 		return err
 	})

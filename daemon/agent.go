@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/netip"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -97,7 +98,14 @@ func serviceRange(ctx context.Context, client api.Client) (netip.Prefix, error) 
 	}
 	for _, o := range object {
 		if o.Name == bootstrap.ServiceRange && len(o.Spec.CIDRs) > 0 {
-			return netip.ParsePrefix(o.Spec.CIDRs[0])
+			ranges, err := serviceRanges(strings.Join(o.Spec.CIDRs, ","))
+			if err != nil {
+				return netip.Prefix{}, fmt.Errorf("ServiceCIDR %s: %w", o.Name, err)
+			}
+			if p := nodeRange(ranges); p.Addr().Is4() {
+				return p, nil
+			}
+			return netip.Prefix{}, fmt.Errorf("ServiceCIDR %s has no IPv4 network, which nodes need; give servers one with --service-cidr", o.Name)
 		}
 	}
 	return netip.Prefix{}, fmt.Errorf("the server has no ServiceCIDR %q; start a server of this version once", bootstrap.ServiceRange)

@@ -5,9 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"runtime"
+	"slices"
 	"time"
 
 	"golang.org/x/sync/errgroup"
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apiserver/pkg/features"
 
 	"clipper/apiserver"
@@ -16,19 +19,23 @@ import (
 	"clipper/apiserver/feature"
 	"clipper/apiserver/pipeline"
 	"clipper/apiserver/presence"
+	"clipper/apiserver/resolve"
 	"clipper/apiserver/tracing"
 )
 
 // OperationOptions say how a server protects itself, and what it tells of its work.
 type OperationOptions struct {
-	Limits    apiserver.Limits
-	MaxReads  int  // served at the same time; with fairness, the sum of both is the number of seats
-	MaxWrites int  // served at the same time
-	Fairness  bool // share seats by priority level and flow
-	Profiling bool
-	Audit     audit.Options
-	Tracing   string        // file; "": no spans
-	EventTTL  time.Duration // how long events stay after they were last written
+	Limits     apiserver.Limits
+	MaxReads   int  // served at the same time; with fairness, the sum of both is the number of seats
+	MaxWrites  int  // served at the same time
+	Fairness   bool // share seats by priority level and flow
+	Profiling  bool
+	Contention bool // with Profiling: record where goroutines wait for each other
+	// NodeAddresses are the types of addresses at which nodes are spoken to, best first; none: upstream's.
+	NodeAddresses []string
+	Audit         audit.Options
+	Tracing       string        // file; "": no spans
+	EventTTL      time.Duration // how long events stay after they were last written
 	// RuntimeConfig switches group versions and resources on and off: group/version=true|false and the like.
 	RuntimeConfig map[string]string
 	// FeatureGates are lists of name=true|false by component; "" is kube.
@@ -69,7 +76,29 @@ func (o *OperationOptions) complete() error {
 	if o.Limits.ShutdownDelay < 0 || o.Limits.Request < 0 || o.Limits.MinWatch < 0 {
 		faults = append(faults, errors.New("--shutdown-delay-duration, --request-timeout and --min-request-timeout must not be negative"))
 	}
+	if o.Limits.LivezGrace < 0 {
+		faults = append(faults, errors.New("--livez-grace-period can not be a negative value"))
+	}
+	if o.Limits.StreamRate < 0 {
+		faults = append(faults, fmt.Errorf("--max-connection-bytes-per-sec %d: must not be negative", o.Limits.StreamRate))
+	}
+	for _, t := range o.NodeAddresses {
+		if !slices.Contains(addressTypes, corev1.NodeAddressType(t)) {
+			faults = append(faults, fmt.Errorf("--kubelet-preferred-address-types %q: there are %v", t, addressTypes))
+		}
+	}
 	return errors.Join(faults...)
+}
+
+var addressTypes = []corev1.NodeAddressType{corev1.NodeInternalIP, corev1.NodeExternalIP, corev1.NodeHostName, corev1.NodeInternalDNS, corev1.NodeExternalDNS}
+
+// preference is NodeAddresses as those who call nodes want it.
+func (o *OperationOptions) preference() resolve.Preference {
+	out := make(resolve.Preference, len(o.NodeAddresses))
+	for i, t := range o.NodeAddresses {
+		out[i] = corev1.NodeAddressType(t)
+	}
+	return out
 }
 
 // moveGates makes all feature gates known and moves those that are to be moved. The gates are the process's.
@@ -88,7 +117,10 @@ func (cp *controlPlane) operate(ctx context.Context, o *apiserver.Options) (err 
 			return err
 		}
 	}
-	o.Audit = cp.auditor
+	if operation.Profiling && operation.Contention {
+		runtime.SetBlockProfileRate(1)
+	}
+	o.Audit, o.NodeAddresses = cp.auditor, operation.preference()
 	o.Features = apiserver.Features{
 		CBOR:        feature.Gate.Enabled(features.CBORServingAndStorage),
 		Plain:       !feature.Gate.Enabled(features.APIResponseCompression),

@@ -62,8 +62,8 @@ type ServerOptions struct {
 	SANs         []string
 	DisableAgent bool
 	PodCIDR      string
-	NodeCIDRBits int // length of the prefix of PodCIDR that each node gets
-	ServiceCIDR  string
+	NodeCIDRBits int    // length of the prefix of PodCIDR that each node gets
+	ServiceCIDR  string // one network, or one of each IP family, comma separated
 	Identity     IdentityOptions
 	Admission    all.Options
 	Front        FrontOptions
@@ -170,26 +170,18 @@ func (o *ServerOptions) complete() error {
 	if _, _, err := net.SplitHostPort(o.Listen); err != nil {
 		faults = append(faults, fmt.Errorf("--listen %q: not of the form host:port, such as 0.0.0.0:6443", o.Listen))
 	}
-	for _, network := range []struct {
-		flag, cidr string
-		bits       int
-	}{{"--pod-cidr", o.PodCIDR, mostPodCIDRBits}, {"--service-cidr", o.ServiceCIDR, mostServiceCIDRBits}} {
-		p, err := netip.ParsePrefix(network.cidr)
-		if err != nil || p.Masked() != p || !p.Addr().Is4() || p.Bits() > network.bits {
-			faults = append(faults, fmt.Errorf("%s %q: give an IPv4 network of at least %d addresses, such as 10.42.0.0/16",
-				network.flag, network.cidr, 1<<(32-network.bits)))
-		}
+	if p, err := netip.ParsePrefix(o.PodCIDR); err != nil || p.Masked() != p || !p.Addr().Is4() || p.Bits() > mostPodCIDRBits {
+		faults = append(faults, fmt.Errorf("--pod-cidr %q: give an IPv4 network of at least %d addresses, such as 10.42.0.0/16",
+			o.PodCIDR, 1<<(32-mostPodCIDRBits)))
 	}
+	faults = append(faults, o.checkServices())
 	if p, err := netip.ParsePrefix(o.PodCIDR); err == nil && (o.NodeCIDRBits < p.Bits() || o.NodeCIDRBits > mostNodeCIDRBits) {
 		faults = append(faults, fmt.Errorf("--node-cidr-mask-size %d: must be from %d, that of --pod-cidr, to %d", o.NodeCIDRBits, p.Bits(), mostNodeCIDRBits))
 	}
 	return errors.Join(faults...)
 }
 
-const (
-	mostPodCIDRBits     = 24
-	mostServiceCIDRBits = 28 // the tenth address is that of the cluster's DNS
-)
+const mostPodCIDRBits = 24
 
 // mostNodeCIDRBits leaves a node five addresses for pods.
 const mostNodeCIDRBits = 29

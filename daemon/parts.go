@@ -20,6 +20,7 @@ import (
 	"clipper/controllers/bootstraptoken"
 	"clipper/controllers/certificates"
 	"clipper/controllers/clusterrole"
+	"clipper/controllers/complete"
 	"clipper/controllers/horizontalpodautoscaler"
 	"clipper/controllers/namespace"
 	"clipper/controllers/nodeipam"
@@ -38,7 +39,7 @@ import (
 // guard puts admission and the reviews into the pipeline.
 func (cp *controlPlane) guard() error {
 	cp.allocator = allocate.New(cp.client, allocate.Config{
-		ClusterIPs: []netip.Prefix{netip.MustParsePrefix(cp.options.ServiceCIDR)},
+		ClusterIPs: cp.services,
 		Claims:     cp.claims,
 
 		FirstNodePort: int32(cp.options.Front.NodePorts.Base),
@@ -84,21 +85,20 @@ func (cp *controlPlane) as(name string) api.Client {
 // manage starts the controllers in group.
 func (cp *controlPlane) manage(ctx context.Context, group *errgroup.Group, manager api.Client) {
 	group.Go(func() error { return controllers.RunAll(ctx, manager, cp.collected) })
-	services := netip.MustParsePrefix(cp.options.ServiceCIDR)
 	ca := cp.pki.CA.CertPEM
 	described := func() []*catalogue.Resource { return cp.client.Table().Resources }
 	for _, c := range []controllers.Controller{
-		serviceaccount.New(manager),
-		rootca.New(manager, ca),
-		tokensecret.New(manager, cp.signer, ca),
+		serviceaccount.New(complete.Only(manager)),
+		rootca.New(complete.Only(manager), ca),
+		tokensecret.New(complete.Only(manager), cp.signer, ca),
 		namespace.New(manager, cp.client.Resources, cp.held),
 		bootstraptoken.New(manager),
-		resourcequota.New(manager, cp.client.Resources),
-		volumeprotection.New(manager),
-		servicecidr.New(manager),
-		clusterrole.New(cp.client), // makes roles that hold more than any controller may
-		certificates.New(cp.client, cp.authorizer, cp.pki.CA, certificates.Reserved{Services: []netip.Prefix{services}}),
-		dns.NewPublisher(manager, services, nil),
+		resourcequota.New(complete.Only(manager), cp.client.Resources),
+		volumeprotection.New(complete.Only(manager)),
+		servicecidr.New(complete.Only(manager)),
+		clusterrole.New(complete.Only(cp.client)), // makes roles that hold more than any controller may
+		certificates.New(cp.client, cp.authorizer, cp.pki.CA, certificates.Reserved{Services: cp.services}),
+		dns.NewPublisher(manager, nodeRange(cp.services), nil),
 		policystatus.New(manager, described, openapi.Resolver{Resources: described}),
 	} {
 		group.Go(func() error { return c.Run(ctx) })
@@ -115,7 +115,7 @@ func (cp *controlPlane) manage(ctx context.Context, group *errgroup.Group, manag
 		running := runningcontrollers.NewControllerManagerMetrics("kube-controller-manager")
 		running.ControllerStarted(ipam)
 		defer running.ControllerStopped(ipam)
-		return nodeipam.New(manager, netip.MustParsePrefix(cp.options.PodCIDR), cp.options.NodeCIDRBits, events).Run(ctx)
+		return nodeipam.New(complete.Only(manager), netip.MustParsePrefix(cp.options.PodCIDR), cp.options.NodeCIDRBits, events).Run(ctx)
 	})
 }
 
@@ -135,7 +135,7 @@ func (cp *controlPlane) runNode(ctx context.Context) error {
 	m := machine{
 		options:     cp.options.Node,
 		client:      cp.client.As(&user.DefaultInfo{Name: "system:node:" + name, Groups: []string{user.NodesGroup, user.AllAuthenticated}}, "kubelet"),
-		serviceCIDR: netip.MustParsePrefix(cp.options.ServiceCIDR),
+		serviceCIDR: nodeRange(cp.services),
 		serving:     serving.get,
 		config:      config,
 		clientCAs:   cp.pki.ClientCAs(),

@@ -68,7 +68,8 @@ type controlPlane struct {
 	certs      *servingcert.Files
 	listeners  []net.Listener
 	advertise  netip.AddrPort
-	serviceIP  netip.Addr // of default/kubernetes: the first of the service range
+	services   []netip.Prefix // one of each IP family; the first is the default one's
+	serviceIP  netip.Addr     // of default/kubernetes: the first of the service range
 
 	identity
 }
@@ -118,8 +119,10 @@ func newControlPlane(ctx context.Context, o ServerOptions) (_ *controlPlane, err
 	if err := cp.enter(ctx); err != nil {
 		return nil, err
 	}
-	services := netip.MustParsePrefix(o.ServiceCIDR) // complete has checked it
-	cp.serviceIP = services.Addr().Next()
+	if cp.services, err = serviceRanges(o.ServiceCIDR); err != nil {
+		return nil, err
+	}
+	cp.serviceIP = cp.services[0].Addr().Next()
 	cp.pki, err = pki.LoadOrCreate(filepath.Join(o.Node.DataDir, "pki"), pki.Options{
 		Hosts:         append([]string{cp.serviceIP.String(), o.Node.IP, o.Node.Name, cp.advertise.Addr().String(), o.Front.ExternalHost, servingcert.LoopbackName}, o.SANs...),
 		ClusterDomain: o.Node.Domain,
@@ -134,7 +137,7 @@ func newControlPlane(ctx context.Context, o ServerOptions) (_ *controlPlane, err
 		return nil, err
 	}
 	err = bootstrap.Run(ctx, cp.client, bootstrap.Config{
-		Services: services, ServiceIP: cp.serviceIP, Advertise: cp.advertise.Addr(), AdvertisePort: int(cp.advertise.Port()),
+		Services: cp.services, ServiceIP: cp.serviceIP, Advertise: cp.advertise.Addr(), AdvertisePort: int(cp.advertise.Port()),
 		ServerURL: "https://" + cp.advertise.String(),
 		CA:        cp.pki.CA.CertPEM, FrontProxyCA: cp.pki.FrontProxyCA.CertPEM, FrontProxy: pki.FrontProxyUser,
 		Authentication: cp.published,
@@ -172,6 +175,9 @@ func (cp *controlPlane) listen() error {
 	if err != nil {
 		return fmt.Errorf("--node-ip %q: %w", o.Node.IP, err)
 	}
+	if bound := l.Addr().(*net.TCPAddr).AddrPort().Addr().Unmap(); o.ListenFD == 0 && !bound.IsUnspecified() && !bound.IsLoopback() {
+		ip = bound // nothing answers at the node's
+	}
 	cp.advertise = netip.AddrPortFrom(ip, uint16(port))
 	return nil
 }
@@ -206,7 +212,7 @@ func (cp *controlPlane) assemble(ctx context.Context) error {
 	openID[encryptionPath] = cp.encryptionHandler(live)
 	documents := openapi.New(func() []*catalogue.Resource { return live.Table().Resources })
 	nodeTLS := &tls.Config{Certificates: []tls.Certificate{cp.pki.KubeletClient}, RootCAs: cp.pki.ClientCAs(), MinVersion: tls.VersionTLS12}
-	cp.usage = resourcemetrics.New(cp.client, nodeTLS)
+	cp.usage = resourcemetrics.New(cp.client, nodeTLS, cp.options.Operation.preference())
 	usage := resourcemetrics.Extension(cp.usage)
 	cp.registrar = aggregation.NewRegistrar(cp.client, live, usage)
 	cp.extensions = aggregation.New(aggregation.Config{Client: cp.client, Identity: cp.pki.FrontProxyClient, Self: cp.loopback(), Changed: documents.Invalidate,

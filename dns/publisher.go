@@ -29,11 +29,16 @@ const (
 	perSlice    = 500 // endpoints; upstream's limit is 1000
 )
 
-// ServiceIP returns the cluster's DNS address: the tenth of the service CIDR, as kubeadm chooses it.
+// ServiceIP returns the cluster's DNS address: the tenth of the service CIDR, as kubeadm chooses it, or the last that
+// a service can have in one that is too small for that.
 func ServiceIP(serviceCIDR netip.Prefix) netip.Addr {
 	a := serviceCIDR.Masked().Addr()
-	for range 10 {
-		a = a.Next()
+	for i := range 10 {
+		next := a.Next()
+		if i > 0 && !serviceCIDR.Contains(next.Next()) { // next is the last address, in IPv4 that of everybody
+			break
+		}
+		a = next
 	}
 	return a
 }

@@ -20,9 +20,9 @@ import (
 
 // Config says what the objects say about this cluster.
 type Config struct {
-	Services      netip.Prefix // the service range; its object lets nodes know it
-	ServiceIP     netip.Addr   // of the Service default/kubernetes: the first address of the service range
-	Advertise     netip.Addr   // where this API server is reached from pods
+	Services      []netip.Prefix // the service ranges; their object lets nodes know them
+	ServiceIP     netip.Addr     // of the Service default/kubernetes: the first address of the service range
+	Advertise     netip.Addr     // where this API server is reached from pods
 	AdvertisePort int
 	ServerURL     string // for cluster-info: where nodes that join find the server
 	CA            []byte // PEM
@@ -58,7 +58,7 @@ func Run(ctx context.Context, c api.Client, cfg Config) error {
 	for _, b := range inherit(c, append(clusterRoleBindings(), controllerBindings()...)) {
 		ensureBinding(r, api.ClusterRoleBindings, b, reconcileClusterRoleBinding)
 	}
-	if cfg.Services.IsValid() {
+	if len(cfg.Services) > 0 {
 		ensure(r, api.ServiceCIDRs, serviceRange(cfg.Services), nil)
 	}
 	if err := r.group.Wait(); err != nil {

@@ -31,10 +31,14 @@ func namespaces() []*corev1.Namespace {
 // ServiceRange is the name of the ServiceCIDR that a cluster starts with, as upstream.
 const ServiceRange = "kubernetes"
 
-func serviceRange(p netip.Prefix) *networkingv1.ServiceCIDR {
+func serviceRange(networks []netip.Prefix) *networkingv1.ServiceCIDR {
+	var cidrs []string
+	for _, p := range networks {
+		cidrs = append(cidrs, p.String())
+	}
 	return &networkingv1.ServiceCIDR{
 		ObjectMeta: metav1.ObjectMeta{Name: ServiceRange},
-		Spec:       networkingv1.ServiceCIDRSpec{CIDRs: []string{p.String()}},
+		Spec:       networkingv1.ServiceCIDRSpec{CIDRs: cidrs},
 	}
 }
 

@@ -53,10 +53,10 @@ type Collector struct {
 // pair are the two last readings of a node.
 type pair struct{ before, now *reading }
 
-// New returns a collector that shows identity to nodes. It collects while Run runs.
-func New(c api.Client, identity *tls.Config) *Collector {
+// New returns a collector that shows identity to nodes, at the addresses that are preferred. It collects while Run runs.
+func New(c api.Client, identity *tls.Config, preferred resolve.Preference) *Collector {
 	transport := &http.Transport{TLSClientConfig: identity, IdleConnTimeout: 2 * resolution, MaxIdleConnsPerHost: 1}
-	f := fetcher{&http.Client{Transport: transport}}
+	f := fetcher{&http.Client{Transport: transport}, preferred}
 	return newCollector(c, f.fetch)
 }
 
@@ -172,10 +172,13 @@ func (c *Collector) snapshot(ctx context.Context) (map[string]pair, error) {
 }
 
 // fetcher reads nodes' metrics over HTTPS.
-type fetcher struct{ client *http.Client }
+type fetcher struct {
+	client    *http.Client
+	addresses resolve.Preference
+}
 
 func (f fetcher) fetch(ctx context.Context, node *corev1.Node) (*reading, error) {
-	to, err := resolve.Agent(node)
+	to, err := f.addresses.Agent(node)
 	if err != nil {
 		return nil, err
 	}

@@ -26,6 +26,7 @@ type Options struct {
 	SNI               []flag.NamedCertKey
 	MinVersion        string // VersionTLS12, ...; "" for 1.2
 	CipherSuites      []string
+	Curves            []int32 // key exchange mechanisms by their IDs in Go; none: Go's own choice
 }
 
 // LoopbackName is asked for by the server itself alone: it is shown its own certificate, whatever the files say.
@@ -42,7 +43,11 @@ func Apply(c *tls.Config, o Options) (*Files, error) {
 	if err != nil {
 		return nil, fmt.Errorf("--tls-cipher-suites: %w", err)
 	}
-	c.MinVersion, c.CipherSuites = version, suites
+	curves, err := flag.TLSCurvePreferences(o.Curves)
+	if err != nil {
+		return nil, fmt.Errorf("--tls-curve-preferences: %w", err)
+	}
+	c.MinVersion, c.CipherSuites, c.CurvePreferences = version, suites, curves
 	f := &Files{own: c.Certificates}
 	for _, p := range o.SNI {
 		if err := f.add("--tls-sni-cert-key", &pair{certFile: p.CertFile, keyFile: p.KeyFile, names: p.Names}); err != nil {
