@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net/http"
 	"strconv"
-	"strings"
 	"sync"
 
 	apidiscoveryv2 "k8s.io/api/apidiscovery/v2"
@@ -36,37 +35,12 @@ type document struct {
 	body map[format][]byte // encoded on demand
 }
 
-// wantsAggregated says whether the client prefers aggregated discovery, and in which format.
+// wantsAggregated says whether the client takes aggregated discovery, and in which format. Whatever else it takes,
+// before or behind, does not matter.
 func wantsAggregated(r *http.Request) (media, bool) {
-	best, quality, wants := media{}, 0.0, false
-	for clause := range strings.SplitSeq(r.Header.Get("Accept"), ",") {
-		kind, params, _ := strings.Cut(clause, ";")
-		kind = strings.TrimSpace(kind)
-		q := qualityOf(params)
-		if q <= quality {
-			continue
-		}
-		if m, ok := parseAggregated(kind, params); ok {
-			best, quality, wants = m, q, true
-		} else if _, ok := parseClause(kind, params, ability{}); ok {
-			quality, wants = q, false
-		}
-	}
-	best.pretty = best.pretty || wantsPretty(r)
-	return best, wants
-}
-
-// parseAggregated reads one clause of an Accept header.
-func parseAggregated(kind, params string) (media, bool) {
-	asked := map[string]string{}
-	for param := range strings.SplitSeq(params, ";") {
-		key, value, _ := strings.Cut(strings.TrimSpace(param), "=")
-		asked[key] = value
-	}
-	if asked["g"] != aggregatedKind.Group || asked["v"] != aggregatedKind.Version || asked["as"] != aggregatedKind.Kind {
-		return media{}, false
-	}
-	return parseClause(kind, "pretty="+asked["pretty"], ability{})
+	m, ok := parseAccept(r.Header.Get("Accept"), ability{targets: aggregatedOnly})
+	m.pretty = m.pretty || wantsPretty(r)
+	return m, ok
 }
 
 func (q *request) aggregated(t *served.Table, prefix string, m media) {

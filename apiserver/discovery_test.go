@@ -150,7 +150,7 @@ func TestAggregatedDiscovery(t *testing.T) {
 		aggregatedAccept:                             aggregatedAccept,
 		aggregatedAccept + ",application/json":       aggregatedAccept,
 		"application/json;q=0.5," + aggregatedAccept: aggregatedAccept,
-		"application/json," + aggregatedAccept:       "application/json",
+		"application/json," + aggregatedAccept:       aggregatedAccept,
 		"application/json;g=apidiscovery.k8s.io;v=v2beta1;as=APIGroupDiscoveryList,application/json": "application/json",
 		"application/vnd.kubernetes.protobuf;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList":    "application/vnd.kubernetes.protobuf;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList",
 		"": "application/json",

@@ -6,6 +6,7 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -16,8 +17,14 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	apiruntime "k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/runtime/serializer"
 	"k8s.io/apimachinery/pkg/runtime/serializer/cbor"
-	serializer "k8s.io/apimachinery/pkg/runtime/serializer/json"
+	jsonserializer "k8s.io/apimachinery/pkg/runtime/serializer/json"
+	"k8s.io/apiserver/pkg/endpoints/discovery/aggregated"
+	"k8s.io/apiserver/pkg/endpoints/handlers"
+	"k8s.io/apiserver/pkg/endpoints/handlers/negotiation"
+	"k8s.io/apiserver/pkg/registry/rest"
 	"k8s.io/client-go/kubernetes/scheme"
 
 	"clipper/api"
@@ -45,21 +52,52 @@ func FuzzParseInfo(f *testing.F) {
 	})
 }
 
+// FuzzNegotiate: every Accept header means what it means upstream, at every kind of endpoint.
 func FuzzNegotiate(f *testing.F) {
 	f.Add("application/json;as=Table;v=v1;g=meta.k8s.io,application/json")
 	f.Add("application/vnd.kubernetes.protobuf;stream=watch;;=,*/*")
+	f.Add("application/json,application/yaml;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList;q=0.1")
+	f.Add("application/cbor;as=PartialObjectMetadata;v=v1beta1;g=meta.k8s.io;sv=v1;pretty=1,application/*;q=0")
+	withCBOR := serializer.NewCodecFactory(scheme.Scheme, serializer.WithSerializer(cbor.NewSerializerInfo)).SupportedMediaTypes()
+	plain := serializer.NewCodecFactory(scheme.Scheme).SupportedMediaTypes()
+	scope := &handlers.RequestScope{TableConvertor: rest.NewDefaultTableConvertor(schema.GroupResource{}), MetaGroupVersion: metav1.SchemeGroupVersion}
+	custom := *scope
+	for _, info := range withCBOR {
+		if info.MediaType != typeProtobuf {
+			custom.StandardSerializers = append(custom.StandardSerializers, info)
+		}
+	}
+	endpoints := []struct {
+		ability  ability
+		types    []apiruntime.SerializerInfo
+		restrict negotiation.EndpointRestrictions
+	}{
+		{ability{plainOnly, false}, plain, negotiation.DefaultEndpointRestrictions},
+		{ability{tables, false}, plain, scope},
+		{ability{customs, false}, plain, &custom},
+		{ability{plainOnly, true}, withCBOR, negotiation.DefaultEndpointRestrictions},
+		{ability{tables, true}, withCBOR, scope},
+		{ability{customs, true}, withCBOR, &custom},
+		{ability{aggregatedOnly, false}, plain, aggregated.DiscoveryEndpointRestrictions},
+	}
 	f.Fuzz(func(t *testing.T, accept string) {
+		if accept == "" {
+			return
+		}
 		r := &http.Request{URL: &url.URL{}, Header: http.Header{"Accept": {accept}}}
-		for _, can := range []ability{{plainOnly, false}, {tables, false}, {customs, false}, {tables, true}} {
-			m, ok := negotiate(r, can)
-			if ok && can.targets == plainOnly && m.target.kind != "" {
-				t.Errorf("%q: a target where none can be made", accept)
+		for _, e := range endpoints {
+			theirs, acceptable := negotiation.NegotiateMediaTypeOptions(accept, e.types, e.restrict)
+			var want media
+			if acceptable {
+				want = media{format: format(slices.Index(formatTypes[:], theirs.Accepted.MediaType)), pretty: theirs.Pretty}
+				if theirs.Convert != nil {
+					want.target = target{theirs.Convert.Kind, theirs.Convert.Version}
+				}
 			}
-			if ok && !can.cbor && m.format == formatCBOR {
-				t.Errorf("%q: CBOR where there is none", accept)
+			if got, ok := negotiate(r, e.ability); ok != acceptable || ok && got != want {
+				t.Errorf("%q, %+v: %+v %v, upstream %+v %v", accept, e.ability, got, ok, want, acceptable)
 			}
 		}
-		wantsAggregated(r)
 	})
 }
 
@@ -83,7 +121,8 @@ func TestNegotiate(t *testing.T) {
 		"application/json;as=Unheard;v=v1;g=meta.k8s.io,application/yaml":     {format: formatYAML},
 		"application/vnd.kubernetes.protobuf;as=Table;v=v1;g=meta.k8s.io,*/*": {format: formatJSON},
 		"application/cbor,application/json;q=0.9":                             {format: formatCBOR},
-		"application/cbor;as=Table;v=v1;g=meta.k8s.io":                        {format: formatCBOR, target: target{"Table", "v1"}},
+		"application/cbor;as=Table;v=v1;g=meta.k8s.io,application/json":       {format: formatJSON},
+		"*/*,application/yaml;q=0.1":                                          {format: formatYAML},
 	} {
 		r := &http.Request{URL: &url.URL{}, Header: http.Header{"Accept": {accept}}}
 		if got, ok := negotiate(r, ability{targets: tables, cbor: true}); !ok || got != want {
@@ -106,7 +145,7 @@ func FuzzDecode(f *testing.F) {
 	}
 	want := corev1.SchemeGroupVersion.WithKind("ConfigMap")
 	readers := map[format]apiruntime.Decoder{
-		formatJSON: serializer.NewSerializerWithOptions(serializer.DefaultMetaFactory, scheme.Scheme, scheme.Scheme, serializer.SerializerOptions{}),
+		formatJSON: jsonserializer.NewSerializerWithOptions(jsonserializer.DefaultMetaFactory, scheme.Scheme, scheme.Scheme, jsonserializer.SerializerOptions{}),
 		formatCBOR: cbor.NewSerializer(scheme.Scheme, scheme.Scheme),
 	}
 	f.Fuzz(func(t *testing.T, body []byte, f int, validation string) {

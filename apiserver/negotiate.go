@@ -4,6 +4,10 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+
+	"github.com/munnerz/goautoneg"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 )
 
 // A format is a wire format of objects.
@@ -37,16 +41,16 @@ type media struct {
 	format format
 	target target
 	pretty bool
-	stream bool
 }
 
 // Which targets a handler can make.
 type targets int
 
 const (
-	plainOnly targets = iota // errors, discovery: objects as they are
-	tables                   // objects of the API, also as tables and metadata
-	customs                  // custom resources: the same, but they have no protobuf form
+	plainOnly      targets = iota // errors, discovery: objects as they are
+	tables                        // objects of the API, also as tables and metadata
+	customs                       // custom resources: the same, but they have no protobuf form
+	aggregatedOnly                // discovery that describes all groups at once, and nothing else
 )
 
 // An ability is what forms a handler can give an answer.
@@ -84,87 +88,76 @@ func (q *request) targets() targets {
 	return tables
 }
 
-// parseAccept takes the clause of the highest quality that can be served; of equals the first.
+// parseAccept takes the first clause that can be served, in the order that upstream's library gives them: by quality,
+// but whatever names a type goes before what takes any.
 func parseAccept(accept string, can ability) (media, bool) {
-	best, quality := media{}, 0.0
-	for clause := range strings.SplitSeq(accept, ",") {
-		kind, params, _ := strings.Cut(clause, ";")
-		if q := qualityOf(params); q > quality {
-			if m, ok := parseClause(strings.TrimSpace(kind), params, can); ok {
-				best, quality = m, q
+	formats := len(formatTypes)
+	if !can.cbor {
+		formats = int(formatCBOR)
+	}
+	for _, clause := range goautoneg.ParseAccept(accept) {
+		for f := range format(formats) {
+			if !covers(&clause, f) {
+				continue
+			}
+			if m, ok := can.offer(f, clause.Params); ok {
+				return m, true
 			}
 		}
 	}
-	return best, quality > 0
+	return media{}, false
 }
 
-// qualityOf reads the q parameter, which few clients send; without one it is 1.
-func qualityOf(params string) float64 {
-	for param := range strings.SplitSeq(params, ";") {
-		if text, ok := strings.CutPrefix(strings.TrimSpace(param), "q="); ok {
-			q, err := strconv.ParseFloat(text, 64)
-			if err != nil || q < 0 || q > 1 {
-				return 1
-			}
-			return q
-		}
+func covers(clause *goautoneg.Accept, f format) bool {
+	main, sub, _ := strings.Cut(f.String(), "/")
+	switch {
+	case clause.Type == "*":
+		return clause.SubType == "*"
+	case clause.Type != main:
+		return false
 	}
-	return 1
+	return clause.SubType == sub || clause.SubType == "*"
 }
 
-func parseClause(kind, params string, can ability) (media, bool) {
-	var m media
-	switch kind {
-	case typeJSON, "*/*", "application/*":
-	case typeYAML:
-		m.format = formatYAML
-	case typeProtobuf:
-		m.format = formatProtobuf
-	case typeCBOR:
-		m.format = formatCBOR
-		if !can.cbor {
-			return m, false
-		}
-	default:
-		return m, false
-	}
-	group, transform := "", false
-	for param := range strings.SplitSeq(params, ";") {
-		key, value, _ := strings.Cut(strings.TrimSpace(param), "=")
+// offer is format f as a clause's parameters want it; false if there is no such thing.
+func (can ability) offer(f format, params map[string]string) (media, bool) {
+	m := media{format: f}
+	var into *schema.GroupVersionKind
+	for key, value := range params {
 		switch key {
-		case "as":
-			m.target.kind, transform = value, true
-		case "v":
-			m.target.version, transform = value, true
-		case "g":
-			group, transform = value, true
+		case "as", "g", "v":
+			into = &schema.GroupVersionKind{Kind: params["as"], Group: params["g"], Version: params["v"]}
 		case "stream":
-			if value != "" && value != "watch" {
+			if value != "" && (value != "watch" || f == formatYAML) {
 				return m, false
 			}
-			m.stream = value == "watch"
+		case "sv":
+			if value != "" && (value != "v1" || can.targets != tables && can.targets != customs) {
+				return m, false
+			}
 		case "pretty":
 			m.pretty = value == "1"
 		}
 	}
-	if !transform {
-		return m, can.targets != customs || m.format != formatProtobuf
+	if into != nil {
+		m.target = target{into.Kind, into.Version}
 	}
-	return m, can.targets != plainOnly && m.transforms(group)
+	return m, can.allows(f, into)
 }
 
-// transforms says whether the wanted target exists in the wanted format.
-func (m media) transforms(group string) bool {
-	if group != "meta.k8s.io" || m.target.version != "v1" && m.target.version != "v1beta1" {
+// allows says whether an object can be turned into another kind, nil for none, in format f.
+func (can ability) allows(f format, into *schema.GroupVersionKind) bool {
+	switch {
+	case can.targets == aggregatedOnly:
+		return into != nil && *into == aggregatedKind
+	case into == nil:
+		return can.targets != customs || f != formatProtobuf
+	case can.targets == plainOnly, into.Group != metav1.GroupName, into.Version != "v1" && into.Version != "v1beta1":
 		return false
+	case into.Kind == "Table":
+		return f == formatJSON || f == formatYAML // upstream has no other form of it
 	}
-	switch m.target.kind {
-	case "Table":
-		return m.format != formatProtobuf // upstream has no protobuf form of it
-	case "PartialObjectMetadata", "PartialObjectMetadataList":
-		return true
-	}
-	return false
+	return into.Kind == "PartialObjectMetadata" || into.Kind == "PartialObjectMetadataList"
 }
 
 // wantsPretty says whether a person is likely to read the answer.
