@@ -89,6 +89,8 @@ type Partial interface {
 	// Complete returns an error if there is an object in a namespace ("": anywhere) whose stored value cannot be
 	// read at the moment. That such an object is not in the view does not mean that it is gone.
 	Complete(namespace string) error
+	// Hides is whether there was such an object a moment ago: unlike Complete it does not try to read it.
+	Hides(namespace string) bool
 }
 
 // A Versioned view also says which state it shows: a number that grows with every change of the resource.

@@ -17,6 +17,7 @@ import (
 	"clipper/api/record"
 	"clipper/controllers/attachdetach"
 	"clipper/controllers/bootstrapsigner"
+	"clipper/controllers/complete"
 	"clipper/controllers/cronjob"
 	"clipper/controllers/daemonset"
 	"clipper/controllers/deployment"
@@ -63,29 +64,30 @@ func RunAll(ctx context.Context, client api.Client, held garbagecollector.Held) 
 }
 
 func all(c garbagecollector.Client, held garbagecollector.Held, events func(component string) *record.Recorder) []Controller {
+	only := func() api.Client { return complete.Only(c) } // for those that conclude something from what is not there
 	return []Controller{
-		replicaset.New(c, events("replicaset-controller")),
-		replicaset.NewForReplicationControllers(c, events("replication-controller")),
-		deployment.New(c, events(deployment.Component)),
-		endpointslice.New(c, events("endpoint-slice-controller")),
-		endpointslicemirroring.New(c, events("endpoint-slice-mirroring-controller")),
-		endpoints.New(c),
+		replicaset.New(only(), events("replicaset-controller")),
+		replicaset.NewForReplicationControllers(only(), events("replication-controller")),
+		deployment.New(only(), events(deployment.Component)),
+		endpointslice.New(only(), events("endpoint-slice-controller")),
+		endpointslicemirroring.New(only(), events("endpoint-slice-mirroring-controller")),
+		endpoints.New(only()),
 		garbagecollector.New(c, held),
-		daemonset.New(c, events("daemonset-controller")),
-		statefulset.New(c, events("statefulset-controller")),
-		job.New(c, events("job-controller")),
-		cronjob.New(c, events("cronjob-controller")),
-		disruption.New(c, events("controllermanager")),
-		podgc.New(c),
-		persistentvolume.New(c, events("persistentvolume-controller")),
-		ephemeral.New(c, events("ephemeral_volume")),
-		attachdetach.New(c, events("attachdetach-controller")),
-		resourceclaim.New(c, events("resource_claim")),
+		daemonset.New(only(), events("daemonset-controller")),
+		statefulset.New(only(), events("statefulset-controller")),
+		job.New(only(), events("job-controller")),
+		cronjob.New(only(), events("cronjob-controller")),
+		disruption.New(only(), events("controllermanager")),
+		podgc.New(only()),
+		persistentvolume.New(only(), events("persistentvolume-controller")),
+		ephemeral.New(only(), events("ephemeral_volume")),
+		attachdetach.New(only(), events("attachdetach-controller")),
+		resourceclaim.New(only(), events("resource_claim")),
 		volumeexpand.New(c, events("volume_expand")),
 		nodelifecycle.New(c, events("node-controller")),
 		tainteviction.New(c, events("taint-eviction-controller")),
-		bootstrapsigner.New(c),
-		legacytoken.New(c),
+		bootstrapsigner.New(only()),
+		legacytoken.New(only()),
 	}
 }
 

@@ -89,6 +89,18 @@ func (s *Store) Complete(resource, namespace string) error {
 	return nil
 }
 
+// Hides is whether a resource has a value that could not be decrypted so far, below a namespace or ("") anywhere.
+func (s *Store) Hides(resource, namespace string) bool {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	for k := range s.unreadable {
+		if k.Resource == resource && (namespace == "" || k.Namespace == namespace) {
+			return true
+		}
+	}
+	return false
+}
+
 // puzzles lists what cannot be decrypted of a resource ("": of all), in the order of keys.
 func (s *Store) puzzles(resource, namespace string) []*puzzle {
 	s.mu.RLock()

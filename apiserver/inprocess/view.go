@@ -22,6 +22,9 @@ func (v view) Version() int64 { return v.store.Snapshot(v.prefix).Changed() }
 // Complete implements api.Partial.
 func (v view) Complete(namespace string) error { return v.store.Complete(v.prefix, namespace) }
 
+// Hides implements api.Partial.
+func (v view) Hides(namespace string) bool { return v.store.Hides(v.prefix, namespace) }
+
 // Get implements api.View.
 func (v view) Get(namespace, name string) (api.Object, bool) {
 	it, ok := v.store.Get(store.Key{Resource: v.prefix, Namespace: namespace, Name: name})
