@@ -10,6 +10,7 @@ import (
 
 	"k8s.io/apiserver/pkg/server/flagz"
 	"k8s.io/apiserver/pkg/server/statusz"
+	"k8s.io/apiserver/pkg/util/compatibility"
 	"k8s.io/klog/v2"
 )
 
@@ -91,7 +92,7 @@ func (s *Server) page(path string) http.Handler {
 	}
 	s.pages.once.Do(func() {
 		s.pages.handlers = onePath{}
-		statusz.Install(s.pages.handlers, component, statusz.NewRegistry(nil, statusz.WithListedPaths(s.paths())))
+		statusz.Install(s.pages.handlers, component, statusz.NewRegistry(compatibility.DefaultBuildEffectiveVersion(), statusz.WithListedPaths(s.paths())))
 		if s.options.Flags != nil {
 			flagz.Install(s.pages.handlers, component, flagReader(s.options.Flags))
 		}

@@ -18,6 +18,7 @@ import (
 	"clipper/apiserver/authn/oidc"
 	"clipper/apiserver/authn/satoken"
 	"clipper/apiserver/authz"
+	"clipper/apiserver/presence"
 	"clipper/apiserver/reviews"
 	"clipper/pki"
 )
@@ -70,10 +71,13 @@ func (cp *controlPlane) identify(ctx context.Context) error {
 	if cp.signer, err = cp.newSigner(); err != nil {
 		return err
 	}
-	if cp.authorizer, err = authz.Configured(cp.client, o.Authorization); err != nil {
+	server := presence.Identity(cp.options.Node.Name)
+	authorization := o.Authorization
+	authorization.Server = server
+	if cp.authorizer, err = authz.Configured(cp.client, authorization); err != nil {
 		return err
 	}
-	if cp.oidc, err = oidc.New(ctx, oidc.Options{File: o.AuthenticationConfig, Flags: o.OIDC, Issuers: cp.signer.Issuers(), Audiences: cp.signer.Audiences()}); err != nil {
+	if cp.oidc, err = oidc.New(ctx, oidc.Options{File: o.AuthenticationConfig, Flags: o.OIDC, Issuers: cp.signer.Issuers(), Audiences: cp.signer.Audiences(), Server: server}); err != nil {
 		return err
 	}
 	cp.self = newSelfToken(cp.signer.Audiences())

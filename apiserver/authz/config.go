@@ -22,6 +22,7 @@ import (
 	"k8s.io/apiserver/pkg/authorization/authorizer"
 	"k8s.io/apiserver/pkg/authorization/authorizerfactory"
 	authorizationcel "k8s.io/apiserver/pkg/authorization/cel"
+	reloads "k8s.io/apiserver/pkg/server/options/authorizationconfig/metrics"
 	webhookutil "k8s.io/apiserver/pkg/util/webhook"
 	"k8s.io/apiserver/plugin/pkg/authorizer/webhook"
 	"k8s.io/apiserver/plugin/pkg/authorizer/webhook/metrics"
@@ -46,6 +47,7 @@ type Options struct {
 	Modes   []string // none: Node and RBAC
 	Webhook WebhookOptions
 	File    string // of an AuthorizationConfiguration; excludes the others
+	Server  string // the API server's name in the metrics of reloads
 }
 
 // WebhookOptions describe the one webhook that flags can name.
@@ -76,6 +78,10 @@ func Configured(c api.Client, o Options) (*Authorizer, error) {
 	}
 	a.config = config
 	a.members.Store(&members)
+	if o.File != "" {
+		reloads.RegisterMetrics()
+		reloads.RecordAuthorizationConfigLastConfigInfo(o.Server, string(a.text))
+	}
 	return a, nil
 }
 
@@ -239,7 +245,12 @@ func (a *Authorizer) Run(ctx context.Context) error {
 
 // reload takes over the file if it has changed. It may change everything but leave out a kind of authorizer that is
 // not a webhook.
-func (a *Authorizer) reload() error {
+func (a *Authorizer) reload() (err error) {
+	defer func() {
+		if err != nil {
+			reloads.RecordAuthorizationConfigAutomaticReloadFailure(a.options.Server)
+		}
+	}()
 	text, err := os.ReadFile(a.options.File)
 	if err != nil || bytes.Equal(text, a.text) {
 		return err
@@ -261,6 +272,7 @@ func (a *Authorizer) reload() error {
 	}
 	a.config = config
 	a.members.Store(&members)
+	reloads.RecordAuthorizationConfigAutomaticReloadSuccess(a.options.Server, string(text))
 	slog.Info("authorization configuration reloaded", "file", a.options.File)
 	return nil
 }

@@ -22,8 +22,8 @@ const (
 	component     = "kube-apiserver"
 )
 
-// identity names the server on a host: the same after a restart, and different from other kinds of servers there.
-func identity(host string) string {
+// Identity names the server on a host: the same after a restart, and different from other kinds of servers there.
+func Identity(host string) string {
 	var data []byte
 	for _, part := range []string{host, component} {
 		data = binary.BigEndian.AppendUint16(data, uint16(len(part)))

@@ -62,7 +62,7 @@ func New(cfg Config) *Announcer {
 	if cfg.Log == nil {
 		cfg.Log = slog.Default()
 	}
-	id := identity(cfg.Host)
+	id := Identity(cfg.Host)
 	return &Announcer{Config: cfg, identity: id, holder: id + "_" + uuid.NewString(), now: time.Now}
 }
 

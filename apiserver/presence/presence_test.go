@@ -22,7 +22,7 @@ import (
 
 // TestIdentity: the name is that of a kube-apiserver on the same host.
 func TestIdentity(t *testing.T) {
-	if got := identity("host-a"); len(got) != len("apiserver-")+26 || got == identity("host-b") || got != identity("host-a") {
+	if got := Identity("host-a"); len(got) != len("apiserver-")+26 || got == Identity("host-b") || got != Identity("host-a") {
 		t.Error(got)
 	}
 }

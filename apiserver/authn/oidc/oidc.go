@@ -21,6 +21,7 @@ import (
 	authenticationcel "k8s.io/apiserver/pkg/authentication/cel"
 	"k8s.io/apiserver/pkg/authentication/token/cache"
 	"k8s.io/apiserver/pkg/authentication/token/union"
+	reloads "k8s.io/apiserver/pkg/server/options/authenticationconfig/metrics"
 	"k8s.io/apiserver/plugin/pkg/authenticator/token/oidc"
 
 	"clipper/apiserver/configfile"
@@ -43,6 +44,7 @@ type Options struct {
 	// Issuers of service-account tokens: no provider may have one of these names.
 	Issuers   []string
 	Audiences []string // of the API server
+	Server    string   // the API server's name in the metrics of reloads
 }
 
 // An Authenticator knows the tokens of the providers that are configured now.
@@ -88,6 +90,10 @@ func New(ctx context.Context, o Options) (*Authenticator, error) {
 		return nil, fmt.Errorf("authentication configuration %s: %w", o.File, err)
 	}
 	a.current.Store(p)
+	if o.File != "" {
+		reloads.RegisterMetrics()
+		reloads.RecordAuthenticationConfigLastConfigInfo(o.Server, string(a.text))
+	}
 	return a, nil
 }
 
@@ -152,7 +158,12 @@ func (a *Authenticator) Run(ctx context.Context) error {
 }
 
 // reload takes over the file if it has changed and its providers answer.
-func (a *Authenticator) reload(ctx context.Context) error {
+func (a *Authenticator) reload(ctx context.Context) (err error) {
+	defer func() {
+		if err != nil {
+			reloads.RecordAuthenticationConfigAutomaticReloadFailure(a.options.Server)
+		}
+	}()
 	text, err := os.ReadFile(a.options.File)
 	if err != nil || bytes.Equal(text, a.text) {
 		return err
@@ -176,6 +187,7 @@ func (a *Authenticator) reload(ctx context.Context) error {
 	a.text = text
 	old := a.current.Swap(next)
 	time.AfterFunc(overlap, old.stop)
+	reloads.RecordAuthenticationConfigAutomaticReloadSuccess(a.options.Server, string(text))
 	slog.Info("authentication configuration reloaded", "file", a.options.File)
 	return nil
 }
