@@ -2,9 +2,10 @@ package apiserver
 
 import (
 	"context"
-	"strings"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/validate/content"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apiserver/pkg/authentication/user"
@@ -75,14 +76,17 @@ func (q *request) selectorAttributes(a *authorizer.AttributesRecord) {
 	default:
 		return
 	}
+	if q.info.deprecatedWatch {
+		return // its path has a form for one object, which no selector stands in for
+	}
 	if s := q.query().Get("fieldSelector"); s != "" {
 		sel, err := fields.ParseSelector(s)
 		if err != nil {
 			a.FieldSelectorParsingErr = err
 		} else {
-			a.FieldSelectorRequirements = sel.Requirements()
-			if name, ok := sel.RequiresExactMatch("metadata.name"); ok && a.Name == "" && !strings.ContainsAny(name, "/%") {
-				a.Name = name
+			a.FieldSelectorRequirements = someOf(sel.Requirements())
+			if a.Name == "" && a.Verb != "deletecollection" {
+				a.Name = q.onlyName(sel)
 			}
 		}
 	}
@@ -91,9 +95,36 @@ func (q *request) selectorAttributes(a *authorizer.AttributesRecord) {
 		if err != nil {
 			a.LabelSelectorParsingErr = err
 		} else {
-			a.LabelSelectorRequirements, _ = sel.Requirements()
+			requirements, _ := sel.Requirements()
+			a.LabelSelectorRequirements = someOf(requirements)
 		}
 	}
+}
+
+// someOf is list, or nil if nothing is in it: authorizers tell no selector by that.
+func someOf[S ~[]E, E any](list S) S {
+	if len(list) == 0 {
+		return nil
+	}
+	return list
+}
+
+// onlyName is the name of the one object that a field selector is about, "" if there may be others: who may read that
+// object may list and watch it alone. Options that cannot be read limit nothing.
+func (q *request) onlyName(sel fields.Selector) string {
+	name, ok := sel.RequiresExactMatch("metadata.name")
+	if !ok || len(content.IsPathSegmentName(name)) > 0 {
+		return ""
+	}
+	var o metav1.ListOptions
+	values := q.query()
+	if err := metav1.Convert_url_Values_To_v1_ListOptions(&values, &o, nil); err != nil {
+		return ""
+	}
+	if _, err := labels.Parse(o.LabelSelector); err != nil {
+		return ""
+	}
+	return name
 }
 
 // impersonate lets a user with the right to do so act as another.

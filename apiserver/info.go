@@ -84,7 +84,7 @@ func (in *info) resource(rest string) {
 	}
 	in.Resource = first
 	in.Name, after = next(after)
-	if after == "" {
+	if after == "" || in.Verb == "proxy" { // whatever follows there is the proxied path
 		return
 	}
 	in.Subresource, after = next(after)
