@@ -12,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/apimachinery/pkg/types"
 
+	"clipper/api/containers"
 	"clipper/diskusage"
 	"clipper/node/cgroup"
 	"clipper/node/eviction"
@@ -218,20 +219,18 @@ func (a *Agent) measure(ctx context.Context, pod *corev1.Pod, d eviction.Depth) 
 func (a *Agent) measureContainers(ctx context.Context, h *handle) []eviction.ContainerUsage {
 	var out []eviction.ContainerUsage
 	pod, _ := h.Status()
-	for _, cs := range [][]corev1.Container{pod.Spec.Containers, pod.Spec.InitContainers} {
-		for i := range cs {
-			now, _ := h.Container(cs[i].Name)
-			if now == nil || now.State != runtime.Running {
-				continue
-			}
-			st, err := a.opts.Runtime.Stats(ctx, now.ID)
-			if err != nil || len(st) != 1 {
-				slog.Debug("A container cannot be measured", "container", now.ID, "err", err)
-				continue
-			}
-			out = append(out, eviction.ContainerUsage{Name: cs[i].Name, Memory: st[0].MemoryWorkingSet,
-				Rootfs: diskusage.Usage{Bytes: st[0].RootfsUsed, Inodes: st[0].RootfsInodes}, Logs: diskusage.Usage{Bytes: st[0].LogUsed}})
+	for c := range containers.Of(&pod.Spec) {
+		now, _ := h.Container(c.Name)
+		if now == nil || now.State != runtime.Running {
+			continue
 		}
+		st, err := a.opts.Runtime.Stats(ctx, now.ID)
+		if err != nil || len(st) != 1 {
+			slog.Debug("A container cannot be measured", "container", now.ID, "err", err)
+			continue
+		}
+		out = append(out, eviction.ContainerUsage{Name: c.Name, Memory: st[0].MemoryWorkingSet,
+			Rootfs: diskusage.Usage{Bytes: st[0].RootfsUsed, Inodes: st[0].RootfsInodes}, Logs: diskusage.Usage{Bytes: st[0].LogUsed}})
 	}
 	return out
 }

@@ -6,6 +6,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 
+	"clipper/api/containers"
 	"clipper/image/reference"
 	"clipper/node/imagegc"
 )
@@ -40,10 +41,8 @@ func (a *Agent) imagesInUse() map[string]bool {
 				out[ref.String()] = true
 			}
 		}
-		for _, list := range [][]corev1.ContainerStatus{st.InitContainerStatuses, st.ContainerStatuses, st.EphemeralContainerStatuses} {
-			for i := range list {
-				out[list[i].ImageID] = true
-			}
+		for s := range containers.Statuses(&st) {
+			out[s.ImageID] = true
 		}
 	}
 	return out
@@ -52,13 +51,8 @@ func (a *Agent) imagesInUse() map[string]bool {
 // imagesOf lists what a pod names: its containers' images, and those that are volumes.
 func imagesOf(spec *corev1.PodSpec) []string {
 	var out []string
-	for _, cs := range [][]corev1.Container{spec.InitContainers, spec.Containers} {
-		for i := range cs {
-			out = append(out, cs[i].Image)
-		}
-	}
-	for i := range spec.EphemeralContainers {
-		out = append(out, spec.EphemeralContainers[i].Image)
+	for c := range containers.All(spec) {
+		out = append(out, c.Image)
 	}
 	for i := range spec.Volumes {
 		if v := spec.Volumes[i].Image; v != nil {

@@ -1,6 +1,10 @@
 package podrefs
 
-import corev1 "k8s.io/api/core/v1"
+import (
+	corev1 "k8s.io/api/core/v1"
+
+	"clipper/api/containers"
+)
 
 // A match says whether a reference by name is the one looked for; what it is asked about ends with the first that is.
 type match func(name string) bool
@@ -114,15 +118,8 @@ func anyConfigMap(spec *corev1.PodSpec, m match) bool {
 
 // anyContainer applies fn to the environment of every container of any kind.
 func anyContainer(spec *corev1.PodSpec, fn func([]corev1.EnvVar, []corev1.EnvFromSource) bool) bool {
-	for _, list := range [][]corev1.Container{spec.InitContainers, spec.Containers} {
-		for i := range list {
-			if fn(list[i].Env, list[i].EnvFrom) {
-				return true
-			}
-		}
-	}
-	for i := range spec.EphemeralContainers {
-		if c := &spec.EphemeralContainers[i]; fn(c.Env, c.EnvFrom) {
+	for c := range containers.All(spec) {
+		if fn(c.Env, c.EnvFrom) {
 			return true
 		}
 	}

@@ -13,6 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	"k8s.io/utils/ptr"
 
+	"clipper/api/containers"
 	"clipper/catalogue/core/podspec"
 	"clipper/catalogue/rule"
 )
@@ -275,10 +276,8 @@ func quoted[S ~string](values ...S) string {
 
 func names(t *corev1.PodTemplateSpec) map[string]bool {
 	set := map[string]bool{}
-	for _, list := range [][]corev1.Container{t.Spec.Containers, t.Spec.InitContainers} {
-		for i := range list {
-			set[list[i].Name] = true
-		}
+	for c := range containers.Of(&t.Spec) {
+		set[c.Name] = true
 	}
 	return set
 }

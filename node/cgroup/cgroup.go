@@ -6,6 +6,8 @@ package cgroup
 import (
 	"path"
 
+	"clipper/catalogue/core/pod"
+
 	corev1 "k8s.io/api/core/v1"
 )
 
@@ -28,44 +30,11 @@ func Parent(root string, pod *corev1.Pod) string {
 }
 
 // QOS returns the pod's class. The API server computes it at creation; a static pod has none yet.
-func QOS(pod *corev1.Pod) corev1.PodQOSClass {
-	if pod.Status.QOSClass != "" {
-		return pod.Status.QOSClass
+func QOS(p *corev1.Pod) corev1.PodQOSClass {
+	if p.Status.QOSClass != "" {
+		return p.Status.QOSClass
 	}
-	return ComputeQOS(pod)
-}
-
-// ComputeQOS derives the class from requests and limits of CPU and memory.
-func ComputeQOS(pod *corev1.Pod) corev1.PodQOSClass {
-	names := []corev1.ResourceName{corev1.ResourceCPU, corev1.ResourceMemory}
-	var sets []corev1.ResourceRequirements
-	if pod.Spec.Resources != nil {
-		sets = append(sets, *pod.Spec.Resources)
-	} else {
-		for _, cs := range [][]corev1.Container{pod.Spec.InitContainers, pod.Spec.Containers} {
-			for i := range cs {
-				sets = append(sets, cs[i].Resources)
-			}
-		}
-	}
-	any, guaranteed := false, len(sets) > 0
-	for _, r := range sets {
-		for _, n := range names {
-			req, lim := r.Requests[n], r.Limits[n]
-			any = any || !req.IsZero() || !lim.IsZero()
-			if _, set := r.Requests[n]; !set {
-				req = lim
-			}
-			guaranteed = guaranteed && !lim.IsZero() && req.Cmp(lim) == 0
-		}
-	}
-	switch {
-	case !any:
-		return corev1.PodQOSBestEffort
-	case guaranteed:
-		return corev1.PodQOSGuaranteed
-	}
-	return corev1.PodQOSBurstable
+	return pod.QOS(p)
 }
 
 // OOMScore returns the oom_score_adj of a container: the more of the node's memory a burstable container

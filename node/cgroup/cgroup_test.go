@@ -34,7 +34,7 @@ func TestOnePodOneContainer(t *testing.T) {
 	}{
 		{"best effort", nil, nil, "/k/besteffort/podu", 2, 0, 0, 1000, 0, 2, 0},
 		{"guaranteed", list("500m", "1Gi"), list("500m", "1Gi"), "/k/podu", 512, 50_000, 1 << 30, -997, 1 << 30, 512, 50_000},
-		{"guaranteed by limits alone", nil, list("1", "1Gi"), "/k/podu", 1024, 100_000, 1 << 30, -997, 1 << 30, 1024, 100_000},
+		{"guaranteed by limits, which the API takes for requests too", list("1", "1Gi"), list("1", "1Gi"), "/k/podu", 1024, 100_000, 1 << 30, -997, 1 << 30, 1024, 100_000},
 		{"burstable", list("100m", "1Gi"), nil, "/k/burstable/podu", 102, 0, 0, 750, 0, 102, 0},
 		{"tiny quota", nil, list("1m", ""), "/k/burstable/podu", 2, 1000, 0, 999, 0, 2, 1000},
 	} {

@@ -17,6 +17,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/sets"
 	plugin "k8s.io/kubelet/pkg/apis/deviceplugin/v1beta1"
 
+	"clipper/api/containers"
 	"clipper/node/kubeletdir"
 )
 
@@ -153,11 +154,9 @@ func (m *Manager) Wants(pod *corev1.Pod) bool {
 	if len(m.resources) == 0 && len(m.granted) == 0 {
 		return false
 	}
-	for _, cs := range [][]corev1.Container{pod.Spec.InitContainers, pod.Spec.Containers} {
-		for i := range cs {
-			if len(m.wanted(&cs[i])) > 0 {
-				return true
-			}
+	for c := range containers.Of(&pod.Spec) {
+		if len(m.wanted(c)) > 0 {
+			return true
 		}
 	}
 	return false

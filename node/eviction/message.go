@@ -2,13 +2,13 @@ package eviction
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	podresource "k8s.io/component-helpers/resource"
 
+	"clipper/api/containers"
 	"clipper/node/eviction/threshold"
 )
 
@@ -65,7 +65,7 @@ func (e *explanation) blameContainers(what corev1.ResourceName, c Candidate) {
 		default:
 			continue
 		}
-		spec := container(c.Pod, u.Name)
+		spec := containers.Named(&c.Pod.Spec, u.Name)
 		if spec == nil {
 			continue // an ephemeral one, which cannot ask for anything
 		}
@@ -81,12 +81,3 @@ func (e *explanation) blameContainers(what corev1.ResourceName, c Candidate) {
 }
 
 func bytes(n int64) *resource.Quantity { return resource.NewQuantity(n, resource.BinarySI) }
-
-func container(pod *corev1.Pod, name string) *corev1.Container {
-	for _, cs := range [][]corev1.Container{pod.Spec.Containers, pod.Spec.InitContainers} {
-		if i := slices.IndexFunc(cs, func(c corev1.Container) bool { return c.Name == name }); i >= 0 {
-			return &cs[i]
-		}
-	}
-	return nil
-}

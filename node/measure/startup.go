@@ -5,6 +5,8 @@ import (
 	"sync"
 	"time"
 
+	"clipper/api/containers"
+
 	"github.com/prometheus/client_golang/prometheus"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -65,18 +67,16 @@ func (s *startup) recordLocked(pod *corev1.Pod, seen, now time.Time) {
 // last one's end, as upstream reckons.
 func (s *startup) pullingLocked(pod *corev1.Pod, seen time.Time) time.Duration {
 	var from, to time.Time
-	for _, list := range [][]corev1.Container{pod.Spec.InitContainers, pod.Spec.Containers} {
-		for i := range list {
-			p, ok := s.pulls[list[i].Image]
-			if !ok || p.to.Before(seen) {
-				continue
-			}
-			if from.IsZero() || p.from.Before(from) {
-				from = p.from
-			}
-			if p.to.After(to) {
-				to = p.to
-			}
+	for c := range containers.Of(&pod.Spec) {
+		p, ok := s.pulls[c.Image]
+		if !ok || p.to.Before(seen) {
+			continue
+		}
+		if from.IsZero() || p.from.Before(from) {
+			from = p.from
+		}
+		if p.to.After(to) {
+			to = p.to
 		}
 	}
 	return to.Sub(from)

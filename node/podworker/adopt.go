@@ -8,26 +8,24 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 
+	"clipper/api/containers"
 	"clipper/node/podworker/lifecycle"
 	"clipper/node/runtime"
 )
 
 // adopt takes what the runtime and the API already know of the pod, as after a restart of the agent.
-func (w *Worker) adopt(sandboxes []runtime.SandboxStatus, containers []runtime.ContainerStatus) {
+func (w *Worker) adopt(sandboxes []runtime.SandboxStatus, found []runtime.ContainerStatus) {
 	w.o.StartTime = time.Now()
 	if t := w.pod.Status.StartTime; t != nil {
 		w.o.StartTime = t.Time
 	}
-	for _, list := range [][]corev1.ContainerStatus{w.pod.Status.InitContainerStatuses, w.pod.Status.ContainerStatuses, w.pod.Status.EphemeralContainerStatuses} {
-		for i := range list {
-			s := &list[i]
-			r := w.o.Record(s.Name)
-			r.Restarts, r.Ran = int(s.RestartCount), s.ContainerID != ""
-		}
+	for s := range containers.Statuses(&w.pod.Status) {
+		r := w.o.Record(s.Name)
+		r.Restarts, r.Ran = int(s.RestartCount), s.ContainerID != ""
 	}
 	w.adoptSandboxes(sandboxes)
-	slices.SortFunc(containers, func(a, b runtime.ContainerStatus) int { return a.Attempt - b.Attempt })
-	for _, s := range containers {
+	slices.SortFunc(found, func(a, b runtime.ContainerStatus) int { return a.Attempt - b.Attempt })
+	for _, s := range found {
 		if s.State == runtime.Created {
 			// The agent died before it started it. It has never run: it goes, and the next is no restart.
 			r := w.o.Record(s.Name)
@@ -45,11 +43,9 @@ func (w *Worker) adopt(sandboxes []runtime.SandboxStatus, containers []runtime.C
 
 // reported says whether the API has a container as the newest of its name.
 func (w *Worker) reported(id string) bool {
-	for _, list := range [][]corev1.ContainerStatus{w.pod.Status.InitContainerStatuses, w.pod.Status.ContainerStatuses, w.pod.Status.EphemeralContainerStatuses} {
-		for i := range list {
-			if list[i].ContainerID == w.o.FullID(id) {
-				return true
-			}
+	for s := range containers.Statuses(&w.pod.Status) {
+		if s.ContainerID == w.o.FullID(id) {
+			return true
 		}
 	}
 	return false

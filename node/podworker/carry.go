@@ -12,6 +12,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"clipper/api"
+	"clipper/api/containers"
 	"clipper/node/cgroup"
 	"clipper/node/logs"
 	"clipper/node/network"
@@ -100,18 +101,16 @@ func (w *Worker) sandboxFailed(ctx context.Context, err error) {
 // hostPorts lists the node's ports that lead to the pod.
 func hostPorts(pod *corev1.Pod) []network.PodPort {
 	var out []network.PodPort
-	for _, cs := range [][]corev1.Container{pod.Spec.InitContainers, pod.Spec.Containers} {
-		for i := range cs {
-			for _, p := range cs[i].Ports {
-				if p.HostPort == 0 || (!lifecycle.IsSidecar(&cs[i]) && lifecycle.IsInit(pod, cs[i].Name)) {
-					continue
-				}
-				pp := network.PodPort{HostPort: uint16(p.HostPort), ContainerPort: uint16(p.ContainerPort), Protocol: string(p.Protocol)}
-				if ip, err := netip.ParseAddr(p.HostIP); err == nil && !ip.IsUnspecified() {
-					pp.HostIP = ip
-				}
-				out = append(out, pp)
+	for c := range containers.Of(&pod.Spec) {
+		for _, p := range c.Ports {
+			if p.HostPort == 0 || (!lifecycle.IsSidecar(c) && lifecycle.IsInit(pod, c.Name)) {
+				continue
 			}
+			pp := network.PodPort{HostPort: uint16(p.HostPort), ContainerPort: uint16(p.ContainerPort), Protocol: string(p.Protocol)}
+			if ip, err := netip.ParseAddr(p.HostIP); err == nil && !ip.IsUnspecified() {
+				pp.HostIP = ip
+			}
+			out = append(out, pp)
 		}
 	}
 	return out

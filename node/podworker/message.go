@@ -9,6 +9,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 
+	"clipper/api/containers"
 	"clipper/node/podworker/lifecycle"
 	"clipper/node/runtime"
 )
@@ -26,7 +27,7 @@ func (w *Worker) noteMessage(r *lifecycle.Record, s runtime.ContainerStatus) {
 	if _, done := r.Message[s.ID]; done {
 		return
 	}
-	c := lifecycle.FindContainer(w.pod, s.Name)
+	c := containers.Named(&w.pod.Spec, s.Name)
 	if c == nil {
 		return
 	}

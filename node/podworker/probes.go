@@ -6,6 +6,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 
+	"clipper/api/containers"
 	"clipper/node/podworker/lifecycle"
 	"clipper/node/probe"
 	"clipper/node/pull"
@@ -68,12 +69,10 @@ func (w *Worker) syncProbes(ctx context.Context) {
 // recallProbes takes over the verdicts that the API has of this very container: a restart of the agent
 // must not make a ready pod unready.
 func (w *Worker) recallProbes(c *corev1.Container, r *lifecycle.Record) {
-	for _, list := range [][]corev1.ContainerStatus{w.pod.Status.ContainerStatuses, w.pod.Status.InitContainerStatuses} {
-		for i := range list {
-			if s := &list[i]; s.Name == c.Name && s.ContainerID == w.o.FullID(r.Current.ID) {
-				r.Ready = s.Ready
-				r.Startup = r.Startup || (s.Started != nil && *s.Started)
-			}
+	for s := range containers.Statuses(&w.pod.Status) {
+		if s.Name == c.Name && s.ContainerID == w.o.FullID(r.Current.ID) {
+			r.Ready = s.Ready
+			r.Startup = r.Startup || (s.Started != nil && *s.Started)
 		}
 	}
 }
@@ -144,7 +143,7 @@ func (w *Worker) tellBackoffs(now time.Time) {
 		return
 	}
 	for name, r := range w.o.Containers {
-		c := lifecycle.FindContainer(w.pod, name)
+		c := containers.Named(&w.pod.Spec, name)
 		if c == nil || w.o.Busy[lifecycle.Action{Op: lifecycle.Start, Container: name}.Key()] {
 			continue
 		}

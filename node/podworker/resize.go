@@ -8,6 +8,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 
+	"clipper/api/containers"
 	"clipper/node/podworker/lifecycle"
 )
 
@@ -140,11 +141,9 @@ func (w *Worker) grantedPod() *corev1.Pod {
 	}
 	p.Spec.Containers = append([]corev1.Container(nil), p.Spec.Containers...)
 	p.Spec.InitContainers = append([]corev1.Container(nil), p.Spec.InitContainers...)
-	for _, cs := range [][]corev1.Container{p.Spec.Containers, p.Spec.InitContainers} {
-		for i := range cs {
-			if r := w.o.Containers[cs[i].Name]; r != nil {
-				cs[i] = *r.WithResources(&cs[i])
-			}
+	for c := range containers.Of(&p.Spec) {
+		if r := w.o.Containers[c.Name]; r != nil {
+			*c = *r.WithResources(c)
 		}
 	}
 	return &p
@@ -155,7 +154,7 @@ func (w *Worker) grantedPod() *corev1.Pod {
 func (w *Worker) resize(a lifecycle.Action) carry {
 	pod := w.grantedPod()
 	r := w.o.Record(a.Container)
-	c, granted, whole := lifecycle.FindContainer(pod, a.Container), r.Granted, w.o.Granted
+	c, granted, whole := containers.Named(&pod.Spec, a.Container), r.Granted, w.o.Granted
 	had, want := w.o.Shares(r)
 	sandbox := lifecycle.SandboxID(w.pod, w.o.Attempt)
 	return func(ctx context.Context, _ *corev1.Pod) func(time.Time) {
@@ -233,11 +232,9 @@ func (w *Worker) adoptResources() {
 			return
 		}
 		r.Applied = &c.Resources
-		for _, list := range [][]corev1.ContainerStatus{w.pod.Status.ContainerStatuses, w.pod.Status.InitContainerStatuses} {
-			for i := range list {
-				if s := &list[i]; s.Name == c.Name && s.Resources != nil && s.ContainerID == w.o.FullID(r.Current.ID) {
-					r.Applied = s.Resources
-				}
+		for s := range containers.Statuses(&w.pod.Status) {
+			if s.Name == c.Name && s.Resources != nil && s.ContainerID == w.o.FullID(r.Current.ID) {
+				r.Applied = s.Resources
 			}
 		}
 		r.Granted = r.Applied

@@ -9,6 +9,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 
+	"clipper/api/containers"
 	"clipper/node/podworker/lifecycle"
 	"clipper/node/pull"
 	"clipper/node/runtime"
@@ -25,7 +26,7 @@ func (w *Worker) start(a lifecycle.Action) carry {
 	if r.Exited() {
 		r.Backoff.Raise(r.Current.FinishedAt, time.Now(), w.cfg.restartPause())
 	}
-	c := lifecycle.FindContainer(w.pod, a.Container)
+	c := containers.Named(&w.pod.Spec, a.Container)
 	if r.Granted == nil {
 		r.Granted = &c.Resources
 	}
@@ -124,7 +125,7 @@ func (w *Worker) exec(ctx context.Context, id string, command []string, limit in
 }
 
 func (w *Worker) pull(a lifecycle.Action) carry {
-	c := lifecycle.FindContainer(w.pod, a.Container)
+	c := containers.Named(&w.pod.Spec, a.Container)
 	return func(ctx context.Context, pod *corev1.Pod) func(time.Time) {
 		fail := w.ensureImage(ctx, pod, c)
 		return func(now time.Time) {
@@ -160,7 +161,7 @@ func (w *Worker) ensureImage(ctx context.Context, pod *corev1.Pod, c *corev1.Con
 }
 
 func (w *Worker) stop(a lifecycle.Action) carry {
-	c := lifecycle.FindContainer(w.pod, a.Container)
+	c := containers.Named(&w.pod.Spec, a.Container)
 	ips := w.o.IPs
 	told := w.told["stop:"+a.Container] == a.ID
 	w.told["stop:"+a.Container] = a.ID
@@ -200,7 +201,7 @@ func (w *Worker) stop(a lifecycle.Action) carry {
 
 // preStopAhead tells a sidecar that it will be stopped once those that it serves have been.
 func (w *Worker) preStopAhead(a lifecycle.Action) carry {
-	c := lifecycle.FindContainer(w.pod, a.Container)
+	c := containers.Named(&w.pod.Spec, a.Container)
 	ips := w.o.IPs
 	w.told["stop:"+a.Container], w.told["prestop:"+a.Container] = a.ID, a.ID
 	w.o.Record(a.Container).Announced = a.ID

@@ -3,6 +3,8 @@ package probe
 import (
 	"time"
 
+	"clipper/api/containers"
+
 	"github.com/prometheus/client_golang/prometheus"
 	corev1 "k8s.io/api/core/v1"
 )
@@ -57,11 +59,9 @@ func (m *Metrics) Forget(pod *corev1.Pod) {
 }
 
 func hasProbes(pod *corev1.Pod) bool {
-	for _, list := range [][]corev1.Container{pod.Spec.InitContainers, pod.Spec.Containers} {
-		for i := range list {
-			if c := &list[i]; c.LivenessProbe != nil || c.ReadinessProbe != nil || c.StartupProbe != nil {
-				return true
-			}
+	for c := range containers.Of(&pod.Spec) {
+		if c.LivenessProbe != nil || c.ReadinessProbe != nil || c.StartupProbe != nil {
+			return true
 		}
 	}
 	return false

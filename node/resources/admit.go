@@ -10,6 +10,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 
+	"clipper/api/containers"
 	"clipper/node/resources/affinity"
 	"clipper/node/runtime"
 )
@@ -68,17 +69,6 @@ func (m *Manager) admit(ctx context.Context, pod *corev1.Pod, running bool) erro
 	return errors.Join(refuse(err), m.give(pod.UID))
 }
 
-// containers lists a pod's containers in the order of their start.
-func containers(pod *corev1.Pod) []*corev1.Container {
-	var out []*corev1.Container
-	for _, cs := range [][]corev1.Container{pod.Spec.InitContainers, pod.Spec.Containers} {
-		for i := range cs {
-			out = append(out, &cs[i])
-		}
-	}
-	return out
-}
-
 // serve finds the NUMA nodes for each container, or for all together, and takes what they need.
 func (m *Manager) serve(ctx context.Context, pod *corev1.Pod, running bool) error {
 	var hint affinity.Hint
@@ -89,7 +79,7 @@ func (m *Manager) serve(ctx context.Context, pod *corev1.Pod, running bool) erro
 			return errNoAffinity
 		}
 	}
-	for _, c := range containers(pod) {
+	for c := range containers.Of(&pod.Spec) {
 		if m.policy.Aligns() && !whole {
 			var ok bool
 			if hint, ok = m.policy.Merge(m.hints(pod, c)); !ok {

@@ -12,6 +12,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 
+	"clipper/api/containers"
 	"clipper/node/logs"
 	"clipper/node/runtime"
 )
@@ -92,7 +93,7 @@ func (s *Server) logs(w http.ResponseWriter, r *http.Request) {
 	}
 	pod := pods[i]
 	obj, st := pod.Status()
-	if findContainer(obj, container) == nil {
+	if containers.Named(&obj.Spec, container) == nil {
 		plainError(w, http.StatusNotFound, fmt.Errorf("container %q not found in pod %q", container, name))
 		return
 	}
@@ -142,11 +143,9 @@ func logSource(p Pod, st *corev1.PodStatus, pod, name string, previous bool) (*r
 // logContainer returns the ID of the container whose log a status points to.
 func logContainer(st *corev1.PodStatus, pod, name string, previous bool) (string, error) {
 	var s *corev1.ContainerStatus
-	for _, list := range [][]corev1.ContainerStatus{st.EphemeralContainerStatuses, st.InitContainerStatuses, st.ContainerStatuses} {
-		for i := range list {
-			if list[i].Name == name {
-				s = &list[i]
-			}
+	for of := range containers.Statuses(st) {
+		if of.Name == name {
+			s = of
 		}
 	}
 	if s == nil {

@@ -10,6 +10,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	statsapi "k8s.io/kubelet/pkg/apis/stats/v1alpha1"
 
+	"clipper/api/containers"
 	"clipper/node/manifests"
 	"clipper/node/runtime"
 )
@@ -148,11 +149,9 @@ func (m nodeMetrics) count() counts {
 			c.running++
 		}
 		c.ephemeral += len(obj.Spec.EphemeralContainers)
-		for _, list := range [][]corev1.Container{obj.Spec.InitContainers, obj.Spec.Containers} {
-			for i := range list {
-				if cur, _ := p.Container(list[i].Name); cur != nil {
-					c.containers[stateNames[cur.State]]++
-				}
+		for container := range containers.Of(&obj.Spec) {
+			if cur, _ := p.Container(container.Name); cur != nil {
+				c.containers[stateNames[cur.State]]++
 			}
 		}
 	}

@@ -5,6 +5,8 @@ import (
 	"os"
 	"sync"
 
+	"clipper/api/containers"
+
 	"k8s.io/apiserver/pkg/server/flagz"
 	"k8s.io/apiserver/pkg/server/statusz"
 )
@@ -57,7 +59,7 @@ func (s *Server) checkpoint(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	name := r.PathValue("container")
-	if findContainer(obj, name) == nil {
+	if containers.Named(&obj.Spec, name) == nil {
 		http.Error(w, "container "+name+" does not exist", http.StatusNotFound)
 		return
 	}

@@ -18,6 +18,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 
+	"clipper/api/containers"
 	"clipper/node/kubeletconfig"
 	"clipper/node/runtime"
 	"clipper/node/stats"
@@ -182,21 +183,5 @@ func (s *Server) running(w http.ResponseWriter, r *http.Request) (id string, spe
 		http.Error(w, fmt.Sprintf("container not found (%q)", name), http.StatusInternalServerError)
 		return "", nil, false
 	}
-	return cur.ID, findContainer(obj, name), true
-}
-
-func findContainer(pod *corev1.Pod, name string) *corev1.Container {
-	for _, cs := range [][]corev1.Container{pod.Spec.Containers, pod.Spec.InitContainers} {
-		for i := range cs {
-			if cs[i].Name == name {
-				return &cs[i]
-			}
-		}
-	}
-	for i := range pod.Spec.EphemeralContainers {
-		if c := (*corev1.Container)(&pod.Spec.EphemeralContainers[i].EphemeralContainerCommon); c.Name == name {
-			return c
-		}
-	}
-	return nil
+	return cur.ID, containers.Named(&obj.Spec, name), true
 }

@@ -12,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	statsapi "k8s.io/kubelet/pkg/apis/stats/v1alpha1"
 
+	"clipper/api/containers"
 	"clipper/node/runtime"
 )
 
@@ -95,19 +96,10 @@ func (c *Collector) pods(ctx context.Context) []usage {
 // running returns the containers of a pod that run, with what the pod says of each.
 func running(p Pod, obj *corev1.Pod) []containerUsage {
 	var out []containerUsage
-	add := func(spec *corev1.Container) {
+	for spec := range containers.All(&obj.Spec) {
 		if cur, _ := p.Container(spec.Name); cur != nil && cur.State == runtime.Running {
 			out = append(out, containerUsage{ContainerStatus: cur, spec: spec})
 		}
-	}
-	for i := range obj.Spec.Containers {
-		add(&obj.Spec.Containers[i])
-	}
-	for i := range obj.Spec.InitContainers {
-		add(&obj.Spec.InitContainers[i])
-	}
-	for i := range obj.Spec.EphemeralContainers {
-		add((*corev1.Container)(&obj.Spec.EphemeralContainers[i].EphemeralContainerCommon))
 	}
 	return out
 }

@@ -8,6 +8,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 
+	"clipper/api/containers"
 	"clipper/mountpoint"
 )
 
@@ -72,10 +73,8 @@ func requested(pod *corev1.Pod) []corev1.ResourceName {
 	if pod.Spec.Resources != nil {
 		add(pod.Spec.Resources.Requests)
 	}
-	for _, cs := range [][]corev1.Container{pod.Spec.Containers, pod.Spec.InitContainers} {
-		for i := range cs {
-			add(cs[i].Resources.Requests)
-		}
+	for c := range containers.Of(&pod.Spec) {
+		add(c.Resources.Requests)
 	}
 	return out
 }

@@ -13,6 +13,7 @@ import (
 	"k8s.io/klog/v2"
 
 	"clipper/api"
+	"clipper/api/containers"
 	"clipper/api/podrefs"
 )
 
@@ -114,10 +115,8 @@ func uses(pod *corev1.Pod, volume string) (mounted, device bool) {
 		mounted = mounted || slices.ContainsFunc(mounts, func(m corev1.VolumeMount) bool { return m.Name == volume })
 		device = device || slices.ContainsFunc(devices, func(d corev1.VolumeDevice) bool { return d.Name == volume })
 	}
-	for _, cs := range [][]corev1.Container{pod.Spec.InitContainers, pod.Spec.Containers} {
-		for i := range cs {
-			each(cs[i].VolumeMounts, cs[i].VolumeDevices)
-		}
+	for c := range containers.Of(&pod.Spec) {
+		each(c.VolumeMounts, c.VolumeDevices)
 	}
 	for i := range pod.Spec.EphemeralContainers {
 		each(pod.Spec.EphemeralContainers[i].VolumeMounts, pod.Spec.EphemeralContainers[i].VolumeDevices)

@@ -9,6 +9,7 @@ import (
 	utilerrors "k8s.io/apimachinery/pkg/util/errors"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
+	"clipper/api/containers"
 	"clipper/apiserver/admission"
 	"clipper/catalogue/core/podspec"
 )
@@ -22,7 +23,9 @@ func (Plugin) Admit(_ context.Context, a *admission.Attributes) error {
 	if pod == nil {
 		return nil
 	}
-	podspec.EachContainer(&pod.Spec, func(c *corev1.Container) { c.ImagePullPolicy = corev1.PullAlways })
+	for c := range containers.All(&pod.Spec) {
+		c.ImagePullPolicy = corev1.PullAlways
+	}
 	for i := range pod.Spec.Volumes {
 		if image := pod.Spec.Volumes[i].Image; image != nil {
 			image.PullPolicy = corev1.PullAlways
@@ -65,8 +68,12 @@ func concerned(a *admission.Attributes) *corev1.Pod {
 		return pod
 	}
 	had, other := map[string]bool{}, false
-	podspec.EachContainer(&a.Old.(*corev1.Pod).Spec, func(c *corev1.Container) { had[c.Image] = true })
-	podspec.EachContainer(&pod.Spec, func(c *corev1.Container) { other = other || !had[c.Image] })
+	for c := range containers.All(&a.Old.(*corev1.Pod).Spec) {
+		had[c.Image] = true
+	}
+	for c := range containers.All(&pod.Spec) {
+		other = other || !had[c.Image]
+	}
 	if !other {
 		return nil
 	}

@@ -7,6 +7,7 @@ import (
 	apiresource "k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/component-helpers/resource"
 
+	"clipper/api/containers"
 	"clipper/catalogue/core/podspec"
 	"clipper/catalogue/rule"
 )
@@ -14,12 +15,10 @@ import (
 // setDefaults fills in a pod. What comes before podspec.Default is for pods only, so that templates keep
 // what their author wrote.
 func setDefaults(p *corev1.Pod) {
-	for _, containers := range [][]corev1.Container{p.Spec.InitContainers, p.Spec.Containers} {
-		for i := range containers {
-			requestLimits(&containers[i].Resources)
-			if p.Spec.HostNetwork {
-				hostPorts(containers[i].Ports)
-			}
+	for c := range containers.Of(&p.Spec) {
+		requestLimits(&c.Resources)
+		if p.Spec.HostNetwork {
+			hostPorts(c.Ports)
 		}
 	}
 	if p.Spec.Resources != nil {
@@ -114,11 +113,9 @@ func syncIPs(s *corev1.PodStatus) {
 }
 
 func roundUpStatus(s *corev1.PodStatus) {
-	for _, list := range [][]corev1.ContainerStatus{s.InitContainerStatuses, s.ContainerStatuses, s.EphemeralContainerStatuses} {
-		for i := range list {
-			podspec.RoundUp(list[i].AllocatedResources)
-			roundUp(list[i].Resources)
-		}
+	for cs := range containers.Statuses(s) {
+		podspec.RoundUp(cs.AllocatedResources)
+		roundUp(cs.Resources)
 	}
 	podspec.RoundUp(s.AllocatedResources)
 	roundUp(s.Resources)

@@ -2,6 +2,8 @@ package pod
 
 import (
 	corev1 "k8s.io/api/core/v1"
+
+	"clipper/api/containers"
 )
 
 // QOS is the pod's class: Guaranteed where every container's cpu and memory limits equal its requests,
@@ -12,10 +14,8 @@ func QOS(p *corev1.Pod) corev1.PodQOSClass {
 	if p.Spec.Resources != nil {
 		asks = append(asks, *p.Spec.Resources)
 	} else {
-		for _, containers := range [][]corev1.Container{p.Spec.Containers, p.Spec.InitContainers} {
-			for i := range containers {
-				asks = append(asks, containers[i].Resources)
-			}
+		for c := range containers.Of(&p.Spec) {
+			asks = append(asks, c.Resources)
 		}
 	}
 	requests, limits := corev1.ResourceList{}, corev1.ResourceList{}

@@ -9,6 +9,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/validation"
 
+	"clipper/api/containers"
 	"clipper/catalogue/core/podspec"
 	"clipper/catalogue/rule"
 )
@@ -76,11 +77,9 @@ func dropDisabledStatus(s, old *corev1.PodStatus) {
 }
 
 func eachMountStatus(s *corev1.PodStatus, visit func(*corev1.VolumeMountStatus)) {
-	for _, list := range [][]corev1.ContainerStatus{s.ContainerStatuses, s.InitContainerStatuses, s.EphemeralContainerStatuses} {
-		for i := range list {
-			for j := range list[i].VolumeMounts {
-				visit(&list[i].VolumeMounts[j])
-			}
+	for cs := range containers.Statuses(s) {
+		for j := range cs.VolumeMounts {
+			visit(&cs.VolumeMounts[j])
 		}
 	}
 }

@@ -6,6 +6,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
+	"clipper/api/containers"
 	"clipper/catalogue/rule"
 )
 
@@ -68,11 +69,9 @@ func extendedClaim(f *rule.Faults, s *corev1.PodExtendedResourceClaimStatus, spe
 	if s == nil {
 		return
 	}
-	containers := map[string]*corev1.Container{}
-	for _, list := range [][]corev1.Container{spec.InitContainers, spec.Containers} {
-		for i := range list {
-			containers[list[i].Name] = &list[i]
-		}
+	named := map[string]*corev1.Container{}
+	for c := range containers.Of(spec) {
+		named[c.Name] = c
 	}
 	mappings := at.Child("requestMappings")
 	if len(s.RequestMappings) == 0 {
@@ -81,7 +80,7 @@ func extendedClaim(f *rule.Faults, s *corev1.PodExtendedResourceClaimStatus, spe
 	seen := rule.Seen[corev1.ContainerExtendedResourceRequest]{}
 	for i, m := range s.RequestMappings {
 		path := mappings.Index(i)
-		if c, ok := containers[m.ContainerName]; !ok {
+		if c, ok := named[m.ContainerName]; !ok {
 			f.Invalid(path.Child("containerName"), m.ContainerName, "must match the name of an entry in spec.initContainers.name or spec.containers.name")
 		} else if _, ok := c.Resources.Requests[corev1.ResourceName(m.ResourceName)]; !ok {
 			f.Invalid(path.Child("resourceName"), m.ResourceName,

@@ -9,6 +9,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	netutils "k8s.io/utils/net"
 
+	"clipper/api/containers"
 	"clipper/catalogue/rule"
 )
 
@@ -83,12 +84,10 @@ func transitions(f *rule.Faults, is, was []corev1.ContainerStatus, containers []
 }
 
 func anyRestartsAll(spec *corev1.PodSpec) bool {
-	for _, list := range [][]corev1.Container{spec.InitContainers, spec.Containers} {
-		for i := range list {
-			for _, r := range list[i].RestartPolicyRules {
-				if r.Action == corev1.ContainerRestartRuleActionRestartAllContainers {
-					return true
-				}
+	for c := range containers.Of(spec) {
+		for _, r := range c.RestartPolicyRules {
+			if r.Action == corev1.ContainerRestartRuleActionRestartAllContainers {
+				return true
 			}
 		}
 	}

@@ -3,6 +3,8 @@ package podspec
 import (
 	"strings"
 
+	"clipper/api/containers"
+
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -45,20 +47,20 @@ func SyncAppArmor(meta *metav1.ObjectMeta, spec *corev1.PodSpec) {
 	if spec.OS != nil && spec.OS.Name == corev1.Windows {
 		return
 	}
-	EachContainer(spec, func(c *corev1.Container) {
+	for c := range containers.All(spec) {
 		text, ok := meta.Annotations[corev1.DeprecatedAppArmorBetaContainerAnnotationKeyPrefix+c.Name]
 		if !ok || c.SecurityContext != nil && c.SecurityContext.AppArmorProfile != nil {
-			return
+			continue
 		}
 		profile := profileOf(text)
 		if profile == nil || equality.Semantic.DeepEqual(profile, podProfile(spec)) {
-			return
+			continue
 		}
 		if c.SecurityContext == nil {
 			c.SecurityContext = &corev1.SecurityContext{}
 		}
 		c.SecurityContext.AppArmorProfile = profile
-	})
+	}
 }
 
 func podProfile(spec *corev1.PodSpec) *corev1.AppArmorProfile {

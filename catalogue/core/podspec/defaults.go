@@ -4,6 +4,7 @@ import (
 	"github.com/distribution/reference"
 	corev1 "k8s.io/api/core/v1"
 
+	"clipper/api/containers"
 	"clipper/catalogue/rule"
 )
 
@@ -21,7 +22,9 @@ func Default(spec *corev1.PodSpec) {
 	for i := range spec.Volumes {
 		defaultVolume(&spec.Volumes[i])
 	}
-	EachContainer(spec, defaultContainer)
+	for c := range containers.All(spec) {
+		defaultContainer(c)
+	}
 	RoundUp(spec.Overhead)
 	if spec.Resources != nil {
 		roundUpBoth(&spec.Resources.Requests, &spec.Resources.Limits)

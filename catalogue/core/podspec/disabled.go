@@ -1,6 +1,10 @@
 package podspec
 
-import corev1 "k8s.io/api/core/v1"
+import (
+	corev1 "k8s.io/api/core/v1"
+
+	"clipper/api/containers"
+)
 
 // DropDisabled clears the fields of features that a v1.36 server has switched off by default. What the
 // old spec (nil on create) already uses stays.
@@ -9,14 +13,14 @@ func DropDisabled(spec, old *corev1.PodSpec) {
 		spec.SchedulingGroup = nil
 	}
 	used := inUse(old)
-	EachContainer(spec, func(c *corev1.Container) {
+	for c := range containers.All(spec) {
 		if c.Lifecycle == nil || c.Lifecycle.StopSignal == nil || used.stopSignal {
-			return
+			continue
 		}
 		if c.Lifecycle.StopSignal = nil; *c.Lifecycle == (corev1.Lifecycle{}) {
 			c.Lifecycle = nil
 		}
-	})
+	}
 	eachProjection(spec, func(s *corev1.VolumeProjection) {
 		if !used.trustBundle {
 			s.ClusterTrustBundle = nil
@@ -44,9 +48,9 @@ func inUse(spec *corev1.PodSpec) (d disabled) {
 	if spec == nil {
 		return d
 	}
-	EachContainer(spec, func(c *corev1.Container) {
+	for c := range containers.All(spec) {
 		d.stopSignal = d.stopSignal || c.Lifecycle != nil && c.Lifecycle.StopSignal != nil
-	})
+	}
 	eachProjection(spec, func(s *corev1.VolumeProjection) {
 		d.trustBundle = d.trustBundle || s.ClusterTrustBundle != nil
 		d.podCertificate = d.podCertificate || s.PodCertificate != nil

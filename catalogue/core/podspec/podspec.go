@@ -7,21 +7,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 )
 
-// EachContainer visits init, regular and ephemeral containers in this order. An ephemeral container is
-// shown as a Container: its fields are the same.
-func EachContainer(spec *corev1.PodSpec, visit func(*corev1.Container)) {
-	for i := range spec.InitContainers {
-		visit(&spec.InitContainers[i])
-	}
-	for i := range spec.Containers {
-		visit(&spec.Containers[i])
-	}
-	for i := range spec.EphemeralContainers {
-		visit((*corev1.Container)(&spec.EphemeralContainers[i].EphemeralContainerCommon))
-	}
-}
-
-// EachContainerAt is EachContainer with the path of each.
+// EachContainerAt visits the containers of every kind, in the order of containers.All, with the path of each.
 func EachContainerAt(spec *corev1.PodSpec, at *field.Path, visit func(*corev1.Container, *field.Path)) {
 	for i := range spec.InitContainers {
 		visit(&spec.InitContainers[i], at.Child("initContainers").Index(i))

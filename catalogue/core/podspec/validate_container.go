@@ -12,6 +12,7 @@ import (
 	utilvalidation "k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
+	"clipper/api/containers"
 	"clipper/catalogue/rule"
 )
 
@@ -100,10 +101,8 @@ func (v *validating) ephemeralContainers(at *field.Path) {
 		return
 	}
 	others, names := map[string]bool{}, rule.Seen[string]{}
-	for _, list := range [][]corev1.Container{v.spec.InitContainers, v.spec.Containers} {
-		for i := range list {
-			others[list[i].Name], names[list[i].Name] = true, true
-		}
+	for c := range containers.Of(v.spec) {
+		others[c.Name], names[c.Name] = true, true
 	}
 	for i := range v.spec.EphemeralContainers {
 		e, path := &v.spec.EphemeralContainers[i], at.Index(i)

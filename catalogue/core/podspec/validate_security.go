@@ -12,6 +12,7 @@ import (
 	utilvalidation "k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
+	"clipper/api/containers"
 	"clipper/catalogue/rule"
 )
 
@@ -217,9 +218,7 @@ func ValidateAnnotations(set map[string]string, spec *corev1.PodSpec, at *field.
 		if !ok {
 			continue
 		}
-		found := false
-		EachContainer(spec, func(c *corev1.Container) { found = found || c.Name == name })
-		if !found {
+		if containers.Named(spec, name) == nil {
 			f.Invalid(at.Key(key), name, "container not found")
 		}
 		if profile != "" && profile != "runtime/default" && profile != "unconfined" && !strings.HasPrefix(profile, "localhost/") {

@@ -17,8 +17,8 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/utils/ptr"
 
+	"clipper/api/containers"
 	"clipper/node/downward"
-	"clipper/node/podworker/lifecycle"
 )
 
 // Objects reads what pods refer to. Errors are upstream's API errors.
@@ -149,7 +149,7 @@ func (n *Node) valueFrom(ctx context.Context, pod *corev1.Pod, c *corev1.Contain
 	case src.ResourceFieldRef != nil:
 		of := c
 		if name := src.ResourceFieldRef.ContainerName; name != "" {
-			if of = lifecycle.FindContainer(pod, name); of == nil {
+			if of = containers.Named(&pod.Spec, name); of == nil {
 				return "", false, fmt.Errorf("container %q not found in pod %s/%s", name, pod.Namespace, pod.Name)
 			}
 		}

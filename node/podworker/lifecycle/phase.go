@@ -2,6 +2,8 @@ package lifecycle
 
 import (
 	corev1 "k8s.io/api/core/v1"
+
+	"clipper/api/containers"
 )
 
 // phase sums the containers up. A verdict of the node prevails once nothing runs any more: who waits for a final
@@ -112,7 +114,7 @@ func (r *reporter) countRegular(s *corev1.ContainerStatus, t *tally) {
 		t.waiting++
 	default:
 		t.stopped++
-		if !r.again(FindContainer(r.pod, s.Name), ended) {
+		if !r.again(containers.Named(&r.pod.Spec, s.Name), ended) {
 			t.final++
 		}
 		if s.State.Terminated != nil && ended.ExitCode == 0 {

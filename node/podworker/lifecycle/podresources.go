@@ -4,6 +4,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apiresource "k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/component-helpers/resource"
+
+	"clipper/api/containers"
 )
 
 // leastShares is what the kernel gives a group that asks for no CPU, in thousandths of one: no request to speak of.
@@ -65,11 +67,9 @@ func bounded(pod *corev1.Pod, name corev1.ResourceName) bool {
 			return true
 		}
 	}
-	for _, cs := range [][]corev1.Container{pod.Spec.InitContainers, pod.Spec.Containers} {
-		for i := range cs {
-			if q := cs[i].Resources.Limits[name]; q.IsZero() {
-				return false
-			}
+	for c := range containers.Of(&pod.Spec) {
+		if q := c.Resources.Limits[name]; q.IsZero() {
+			return false
 		}
 	}
 	return true

@@ -3,6 +3,8 @@ package lifecycle
 import (
 	"slices"
 
+	"clipper/api/containers"
+
 	corev1 "k8s.io/api/core/v1"
 )
 
@@ -57,11 +59,14 @@ func (r *Record) restartsAll(c *corev1.Container) bool {
 
 // mayRestartAll reports whether any container has a rule that restarts the whole pod.
 func mayRestartAll(pod *corev1.Pod) bool {
-	return slices.ContainsFunc(slices.Concat(pod.Spec.InitContainers, pod.Spec.Containers), func(c corev1.Container) bool {
-		return slices.ContainsFunc(c.RestartPolicyRules, func(r corev1.ContainerRestartRule) bool {
-			return r.Action == corev1.ContainerRestartRuleActionRestartAllContainers
-		})
-	})
+	for c := range containers.Of(&pod.Spec) {
+		for i := range c.RestartPolicyRules {
+			if c.RestartPolicyRules[i].Action == corev1.ContainerRestartRuleActionRestartAllContainers {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // restartingAll reports whether the pod is being restarted in place. Who has caused it is removed last, so this
@@ -70,11 +75,9 @@ func restartingAll(pod *corev1.Pod, o *Observed) bool {
 	if !mayRestartAll(pod) {
 		return false
 	}
-	for _, cs := range [][]corev1.Container{pod.Spec.InitContainers, pod.Spec.Containers} {
-		for i := range cs {
-			if r := o.Containers[cs[i].Name]; r != nil && r.restartsAll(&cs[i]) {
-				return true
-			}
+	for c := range containers.Of(&pod.Spec) {
+		if r := o.Containers[c.Name]; r != nil && r.restartsAll(c) {
+			return true
 		}
 	}
 	return false

@@ -11,6 +11,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"clipper/api/containers"
 	"clipper/image/reference"
 	"clipper/node/pull"
 	"clipper/node/runtime"
@@ -161,11 +162,9 @@ func imageNames(c *corev1.Container, s *runtime.ContainerStatus) (image, id stri
 
 // reported returns what the API has of a container.
 func (r *reporter) reported(name string) *corev1.ContainerStatus {
-	for _, list := range [][]corev1.ContainerStatus{r.pod.Status.InitContainerStatuses, r.pod.Status.ContainerStatuses, r.pod.Status.EphemeralContainerStatuses} {
-		for i := range list {
-			if list[i].Name == name {
-				return &list[i]
-			}
+	for s := range containers.Statuses(&r.pod.Status) {
+		if s.Name == name {
+			return s
 		}
 	}
 	return nil

@@ -4,6 +4,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/utils/cpuset"
 
+	"clipper/api/containers"
 	"clipper/node/resources/affinity"
 	"clipper/node/resources/topology"
 )
@@ -30,14 +31,12 @@ func (p *Static) PodHints(pod *corev1.Pod) affinity.Hints {
 		return nil
 	}
 	has := cpuset.New()
-	for _, cs := range [][]corev1.Container{pod.Spec.InitContainers, pod.Spec.Containers} {
-		for i := range cs {
-			cpus, ok := p.state.of(pod.UID, cs[i].Name)
-			if ok && cpus.Size() != wanted(pod, &cs[i]) {
-				return affinity.Hints{string(corev1.ResourceCPU): {}}
-			}
-			has = has.Union(cpus)
+	for c := range containers.Of(&pod.Spec) {
+		cpus, ok := p.state.of(pod.UID, c.Name)
+		if ok && cpus.Size() != wanted(pod, c) {
+			return affinity.Hints{string(corev1.ResourceCPU): {}}
 		}
+		has = has.Union(cpus)
 	}
 	if has.Size() == n {
 		return p.hints(has, cpuset.New(), n)

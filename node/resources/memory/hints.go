@@ -7,6 +7,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 
+	"clipper/api/containers"
 	"clipper/node/resources/affinity"
 )
 
@@ -27,11 +28,9 @@ func (p *Static) PodHints(pod *corev1.Pod) affinity.Hints {
 	if !manages(pod) || len(want) == 0 {
 		return nil
 	}
-	for _, cs := range [][]corev1.Container{pod.Spec.InitContainers, pod.Spec.Containers} {
-		for i := range cs {
-			if blocks, ok := p.state.of(pod.UID, cs[i].Name); ok {
-				return again(blocks, want)
-			}
+	for c := range containers.Of(&pod.Spec) {
+		if blocks, ok := p.state.of(pod.UID, c.Name); ok {
+			return again(blocks, want)
 		}
 	}
 	return p.hints(pod.UID, want)

@@ -15,6 +15,7 @@ import (
 	"k8s.io/utils/ptr"
 
 	"clipper/api"
+	"clipper/api/containers"
 	"clipper/node/downward"
 	"clipper/node/volume/fsgroup"
 	"clipper/node/volume/token"
@@ -195,11 +196,9 @@ func (s *Source) downward(pod *corev1.Pod, items []corev1.DownwardAPIVolumeFile,
 }
 
 func (s *Source) resource(pod *corev1.Pod, ref *corev1.ResourceFieldSelector) (string, error) {
-	for _, cs := range [][]corev1.Container{pod.Spec.Containers, pod.Spec.InitContainers} {
-		for i := range cs {
-			if cs[i].Name == ref.ContainerName {
-				return downward.Resource(ref, pod, &cs[i], s.Allocatable())
-			}
+	for c := range containers.Of(&pod.Spec) {
+		if c.Name == ref.ContainerName {
+			return downward.Resource(ref, pod, c, s.Allocatable())
 		}
 	}
 	return "", fmt.Errorf("container %s not found", ref.ContainerName)

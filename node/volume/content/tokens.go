@@ -8,6 +8,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 
+	"clipper/api/containers"
 	"clipper/node/volume/fsgroup"
 	"clipper/node/volume/token"
 )
@@ -33,20 +34,18 @@ func (s *Source) tokenFile(ctx context.Context, pod *corev1.Pod, p *corev1.Servi
 // singleUser returns the user that every container of the pod runs as, if the spec fixes one.
 func singleUser(pod *corev1.Pod) *int64 {
 	var user *int64
-	for _, cs := range [][]corev1.Container{pod.Spec.InitContainers, pod.Spec.Containers} {
-		for i := range cs {
-			var u *int64
-			if sc := pod.Spec.SecurityContext; sc != nil {
-				u = sc.RunAsUser
-			}
-			if sc := cs[i].SecurityContext; sc != nil && sc.RunAsUser != nil {
-				u = sc.RunAsUser
-			}
-			if u == nil || (user != nil && *user != *u) {
-				return nil
-			}
-			user = u
+	for c := range containers.Of(&pod.Spec) {
+		var u *int64
+		if sc := pod.Spec.SecurityContext; sc != nil {
+			u = sc.RunAsUser
 		}
+		if sc := c.SecurityContext; sc != nil && sc.RunAsUser != nil {
+			u = sc.RunAsUser
+		}
+		if u == nil || (user != nil && *user != *u) {
+			return nil
+		}
+		user = u
 	}
 	return user
 }
