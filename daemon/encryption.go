@@ -15,6 +15,7 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 
 	"clipper/api"
+	"clipper/apiserver/presence"
 	"clipper/apiserver/served"
 	"clipper/store"
 	"clipper/store/encrypt"
@@ -48,7 +49,7 @@ func (cp *controlPlane) openEncryption(ctx context.Context, used bool) error {
 		}
 	}
 	var err error
-	if cp.encryption, err = encrypt.Open(ctx, file); err != nil {
+	if cp.encryption, err = encrypt.Open(ctx, file, presence.Identity(cp.options.Node.Name)); err != nil {
 		return err
 	}
 	return cp.encryption.Await(ctx, kmsPatience)

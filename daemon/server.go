@@ -36,6 +36,7 @@ import (
 	"clipper/catalogue"
 	"clipper/openapi"
 	"clipper/pki"
+	"clipper/scheduler"
 	"clipper/store"
 	"clipper/store/encrypt"
 	"clipper/store/log/etcd/member"
@@ -210,6 +211,7 @@ func (cp *controlPlane) assemble(ctx context.Context) error {
 		return err
 	}
 	openID[encryptionPath] = cp.encryptionHandler(live)
+	openID["/metrics/resources"] = scheduler.PodResources(cp.client) // upstream's scheduler shows it at a port of its own
 	documents := openapi.New(func() []*catalogue.Resource { return live.Table().Resources })
 	nodeTLS := &tls.Config{Certificates: []tls.Certificate{cp.pki.KubeletClient}, RootCAs: cp.pki.ClientCAs(), MinVersion: tls.VersionTLS12}
 	cp.usage = resourcemetrics.New(cp.client, nodeTLS, cp.options.Operation.preference())

@@ -487,7 +487,7 @@ func TestSecretsEncryptedAtRest(t *testing.T) {
 	if err := encrypt.Ensure(file, "", false); err != nil {
 		t.Fatal(err)
 	}
-	sealer, err := encrypt.Open(t.Context(), file)
+	sealer, err := encrypt.Open(t.Context(), file, "test")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -538,7 +538,7 @@ func TestStaleAfterRotation(t *testing.T) {
 	}
 	const one, two = "{name: one, secret: MDEyMzQ1Njc4OWFiY2RlZg==}", "{name: two, secret: ZmVkY2JhOTg3NjU0MzIxMA==}"
 	config("{identity: {}}")
-	sealer, err := encrypt.Open(t.Context(), file)
+	sealer, err := encrypt.Open(t.Context(), file, "test")
 	if err != nil {
 		t.Fatal(err)
 	}

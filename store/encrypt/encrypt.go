@@ -25,6 +25,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/apiserver/pkg/server/healthz"
 	"k8s.io/apiserver/pkg/server/options/encryptionconfig"
+	reloads "k8s.io/apiserver/pkg/server/options/encryptionconfig/metrics"
 	"k8s.io/apiserver/pkg/storage/value"
 	kms "k8s.io/apiserver/pkg/storage/value/encrypt/envelope/kmsv2/v2"
 )
@@ -42,6 +43,7 @@ const (
 // Providers encrypt and decrypt by the latest good state of a file. They implement the store's Sealer.
 type Providers struct {
 	file    string
+	server  string          // in metrics
 	ctx     context.Context // ends the connections to KMS plug-ins
 	reload  sync.Mutex      // held while the file is read
 	current atomic.Pointer[generation]
@@ -59,20 +61,22 @@ type generation struct {
 	byResource map[schema.GroupResource]value.Transformer // those asked for so far
 }
 
-// Open reads the file. Connections to KMS plug-ins last until ctx ends.
-func Open(ctx context.Context, file string) (*Providers, error) {
-	p := &Providers{file: file, ctx: ctx}
+// Open reads the file. Connections to KMS plug-ins last until ctx ends. server is the API server's name in metrics.
+func Open(ctx context.Context, file, server string) (*Providers, error) {
+	p := &Providers{file: file, server: server, ctx: ctx}
 	g, err := p.load()
 	if err != nil {
 		return nil, err
 	}
 	p.current.Store(g)
+	reloads.RegisterMetrics()
+	reloads.RecordEncryptionConfigLastConfigInfo(server, g.hash)
 	return p, nil
 }
 
 func (p *Providers) load() (*generation, error) {
 	ctx, stop := context.WithCancel(p.ctx)
-	config, err := encryptionconfig.LoadEncryptionConfig(ctx, p.file, true, "clipper")
+	config, err := encryptionconfig.LoadEncryptionConfig(ctx, p.file, true, p.server)
 	if err != nil {
 		stop()
 		return nil, fmt.Errorf("read encryption configuration %s: %w", p.file, err)
@@ -98,9 +102,14 @@ func (p *Providers) Run(ctx context.Context) error {
 }
 
 // Reload takes over the file if its content has changed. A file that cannot be used changes nothing.
-func (p *Providers) Reload(ctx context.Context) error {
+func (p *Providers) Reload(ctx context.Context) (err error) {
 	p.reload.Lock()
 	defer p.reload.Unlock()
+	defer func() {
+		if err != nil {
+			reloads.RecordEncryptionConfigAutomaticReloadFailure(p.server)
+		}
+	}()
 	hash, err := FileHash(p.file)
 	if err != nil {
 		return err
@@ -120,6 +129,7 @@ func (p *Providers) Reload(ctx context.Context) error {
 	p.current.Store(next)
 	// What is under way with the old plug-ins may finish.
 	time.AfterFunc(old.grace, old.stop)
+	reloads.RecordEncryptionConfigAutomaticReloadSuccess(p.server, next.hash)
 	slog.Info("encryption configuration reloaded", "file", p.file)
 	return nil
 }

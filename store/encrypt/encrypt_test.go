@@ -33,7 +33,7 @@ func TestProvidersByResource(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "e.yaml")
 	write(t, file, `{resources: [secrets, widgets.example.com], providers: [{aescbc: {`+oneKey+`}}]},
 		{resources: ['*.apps'], providers: [{aesgcm: {`+oneKey+`}}]}, {resources: ['*.*'], providers: [{identity: {}}, {secretbox: {`+oneKey+`}}]}`)
-	p, err := Open(t.Context(), file)
+	p, err := Open(t.Context(), file, "test")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -59,7 +59,7 @@ func TestProvidersByResource(t *testing.T) {
 func TestReloadKeepsTheGoodFile(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "e.yaml")
 	write(t, file, `{resources: [secrets], providers: [{aescbc: {`+oneKey+`}}]}`)
-	p, err := Open(t.Context(), file)
+	p, err := Open(t.Context(), file, "test")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -88,7 +88,7 @@ func TestEnsure(t *testing.T) {
 	if err := Ensure(file, legacy, true); err != nil {
 		t.Fatal(err)
 	}
-	p, err := Open(t.Context(), file)
+	p, err := Open(t.Context(), file, "test")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -150,7 +150,7 @@ func TestRotateInterrupted(t *testing.T) {
 				t.Fatal(err)
 			}
 			before, _ := ReadFile(file)
-			first, err := Open(t.Context(), file)
+			first, err := Open(t.Context(), file, "test")
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -163,7 +163,7 @@ func TestRotateInterrupted(t *testing.T) {
 			if err := Rotate(file, s, now, quiet); err != nil && !errors.Is(err, errInterrupted) {
 				t.Fatal(err)
 			}
-			if s.p, err = Open(t.Context(), file); err != nil {
+			if s.p, err = Open(t.Context(), file, "test"); err != nil {
 				t.Fatal(err)
 			}
 			for k, v := range s.values {
@@ -254,7 +254,7 @@ func TestKMS(t *testing.T) {
 	go func() { served <- service.ListenAndServe() }()
 	t.Cleanup(func() { service.Shutdown(); <-served })
 	write(t, file, "{resources: [secrets], providers: [{kms: {apiVersion: v2, name: box, endpoint: 'unix://"+socket+"'}}]}")
-	p, err := Open(t.Context(), file)
+	p, err := Open(t.Context(), file, "test")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -276,7 +276,7 @@ func TestKMS(t *testing.T) {
 	}
 
 	kms.keyID.Store("2")
-	if p, err = Open(t.Context(), file); err != nil { // the library asks for the key once a minute
+	if p, err = Open(t.Context(), file, "test"); err != nil { // the library asks for the key once a minute
 		t.Fatal(err)
 	}
 	again, err := p.Seal(secrets, "k", []byte("plain"))
@@ -288,7 +288,7 @@ func TestKMS(t *testing.T) {
 	}
 
 	kms.sick.Store(true)
-	if p, err = Open(t.Context(), file); err != nil {
+	if p, err = Open(t.Context(), file, "test"); err != nil {
 		t.Fatal(err)
 	}
 	if err := p.Check(t.Context()); err == nil || !strings.Contains(err.Error(), "kms-provider-0") {
