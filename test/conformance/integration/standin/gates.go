@@ -1,0 +1,62 @@
+package standin
+
+import (
+	"fmt"
+	"slices"
+
+	"k8s.io/apiserver/pkg/util/compatibility"
+	utilfeature "k8s.io/apiserver/pkg/util/feature"
+	basecompatibility "k8s.io/component-base/compatibility"
+	"k8s.io/component-base/featuregate"
+	featuregatetesting "k8s.io/component-base/featuregate/testing"
+	"k8s.io/kubernetes/cmd/kube-apiserver/app/options"
+)
+
+// Gates are the features of one server. They begin as those of the process, which tests switch as well.
+type Gates struct {
+	gate     featuregate.MutableVersionedFeatureGate
+	registry basecompatibility.ComponentGlobalsRegistry
+}
+
+// NewGates gives o features of its own.
+func NewGates(o *options.ServerRunOptions) (*Gates, error) {
+	g := &Gates{gate: utilfeature.DefaultMutableFeatureGate.DeepCopy(), registry: basecompatibility.NewComponentGlobalsRegistry()}
+	version := compatibility.DefaultKubeEffectiveVersionForTest()
+	version.SetEmulationVersion(g.gate.EmulationVersion())
+	version.SetMinCompatibilityVersion(g.gate.MinCompatibilityVersion())
+	o.GenericServerRunOptions.ComponentGlobalsRegistry = g.registry
+	return g, g.registry.Register(basecompatibility.DefaultKubeComponent, version, g.gate)
+}
+
+// Settle reads what the flags said and has the process do the same for as long as the test runs: it holds clients and
+// controllers of the test.
+func (g *Gates) Settle(t featuregatetesting.TB) error {
+	if err := g.registry.Set(); err != nil {
+		return err
+	}
+	if v := g.gate.EmulationVersion(); !v.EqualTo(compatibility.DefaultKubeEffectiveVersionForTest().BinaryVersion()) {
+		return &NotOffered{Reason: "emulation of " + v.String()}
+	}
+	moved := map[featuregate.Feature]bool{}
+	for name := range utilfeature.DefaultMutableFeatureGate.GetAll() {
+		if on := g.gate.Enabled(name); on != utilfeature.DefaultFeatureGate.Enabled(name) {
+			moved[name] = on
+		}
+	}
+	if len(moved) > 0 {
+		featuregatetesting.SetFeatureGatesDuringTest(t, utilfeature.DefaultFeatureGate, moved)
+	}
+	return nil
+}
+
+// Flags are the values of --feature-gates.
+func (g *Gates) Flags() []string {
+	flags := []string{}
+	for name, spec := range g.gate.GetAll() {
+		if on := g.gate.Enabled(name); on != spec.Default {
+			flags = append(flags, fmt.Sprintf("%s=%t", name, on))
+		}
+	}
+	slices.Sort(flags)
+	return flags
+}

@@ -1,0 +1,111 @@
+package standin
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/google/uuid"
+)
+
+// Options say what a server is to be.
+type Options struct {
+	Endpoints []string // of etcd
+	Root      string   // of the keys there
+	Flags     []Flag   // as FlagsOf finds them
+	Gates     []string // name=true|false, as GatesOf finds them
+	DoNotWait bool     // be content with a server that serves
+
+	token string
+	files map[string]string // by flag: what prepare has written
+}
+
+// Files of a server that prepare writes.
+const (
+	tokensFile  = "tokens.csv"
+	signingFile = "service-account-signing.key"
+	plainFile   = "plain.yaml"
+)
+
+// signingKey signs service-account tokens: tests sign some themselves with it. It is public, like that of upstream's tests.
+const signingKey = `-----BEGIN EC PRIVATE KEY-----
+MHcCAQEEIEZmTmUhuanLjPA2CLquXivuwBDHTt5XYwgIr/kA1LtRoAoGCCqGSM49
+AwEHoUQDQgAEH6cuzP8XuD5wal6wf9M6xDljTOPLX2i8uIp/C/ASqiIGUeeKQtX0
+/IR3qCXyThP/dbCiHrF3v1cuhBOHY8CLVg==
+-----END EC PRIVATE KEY-----
+`
+
+// Issuer is that of service-account tokens, unless a test asks for another.
+const Issuer = "https://foo.bar.example.com"
+
+// plain stores secrets as they are, for tests that look into etcd.
+const plain = `{"apiVersion":"apiserver.config.k8s.io/v1","kind":"EncryptionConfiguration",
+"resources":[{"resources":["secrets"],"providers":[{"identity":{}}]}]}
+`
+
+// prepare writes what the server reads when it starts.
+func (o *Options) prepare(ctx context.Context, dir string) error {
+	o.token, o.files = uuid.NewString(), map[string]string{}
+	tokens := o.token + `,system:apiserver,` + uuid.NewString() + `,"system:masters"` + "\n"
+	if given := o.value("token-auth-file"); given != "" {
+		content, err := os.ReadFile(given)
+		if err != nil {
+			return err
+		}
+		tokens += string(content)
+	}
+	contents := map[string]struct{ name, content string }{
+		"token-auth-file": {tokensFile, tokens}, "service-account-signing-key-file": {signingFile, signingKey}, "encryption-provider-config": {plainFile, plain},
+	}
+	for flag, file := range contents {
+		if o.value(flag) != "" && flag != "token-auth-file" {
+			continue
+		}
+		o.files[flag] = filepath.Join(dir, file.name)
+		if err := os.WriteFile(o.files[flag], []byte(file.content), 0o600); err != nil {
+			return err
+		}
+	}
+	if err := os.MkdirAll(filepath.Join(dir, "pki"), 0o700); err != nil {
+		return err
+	}
+	return holdDuties(ctx, o.Endpoints, o.Root)
+}
+
+// value returns that of a flag, or "".
+func (o *Options) value(name string) string {
+	for _, f := range o.Flags {
+		if f.Name == name {
+			return f.Value
+		}
+	}
+	return ""
+}
+
+// arguments are the server's command line.
+func (o *Options) arguments(dir string) []string {
+	args := []string{"server", "--disable-agent", "--data-dir=" + dir, "--listen-fd=3", "--node-ip=127.0.0.1", "--etcd-prefix=/" + strings.Trim(o.Root, "/"),
+		"--etcd-servers=" + strings.Join(o.Endpoints, ",")}
+	if o.value("service-account-issuer") == "" {
+		args = append(args, "--service-account-issuer="+Issuer)
+	}
+	if o.value("authorization-mode") == "" && o.value("authorization-config") == "" {
+		args = append(args, "--authorization-mode=AlwaysAllow") // upstream's default
+	}
+	if o.value("service-cidr") == "" {
+		args = append(args, "--service-cidr=10.0.0.0/16")
+	}
+	for _, f := range o.Flags {
+		if _, ours := o.files[f.Name]; !ours {
+			args = append(args, "--"+f.Name+"="+f.Value)
+		}
+	}
+	for flag, file := range o.files {
+		args = append(args, "--"+flag+"="+file)
+	}
+	if len(o.Gates) > 0 {
+		args = append(args, "--feature-gates="+strings.Join(o.Gates, ","))
+	}
+	return args
+}
