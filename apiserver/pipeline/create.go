@@ -37,8 +37,8 @@ func (p *Pipeline) Create(ctx context.Context, req *Request, obj api.Object, o *
 	if act != nil {
 		return w.act(ctx, act, obj, o)
 	}
-	if c := req.Resource.Custom; c != nil && c.Terminating {
-		return nil, apierrors.NewForbidden(req.Resource.GroupResource(), obj.GetName(), errTerminating)
+	if err := req.mayCome(obj); err != nil {
+		return nil, err
 	}
 	w.dedupOwners(obj, duplicateOwners)
 	w.updateFields(nil, obj)
@@ -57,8 +57,13 @@ func (p *Pipeline) Create(ctx context.Context, req *Request, obj api.Object, o *
 // errRevisionOnCreate is no API error upstream either: the answer is a bare 500.
 var errRevisionOnCreate = errors.New("resourceVersion should not be set on objects to be created")
 
-// errTerminating is why a kind that is about to vanish takes no new objects.
-var errTerminating = errors.New("create not allowed while custom resource definition is terminating")
+// mayCome refuses new objects of a kind that is about to vanish.
+func (req *Request) mayCome(obj api.Object) error {
+	if c := req.Resource.Custom; c == nil || !c.Terminating {
+		return nil
+	}
+	return apierrors.NewForbidden(req.Resource.GroupResource(), obj.GetName(), errors.New("create not allowed while custom resource definition is terminating"))
+}
 
 // errNameTaken asks for another attempt with another generated name.
 var errNameTaken = errors.New("generated name is taken")

@@ -76,7 +76,7 @@ func (p *Pipeline) Delete(ctx context.Context, req *Request, o *metav1.DeleteOpt
 }
 
 func (w *write) tryDelete(ctx context.Context, current *store.Item, o *metav1.DeleteOptions) (*Result, error) {
-	if err := w.req.checkPreconditions(o.Preconditions, current.Object); err != nil {
+	if err := w.req.checkDeletable(o.Preconditions, current.Object); err != nil {
 		return nil, err
 	}
 	if err := w.visible(current.Object); err != nil {
@@ -129,13 +129,30 @@ func (w *write) deleted(item *store.Item, last api.Object, gone bool) *Result {
 	if last != nil {
 		obj = last
 	}
-	if !gone && last != nil || catalogue.ReturnsDeleted(r.GroupResource()) || r.GroupResource() == definitions {
+	if !gone && last != nil || catalogue.ReturnsDeleted(r.GroupResource()) || r.BeginDelete != nil {
 		return &Result{Object: obj, Item: item, Gone: gone}
 	}
 	return &Result{Gone: gone, Item: item, Object: &metav1.Status{
 		Status:  metav1.StatusSuccess,
 		Details: &metav1.StatusDetails{Name: obj.GetName(), Group: r.Group, Kind: r.Name, UID: obj.GetUID()}, // sic: the plural
 	}}
+}
+
+// checkDeletable words what is wrong as whoever begins the deletion does.
+func (req *Request) checkDeletable(c *metav1.Preconditions, obj api.Object) error {
+	if req.Resource.BeginDelete == nil || c == nil || obj.GetDeletionTimestamp() != nil {
+		return req.checkPreconditions(c, obj)
+	}
+	fault := func(what string, wanted, have any) error {
+		return apierrors.NewConflict(req.groupResource(), req.Name, fmt.Errorf("Precondition failed: %[1]s in precondition: %[2]v, %[1]s in object meta: %[3]v", what, wanted, have))
+	}
+	if c.UID != nil && *c.UID != obj.GetUID() {
+		return fault("UID", *c.UID, obj.GetUID())
+	}
+	if c.ResourceVersion != nil && *c.ResourceVersion != obj.GetResourceVersion() {
+		return fault("ResourceVersion", *c.ResourceVersion, obj.GetResourceVersion())
+	}
+	return nil
 }
 
 func (req *Request) checkPreconditions(c *metav1.Preconditions, obj api.Object) error {
@@ -160,10 +177,11 @@ func (w *write) decide(old api.Object, o *metav1.DeleteOptions, now time.Time) d
 	if pending {
 		return deletion{pending: true}
 	}
-	next.SetFinalizers(finalizers(r, next.GetFinalizers(), o))
-	if r.GroupResource() == definitions && old.GetDeletionTimestamp() == nil {
-		next.SetFinalizers(withCleanup(next.GetFinalizers()))
+	if r.BeginDelete != nil && old.GetDeletionTimestamp() == nil {
+		r.BeginDelete(next, now)
+		return deletion{next: next}
 	}
+	next.SetFinalizers(finalizers(r, next.GetFinalizers(), o))
 	waits := len(next.GetFinalizers()) > 0 || !w.mayGo(next)
 	switch {
 	case graceful && (waits || grace > 0):
@@ -256,18 +274,6 @@ func finalizers(r *catalogue.Resource, have []string, o *metav1.DeleteOptions) [
 		return have
 	}
 	return out
-}
-
-// The objects of a CustomResourceDefinition go before it does: whoever serves them removes the finalizer.
-var definitions = schema.GroupResource{Group: "apiextensions.k8s.io", Resource: "customresourcedefinitions"}
-
-const cleanupFinalizer = "customresourcecleanup.apiextensions.k8s.io"
-
-func withCleanup(have []string) []string {
-	if slices.Contains(have, cleanupFinalizer) {
-		return have
-	}
-	return append(slices.Clone(have), cleanupFinalizer)
 }
 
 func sameSet(a, b []string) bool {

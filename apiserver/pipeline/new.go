@@ -34,7 +34,7 @@ type Pipeline struct {
 	types     managedfields.TypeConverter
 	admission *admission.Chain
 	creaters  map[schema.GroupResource]Creater
-	owners    *ownership.Managers
+	owners    ownership.Managers
 	managers  sync.Map // managerKey → *ownership.Manager
 	scales    scales
 }
@@ -51,7 +51,6 @@ func New(c Config) *Pipeline {
 	if p.types == nil {
 		p.types = managedfields.NewDeducedTypeConverter()
 	}
-	p.owners = ownership.NewManagers(p.types)
 	p.scales.types = p.types
 	p.creaters = map[schema.GroupResource]Creater{
 		{Resource: "pods/binding"}:  p.bindPod,

@@ -227,7 +227,7 @@ func (pa *patch) mergePatch(before []byte) (after []byte, unknown []error, err e
 			return nil, nil, apierrors.NewBadRequest(fmt.Sprintf("error decoding patch: %v", err))
 		}
 	}
-	after, err = jsonpatch.MergePatch(before, pa.data)
+	after, err = checked.Merge(before, pa.data)
 	if errors.Is(err, jsonpatch.ErrBadJSONPatch) {
 		return nil, nil, apierrors.NewBadRequest(err.Error())
 	}

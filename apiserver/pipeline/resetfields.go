@@ -64,16 +64,18 @@ func resetFilter(k *served.Kind, subresource string) fieldpath.Filter {
 	return fieldpath.NewExcludeSetFilter(set)
 }
 
-// resetFields is the filter for every version of the kind.
+// resetFields is the filter for every version of the kind. For a custom resource itself, not for its status, upstream
+// thinks of the version alone that is written through: a PUT without a status takes that from who owns it in another.
 func resetFields(k *served.Kind, subresource string) map[fieldpath.APIVersion]fieldpath.Filter {
 	filter := resetFilter(k, subresource)
 	if filter == nil {
 		return nil
 	}
-	out := map[fieldpath.APIVersion]fieldpath.Filter{
-		fieldpath.APIVersion(k.Resource.GVK().GroupVersion().String()): filter,
-		fieldpath.APIVersion(k.GVK.GroupVersion().String()):            filter, // of a custom kind not always among Also
+	out := map[fieldpath.APIVersion]fieldpath.Filter{fieldpath.APIVersion(k.GVK.GroupVersion().String()): filter}
+	if k.Custom != nil && subresource == "" {
+		return out
 	}
+	out[fieldpath.APIVersion(k.Resource.GVK().GroupVersion().String())] = filter
 	for _, v := range k.Also {
 		gv := schema.GroupVersion{Group: k.Group, Version: v.Version}
 		if v.Group != "" {

@@ -170,6 +170,9 @@ func (w *write) tryUpdate(ctx context.Context, u update, current *store.Item) (*
 }
 
 func (w *write) createInstead(ctx context.Context, u update, obj api.Object) (*Result, error) {
+	if err := w.req.mayCome(obj); err != nil {
+		return nil, err
+	}
 	if err := w.mutate(ctx, admission.Create, obj, nil); err != nil {
 		return nil, err
 	}

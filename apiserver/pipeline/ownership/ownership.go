@@ -16,6 +16,7 @@ import (
 	"slices"
 	"sync"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -32,6 +33,8 @@ const maxEntries = 9
 // It is safe for concurrent use.
 type Manager struct {
 	library     *managedfields.FieldManager
+	large       func() (*managedfields.FieldManager, error) // for updates of large objects, from any other writes
+	largeApply  func() (*managedfields.FieldManager, error)
 	kind        schema.GroupVersionKind
 	version     string // of kind, as managedFields have it
 	subresource string
@@ -42,29 +45,35 @@ type Manager struct {
 
 var tracers = sync.Pool{New: func() any { return &tracer{} }}
 
-// Managers makes Managers that share what they know of types.
-type Managers struct {
-	types   managedfields.TypeConverter
-	planner planner
-}
+// Managers makes Managers that share what they know of types. A type of one name must be the same type in all kinds.
+// The zero value is fine.
+type Managers struct{ planner planner }
 
-// NewManagers returns Managers for kinds whose merge schemas types knows. A type of one name must be the
-// same type in all of them.
-func NewManagers(types managedfields.TypeConverter) *Managers { return &Managers{types: types} }
+// A Library makes the library's field manager of a kind, which knows the kind's merge schema from types.
+type Library func(types managedfields.TypeConverter) (*managedfields.FieldManager, error)
 
 // Of returns a Manager for writes in the version spoken to objects stored as kind, of which nothing is an
-// empty one. library is the one that it asks. Untyped objects, and versions that are not the stored one,
+// empty one. library makes those that it asks. Untyped objects, and versions that are not the stored one,
 // are the library's alone.
-func (s *Managers) Of(library *managedfields.FieldManager, nothing api.Object, kind, spoken schema.GroupVersionKind, subresource string) *Manager {
-	m := &Manager{library: library, kind: kind, version: kind.GroupVersion().String(), subresource: subresource, nothing: nothing}
+func (s *Managers) Of(library Library, types managedfields.TypeConverter, nothing api.Object, kind, spoken schema.GroupVersionKind, subresource string) (*Manager, error) {
+	fm, err := library(types)
+	if err != nil {
+		return nil, err
+	}
+	m := &Manager{
+		library:    fm,
+		large:      sync.OnceValues(func() (*managedfields.FieldManager, error) { return library(orderly{types, true}) }),
+		largeApply: sync.OnceValues(func() (*managedfields.FieldManager, error) { return library(orderly{types, false}) }),
+		kind:       kind, version: kind.GroupVersion().String(), subresource: subresource, nothing: nothing,
+	}
 	nothing.GetObjectKind().SetGroupVersionKind(kind)
 	if _, ok := nothing.(runtime.Unstructured); ok || spoken != kind {
-		return m
+		return m, nil
 	}
-	if typed, err := s.types.ObjectToTyped(nothing); err == nil {
+	if typed, err := types.ObjectToTyped(nothing); err == nil {
 		m.plan = s.planner.plan(reflect.TypeOf(nothing).Elem(), typed.Schema(), typed.TypeRef())
 	}
-	return m
+	return m, nil
 }
 
 // Update records in next.managedFields what manager changed relative to live (nil: there was nothing).
@@ -80,18 +89,31 @@ func (m *Manager) Update(live, next api.Object, manager string) {
 	}
 	key, ok := m.question(live, next, manager)
 	if !ok {
-		m.library.UpdateNoErrors(WithKind(live, m.kind), next, manager)
+		m.ask(live, next, manager)
 		return
 	}
 	if a := m.memory.get(key); a != nil {
 		next.SetManagedFields(a.fill(entries))
 		return
 	}
-	m.library.UpdateNoErrors(WithKind(live, m.kind), next, manager)
+	m.ask(live, next, manager)
 	if a := answerOf(entries, next.GetManagedFields()); a != nil && a.size() <= maxAnswer {
 		m.memory.put(key, a)
 		next.SetManagedFields(a.fill(entries)) // every object shares the answer's bytes, this one too
 	}
+}
+
+// ask has the library answer.
+func (m *Manager) ask(live, next api.Object, manager string) {
+	library := m.library
+	if isLarge(live) || isLarge(next) {
+		var err error
+		if library, err = m.large(); err != nil {
+			return // cannot be: another like it was made
+		}
+		next.SetManagedFields(sortEntries(next.GetManagedFields()))
+	}
+	library.UpdateNoErrors(WithKind(live, m.kind), next, manager)
 }
 
 // Apply merges a server-side apply's configuration into live.
@@ -99,7 +121,19 @@ func (m *Manager) Apply(live api.Object, config runtime.Object, manager string, 
 	if live == nil {
 		live = m.nothing.DeepCopyObject().(api.Object)
 	}
-	return m.library.Apply(WithKind(live, m.kind), config, manager, force)
+	library := m.library
+	if isLarge(live) || isLarge(config) {
+		for _, obj := range []runtime.Object{config, live} {
+			if err := checkApplied(obj); err != nil {
+				return nil, err
+			}
+		}
+		var err error
+		if library, err = m.largeApply(); err != nil {
+			return nil, apierrors.NewInternalError(err)
+		}
+	}
+	return library.Apply(WithKind(live, m.kind), config, manager, force)
 }
 
 // question returns the digest of everything that the answer depends on; false if that cannot be told.

@@ -56,11 +56,18 @@ func managers(t testing.TB, r *catalogue.Resource, subresource string) (*managed
 		}
 	}
 	gvk := r.GVK()
-	library, err := managedfields.NewDefaultFieldManager(openapi.TypeConverter(), identity{}, identity{}, scheme.Scheme, gvk, gvk.GroupVersion(), subresource, reset)
+	makeLibrary := func(types managedfields.TypeConverter) (*managedfields.FieldManager, error) {
+		return managedfields.NewDefaultFieldManager(types, identity{}, identity{}, scheme.Scheme, gvk, gvk.GroupVersion(), subresource, reset)
+	}
+	library, err := makeLibrary(openapi.TypeConverter())
 	if err != nil {
 		t.Fatal(err)
 	}
-	return library, NewManagers(openapi.TypeConverter()).Of(library, r.New(), gvk, gvk, subresource)
+	manager, err := new(Managers).Of(makeLibrary, openapi.TypeConverter(), r.New(), gvk, gvk, subresource)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return library, manager
 }
 
 // stored are the kinds that have managedFields.
@@ -160,6 +167,10 @@ func (c *comparison) write(live, next api.Object, manager string) api.Object {
 	c.manager.Update(live, got, manager)
 	forgetNow(want)
 	forgetNow(got)
+	c.writeInOrder(before, next, want, manager)
+	for _, obj := range []api.Object{want, got} {
+		obj.(interface{ Size() int }).Size() // amounts remember how they are written
+	}
 	if !reflect.DeepEqual(want, got) {
 		c.t.Fatalf("%s by %s\nlibrary: %s\nmanager: %s\nlive: %+v\nnext: %+v", c.r.Name, manager, describe(want), describe(got), live, next)
 	}
@@ -172,6 +183,21 @@ func (c *comparison) write(live, next api.Object, manager string) api.Object {
 	want.GetObjectKind().SetGroupVersionKind(schema.GroupVersionKind{})
 	c.age(want)
 	return want
+}
+
+// writeInOrder asks as for large objects.
+func (c *comparison) writeInOrder(before, next, want api.Object, manager string) {
+	c.t.Helper()
+	library, err := c.manager.large()
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	got := c.copyOf(next)
+	library.UpdateNoErrors(WithKind(c.copyOf(before), c.r.GVK()), got, manager)
+	forgetNow(got)
+	if !reflect.DeepEqual(want.GetManagedFields(), got.GetManagedFields()) {
+		c.t.Fatalf("%s by %s\nlibrary: %s\nin order: %s\nlive: %+v\nnext: %+v", c.r.Name, manager, describe(want), describe(got), before, next)
+	}
 }
 
 func orNothing(live api.Object, m *Manager) api.Object {
