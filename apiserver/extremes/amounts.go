@@ -13,8 +13,20 @@ import (
 // absurd is an amount whose exponent has five digits or more. The largest that anybody can mean has two.
 var absurd = regexp.MustCompile(`^\s*[+-]?[0-9.]+[eE][+-]?[0-9]{5,}\s*$`)
 
-// exponent is how many digits make an exponent absurd.
-const exponent = 5
+const (
+	// exponent is how many digits make an exponent absurd.
+	exponent = 5
+	// longest is how long an amount may be: what it costs to read is quadratic in its digits.
+	longest = 4 << 10
+)
+
+// written are the characters of amounts.
+const written = "\t\n\v\f\r +-.0123456789EKMGTPeikmnu"
+
+// IsAbsurd says whether text would be read as an amount that nobody can mean, at a cost that nobody can pay.
+func IsAbsurd(text string) bool {
+	return absurd.MatchString(text) || len(text) > longest && strings.TrimLeft(text, written) == ""
+}
 
 // MayHoldAmount says whether an absurd amount may be in body, be it written with escapes: few bodies are like that.
 func MayHoldAmount(body []byte) bool {
@@ -28,7 +40,14 @@ func MayHoldAmount(body []byte) bool {
 		}
 		from = from[i+2:]
 	}
+	run := 0
 	for i, c := range body {
+		if run++; !isDigit(c) {
+			run = 0
+		}
+		if run > longest/4 { // there may be a point among them
+			return true
+		}
 		if (c == 'e' || c == 'E') && i > 0 && (isDigit(body[i-1]) || body[i-1] == '.') && digits(body[i+1:]) >= exponent {
 			return true
 		}
@@ -140,9 +159,9 @@ func HasAny(v any) bool {
 func isAbsurd(v any) bool {
 	switch v := v.(type) {
 	case string:
-		return absurd.MatchString(v)
+		return IsAbsurd(v)
 	case json.Number:
-		return absurd.MatchString(v.String())
+		return IsAbsurd(v.String())
 	}
 	return false
 }
@@ -158,7 +177,7 @@ func HasMessage(raw []byte) bool {
 			continue
 		}
 		if levels[top] = rest; len(inner) > 0 {
-			if absurd.Match(inner) {
+			if absurd.Match(inner) || len(inner) > longest && len(bytes.TrimLeft(inner, written)) == 0 {
 				return true
 			}
 			levels = append(levels, inner)
