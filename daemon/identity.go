@@ -3,11 +3,9 @@ package daemon
 import (
 	"context"
 	"crypto/x509"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
 	"slices"
 	"time"
 
@@ -61,6 +59,8 @@ type identity struct {
 	oidc          *oidc.Authenticator
 	authenticator *authn.Authenticator
 	authorizer    *authz.Authorizer
+	proxy         *authn.FrontProxy
+	trusted       authorities
 	published     map[string]string // what extension servers are told of all this
 }
 
@@ -90,16 +90,12 @@ func (cp *controlPlane) identify(ctx context.Context) error {
 	if config.Anonymous, err = cp.anonymous(); err != nil {
 		return err
 	}
-	clients, err := withFile(cp.pki.CA.CertPEM, "--client-ca-file", o.ClientCAFile)
-	if err != nil {
+	if cp.trusted, err = cp.trust(); err != nil {
 		return err
 	}
-	proxies, err := withFile(cp.pki.FrontProxyCA.CertPEM, "--requestheader-client-ca-file", o.ProxyCAFile)
-	if err != nil {
-		return err
-	}
-	config.ClientCAs, config.Proxy = pool(clients), cp.frontProxy(pool(proxies))
-	if cp.published, err = cp.publish(clients, proxies); err != nil {
+	cp.proxy = cp.frontProxy(pool(cp.trusted.proxies))
+	config.ClientCAs, config.Proxy = pool(cp.trusted.clients), cp.proxy
+	if cp.published, err = cp.publish(cp.trusted); err != nil {
 		return err
 	}
 	if o.TokenFile != "" {
@@ -166,44 +162,6 @@ func (cp *controlPlane) frontProxy(authorities *x509.CertPool) *authn.FrontProxy
 // proxyNames are the common names of proxies that are believed.
 func (cp *controlPlane) proxyNames() []string {
 	return append([]string{pki.FrontProxyUser}, cp.options.Identity.Proxy.AllowedNames...)
-}
-
-// publish writes what extension servers need to believe whom this server believes, in the form of their config map.
-func (cp *controlPlane) publish(clients, proxies []byte) (map[string]string, error) {
-	out := map[string]string{"client-ca-file": string(clients), "requestheader-client-ca-file": string(proxies)}
-	p := &cp.options.Identity.Proxy
-	for key, list := range map[string][]string{
-		"requestheader-allowed-names": cp.proxyNames(), "requestheader-username-headers": p.UserHeaders, "requestheader-uid-headers": p.UIDHeaders,
-		"requestheader-group-headers": p.GroupHeaders, "requestheader-extra-headers-prefix": p.ExtraPrefixes,
-	} {
-		text, err := json.Marshal(list)
-		if err != nil {
-			return nil, fmt.Errorf("encode %s: %w", key, err)
-		}
-		out[key] = string(text)
-	}
-	return out, nil
-}
-
-// withFile adds the certificates of a file, if one is given, to those of the cluster.
-func withFile(own []byte, flag, file string) ([]byte, error) {
-	if file == "" {
-		return own, nil
-	}
-	text, err := os.ReadFile(file)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", flag, err)
-	}
-	if !x509.NewCertPool().AppendCertsFromPEM(text) {
-		return nil, fmt.Errorf("%s %s: no PEM certificate in it", flag, file)
-	}
-	return slices.Concat(own, text), nil
-}
-
-func pool(certificates []byte) *x509.CertPool {
-	p := x509.NewCertPool()
-	p.AppendCertsFromPEM(certificates)
-	return p
 }
 
 // jwksURI is where others find the keys of service-account tokens.

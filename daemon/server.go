@@ -272,6 +272,7 @@ func (cp *controlPlane) run(ctx context.Context, group *errgroup.Group) {
 	cp.runOperation(ctx, group)
 	group.Go(func() error { return cp.encryption.Run(ctx) })
 	group.Go(func() error { return cp.certs.Run(ctx) })
+	group.Go(func() error { return cp.followAuthorities(ctx) })
 	group.Go(func() error { return cp.oidc.Run(ctx) })
 	group.Go(func() error { return cp.authorizer.Run(ctx) })
 	if cp.member != nil {

@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	utilerrors "k8s.io/apimachinery/pkg/util/errors"
@@ -40,7 +41,8 @@ type Config struct {
 type Authenticator struct {
 	proxy     *FrontProxy
 	claims    claims
-	certs     *certificates
+	certs     atomic.Pointer[certificates]
+	now       func() time.Time
 	static    StaticTokens
 	tokens    *satoken.Checker
 	bootstrap *bootstrapTokens
@@ -54,18 +56,24 @@ func New(cfg Config) *Authenticator {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	a := &Authenticator{proxy: cfg.Proxy, claims: newClaims(cfg.Proxy), static: cfg.Static, tokens: cfg.Tokens, more: cfg.More, audiences: cfg.Audiences}
+	a := &Authenticator{now: cfg.Now, proxy: cfg.Proxy, claims: newClaims(cfg.Proxy), static: cfg.Static, tokens: cfg.Tokens, more: cfg.More, audiences: cfg.Audiences}
 	a.anonymous.Enabled = true
 	if cfg.Anonymous != nil {
 		a.anonymous = *cfg.Anonymous
 	}
 	if cfg.ClientCAs != nil {
-		a.certs = &certificates{roots: cfg.ClientCAs, now: cfg.Now}
+		a.TrustClients(cfg.ClientCAs)
 	}
 	if cfg.Client != nil {
 		a.bootstrap = &bootstrapTokens{secrets: api.Secrets.View(cfg.Client), now: cfg.Now}
 	}
 	return a
+}
+
+// TrustClients replaces the authorities of client certificates. It counts from the next request on, on connections
+// that are open, too.
+func (a *Authenticator) TrustClients(authorities *x509.CertPool) {
+	a.certs.Store(&certificates{roots: authorities, now: a.now})
 }
 
 // Audiences returns the names of the API server.
@@ -98,8 +106,8 @@ func (a *Authenticator) identify(req *http.Request) (resp *authenticator.Respons
 			faults = append(faults, err)
 		}
 	}
-	if a.certs != nil && req.TLS != nil && len(req.TLS.PeerCertificates) > 0 {
-		info, err := a.certs.user(req.TLS.PeerCertificates)
+	if certs := a.certs.Load(); certs != nil && req.TLS != nil && len(req.TLS.PeerCertificates) > 0 {
+		info, err := certs.user(req.TLS.PeerCertificates)
 		if err == nil && info != nil {
 			return &authenticator.Response{User: info}, true, nil
 		}

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync/atomic"
 
 	"k8s.io/apiserver/pkg/authentication/authenticator"
 	"k8s.io/apiserver/pkg/authentication/request/headerrequest"
@@ -14,6 +15,7 @@ import (
 type FrontProxy struct {
 	names, uids, groups, extras headerrequest.StaticStringSlice
 	request                     authenticator.Request
+	authorities                 atomic.Pointer[x509.CertPool]
 }
 
 // ProxyConfig says which proxies are believed, and what their headers are called.
@@ -27,12 +29,16 @@ type ProxyConfig struct {
 // NewFrontProxy returns an authenticator for the proxies of c.
 func NewFrontProxy(c ProxyConfig) *FrontProxy {
 	p := &FrontProxy{names: c.UserHeaders, uids: c.UIDHeaders, groups: c.GroupHeaders, extras: c.ExtraPrefixes}
+	p.Trust(c.CAs)
 	verify := func() (x509.VerifyOptions, bool) {
-		return x509.VerifyOptions{Roots: c.CAs, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}}, true
+		return x509.VerifyOptions{Roots: p.authorities.Load(), KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}}, true
 	}
 	p.request = headerrequest.NewDynamicVerifyOptionsSecure(verify, headerrequest.StaticStringSlice(c.AllowedNames), p.names, p.uids, p.groups, p.extras)
 	return p
 }
+
+// Trust replaces the authorities of the proxies' certificates.
+func (p *FrontProxy) Trust(authorities *x509.CertPool) { p.authorities.Store(authorities) }
 
 // user returns whom the headers of a request name. Requests that are no proxy's are none of its business: their
 // certificate is for somebody else to verify.

@@ -141,3 +141,40 @@ func TestStaticTokens(t *testing.T) {
 		t.Error("a line that is too short is accepted")
 	}
 }
+
+// TestTrust: other authorities count from the next request on, for clients as for proxies.
+func TestTrust(t *testing.T) {
+	authority := func() *pki.Cluster {
+		keys, err := pki.LoadOrCreate(t.TempDir(), pki.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return keys
+	}
+	before, after := authority(), authority()
+	proxy := NewFrontProxy(ProxyConfig{CAs: before.FrontProxyCA.Pool(), UserHeaders: []string{"X-Remote-User"}})
+	a := New(Config{ClientCAs: before.ClientCAs(), Proxy: proxy})
+	user := func(cert *tls.Certificate, header http.Header) string {
+		req := &http.Request{Header: header.Clone(), URL: &url.URL{Path: "/api"}, TLS: &tls.ConnectionState{PeerCertificates: []*x509.Certificate{cert.Leaf}}}
+		if resp, ok, _ := a.AuthenticateRequest(req); ok {
+			return resp.User.GetName()
+		}
+		return ""
+	}
+	check := func(trusted, other *pki.Cluster) {
+		t.Helper()
+		said := http.Header{"X-Remote-User": {"ann"}}
+		for _, tt := range []struct{ got, want string }{
+			{user(&trusted.Admin, http.Header{}), "kubernetes-admin"}, {user(&other.Admin, http.Header{}), ""},
+			{user(&trusted.FrontProxyClient, said), "ann"}, {user(&other.FrontProxyClient, said), ""},
+		} {
+			if tt.got != tt.want {
+				t.Errorf("%q, want %q", tt.got, tt.want)
+			}
+		}
+	}
+	check(before, after)
+	a.TrustClients(after.ClientCAs())
+	proxy.Trust(after.FrontProxyCA.Pool())
+	check(after, before)
+}

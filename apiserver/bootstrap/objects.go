@@ -70,7 +70,7 @@ func (r *run) configMaps(cfg Config) error {
 		"requestheader-username-headers":     `["X-Remote-User"]`,
 	}
 	maps.Copy(authentication, cfg.Authentication)
-	r.configMap(metav1.NamespaceSystem, authenticationConfig, authentication)
+	r.configMap(metav1.NamespaceSystem, AuthenticationConfig, authentication)
 	kubeconfig := clientcmdapi.NewConfig()
 	kubeconfig.Clusters[""] = &clientcmdapi.Cluster{Server: cfg.ServerURL, CertificateAuthorityData: cfg.CA}
 	text, err := clientcmd.Write(*kubeconfig)

@@ -7,7 +7,8 @@ import (
 )
 
 const (
-	authenticationConfig = "extension-apiserver-authentication"
+	// AuthenticationConfig is the config map that tells extension servers whom to believe.
+	AuthenticationConfig = "extension-apiserver-authentication"
 	clusterInfo          = "cluster-info"
 	legacyTokenTracking  = "kube-apiserver-legacy-service-account-token-tracking"
 )
@@ -18,7 +19,7 @@ func roles() []*rbacv1.Role {
 	lock := []rbacv1.PolicyRule{
 		allow(read+" create update", "coordination.k8s.io", "leases"), allow(read+" create update", "coordination.k8s.io", "leasecandidates")}
 	return []*rbacv1.Role{
-		role(system, "extension-apiserver-authentication-reader", allow(read, core, "configmaps", authenticationConfig)),
+		role(system, "extension-apiserver-authentication-reader", allow(read, core, "configmaps", AuthenticationConfig)),
 		role(system, controllerPrefix+"bootstrap-signer", allow(read, core, "secrets")),
 		role(system, controllerPrefix+"cloud-provider", allow(read+" create", core, "configmaps")),
 		role(system, controllerPrefix+"token-cleaner", allow(read+" delete", core, "secrets"), events()),
