@@ -77,6 +77,9 @@ type Resource struct {
 	// GracePeriod decides graceful deletion: given the object and the seconds asked for (nil: none asked),
 	// it returns the seconds to wait before the object goes, 0 for at once. Nil: always at once.
 	GracePeriod func(obj api.Object, asked *int64) int64
+	// BeginDelete marks an object that is asked to go for the first time, where it always waits for somebody and how is
+	// the kind's own business: definitions, whose objects go first. Nil for all others.
+	BeginDelete func(obj api.Object, now time.Time)
 	// DefaultPropagation for deletes that name none; "" means background. Upstream: orphan for
 	// replication controllers of v1, background for the rest.
 	DefaultPropagation metav1.DeletionPropagation

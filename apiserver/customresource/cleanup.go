@@ -11,6 +11,7 @@ import (
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"clipper/api"
 )
@@ -87,10 +88,19 @@ func (c *Controller) resource(d *apiextensionsv1.CustomResourceDefinition) (api.
 	return api.Resource{}, false
 }
 
+// storedAlike are the built-in kinds that are stored where custom ones of their names would be.
+var storedAlike = []schema.GroupResource{
+	{Group: "apiregistration.k8s.io", Resource: "apiservices"},
+	Definitions.GroupResource(),
+}
+
 // release lets an empty definition go.
 func (c *Controller) release(ctx context.Context, d *apiextensionsv1.CustomResourceDefinition) (done bool, err error) {
 	final := emptied
-	if !isEstablished(d) {
+	switch {
+	case slices.Contains(storedAlike, schema.GroupResource{Group: d.Spec.Group, Resource: d.Spec.Names.Plural}):
+		final = overlapping
+	case !isEstablished(d):
 		final = neverServed
 	}
 	next := d.DeepCopy()

@@ -100,6 +100,10 @@ func hasBadCA(d *apiextensionsv1.CustomResourceDefinition) bool {
 
 // The stages of a deletion.
 var (
+	pending = apiextensionsv1.CustomResourceDefinitionCondition{
+		Type: apiextensionsv1.Terminating, Status: apiextensionsv1.ConditionTrue, Reason: "InstanceDeletionPending",
+		Message: "CustomResourceDefinition marked for deletion; CustomResource deletion will begin soon",
+	}
 	terminating = apiextensionsv1.CustomResourceDefinitionCondition{
 		Type: apiextensionsv1.Terminating, Status: apiextensionsv1.ConditionTrue,
 		Reason: "InstanceDeletionInProgress", Message: "CustomResource deletion is in progress",
@@ -107,6 +111,10 @@ var (
 	emptied = apiextensionsv1.CustomResourceDefinitionCondition{
 		Type: apiextensionsv1.Terminating, Status: apiextensionsv1.ConditionFalse,
 		Reason: "InstanceDeletionCompleted", Message: "removed all instances",
+	}
+	overlapping = apiextensionsv1.CustomResourceDefinitionCondition{
+		Type: apiextensionsv1.Terminating, Status: apiextensionsv1.ConditionFalse,
+		Reason: "OverlappingBuiltInResource", Message: "instances overlap with built-in resources in storage",
 	}
 	neverServed = apiextensionsv1.CustomResourceDefinitionCondition{
 		Type: apiextensionsv1.Terminating, Status: apiextensionsv1.ConditionFalse,

@@ -61,6 +61,7 @@ func Definition() *catalogue.Resource {
 		ValidateUpdate:           validateUpdate,
 		Warnings:                 warnings,
 		AllowUnconditionalUpdate: false,
+		BeginDelete:              beginDelete,
 		Status:                   &catalogue.Status{Prepare: prepareStatus, Validate: validateStatus},
 		Columns: []metav1.TableColumnDefinition{
 			{Name: "Name", Type: "string", Format: "name", Description: metav1.ObjectMeta{}.SwaggerDoc()["name"]},
@@ -146,6 +147,17 @@ func noteStored(d *apiextensionsv1.CustomResourceDefinition) {
 // prepareStatus lets no change of the spec through. Metadata may change, as upstream: the controller that
 // cleans up takes its finalizer away together with the last condition.
 func prepareStatus(o, old api.Object) { crd(o).Spec = crd(old).Spec }
+
+// beginDelete lets a definition wait for the end of its objects. Its dependents are not asked about: the garbage
+// collector may have them in the background.
+func beginDelete(o api.Object, now time.Time) {
+	d, at := crd(o), metav1.NewTime(now).Rfc3339Copy()
+	d.DeletionTimestamp = &at
+	if isDone(d) {
+		d.Finalizers = append(slices.Clone(d.Finalizers), apiextensionsv1.CustomResourceCleanupFinalizer)
+	}
+	setCondition(&d.Status, pending, at)
+}
 
 // warnings names formats that nothing checks, where they were not there before.
 func warnings(o, old api.Object) []string {
