@@ -121,6 +121,14 @@ func (k Kind[T]) Delete(ctx context.Context, c Client, namespace, name string, o
 	return c.Delete(ctx, k.Resource, namespace, name, o)
 }
 
+// DeleteThis is Delete for an object as it was seen: one of the same name that has come in its place stays, and the answer
+// is a conflict. o has no preconditions of its own.
+func (k Kind[T]) DeleteThis(ctx context.Context, c Client, seen T, o metav1.DeleteOptions) error {
+	uid := seen.GetUID()
+	o.Preconditions = &metav1.Preconditions{UID: &uid}
+	return k.Delete(ctx, c, seen.GetNamespace(), seen.GetName(), o)
+}
+
 // Mutate changes an object (subresource "" or "status") with fn, which gets a private copy of the latest
 // state and says whether it changed anything. A conflict is answered with a fresh copy, at most ten times.
 func (k Kind[T]) Mutate(ctx context.Context, c Client, namespace, name, subresource string, fn func(T) (changed bool, err error)) (T, error) {

@@ -149,9 +149,8 @@ func (a *Agent) mirrorChanged(ctx context.Context, m *corev1.Pod, deleted bool) 
 }
 
 func (a *Agent) deleteMirror(ctx context.Context, m *corev1.Pod) {
-	now, uid := int64(0), m.UID
-	err := api.Pods.Delete(ctx, a.opts.Client, m.Namespace, m.Name, metav1.DeleteOptions{
-		GracePeriodSeconds: &now, Preconditions: &metav1.Preconditions{UID: &uid}})
+	now := int64(0)
+	err := api.Pods.DeleteThis(ctx, a.opts.Client, m, metav1.DeleteOptions{GracePeriodSeconds: &now})
 	if err != nil && !apierrors.IsNotFound(err) && !apierrors.IsConflict(err) && ctx.Err() == nil {
 		slog.Warn("Deleting a mirror pod failed", "pod", m.Namespace+"/"+m.Name, "err", err)
 	}

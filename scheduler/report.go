@@ -181,8 +181,7 @@ func (s *Scheduler) evict(ctx context.Context, preemptor, victim *corev1.Pod, no
 	if err != nil {
 		return fmt.Errorf("set condition DisruptionTarget: %w", err)
 	}
-	uid := victim.UID
-	err = api.Pods.Delete(ctx, s.client, victim.Namespace, victim.Name, metav1.DeleteOptions{Preconditions: &metav1.Preconditions{UID: &uid}})
+	err = api.Pods.DeleteThis(ctx, s.client, victim, metav1.DeleteOptions{})
 	if apierrors.IsNotFound(err) || apierrors.IsConflict(err) {
 		return nil // gone, or replaced by another of its name
 	}

@@ -234,8 +234,7 @@ func (k *Controller) detach(ctx context.Context, v *volume, s *site, force bool)
 	if err != nil || s.attachment == nil || s.attachment.DeletionTimestamp != nil {
 		return err
 	}
-	uid := s.attachment.UID
-	err = api.VolumeAttachments.Delete(ctx, k.client, "", s.attachment.Name, metav1.DeleteOptions{Preconditions: &metav1.Preconditions{UID: &uid}})
+	err = api.VolumeAttachments.DeleteThis(ctx, k.client, s.attachment, metav1.DeleteOptions{})
 	if apierrors.IsNotFound(err) {
 		return nil
 	}

@@ -50,8 +50,7 @@ func (k *Controller) sync(ctx context.Context, name string) error {
 		}
 		return nil
 	}
-	uid := s.UID
-	err := api.Secrets.Delete(ctx, k.client, s.Namespace, s.Name, metav1.DeleteOptions{Preconditions: &metav1.Preconditions{UID: &uid}})
+	err := api.Secrets.DeleteThis(ctx, k.client, s, metav1.DeleteOptions{})
 	if err == nil || apierrors.IsNotFound(err) || apierrors.IsConflict(err) {
 		return nil
 	}

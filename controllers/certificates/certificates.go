@@ -114,8 +114,7 @@ func (k *Controller) left(csr *certificatesv1.CertificateSigningRequest) time.Du
 }
 
 func (k *Controller) remove(ctx context.Context, csr *certificatesv1.CertificateSigningRequest) error {
-	uid := csr.UID
-	err := api.CertificateSigningRequests.Delete(ctx, k.client, "", csr.Name, metav1.DeleteOptions{Preconditions: &metav1.Preconditions{UID: &uid}})
+	err := api.CertificateSigningRequests.DeleteThis(ctx, k.client, csr, metav1.DeleteOptions{})
 	if err == nil || apierrors.IsNotFound(err) || apierrors.IsConflict(err) {
 		return nil
 	}

@@ -72,8 +72,8 @@ func (c *Controller) sync(ctx context.Context, k owner.Key) error {
 }
 
 func (c *Controller) delete(ctx context.Context, cj *batchv1.CronJob, j *batchv1.Job) error {
-	policy, uid := metav1.DeletePropagationBackground, j.UID
-	err := api.Jobs.Delete(ctx, c.client, j.Namespace, j.Name, metav1.DeleteOptions{PropagationPolicy: &policy, Preconditions: &metav1.Preconditions{UID: &uid}})
+	policy := metav1.DeletePropagationBackground
+	err := api.Jobs.DeleteThis(ctx, c.client, j, metav1.DeleteOptions{PropagationPolicy: &policy})
 	switch {
 	case apierrors.IsNotFound(err):
 		return nil

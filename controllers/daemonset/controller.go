@@ -123,11 +123,7 @@ func (c *Controller) revision(ctx context.Context, ds *appsv1.DaemonSet, mine []
 	switch {
 	case errors.Is(err, history.ErrCollision):
 		st := *ds.Status.DeepCopy()
-		n := int32(1)
-		if st.CollisionCount != nil {
-			n += *st.CollisionCount
-		}
-		st.CollisionCount = &n
+		st.CollisionCount = history.Collided(st.CollisionCount)
 		return nil, c.writeStatus(ctx, ds, st)
 	case apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause):
 		return nil, nil

@@ -16,6 +16,7 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 
 	"clipper/api"
+	"clipper/controllers/history"
 	"clipper/controllers/owner"
 	"clipper/controllers/pods"
 	"clipper/controllers/queue"
@@ -140,8 +141,7 @@ func (c *Controller) carryOut(ctx context.Context, w world, p Plan) error {
 		}
 	}
 	for _, rs := range p.Delete {
-		uid := rs.UID
-		err := api.ReplicaSets.Delete(ctx, c.client, rs.Namespace, rs.Name, metav1.DeleteOptions{Preconditions: &metav1.Preconditions{UID: &uid}})
+		err := api.ReplicaSets.DeleteThis(ctx, c.client, rs, metav1.DeleteOptions{})
 		if err != nil && !apierrors.IsNotFound(err) {
 			return fmt.Errorf("deployment %s/%s: delete replica set %s: %w", d.Namespace, d.Name, rs.Name, err)
 		}
@@ -189,11 +189,7 @@ func (c *Controller) collide(ctx context.Context, d *appsv1.Deployment, rs *apps
 		return fmt.Errorf("deployment %s/%s: replica set %s has just been made: %w", d.Namespace, d.Name, rs.Name, errTryAgain)
 	}
 	st := *d.Status.DeepCopy()
-	n := int32(1)
-	if st.CollisionCount != nil {
-		n += *st.CollisionCount
-	}
-	st.CollisionCount = &n
+	st.CollisionCount = history.Collided(st.CollisionCount)
 	if err := c.writeStatus(ctx, d, st); err != nil {
 		return err
 	}

@@ -138,8 +138,7 @@ func (c *Controller) carryOut(ctx context.Context, p Plan) error {
 		errs = append(errs, err)
 	}
 	for _, s := range p.Delete {
-		uid := s.UID
-		err := api.EndpointSlices.Delete(ctx, c.client, s.Namespace, s.Name, metav1.DeleteOptions{Preconditions: &metav1.Preconditions{UID: &uid}})
+		err := api.EndpointSlices.DeleteThis(ctx, c.client, s, metav1.DeleteOptions{})
 		if !apierrors.IsNotFound(err) {
 			errs = append(errs, err)
 		}

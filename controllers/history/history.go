@@ -74,13 +74,21 @@ func DataHash(data []byte, collisions *int32) string {
 	return rand.SafeEncodeString(fmt.Sprint(h.Sum32()))
 }
 
+// Collided returns the count of collisions after one more. The next hash is another for it.
+func Collided(collisions *int32) *int32 {
+	n := int32(1)
+	if collisions != nil {
+		n += *collisions
+	}
+	return &n
+}
+
 // A Parent is the set whose history is kept.
 type Parent struct {
-	Object     api.Object
-	Resource   api.Resource
-	Template   *corev1.PodTemplateSpec
-	Selector   *metav1.LabelSelector
-	Collisions *int32
+	Object   api.Object
+	Resource api.Resource
+	Template *corev1.PodTemplateSpec
+	Selector *metav1.LabelSelector
 	// Hash names the revision of a template; Label is where a revision bears the hash.
 	Hash  func(patch []byte) string
 	Label string
@@ -165,8 +173,7 @@ func create(ctx context.Context, c api.Client, p Parent, patch []byte, revision 
 func Truncate(ctx context.Context, c api.Client, all []*appsv1.ControllerRevision, limit int32, inUse func(*appsv1.ControllerRevision) bool) error {
 	unused := slices.DeleteFunc(slices.Clone(all), inUse)
 	for _, r := range unused[:max(0, len(unused)-int(limit))] {
-		uid := r.UID
-		err := api.ControllerRevisions.Delete(ctx, c, r.Namespace, r.Name, metav1.DeleteOptions{Preconditions: &metav1.Preconditions{UID: &uid}})
+		err := api.ControllerRevisions.DeleteThis(ctx, c, r, metav1.DeleteOptions{})
 		if err != nil && !apierrors.IsNotFound(err) {
 			return fmt.Errorf("delete controller revision %s/%s: %w", r.Namespace, r.Name, err)
 		}

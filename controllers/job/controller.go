@@ -270,8 +270,7 @@ func (c *Controller) expire(ctx context.Context, j *batchv1.Job) error {
 		return nil
 	}
 	policy := metav1.DeletePropagationForeground
-	err := api.Jobs.Delete(ctx, c.client, j.Namespace, j.Name, metav1.DeleteOptions{
-		PropagationPolicy: &policy, Preconditions: &metav1.Preconditions{UID: &j.UID}})
+	err := api.Jobs.DeleteThis(ctx, c.client, j, metav1.DeleteOptions{PropagationPolicy: &policy})
 	if err != nil && !apierrors.IsNotFound(err) {
 		return fmt.Errorf("job %s/%s: delete after its time to live: %w", j.Namespace, j.Name, err)
 	}

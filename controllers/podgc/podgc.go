@@ -152,8 +152,8 @@ func (c *Controller) remove(ctx context.Context, all []*corev1.Pod, why *corev1.
 			return true, nil
 		})
 		if err == nil {
-			zero, uid := int64(0), p.UID
-			err = api.Pods.Delete(ctx, c.client, p.Namespace, p.Name, metav1.DeleteOptions{GracePeriodSeconds: &zero, Preconditions: &metav1.Preconditions{UID: &uid}})
+			zero := int64(0)
+			err = api.Pods.DeleteThis(ctx, c.client, p, metav1.DeleteOptions{GracePeriodSeconds: &zero})
 		}
 		if err != nil && !apierrors.IsNotFound(err) {
 			return fmt.Errorf("collect pod %s/%s: %w", p.Namespace, p.Name, err)

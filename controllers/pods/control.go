@@ -73,8 +73,7 @@ func (c Control) Create(ctx context.Context, owner api.Object, p *corev1.Pod) (*
 // Delete deletes this pod, never a later one of the same name, and records how it went. A pod that is
 // gone already is no error.
 func (c Control) Delete(ctx context.Context, owner api.Object, p *corev1.Pod) error {
-	uid := p.UID
-	err := api.Pods.Delete(ctx, c.Client, p.Namespace, p.Name, metav1.DeleteOptions{Preconditions: &metav1.Preconditions{UID: &uid}})
+	err := api.Pods.DeleteThis(ctx, c.Client, p, metav1.DeleteOptions{})
 	switch {
 	case apierrors.IsNotFound(err), apierrors.IsConflict(err):
 		return nil

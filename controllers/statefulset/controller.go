@@ -97,11 +97,7 @@ func (c *Controller) revisions(ctx context.Context, set *appsv1.StatefulSet, min
 	switch {
 	case errors.Is(err, history.ErrCollision):
 		st := *set.Status.DeepCopy()
-		n := int32(1)
-		if st.CollisionCount != nil {
-			n += *st.CollisionCount
-		}
-		st.CollisionCount = &n
+		st.CollisionCount = history.Collided(st.CollisionCount)
 		return nil, nil, c.writeStatus(ctx, set, st)
 	case apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause):
 		return nil, nil, nil
@@ -237,8 +233,7 @@ func (c *Controller) ownClaims(ctx context.Context, w world, condemned []*corev1
 }
 
 func (c *Controller) delete(ctx context.Context, set *appsv1.StatefulSet, p *corev1.Pod) error {
-	uid := p.UID
-	err := api.Pods.Delete(ctx, c.client, p.Namespace, p.Name, metav1.DeleteOptions{Preconditions: &metav1.Preconditions{UID: &uid}})
+	err := api.Pods.DeleteThis(ctx, c.client, p, metav1.DeleteOptions{})
 	switch {
 	case apierrors.IsNotFound(err):
 		return nil

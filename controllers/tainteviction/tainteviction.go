@@ -181,8 +181,7 @@ func (c *Controller) evict(ctx context.Context, p *corev1.Pod) error {
 		return true, nil
 	})
 	if err == nil {
-		uid := p.UID
-		err = api.Pods.Delete(ctx, c.client, p.Namespace, p.Name, metav1.DeleteOptions{Preconditions: &metav1.Preconditions{UID: &uid}})
+		err = api.Pods.DeleteThis(ctx, c.client, p, metav1.DeleteOptions{})
 	}
 	if err != nil && !apierrors.IsNotFound(err) {
 		return fmt.Errorf("evict pod %s/%s: %w", p.Namespace, p.Name, err)

@@ -83,8 +83,7 @@ func (k *Controller) sync(ctx context.Context, key owner.Key) error {
 }
 
 func (k *Controller) remove(ctx context.Context, secret *corev1.Secret) error {
-	uid := secret.UID
-	err := api.Secrets.Delete(ctx, k.client, secret.Namespace, secret.Name, metav1.DeleteOptions{Preconditions: &metav1.Preconditions{UID: &uid}})
+	err := api.Secrets.DeleteThis(ctx, k.client, secret, metav1.DeleteOptions{})
 	if err == nil || apierrors.IsNotFound(err) || apierrors.IsConflict(err) {
 		return nil
 	}

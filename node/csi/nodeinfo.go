@@ -245,7 +245,7 @@ func (p *Plugin) changeCSINode(ctx context.Context, change func(*storagev1.CSINo
 func (p *Plugin) tryCSINode(ctx context.Context, node *corev1.Node, change func(*storagev1.CSINode)) error {
 	old, err := api.CSINodes.Get(ctx, p.cfg.Client, "", node.Name)
 	if err == nil && !ownedBy(old, node.UID) {
-		if err := api.CSINodes.Delete(ctx, p.cfg.Client, "", node.Name, metav1.DeleteOptions{Preconditions: &metav1.Preconditions{UID: &old.UID}}); err != nil {
+		if err := api.CSINodes.DeleteThis(ctx, p.cfg.Client, old, metav1.DeleteOptions{}); err != nil {
 			return err
 		}
 		err = apierrors.NewNotFound(api.CSINodes.GroupResource(), node.Name)

@@ -78,9 +78,7 @@ func (w *Worker) write(ctx context.Context, next *corev1.Pod, final bool) {
 // deleteFromAPI removes the object for good, if it is still the same pod.
 func (w *Worker) deleteFromAPI(ctx context.Context, pod *corev1.Pod) error {
 	var now int64
-	uid := pod.UID
-	err := api.Pods.Delete(ctx, w.cfg.Client, pod.Namespace, pod.Name, metav1.DeleteOptions{
-		GracePeriodSeconds: &now, Preconditions: &metav1.Preconditions{UID: &uid}})
+	err := api.Pods.DeleteThis(ctx, w.cfg.Client, pod, metav1.DeleteOptions{GracePeriodSeconds: &now})
 	if apierrors.IsNotFound(err) || apierrors.IsConflict(err) {
 		return nil // gone, or another pod of that name
 	}
