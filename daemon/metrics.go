@@ -18,6 +18,6 @@ import (
 // they have upstream, so all that they count is shown there, too.
 func (cp *controlPlane) counted() []prometheus.Collector {
 	runningcontrollers.Register()
-	return slices.Concat(cp.collectors, []prometheus.Collector{cp.extensions, cp.meter, queue.Metrics},
+	return slices.Concat(cp.collectors, []prometheus.Collector{cp.extensions, cp.allocator, cp.meter, queue.Metrics},
 		job.Collectors(), cronjob.Collectors(), nodelifecycle.Collectors(), scheduler.Collectors())
 }
