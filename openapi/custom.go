@@ -19,11 +19,12 @@ type customizer struct {
 	refs   string // how the document's version writes a reference to a schema
 	models map[string]string
 	all    schemas
+	own    schemas // those of the server's own kinds
 }
 
 // addCustom adds what wanted says. It returns models with those that were added.
 func addCustom(resources []*catalogue.Resource, wanted func(schema.GroupVersion) bool, models map[string]string, all schemas, of catalogue.OpenAPI) map[string]string {
-	c := customizer{of, schemaRefs, maps.Clone(models), all} // models are shared by all documents
+	c := customizer{of, schemaRefs, maps.Clone(models), all, maps.Clone(all)} // models are shared by all documents
 	if of == catalogue.OpenAPI2 {
 		c.refs = definitionRefs
 	}
@@ -58,20 +59,43 @@ func (c customizer) add(r *catalogue.Resource, gv schema.GroupVersion) {
 		slog.Warn("schema of a custom resource left out", "resource", r.GroupResource(), "version", gv.Version, "err", err)
 		return
 	}
-	list := strings.TrimSuffix(s.Model, "."+r.Kind) + "." + r.ListKind
+	model, list := c.name(s.Model), c.name(strings.TrimSuffix(s.Model, "."+r.Kind)+"."+r.ListKind)
 	key := gv.String() + "/"
-	c.models[key+r.Kind], c.models[key+r.ListKind] = s.Model, list
-	c.all[s.Model] = json.RawMessage(s.Text)
+	c.models[key+r.Kind], c.models[key+r.ListKind] = model, list
+	c.put(model, json.RawMessage(s.Text))
 	selectable := ""
 	if s.Selectable != nil {
 		selectable = `,"x-kubernetes-selectable-fields":` + string(s.Selectable)
 	}
-	c.all[list] = json.RawMessage(fmt.Sprintf(`{"description":"%[1]s is a list of %[2]s","type":"object","required":["items"],"properties":{`+
+	c.put(list, json.RawMessage(fmt.Sprintf(`{"description":"%[1]s is a list of %[2]s","type":"object","required":["items"],"properties":{`+
 		`"apiVersion":{"description":"%[9]s","type":"string"},"kind":{"description":"%[10]s","type":"string"},`+
 		`"items":{"description":"List of %[3]s. More info: https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md","type":"array","items":{"$ref":"%[4]s%[5]s"}},`+
 		`"metadata":{"$ref":"%[4]s%[6]sListMeta"}},"x-kubernetes-group-version-kind":[{"group":"%[7]s","kind":"%[1]s","version":"%[8]s"}]%[11]s}`,
-		r.ListKind, r.Kind, r.Name, c.refs, s.Model, metaModel, gv.Group, gv.Version, typeDocs["apiVersion"], typeDocs["kind"], selectable))
+		r.ListKind, r.Kind, r.Name, c.refs, model, metaModel, gv.Group, gv.Version, typeDocs["apiVersion"], typeDocs["kind"], selectable)))
 }
+
+// name gives way to the server's own kinds. Only the document of version 2 has all of them beside the custom ones.
+func (c customizer) name(model string) string {
+	if c.of != catalogue.OpenAPI2 || c.own[model] == nil {
+		return model
+	}
+	for i := 2; ; i++ {
+		if other := fmt.Sprintf("%s_v%d", model, i); c.own[other] == nil {
+			return other
+		}
+	}
+}
+
+// put adds a schema. What every document refers to stays as it is.
+func (c customizer) put(model string, schema json.RawMessage) {
+	if c.own[model] != nil && (strings.HasPrefix(model, metaModel) || strings.HasPrefix(model, scaleModel)) {
+		return
+	}
+	c.all[model] = schema
+}
+
+// scaleModel begins the names of the schemas that a scale has.
+const scaleModel = "io.k8s.api.autoscaling.v1."
 
 // typeDocs describe what every kind says of itself.
 var typeDocs = metav1.TypeMeta{}.SwaggerDoc()
