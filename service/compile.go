@@ -19,21 +19,11 @@ import (
 	discoveryv1 "k8s.io/api/discovery/v1"
 )
 
-// Facts are what compile has to know of the node.
+// Facts are what compiling has to know of the node.
 type Facts struct {
 	NodeName string
 	Zone     string       // its topology.kubernetes.io/zone
 	PodCIDR  netip.Prefix // sources in it are this node's pods
-}
-
-// compile turns all services and endpoint slices into the rule set of one node. It changes none of its
-// arguments. It is what the Proxy arrives at piece by piece.
-func compile(services []*corev1.Service, slicesOf func(*corev1.Service) []*discoveryv1.EndpointSlice, f Facts) Ruleset {
-	all := newRuleset()
-	for _, s := range services {
-		all.add(compileService(s, slicesOf(s), f).rules)
-	}
-	return all
 }
 
 // A compiled is one service's part of the rule set and what else follows from it.

@@ -2,6 +2,7 @@ package service
 
 import (
 	"flag"
+	"maps"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -67,4 +68,26 @@ func parseObjects(t *testing.T, text string) ([]*corev1.Service, map[string][]*d
 		services = append(services, &s)
 	}
 	return services, sl
+}
+
+// compile turns all services and endpoint slices into the rule set of one node. It changes none of its
+// arguments. It is what the Proxy arrives at piece by piece, said plainly.
+func compile(services []*corev1.Service, slicesOf func(*corev1.Service) []*discoveryv1.EndpointSlice, f Facts) Ruleset {
+	all := newRuleset()
+	for _, s := range services {
+		all.add(compileService(s, slicesOf(s), f).rules)
+	}
+	return all
+}
+
+// add merges what is one service's. Where two claim the same address and port (external IPs are not
+// checked for it) the first one to be added keeps it.
+func (r Ruleset) add(part Ruleset) {
+	for e, v := range part.Elements {
+		if _, taken := r.Elements[e]; !taken {
+			r.Elements[e] = v
+		}
+	}
+	maps.Copy(r.Chains, part.Chains)
+	maps.Copy(r.Affinity, part.Affinity)
 }

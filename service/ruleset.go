@@ -73,18 +73,6 @@ func newRuleset() Ruleset {
 	return Ruleset{Elements: map[Element]string{}, Chains: map[string][]Rule{}, Affinity: map[string]time.Duration{}}
 }
 
-// add merges what is one service's. Where two claim the same address and port (external IPs are not
-// checked for it) the first one to be added keeps it.
-func (r Ruleset) add(part Ruleset) {
-	for e, v := range part.Elements {
-		if _, taken := r.Elements[e]; !taken {
-			r.Elements[e] = v
-		}
-	}
-	maps.Copy(r.Chains, part.Chains)
-	maps.Copy(r.Affinity, part.Affinity)
-}
-
 // String renders the rule set much as nft would list it, in a fixed order.
 func (r Ruleset) String() string {
 	var b strings.Builder

@@ -137,12 +137,6 @@ func (c *Cluster) signalAndWait(i int, s syscall.Signal) {
 	m.cmd = nil
 }
 
-// Pause stops a member without ending it; Resume lets it go on.
-func (c *Cluster) Pause(i int) { _ = c.members[i].cmd.Process.Signal(syscall.SIGSTOP) }
-
-// Resume is the opposite of Pause.
-func (c *Cluster) Resume(i int) { _ = c.members[i].cmd.Process.Signal(syscall.SIGCONT) }
-
 // Restart starts a member that does not run.
 func (c *Cluster) Restart(i int) {
 	c.t.Helper()
