@@ -9,6 +9,8 @@ import (
 	"k8s.io/apiserver/pkg/authentication/token/cache"
 	webhookutil "k8s.io/apiserver/pkg/util/webhook"
 	"k8s.io/apiserver/plugin/pkg/authenticator/token/webhook"
+
+	"clipper/apiserver/extremes"
 )
 
 // A WebhookConfig says which server is asked about tokens that nobody here knows.
@@ -27,6 +29,7 @@ func NewWebhook(c WebhookConfig, audiences []string) (authenticator.Token, error
 	if err != nil {
 		return nil, fmt.Errorf("token webhook: read %s: %w", c.File, err)
 	}
+	config.Wrap(extremes.BoundAnswers)
 	hook, err := webhook.New(config, c.Version, audiences, webhookRetry)
 	if err != nil {
 		return nil, fmt.Errorf("token webhook %s: %w", c.File, err)

@@ -29,6 +29,7 @@ import (
 
 	"clipper/api"
 	"clipper/apiserver/configfile"
+	"clipper/apiserver/extremes"
 )
 
 // Modes are the kinds of authorizers, in the words of --authorization-mode.
@@ -205,6 +206,7 @@ func newWebhook(name string, c *apiserver.WebhookConfiguration) (member, error) 
 	if err != nil {
 		return nil, err
 	}
+	client.Wrap(extremes.BoundAnswers)
 	if c.Timeout.Duration != 0 {
 		client.Timeout = c.Timeout.Duration
 	}

@@ -6,6 +6,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	webhookutil "k8s.io/apiserver/pkg/util/webhook"
 	"k8s.io/client-go/rest"
+
+	"clipper/apiserver/extremes"
 )
 
 // The service that is the API server itself. A webhook that an extension API server answers is reached through it.
@@ -31,23 +33,30 @@ func (l *Loopback) resolves(namespace, name string, port int32) (*url.URL, bool)
 	return to, err == nil
 }
 
-// Identities says as whom webhooks are called: the server's own address in its own name, all others as next says.
+// Identities says as whom webhooks are called: the server's own address in its own name, all others as next says. Of
+// what those answer only so much is read.
 func (l *Loopback) Identities(next webhookutil.AuthenticationInfoResolver) webhookutil.AuthenticationInfoResolver {
-	if l == nil {
-		return next
-	}
 	return &webhookutil.AuthenticationInfoResolverDelegator{
 		ClientConfigForFunc: func(host string) (*rest.Config, error) {
-			if host == selfHost {
+			if l != nil && host == selfHost {
 				return l.Config, nil
 			}
-			return next.ClientConfigFor(host)
+			return bounded(next.ClientConfigFor(host))
 		},
 		ClientConfigForServiceFunc: func(name, namespace string, port int) (*rest.Config, error) {
-			if name == selfName && namespace == selfNamespace && port == selfPort {
+			if l != nil && name == selfName && namespace == selfNamespace && port == selfPort {
 				return l.Config, nil
 			}
-			return next.ClientConfigForService(name, namespace, port)
+			return bounded(next.ClientConfigForService(name, namespace, port))
 		},
 	}
+}
+
+func bounded(c *rest.Config, err error) (*rest.Config, error) {
+	if err != nil {
+		return nil, err
+	}
+	c = rest.CopyConfig(c)
+	c.Wrap(extremes.BoundAnswers)
+	return c, nil
 }

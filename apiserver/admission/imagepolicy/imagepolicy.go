@@ -19,6 +19,7 @@ import (
 	"k8s.io/client-go/rest"
 
 	"clipper/apiserver/admission"
+	"clipper/apiserver/extremes"
 )
 
 // auditPrefix begins the audit annotations.
@@ -44,6 +45,7 @@ func New(raw []byte) (*Plugin, error) {
 	if err != nil {
 		return nil, err
 	}
+	client.Wrap(extremes.BoundAnswers)
 	scheme := runtime.NewScheme() // the usual one has no reviews of images
 	if err := imagepolicyv1alpha1.AddToScheme(scheme); err != nil {
 		return nil, err

@@ -6,14 +6,18 @@ package oidc
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"os"
 	"reflect"
 	"sync/atomic"
 	"time"
 
+	utilnet "k8s.io/apimachinery/pkg/util/net"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	"k8s.io/apiserver/pkg/apis/apiserver"
 	"k8s.io/apiserver/pkg/apis/apiserver/validation"
@@ -23,13 +27,17 @@ import (
 	"k8s.io/apiserver/pkg/authentication/token/union"
 	reloads "k8s.io/apiserver/pkg/server/options/authenticationconfig/metrics"
 	"k8s.io/apiserver/plugin/pkg/authenticator/token/oidc"
+	certutil "k8s.io/client-go/util/cert"
 
 	"clipper/apiserver/configfile"
+	"clipper/apiserver/extremes"
 )
 
 const (
 	// cacheTime is how long a token that was good once is good without another look. Upstream's figure.
 	cacheTime = 10 * time.Second
+	// requestTimeout bounds a question to a provider. Upstream's figure.
+	requestTimeout = 30 * time.Second
 	// healthTimeout bounds how long the providers of a new file may take to be found.
 	healthTimeout = time.Minute
 	healthRetry   = 200 * time.Millisecond // looks at what the background has fetched; asks nobody
@@ -113,8 +121,9 @@ func (a *Authenticator) build(config *apiserver.AuthenticationConfiguration, alg
 	var all []authenticator.Token
 	for _, jwt := range config.JWT {
 		o := oidc.Options{JWTAuthenticator: jwt, SupportedSigningAlgs: algorithms, DisallowedIssuers: a.options.Issuers, APIServerID: "clipper"}
-		if ca := jwt.Issuer.CertificateAuthority; ca != "" {
-			o.CAContentProvider = authority(ca)
+		if err := connect(&o); err != nil {
+			stop()
+			return nil, err
 		}
 		one, err := oidc.New(ctx, o)
 		if err != nil {
@@ -129,11 +138,23 @@ func (a *Authenticator) build(config *apiserver.AuthenticationConfiguration, alg
 	return p, nil
 }
 
-// An authority is the PEM form of the certificates that a provider's are signed with.
-type authority string
-
-// CurrentCABundleContent implements the library's interface.
-func (a authority) CurrentCABundleContent() []byte { return []byte(a) }
+// connect has a provider asked as the library would ask it, but reads only so much of what it answers.
+func connect(o *oidc.Options) error {
+	issuer := o.JWTAuthenticator.Issuer
+	if issuer.EgressSelectorType != "" {
+		return nil // the library says that there is no such way out
+	}
+	var roots *x509.CertPool // nil: the machine's
+	if issuer.CertificateAuthority != "" {
+		var err error
+		if roots, err = certutil.NewPoolFromBytes([]byte(issuer.CertificateAuthority)); err != nil {
+			return fmt.Errorf("OpenID Connect provider %s: read its certificate authority: %w", issuer.URL, err)
+		}
+	}
+	transport := utilnet.SetTransportDefaults(&http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}}) // #nosec G402 -- the library's default
+	o.Client = &http.Client{Transport: extremes.BoundAnswers(transport), Timeout: requestTimeout}
+	return nil
+}
 
 // AuthenticateToken implements authenticator.Token.
 func (a *Authenticator) AuthenticateToken(ctx context.Context, token string) (*authenticator.Response, bool, error) {
