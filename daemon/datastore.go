@@ -15,17 +15,14 @@ import (
 
 	"go.etcd.io/etcd/client/pkg/v3/transport"
 	"k8s.io/apimachinery/pkg/util/uuid"
-	"k8s.io/client-go/kubernetes/scheme"
 
 	"clipper/api"
 	"clipper/apiserver/aggregation"
 	"clipper/apiserver/customresource"
 	"clipper/catalogue"
 	"clipper/catalogue/all"
-	"clipper/catalogue/legacy"
 	"clipper/join"
 	"clipper/store"
-	"clipper/store/codec"
 	"clipper/store/log/etcd"
 	"clipper/store/log/etcd/member"
 	"clipper/store/log/pebble"
@@ -110,7 +107,7 @@ func (cp *controlPlane) enter(ctx context.Context) error {
 // openStore opens the state, wherever it is.
 func (cp *controlPlane) openStore(ctx context.Context) error {
 	o := store.Options{
-		Codec:     codec.NewUpgrading(scheme.Scheme, legacy.Upgrades(described())), // the state may have come from an upstream's etcd
+		Codec:     storedForm(),
 		Resources: prefixes(),
 		Root:      etcd.Root(cp.options.Datastore.Prefix),
 		TTL:       cp.options.Operation.timeToLive(),

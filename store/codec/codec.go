@@ -45,6 +45,22 @@ func NewUpgrading(scheme *runtime.Scheme, upgrades map[schema.GroupVersionKind]U
 	}
 }
 
+// InCBOR returns c for custom resources in CBOR, as upstream's server with the feature gate CBORServingAndStorage writes
+// them. Every codec reads both.
+func InCBOR(c store.Codec) store.Codec {
+	plain := c.Encode
+	c.Encode = func(k store.Key, obj api.Object) ([]byte, error) {
+		u, ok := obj.(*unstructured.Unstructured)
+		if !ok {
+			return plain(k, obj)
+		}
+		var out bytes.Buffer
+		err := cborSerializer.Encode(u, &out)
+		return out.Bytes(), err
+	}
+	return c
+}
+
 type codec struct {
 	scheme   *runtime.Scheme
 	upgrades map[schema.GroupVersionKind]Upgrade
@@ -119,7 +135,7 @@ func (c *codec) decode(data []byte) (api.Object, error) {
 	if bytes.HasPrefix(data, envelope.Magic) {
 		return c.decodeProtobuf(data)
 	}
-	if ok, _, _ := cborReader.RecognizesData(data); ok {
+	if ok, _, _ := cborSerializer.RecognizesData(data); ok {
 		return decodeCBOR(data)
 	}
 	return c.decodeJSON(data)
@@ -150,13 +166,13 @@ func (c *codec) decodeJSON(data []byte) (api.Object, error) {
 	return c.upgrade(gvk, obj)
 }
 
-// cborReader reads what an upstream server with the feature gate CBORServingAndStorage has stored.
-var cborReader = cbor.NewSerializer(nil, nil)
+// cborSerializer reads and writes what an upstream server with the feature gate CBORServingAndStorage stores.
+var cborSerializer = cbor.NewSerializer(nil, nil)
 
 // decodeCBOR reads a custom resource: upstream stores nothing else in CBOR.
 func decodeCBOR(data []byte) (api.Object, error) {
 	u := &unstructured.Unstructured{}
-	if _, _, err := cborReader.Decode(data, nil, u); err != nil {
+	if _, _, err := cborSerializer.Decode(data, nil, u); err != nil {
 		return nil, fmt.Errorf("decode CBOR: %w", err)
 	}
 	return u, nil
