@@ -1,7 +1,11 @@
 package embedded
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
+	"math"
+	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -12,6 +16,9 @@ import (
 
 	"clipper/node/runtime"
 )
+
+// mostID is the largest ID of users and groups. To the kernel -1 means to stay who one is, which would be root.
+const mostID = math.MaxInt32
 
 // resolveUser finds out as whom the container's process runs: the pod's choice, else the image's, looked up in the
 // image's own passwd and group files. imageUser has the image format's form: name, uid, name:group, uid:gid.
@@ -47,7 +54,13 @@ func resolveUser(rootfs string, sec *runtime.Security, imageUser string) (specs.
 			groups = append(groups, int64(g))
 		}
 	}
-	for _, g := range append(groups, sec.SupplementalGroups...) {
+	groups = append(groups, sec.SupplementalGroups...)
+	for _, id := range append([]int64{int64(account.Uid)}, groups...) {
+		if id < 0 || id > mostID {
+			return specs.User{}, fmt.Errorf("user %q: ID %d is out of range: 0 to %d are there", wanted, id, mostID)
+		}
+	}
+	for _, g := range groups {
 		if !slices.Contains(out.AdditionalGids, uint32(g)) {
 			out.AdditionalGids = append(out.AdditionalGids, uint32(g))
 		}
@@ -57,9 +70,26 @@ func resolveUser(rootfs string, sec *runtime.Security, imageUser string) (specs.
 
 // accountFiles returns where the image's files are, following its symbolic links without leaving it.
 func accountFiles(rootfs string) (passwd, group string, err error) {
-	if passwd, err = securejoin.SecureJoin(rootfs, "/etc/passwd"); err != nil {
+	if passwd, err = accountFile(rootfs, "/etc/passwd"); err != nil {
 		return "", "", err
 	}
-	group, err = securejoin.SecureJoin(rootfs, "/etc/group")
+	group, err = accountFile(rootfs, "/etc/group")
 	return passwd, group, err
+}
+
+// accountFile refuses what is there and is no file: opening an image's FIFO would wait for a writer that never comes.
+func accountFile(rootfs, name string) (string, error) {
+	path, err := securejoin.SecureJoin(rootfs, name)
+	if err != nil {
+		return "", err
+	}
+	switch info, err := os.Lstat(path); {
+	case errors.Is(err, fs.ErrNotExist):
+		return path, nil // nobody has a name there
+	case err != nil:
+		return "", err
+	case !info.Mode().IsRegular():
+		return "", fmt.Errorf("%s of the image is no file but %v", name, info.Mode().Type())
+	}
+	return path, nil
 }
