@@ -119,6 +119,7 @@ func live(t *testing.T, r *catalogue.Resource, o api.Object, d *apiextensionsv1.
 	if err != nil || len(faults) > 0 {
 		return
 	}
+	r.Default(o) // a status that was dropped may have one
 	if !equality.Semantic.DeepEqual(read[0], o) {
 		t.Errorf("stored, it is read as another:\n%s\n%s\n%s", shown(o), shown(read[0]), shown(d))
 	}

@@ -3,6 +3,7 @@ package encrypt
 import (
 	"bytes"
 	"context"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"os"
@@ -294,6 +295,44 @@ func TestKMS(t *testing.T) {
 	if err := p.Check(t.Context()); err == nil || !strings.Contains(err.Error(), "kms-provider-0") {
 		t.Errorf("health of a sick plug-in: %v", err)
 	}
+}
+
+// FuzzOpen: no value of any provider makes its opening panic, and none opens to what was not sealed.
+func FuzzOpen(f *testing.F) {
+	file := filepath.Join(f.TempDir(), "encryption.yaml")
+	var list strings.Builder
+	for _, provider := range []string{"secretbox", "aesgcm", "aescbc"} {
+		fmt.Fprintf(&list, "    - %s: {keys: [{name: one, secret: %s}]}\n", provider, base64.StdEncoding.EncodeToString(bytes.Repeat([]byte(provider)[:1], keySize)))
+		f.Add([]byte("k8s:enc:"+provider+":v1:one:"+strings.Repeat("x", 48)), []byte("{}"), uint16(7))
+	}
+	f.Add([]byte("k8s:enc:aescbc:v1:one:"), []byte{}, uint16(0))
+	f.Add([]byte("k8s:enc:aescbc:v1:one:"+strings.Repeat("x", 17)), []byte("{}"), uint16(30))
+	f.Add([]byte("k8s:enc:kms:v2:one:\x12\x01k"), []byte("{}"), uint16(1))
+	text := "kind: EncryptionConfiguration\napiVersion: apiserver.config.k8s.io/v1\nresources:\n- resources: [secrets]\n  providers:\n" + list.String() + "    - identity: {}\n"
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		f.Fatal(err)
+	}
+	p, err := Open(f.Context(), file, "fuzz")
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Fuzz(func(t *testing.T, value, plain []byte, at uint16) {
+		if opened, err := p.Open(secrets, "/registry/secrets/a/b", value); err == nil && bytes.HasPrefix(value, []byte(anyPrefix)) && !bytes.HasPrefix(value, []byte("k8s:enc:aescbc:")) { // which proves nothing
+			t.Errorf("%q opened to %q", value, opened)
+		}
+		sealed, err := p.Seal(secrets, "/registry/secrets/a/b", plain)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if opened, err := p.Open(secrets, "/registry/secrets/a/b", sealed); err != nil || !bytes.Equal(opened, plain) {
+			t.Errorf("%q opened to %q: %v", plain, opened, err)
+		}
+		broken := bytes.Clone(sealed)
+		broken[int(at)%len(broken)] ^= 1 + byte(at>>8)&0x7f
+		if opened, err := p.Open(secrets, "/registry/secrets/a/b", broken); err == nil && bytes.HasPrefix(broken, []byte(anyPrefix)) {
+			t.Errorf("broken at %d it opened to %q", at, opened)
+		}
+	})
 }
 
 func FuzzMark(f *testing.F) {
