@@ -230,11 +230,11 @@ func (s *Store) allSnapshots() ([]Snapshot, error) {
 }
 
 // SnapshotUsage walks the writable layer. It costs a directory walk: ask rarely.
-func (s *Store) SnapshotUsage(id string) (Usage, error) {
+func (s *Store) SnapshotUsage(ctx context.Context, id string) (Usage, error) {
 	if err := checkID(id); err != nil {
 		return Usage{}, err
 	}
-	return diskusage.Of(context.Background(), s.snapshotPath(id, "upper"))
+	return diskusage.Of(ctx, s.snapshotPath(id, "upper"))
 }
 
 // lowerDirs returns the layer directories' names, uppermost first, each once: overlayfs refuses the same

@@ -116,7 +116,7 @@ func TestSnapshotLife(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(sn.Rootfs, "written"), bytes.Repeat([]byte("x"), 10_000), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if u, err := s.SnapshotUsage("c1"); err != nil || u.Bytes < 10_000 || u.Inodes < 2 {
+	if u, err := s.SnapshotUsage(context.Background(), "c1"); err != nil || u.Bytes < 10_000 || u.Inodes < 2 {
 		t.Errorf("usage %+v, %v", u, err)
 	}
 	// The image may go; the container keeps its files.

@@ -249,7 +249,7 @@ func (a *Agent) changed(ctx context.Context, pod *corev1.Pod, held inventory) {
 		done := h.done
 		a.mu.Unlock()
 		if !done {
-			a.volumes.Update(pod)
+			a.volumes.Update(ctx, pod)
 			h.Update(pod)
 		}
 		return
@@ -435,7 +435,7 @@ func (a *Agent) sweep(ctx context.Context, held inventory, external map[string]b
 			}
 		}
 	}
-	if err := a.volumes.Sweep(func(uid types.UID) bool { return known[uid] }); err != nil {
+	if err := a.volumes.Sweep(ctx, func(uid types.UID) bool { return known[uid] }); err != nil {
 		slog.Warn("Removing volumes of pods that are gone failed", "err", err)
 	}
 	a.sweepLogs(known)

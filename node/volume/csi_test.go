@@ -431,7 +431,7 @@ func TestLeftoversOfAKilledAgent(t *testing.T) {
 	if _, ok := next.InUse(); ok {
 		t.Error("an agent that has not looked yet says that it knows what is in use")
 	}
-	if err := next.Sweep(func(types.UID) bool { return false }); err != nil {
+	if err := next.Sweep(context.Background(), func(types.UID) bool { return false }); err != nil {
 		t.Fatal(err)
 	}
 	if names, ok := next.InUse(); !ok || len(names) != 2 {

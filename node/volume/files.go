@@ -53,7 +53,7 @@ func (m *Manager) removeFiles(uid types.UID) error {
 
 // Sweep looks through what earlier agents have left, and removes what belongs to pods that keep does not know.
 // What a driver is needed for is removed later, when the driver is there.
-func (m *Manager) Sweep(keep func(types.UID) bool) error {
+func (m *Manager) Sweep(ctx context.Context, keep func(types.UID) bool) error {
 	pods, err := directories(m.cfg.PodsDir)
 	errs := []error{err}
 	inMemory, err := directories(m.cfg.MemoryDir)
@@ -69,7 +69,7 @@ func (m *Manager) Sweep(keep func(types.UID) bool) error {
 			m.mu.Unlock()
 			continue
 		}
-		errs = append(errs, m.Unmount(context.Background(), uid), m.removePodDir(uid))
+		errs = append(errs, m.Unmount(ctx, uid), m.removePodDir(uid))
 	}
 	m.mu.Lock()
 	m.swept = true

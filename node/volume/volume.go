@@ -292,7 +292,7 @@ func (m *Manager) register(pod *corev1.Pod) (pv *podVolumes, first bool) {
 }
 
 // Update tells the manager of a newer state of a pod: its labels and annotations may be in a volume.
-func (m *Manager) Update(pod *corev1.Pod) {
+func (m *Manager) Update(ctx context.Context, pod *corev1.Pod) {
 	m.mu.Lock()
 	pv := m.pods[pod.UID]
 	differs := false
@@ -302,7 +302,7 @@ func (m *Manager) Update(pod *corev1.Pod) {
 	}
 	m.mu.Unlock()
 	if differs && content.TellsOfPod(pod) {
-		m.refresh(context.Background(), pod.UID)
+		m.refresh(ctx, pod.UID)
 	}
 }
 

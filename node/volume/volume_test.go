@@ -47,7 +47,7 @@ func newBench(t *testing.T) *bench {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if err := m.Sweep(func(types.UID) bool { return false }); err != nil {
+		if err := m.Sweep(context.Background(), func(types.UID) bool { return false }); err != nil {
 			t.Error(err)
 		}
 		for _, path := range []string{dir + "/memory", string(root)} {
@@ -189,7 +189,7 @@ func TestContentFollowsItsSource(t *testing.T) {
 	await(filepath.Join(maybe, "x"))
 	next := pod.DeepCopy()
 	next.Labels["a"] = "2"
-	b.Update(next)
+	b.Update(context.Background(), next)
 	if got := b.read(pod, "all", "labels"); got != `a="2"` {
 		t.Errorf("labels = %s", got)
 	}

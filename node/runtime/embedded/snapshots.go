@@ -20,7 +20,7 @@ type Snapshots interface {
 	// RetainSnapshots removes all that keep does not name.
 	RetainSnapshots(ctx context.Context, keep func(id string) bool) error
 	// SnapshotUsage is what a container has written.
-	SnapshotUsage(id string) (image.Usage, error)
+	SnapshotUsage(ctx context.Context, id string) (image.Usage, error)
 	// ImageStatus describes an image.
 	ImageStatus(ctx context.Context, ref string) (runtime.Image, error)
 }

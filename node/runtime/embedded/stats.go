@@ -31,7 +31,7 @@ func (r *Runtime) Stats(ctx context.Context, ids ...string) ([]runtime.Stats, er
 				return nil, fmt.Errorf("stats of container %s: %w", id, err)
 			}
 		}
-		if u, err := r.written.usage(r.snapshots, id, s.At); err == nil {
+		if u, err := r.written.usage(ctx, r.snapshots, id, s.At); err == nil {
 			s.RootfsUsed, s.RootfsInodes = u.Bytes, u.Inodes
 		}
 		s.LogUsed = logSize(rec.LogPath)
@@ -54,14 +54,14 @@ type knownUsage struct {
 	at    time.Time
 }
 
-func (w *written) usage(from Snapshots, id string, now time.Time) (image.Usage, error) {
+func (w *written) usage(ctx context.Context, from Snapshots, id string, now time.Time) (image.Usage, error) {
 	w.mu.Lock()
 	known, ok := w.known[id]
 	w.mu.Unlock()
 	if ok && now.Sub(known.at) < writtenAge {
 		return known.usage, nil
 	}
-	u, err := from.SnapshotUsage(id)
+	u, err := from.SnapshotUsage(ctx, id)
 	if err != nil {
 		return u, err
 	}
