@@ -54,6 +54,7 @@ func FuzzPatch(f *testing.F) {
 	f.Add(1, []byte(`{"spec":{"containers":null}}`))
 	f.Add(2, []byte(`{"spec":{"containers":[{"name":"c","$patch":"delete"}],"$setElementOrder/containers":[{"name":"c"}]}}`))
 	f.Add(3, []byte("apiVersion: v1\nkind: Pod\nmetadata: {name: p}\nspec: {containers: [{name: c, image: i}]}"))
+	f.Add(2, []byte(`{"spec":{"containers":[{"name":[]}]}}`)) // no key
 	table, err := served.NewTable([]*catalogue.Resource{podResource})
 	if err != nil {
 		f.Fatal(err)

@@ -254,7 +254,7 @@ func (pa *patch) applyStrategic(old, into api.Object) (unknown []error, shown fu
 		return nil, nil, apierrors.NewBadRequest(err.Error())
 	}
 	shown = func() string { return fmt.Sprintf("%+v", change) }
-	after, err := strategicpatch.StrategicMergeMapPatch(before, change, pa.kind.Empty())
+	after, err := mergeStrategic(before, change, pa.kind.Empty())
 	if err != nil {
 		return nil, nil, strategicError(err)
 	}
@@ -267,6 +267,17 @@ func (pa *patch) applyStrategic(old, into api.Object) (unknown []error, shown fu
 		return nil, nil, invalidPatch(shown(), err)
 	}
 	return append(unknown, more.Errors()...), shown, nil
+}
+
+// mergeStrategic refuses what upstream's library panics at: entries of lists whose key is a list or an object, as a
+// container whose name is [].
+func mergeStrategic(before, change map[string]any, kind runtime.Object) (after map[string]any, err error) {
+	defer func() {
+		if cause := recover(); cause != nil {
+			err = apierrors.NewBadRequest(fmt.Sprintf("the patch cannot be merged: %v", cause))
+		}
+	}()
+	return strategicpatch.StrategicMergeMapPatch(before, change, kind)
 }
 
 func strategicError(err error) error {
