@@ -24,7 +24,6 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"golang.org/x/net/http2"
 	"golang.org/x/sync/errgroup"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/version"
@@ -180,8 +179,7 @@ func (s *Server) serve(ctx context.Context) error {
 	}
 	if s.options.TLS != nil {
 		h.TLSConfig = s.options.TLS.Clone()
-		conf := &http2.Server{MaxConcurrentStreams: maxStreams, IdleTimeout: idleTimeout, MaxUploadBufferPerStream: 256 << 10, MaxUploadBufferPerConnection: 16 << 20}
-		if err := h2.Configure(h, conf); err != nil {
+		if err := h2.Configure(h, h2.Options{MaxStreams: maxStreams, IdleTimeout: idleTimeout, StreamWindow: 256 << 10, ConnWindow: 16 << 20}); err != nil {
 			return err
 		}
 	}
@@ -217,7 +215,7 @@ func (c complaints) Write(text []byte) (int, error) {
 func serveListener(h *http.Server, l net.Listener, secure bool) error {
 	var err error
 	if secure {
-		err = h.ServeTLS(l, "", "")
+		err = h.ServeTLS(h2.Listen(l), "", "")
 	} else {
 		err = h.Serve(l)
 	}

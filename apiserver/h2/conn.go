@@ -1,229 +1,356 @@
 package h2
 
 import (
+	"bytes"
+	"context"
+	"crypto/tls"
 	"errors"
-	"net"
-	"os"
+	"io"
+	"math"
+	"net/http"
+	"runtime"
 	"sync"
 	"time"
+
+	"golang.org/x/net/http2"
+	"golang.org/x/net/http2/hpack"
 )
 
-// A conn is a server's side of a connection. One goroutine at a time may read, one may write.
+var (
+	errClientGone   = errors.New("http2: the client is gone")
+	errStreamClosed = errors.New("http2: the stream is closed")
+	errHandlerDone  = errors.New("http2: the handler has returned")
+)
+
+// defaultWindow is what either side may send of a stream, and of all, before anything is agreed on.
+const defaultWindow = 65535
+
+// A conn is one connection. The goroutine that serves it reads; handlers of its streams have goroutines of their own.
 type conn struct {
-	net.Conn
+	s       *server
+	tls     *tls.Conn
+	wire    *wire
+	handler http.Handler
+	ctx     context.Context // ends with the connection
+	state   tls.ConnectionState
+	remote  string
+	framer  *http2.Framer // reads for the goroutine that serves; writes into the queue, under mu
+	names   names         // of header fields
 
-	mu    sync.Mutex
-	books ledger
-	asked bool // Read is to release what is held
-
-	from reader
-	to   writer
+	mu        sync.Mutex
+	queue     queue
+	pack      *hpack.Encoder
+	block     bytes.Buffer // what pack makes
+	streams   map[uint32]*stream
+	newest    uint32 // of the client's streams
+	running   uint32 // handlers
+	unstarted []*stream
+	idleSince time.Time
+	idle      *time.Timer
+	settings  bool // the client's have come
+	unacked   int  // settings of ours
+	window    int64
+	initial   int64 // window of a new stream
+	frameSize int   // the largest that the client takes, as far as we would use it
+	in        inflow
+	away      bool // GOAWAY has been sent
+	fault     bool // with an error
+	err       error
 }
 
-// A reader is where Read is in what the client sends.
-type reader struct {
-	buf  [512]byte // from r to w it has not been looked at; large frames pass it by
-	r, w int
-	rest int      // so much of what comes passes as it is
-	told []update // go to the server when rest has passed
-	out  []byte   // told, encoded
-	open bool     // a block of header fields has not ended: nothing may come between
-	deaf bool     // updates pass as they are
-	err  error    // after rest
+func newConn(s *server, t *tls.Conn, w *wire, h http.Handler) *conn {
+	c := &conn{s: s, tls: t, wire: w, handler: h, state: t.ConnectionState(), remote: t.RemoteAddr().String(),
+		streams: map[uint32]*stream{}, window: defaultWindow, initial: defaultWindow, frameSize: 16 << 10, idleSince: time.Now(),
+		in: newInflow(defaultWindow)}
+	c.pack = hpack.NewEncoder(&c.block)
+	c.pack.SetMaxDynamicTableSizeLimit(tableSize)
+	c.framer = http2.NewFramer(&c.queue, t)
+	c.framer.ReadMetaHeaders = hpack.NewDecoder(tableSize, nil)
+	c.framer.MaxHeaderListSize = c.maxHeaders()
+	c.framer.SetMaxReadFrameSize(frameSize)
+	c.framer.SetReuseFrames()
+	return c
 }
 
-// A writer is where Write is in what the server sends.
-type writer struct {
-	head [headerSize]byte
-	n    int // so much of head is there
-	rest int // of the frame's payload
+// maxHeaders is the size of a request's fields, as section 6.5.2 counts them: 32 bytes more for each.
+func (c *conn) maxHeaders() uint32 {
+	n := c.s.hs.MaxHeaderBytes
+	if n <= 0 {
+		n = http.DefaultMaxHeaderBytes
+	}
+	return uint32(min(n, math.MaxUint32/2)) + 10*32 // #nosec G115 -- bounded
 }
 
-func newConn(c net.Conn) *conn {
-	return &conn{Conn: c, books: newLedger(), from: reader{rest: prefaceSize}}
-}
-
-// Write notes what is sent in the books.
-func (c *conn) Write(p []byte) (int, error) {
-	c.note(p)
-	return c.Conn.Write(p)
-}
-
-func (c *conn) note(p []byte) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for w := &c.to; len(p) > 0; {
-		if w.rest > 0 {
-			n := min(w.rest, len(p))
-			w.rest -= n
-			p = p[n:]
-			continue
+// serve reads until the connection ends.
+func (c *conn) serve() {
+	defer c.close()
+	c.wire.hold(true)
+	if !c.hello() {
+		return
+	}
+	if t := c.s.options.IdleTimeout; t > 0 {
+		c.mu.Lock()
+		c.idle = time.AfterFunc(t, c.checkIdle)
+		c.mu.Unlock()
+	}
+	for {
+		f, err := c.framer.ReadFrame()
+		if err == nil {
+			err = c.process(f)
 		}
-		n := copy(w.head[w.n:], p)
-		p = p[n:]
-		if w.n += n; w.n == headerSize {
-			h := parseHeader(w.head[:])
-			w.n, w.rest = 0, h.length
-			c.noteLocked(h)
+		if err != nil && !c.survives(err) {
+			return
 		}
+		runtime.Gosched()
 	}
 }
 
-// noteLocked enters a frame of the server's. Should the server come to need what is held, then Read is told,
-// also if it waits for the client just now.
-func (c *conn) noteLocked(h header) {
-	short := false
-	switch ends := h.flags&flagEndStream != 0; {
-	case h.kind == typeData && ends:
-		short = c.books.last(h.stream, int64(h.length))
-	case h.kind == typeData:
-		short = c.books.sent(h.stream, int64(h.length))
-	case h.kind == typeHeaders && ends, h.kind == typeReset:
-		c.books.ended(h.stream)
-	}
-	if short && !c.asked {
-		c.asked = true
-		_ = c.Conn.SetReadDeadline(time.Unix(1, 0)) // fails if Read would fail, too
-	}
-}
+// discard reads what is on its way until the client closes, or has had time to.
+func (c *conn) discard() { _, _ = io.Copy(io.Discard, c.tls) }
 
-// answer does what Write has asked for, and returns whether it has.
-func (c *conn) answer() bool {
+// hello sends what clients are to know, and waits for their preface.
+func (c *conn) hello() bool {
+	o := &c.s.options
 	c.mu.Lock()
-	defer c.mu.Unlock()
-	if !c.asked {
+	_ = c.framer.WriteSettings(
+		http2.Setting{ID: http2.SettingMaxFrameSize, Val: frameSize},
+		http2.Setting{ID: http2.SettingMaxConcurrentStreams, Val: o.MaxStreams},
+		http2.Setting{ID: http2.SettingMaxHeaderListSize, Val: c.maxHeaders()},
+		http2.Setting{ID: http2.SettingInitialWindowSize, Val: uint32(o.StreamWindow)}, // #nosec G115 -- positive
+		http2.Setting{ID: http2.SettingNoRFC7540Priorities, Val: 1},
+	)
+	c.unacked++
+	if more := o.ConnWindow - defaultWindow; more > 0 {
+		c.in.grow(more)
+		_ = c.framer.WriteWindowUpdate(0, uint32(more)) // #nosec G115 -- positive
+	}
+	c.flushLocked()
+	c.mu.Unlock()
+	if c.state.Version < tls.VersionTLS12 || !goodSuite(c.state.CipherSuite) {
+		c.goAway(http2.ErrCodeInadequateSecurity)
 		return false
 	}
-	c.asked = false
-	_ = c.Conn.SetReadDeadline(time.Time{})
-	c.from.told = c.books.release(c.from.told)
+	_ = c.tls.SetReadDeadline(time.Now().Add(helloTimeout)) // until its settings have come, too
+	preface := make([]byte, len(http2.ClientPreface))
+	if _, err := io.ReadFull(c.tls, preface); err != nil || string(preface) != http2.ClientPreface {
+		return false
+	}
 	return true
 }
 
-// Read returns what the client sends, with fewer updates.
-func (c *conn) Read(p []byte) (int, error) {
-	if len(p) == 0 {
-		return 0, nil
-	}
-	in := &c.from
-	for {
-		switch {
-		case len(in.out) > 0:
-			n := copy(p, in.out)
-			in.out = in.out[n:]
-			return n, nil
-		case in.rest > 0:
-			if n, err := c.pass(p); n > 0 || err != nil {
-				return n, err
-			}
-		case len(in.told) > 0 || c.answer():
-			in.tell()
-		case in.err != nil:
-			return 0, in.err
-		default:
-			c.next()
+// survives deals with what is wrong with a frame, and says whether the connection goes on.
+func (c *conn) survives(err error) bool {
+	var stream http2.StreamError
+	var fault http2.ConnectionError
+	switch {
+	case errors.As(err, &stream):
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		if stream.StreamID%2 == 1 && !c.away {
+			c.newest = max(c.newest, stream.StreamID)
 		}
-	}
-}
-
-// pass reads what nobody needs to look at.
-func (c *conn) pass(p []byte) (n int, err error) {
-	in := &c.from
-	p = p[:min(len(p), in.rest)]
-	if in.r < in.w {
-		n = copy(p, in.buf[in.r:in.w])
-		in.r += n
-	} else {
-		n, err = c.receive(p)
-	}
-	in.rest -= n
-	return n, err
-}
-
-// receive reads from the client. It returns nothing at all after Write has asked.
-func (c *conn) receive(p []byte) (int, error) {
-	n, err := c.Conn.Read(p)
-	if errors.Is(err, os.ErrDeadlineExceeded) && c.answer() {
-		err = nil
-	}
-	return n, err
-}
-
-// fill has n bytes ready to be looked at, or returns false: the caller comes again.
-func (c *conn) fill(n int) bool {
-	in := &c.from
-	if in.w-in.r >= n {
+		c.resetLocked(stream.StreamID, stream.Code, stream)
 		return true
-	}
-	in.w = copy(in.buf[:], in.buf[in.r:in.w])
-	in.r = 0
-	got, err := c.receive(in.buf[in.w:])
-	in.w += got
-	if err != nil {
-		in.rest, in.err = in.w, err
-		return false
-	}
-	return in.w >= n
-}
-
-func (in *reader) tell() {
-	in.out = in.out[:0]
-	for _, u := range in.told {
-		in.out = u.appendTo(in.out)
-	}
-	in.told = in.told[:0]
-}
-
-// next looks at a frame and lets it pass, unless it is an update that can wait.
-func (c *conn) next() {
-	in := &c.from
-	if !c.fill(headerSize) {
-		return
-	}
-	h := parseHeader(in.buf[in.r:])
-	need := headerSize
-	if h.kind == typeWindowUpdate || h.kind == typeSettings {
-		need = min(headerSize+h.length, len(in.buf))
-	}
-	if !c.fill(need) {
-		return
-	}
-	if !c.keep(h, in.buf[in.r+headerSize:in.r+need]) {
-		in.rest = headerSize + h.length
-		return
-	}
-	in.r += need
-}
-
-// keep enters a frame of the client's, and says whether it is not to pass. payload is there for updates and
-// settings, as much of them as there is room for.
-func (c *conn) keep(h header, payload []byte) bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	in := &c.from
-	switch h.kind {
-	case typeHeaders, typeContinuation:
-		in.open = h.flags&flagEndHeaders == 0
-	case typeReset:
-		c.books.ended(h.stream)
-	case typeSettings:
-		if len(payload) < h.length {
-			in.deaf = true // who knows what else they say
-		}
-		if size := initialWindow(payload); size >= 0 && h.flags&flagAck == 0 {
-			c.books.resized(size)
-		}
-		in.told = c.books.release(in.told)
-	case typeWindowUpdate:
-		if in.open || in.deaf || h.length != len(payload) || len(payload) != updateSize-headerSize {
-			return false
-		}
-		u := parseUpdate(h, payload)
-		increment, known := c.books.granted(u)
-		if increment > 0 {
-			in.told = append(in.told, update{u.stream, increment})
-		}
-		return known
+	case errors.As(err, &fault):
+		c.s.logf("http2: %s does not keep to the protocol: %v", c.remote, err)
+		c.goAway(http2.ErrCode(fault))
+		c.discard()
+	case errors.Is(err, http2.ErrFrameTooLarge):
+		c.goAway(http2.ErrCodeFrameSize)
+		c.discard()
 	}
 	return false
+}
+
+// process deals with a frame. An error that is one of http2's is told to the client.
+func (c *conn) process(f http2.Frame) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	defer c.flushControlLocked()
+	if !c.settings {
+		if s, ok := f.(*http2.SettingsFrame); !ok || s.IsAck() {
+			return http2.ConnectionError(http2.ErrCodeProtocol)
+		}
+		c.settings = true
+		_ = c.tls.SetReadDeadline(time.Time{})
+	}
+	switch f := f.(type) {
+	case *http2.MetaHeadersFrame:
+		return c.headersLocked(f)
+	case *http2.DataFrame:
+		return c.dataLocked(f)
+	case *http2.WindowUpdateFrame:
+		return c.updateLocked(f)
+	case *http2.RSTStreamFrame:
+		return c.resetByClientLocked(f)
+	case *http2.SettingsFrame:
+		return c.settingsLocked(f)
+	case *http2.PingFrame:
+		if !f.IsAck() {
+			_ = c.framer.WritePing(true, f.Data)
+		}
+	case *http2.GoAwayFrame:
+		c.goAwayLocked(http2.ErrCodeNo)
+	case *http2.PriorityFrame:
+		if f.StreamDep == f.StreamID {
+			return http2.StreamError{StreamID: f.StreamID, Code: http2.ErrCodeProtocol}
+		}
+	case *http2.PushPromiseFrame:
+		return http2.ConnectionError(http2.ErrCodeProtocol)
+	}
+	return nil
+}
+
+// settingsLocked heeds what the client says of itself.
+func (c *conn) settingsLocked(f *http2.SettingsFrame) error {
+	if f.IsAck() {
+		if c.unacked--; c.unacked < 0 {
+			return http2.ConnectionError(http2.ErrCodeProtocol)
+		}
+		return nil
+	}
+	if f.NumSettings() > 100 || f.HasDuplicates() { // nobody means well by that
+		return http2.ConnectionError(http2.ErrCodeProtocol)
+	}
+	if err := f.ForeachSetting(c.settingLocked); err != nil {
+		return err
+	}
+	_ = c.framer.WriteSettingsAck()
+	return nil
+}
+
+func (c *conn) settingLocked(s http2.Setting) error {
+	if err := s.Valid(); err != nil {
+		return err
+	}
+	switch s.ID {
+	case http2.SettingHeaderTableSize:
+		c.pack.SetMaxDynamicTableSize(s.Val)
+	case http2.SettingMaxFrameSize:
+		c.frameSize = int(min(s.Val, frameSize))
+	case http2.SettingNoRFC7540Priorities:
+		if s.Val > 1 {
+			return http2.ConnectionError(http2.ErrCodeProtocol)
+		}
+	case http2.SettingInitialWindowSize: // of the streams that are there, too: section 6.9.2
+		growth := int64(s.Val) - c.initial
+		c.initial = int64(s.Val)
+		for _, st := range c.streams {
+			if st.window += growth; st.window > math.MaxInt32 {
+				return http2.ConnectionError(http2.ErrCodeFlowControl)
+			}
+			st.wakeLocked()
+		}
+	}
+	return nil
+}
+
+// updateLocked lets more be sent.
+func (c *conn) updateLocked(f *http2.WindowUpdateFrame) error {
+	if f.StreamID == 0 {
+		if c.window += int64(f.Increment); c.window > math.MaxInt32 {
+			return http2.ConnectionError(http2.ErrCodeFlowControl)
+		}
+		c.wakeNextLocked()
+		return nil
+	}
+	st := c.streams[f.StreamID]
+	if st == nil {
+		return c.mustHaveBeenLocked(f.StreamID)
+	}
+	if st.window += int64(f.Increment); st.window > math.MaxInt32 {
+		return http2.StreamError{StreamID: f.StreamID, Code: http2.ErrCodeFlowControl}
+	}
+	st.wakeLocked()
+	return nil
+}
+
+// mustHaveBeenLocked is about a stream that is not there: a client that speaks of one that it has not opened yet is at fault
+// (section 5.1). After GOAWAY it may be one that is not served.
+func (c *conn) mustHaveBeenLocked(id uint32) error {
+	if !c.away && (id%2 == 0 || id > c.newest) {
+		return http2.ConnectionError(http2.ErrCodeProtocol)
+	}
+	return nil
+}
+
+func (c *conn) resetByClientLocked(f *http2.RSTStreamFrame) error {
+	st := c.streams[f.StreamID]
+	if st == nil {
+		return c.mustHaveBeenLocked(f.StreamID)
+	}
+	c.closeLocked(st, http2.StreamError{StreamID: f.StreamID, Code: f.ErrCode})
+	return nil
+}
+
+// goAway tells the client why no more requests are taken. Without an error, those that are there are answered first.
+func (c *conn) goAway(code http2.ErrCode) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.goAwayLocked(code)
+}
+
+func (c *conn) goAwayLocked(code http2.ErrCode) {
+	graceful := code == http2.ErrCodeNo
+	if c.err != nil || c.fault || c.away && graceful {
+		return
+	}
+	c.away, c.fault = true, !graceful
+	_ = c.framer.WriteGoAway(c.newest, code, nil)
+	c.flushLocked()
+	if !graceful || len(c.streams) == 0 {
+		c.lingerLocked()
+	}
+}
+
+// lingerLocked has the reader end soon.
+func (c *conn) lingerLocked() { _ = c.tls.SetReadDeadline(time.Now().Add(lingerTimeout)) }
+
+// checkIdle ends a connection that nobody has used for a while, or comes again. So requests need not touch a timer.
+func (c *conn) checkIdle() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.err != nil {
+		return
+	}
+	rest := c.s.options.IdleTimeout
+	if len(c.streams) == 0 {
+		if rest -= time.Since(c.idleSince); rest <= 0 {
+			c.goAwayLocked(http2.ErrCodeNo)
+			return
+		}
+	}
+	c.idle.Reset(rest)
+}
+
+// close ends what is there when nothing more can be read.
+func (c *conn) close() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.idle != nil {
+		c.idle.Stop()
+	}
+	c.flushLocked()
+	c.failLocked(errClientGone)
+	if !c.queue.writing {
+		c.wire.hold(false) // TLS says goodbye when net/http closes it
+	}
+}
+
+// failLocked ends all streams: nothing can be sent any more.
+func (c *conn) failLocked(err error) {
+	if c.err != nil {
+		return
+	}
+	c.err = err
+	for _, st := range c.streams {
+		c.closeLocked(st, err)
+	}
+	c.unstarted = nil
+	_ = c.wire.Conn.SetReadDeadline(time.Unix(1, 0)) // the reader notices
+}
+
+// panicked says what a handler has met.
+func (c *conn) panicked(cause any, stack []byte) {
+	c.s.logf("http2: panic serving %s: %v\n%s", c.remote, cause, stack)
 }

@@ -34,9 +34,10 @@ func serve(t *testing.T) *httptest.Server {
 			w.(http.Flusher).Flush()
 		}
 	}))
-	if err := Configure(s.Config, &http2.Server{}); err != nil {
+	if err := Configure(s.Config, Options{MaxStreams: 100, StreamWindow: 256 << 10, ConnWindow: 1 << 20}); err != nil {
 		t.Fatal(err)
 	}
+	s.Listener = Listen(s.Listener)
 	s.TLS = s.Config.TLSConfig
 	s.StartTLS()
 	t.Cleanup(s.Close)
@@ -96,7 +97,7 @@ func receive(t *testing.T, s *httptest.Server, window uint32, every, size int) {
 	}
 	defer c.Close()
 	defer context.AfterFunc(ctx, func() { c.Close() })()
-	if _, err := c.Write(preface); err != nil {
+	if _, err := io.WriteString(c, http2.ClientPreface); err != nil {
 		t.Fatal(err)
 	}
 	f := http2.NewFramer(c, c)
