@@ -12,14 +12,14 @@ import (
 // user's have the names that kube-apiserver gives them.
 func datastoreFlags(cmd *cobra.Command, o *daemon.DatastoreOptions) {
 	f := cmd.Flags()
-	f.StringSliceVar(&o.Servers, "etcd-servers", nil, "keep the state in this etcd cluster: URLs, comma separated; default: in the data directory")
+	f.StringSliceVar(&o.Servers, "etcd-servers", nil, "keep the state in this etcd cluster: URLs, comma separated; default: in the data directory. What is stored there goes to the cluster, which must be empty")
 	f.StringVar(&o.CAFile, "etcd-cafile", "", "certificate authority of --etcd-servers")
 	f.StringVar(&o.CertFile, "etcd-certfile", "", "client certificate for --etcd-servers")
 	f.StringVar(&o.KeyFile, "etcd-keyfile", "", "key of --etcd-certfile")
 	f.StringVar(&o.Prefix, "etcd-prefix", o.Prefix, "prefix of all keys in etcd")
 	f.DurationVar(&o.Compaction, "etcd-compaction-interval", o.Compaction, "how often etcd's history is thrown away; 0 for never")
 	f.BoolVar(&o.ClusterInit, "cluster-init", false, "keep the state in an etcd cluster of the servers themselves, of which this is the first; what it has stored alone goes there")
-	f.BoolVar(&o.ClusterEnd, "cluster-end", false, "take the state out of the etcd cluster of which this server is the last member, and run alone")
+	f.BoolVar(&o.ClusterEnd, "cluster-end", false, "take the state out of the etcd cluster of which this server is the last member, or out of --etcd-servers, and run alone")
 	f.StringVar(&o.Join, "join", "", "become a further server of the cluster that the server at this address belongs to; --etcd-servers must be given too if it was there")
 	f.StringVar(&o.Token, "token", os.Getenv("CLIPPER_TOKEN"), "token for the first start with --join, from clipper token create --server; also read from CLIPPER_TOKEN")
 }

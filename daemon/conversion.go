@@ -95,6 +95,9 @@ func syncDir(dir string) error {
 // toMember makes the state of a server that ran alone that of the first member of an etcd cluster. Everything keeps its
 // revision, encrypted values stay as they are.
 func (cp *controlPlane) toMember(ctx context.Context, o store.Options) error {
+	if err := samePlace(o); err != nil {
+		return err
+	}
 	c := conversion{dataDir: cp.options.Node.DataDir, from: storeDir, to: memberDir}
 	return c.run(func(dir string) (err error) {
 		l, err := pebble.Open(c.path(c.from), nil)
@@ -121,6 +124,9 @@ func (cp *controlPlane) toMember(ctx context.Context, o store.Options) error {
 
 // toStore makes the state of the only member of an etcd cluster that of a server that runs alone.
 func (cp *controlPlane) toStore(ctx context.Context, o store.Options) error {
+	if err := samePlace(o); err != nil {
+		return err
+	}
 	if err := cp.openEncryption(ctx, true); err != nil {
 		return err
 	}

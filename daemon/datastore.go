@@ -2,10 +2,8 @@ package daemon
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
-	"io/fs"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -38,7 +36,7 @@ type DatastoreOptions struct {
 	Compaction                time.Duration // 0: never
 
 	ClusterInit bool   // run the first member of an etcd cluster in this process; what was stored before goes there
-	ClusterEnd  bool   // leave the etcd cluster of which this server runs the only member; what was stored comes along
+	ClusterEnd  bool   // leave Servers, or the etcd cluster of which this server runs the only member; what was stored comes along
 	Join        string // URL of another server: run a further member, or share Servers with it
 	Token       string // for the first start with Join
 }
@@ -81,8 +79,8 @@ func (o *DatastoreOptions) complete() error {
 	if len(o.Servers) > 0 && o.ClusterInit {
 		faults = append(faults, errors.New("--cluster-init starts an etcd cluster, and --etcd-servers names one that runs: give one of them"))
 	}
-	if o.ClusterEnd && (o.ClusterInit || o.Join != "" || len(o.Servers) > 0) {
-		faults = append(faults, errors.New("--cluster-end makes the server one that runs alone; give it without --cluster-init, --join and --etcd-servers"))
+	if o.ClusterEnd && (o.ClusterInit || o.Join != "") {
+		faults = append(faults, errors.New("--cluster-end makes the server one that runs alone; give it without --cluster-init and --join"))
 	}
 	if o.Join != "" {
 		if u, err := url.Parse(o.Join); err != nil || u.Scheme != "https" || u.Host == "" {
@@ -120,13 +118,13 @@ func (cp *controlPlane) openStore(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if d.ClusterEnd && member.Started(dir) {
-		if err := cp.toStore(ctx, o); err != nil {
+	if d.ClusterEnd {
+		if err := cp.end(ctx, dir, o); err != nil {
 			return err
 		}
 	}
 	switch {
-	case len(d.Servers) > 0:
+	case len(d.Servers) > 0 && !d.ClusterEnd:
 		err = cp.openExternal(ctx, o)
 	case d.ClusterInit, d.Join != "", member.Started(dir):
 		err = cp.openMember(ctx, dir, o)
@@ -158,8 +156,14 @@ func prefixes() map[string]api.Resource {
 // openOwn opens a store that no other server shares.
 func (cp *controlPlane) openOwn(ctx context.Context, o store.Options) error {
 	dir := filepath.Join(cp.options.Node.DataDir, storeDir)
-	_, err := os.Stat(dir)
-	if err := cp.openEncryption(ctx, err == nil); err != nil {
+	used, err := cp.has(storeDir)
+	if err == nil {
+		err = cp.stay()
+	}
+	if err == nil {
+		err = cp.openEncryption(ctx, used)
+	}
+	if err != nil {
 		return err
 	}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
@@ -170,29 +174,64 @@ func (cp *controlPlane) openOwn(ctx context.Context, o store.Options) error {
 		return err
 	}
 	o.Sealer = cp.encryption
+	o.Root = store.DefaultRoot // the prefix is that of etcd
 	cp.store, err = store.Open(l, o)
 	return err
 }
 
-// openExternal opens the state in an etcd cluster of the user's.
-func (cp *controlPlane) openExternal(ctx context.Context, o store.Options) error {
+// end takes the state out of etcd, unless that has been done.
+func (cp *controlPlane) end(ctx context.Context, dir string, o store.Options) error {
+	if member.Started(dir) {
+		return cp.toStore(ctx, o)
+	}
+	own, err := cp.has(storeDir)
+	if err != nil || own || len(cp.options.Datastore.Servers) == 0 {
+		return err
+	}
+	c, err := cp.external()
+	if err != nil {
+		return err
+	}
+	return cp.fromServers(ctx, c, o)
+}
+
+// external says where the etcd cluster of the user's is.
+func (cp *controlPlane) external() (etcd.Config, error) {
 	d := cp.options.Datastore
-	var config *tls.Config
+	c := etcd.Config{Endpoints: d.Servers, Prefix: d.Prefix, Compaction: -1}
 	if d.CAFile != "" || d.CertFile != "" {
 		info := transport.TLSInfo{CertFile: d.CertFile, KeyFile: d.KeyFile, TrustedCAFile: d.CAFile}
 		var err error
-		if config, err = info.ClientConfig(); err != nil {
-			return fmt.Errorf("--etcd-cafile, --etcd-certfile, --etcd-keyfile: %w", err)
+		if c.TLS, err = info.ClientConfig(); err != nil {
+			return c, fmt.Errorf("--etcd-cafile, --etcd-certfile, --etcd-keyfile: %w", err)
 		}
 	}
-	return cp.openShared(ctx, etcd.Config{Endpoints: d.Servers, TLS: config}, o)
+	return c, nil
+}
+
+// openExternal opens the state in an etcd cluster of the user's. What the server has stored alone goes there.
+func (cp *controlPlane) openExternal(ctx context.Context, o store.Options) error {
+	c, err := cp.external()
+	if err != nil {
+		return err
+	}
+	own, err := cp.has(storeDir)
+	if err == nil && own {
+		err = cp.toServers(ctx, c, o)
+	}
+	if err != nil {
+		return err
+	}
+	return cp.openShared(ctx, c, o)
 }
 
 // openMember opens the state in the etcd cluster of which this server runs a member.
 func (cp *controlPlane) openMember(ctx context.Context, dir string, o store.Options) error {
 	own := filepath.Join(cp.options.Node.DataDir, storeDir)
-	_, err := os.Stat(own)
-	alone := !errors.Is(err, fs.ErrNotExist)
+	alone, err := cp.has(storeDir)
+	if err != nil {
+		return err
+	}
 	if alone && cp.options.Datastore.ClusterInit && !member.Started(dir) {
 		if err := cp.toMember(ctx, o); err != nil {
 			return err
@@ -247,10 +286,7 @@ func (cp *controlPlane) openShared(ctx context.Context, c etcd.Config, o store.O
 	if err != nil {
 		return err
 	}
-	claimed, err := l.Claim(ctx, authorityKey(o.Root), cp.pki.CA.Hash(), 0)
-	if err == nil && strings.TrimSpace(claimed) != cp.pki.CA.Hash() && claimed != "" {
-		err = fmt.Errorf("etcd holds a cluster whose certificate authority is another than that in %s; make this machine one of its servers with --join and a token of `clipper token create --server`, or put that cluster's pki directory there", cp.pki.Dir)
-	}
+	claimed, err := cp.claim(ctx, l, o.Root)
 	if err == nil {
 		err = cp.openEncryption(ctx, claimed != "")
 	}
@@ -264,6 +300,15 @@ func (cp *controlPlane) openShared(ctx context.Context, c etcd.Config, o store.O
 	}
 	cp.claims = &claims{log: l, store: cp.store, root: "/clipper" + o.Root + "claims/", server: string(uuid.NewUUID())}
 	return nil
+}
+
+// claim makes etcd the place of this cluster, and returns what it has been before: "" for nothing.
+func (cp *controlPlane) claim(ctx context.Context, l *etcd.Log, root string) (string, error) {
+	claimed, err := l.Claim(ctx, authorityKey(root), cp.pki.CA.Hash(), 0)
+	if err == nil && strings.TrimSpace(claimed) != cp.pki.CA.Hash() && claimed != "" {
+		err = fmt.Errorf("etcd holds a cluster whose certificate authority is another than that in %s; make this machine one of its servers with --join and a token of `clipper token create --server`, or put that cluster's pki directory there", cp.pki.Dir)
+	}
+	return claimed, err
 }
 
 // claims are the values that a server is about to give to a service: it implements allocate.Claims.

@@ -7,11 +7,11 @@ import (
 	"clipper/api"
 )
 
-// defaultRoot begins the keys of every log unless the options say otherwise. Upstream's.
-const defaultRoot = "/registry/"
+// DefaultRoot begins the keys of every log unless the options say otherwise. Upstream's.
+const DefaultRoot = "/registry/"
 
 // Path returns k's place in a log with the usual root: /registry/<resource>/<namespace>/<name>.
-func (k Key) Path() string { return k.below(defaultRoot) }
+func (k Key) Path() string { return k.below(DefaultRoot) }
 
 func (k Key) below(root string) string {
 	if k.Namespace == "" {
@@ -55,7 +55,7 @@ func parsePath(path, root string, known map[string]api.Resource) (Key, error) {
 
 // check refuses a key that would not come back from the log as itself.
 func (k Key) check(known map[string]api.Resource) error {
-	back, err := parsePath(k.Path(), defaultRoot, known)
+	back, err := parsePath(k.Path(), DefaultRoot, known)
 	if err != nil {
 		return err
 	}

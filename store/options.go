@@ -72,7 +72,7 @@ const (
 
 func (o Options) withDefaults() Options {
 	if o.Root == "" {
-		o.Root = defaultRoot
+		o.Root = DefaultRoot
 	}
 	if o.RingSize == 0 {
 		o.RingSize = defaultRingSize

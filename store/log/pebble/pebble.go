@@ -117,7 +117,7 @@ func (l *Log) Size(context.Context) (int64, error) {
 
 // Load implements log.Log.
 func (l *Log) Load(fn func(log.Entry) error) (int64, error) {
-	revision, err := l.revision()
+	revision, err := l.Revision()
 	if err != nil {
 		return 0, err
 	}
@@ -148,7 +148,8 @@ func (l *Log) Load(fn func(log.Entry) error) (int64, error) {
 	return revision, nil
 }
 
-func (l *Log) revision() (int64, error) {
+// Revision returns the highest revision appended, 0 for a new log.
+func (l *Log) Revision() (int64, error) {
 	v, err := l.get(keyRevision)
 	switch {
 	case errors.Is(err, pebble.ErrNotFound):
