@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	securejoin "github.com/cyphar/filepath-securejoin"
+	"golang.org/x/sys/unix"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/utils/ptr"
 )
@@ -29,7 +30,7 @@ func (n *Node) fileKey(ctx context.Context, pod *corev1.Pod, c *corev1.Container
 	if err != nil {
 		return "", false, err
 	}
-	f, err := os.Open(path)
+	f, err := openFile(path)
 	if err == nil {
 		v, err = envFileValue(f, ref.Key)
 		f.Close()
@@ -42,6 +43,23 @@ func (n *Node) fileKey(ctx context.Context, pod *corev1.Pod, c *corev1.Container
 		return "", false, fmt.Errorf("environment variable key %q not found in file %q", ref.Key, path)
 	}
 	return v, v != "", nil
+}
+
+// openFile opens what a container has written, if it is a file: a FIFO would wait for a writer that never comes, and the
+// pod with it, even for its end.
+func openFile(path string) (*os.File, error) {
+	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	info, err := f.Stat()
+	if err == nil && !info.Mode().IsRegular() {
+		err = fmt.Errorf("%s is no file but %v", path, info.Mode().Type())
+	}
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
 }
 
 // envFileValue returns the value of key in a file of lines VAR='value', "" if it is not there. Nothing within the

@@ -1,9 +1,34 @@
 package environment
 
 import (
+	"path/filepath"
 	"strings"
 	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
 )
+
+// TestNoFile: what a container has left in the file's place does not hold its pod.
+func TestNoFile(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "env")
+	if err := unix.Mkfifo(path, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	refused := make(chan error, 1)
+	go func() {
+		_, err := openFile(path)
+		refused <- err
+	}()
+	select {
+	case err := <-refused:
+		if err == nil {
+			t.Error("a FIFO is taken for a file")
+		}
+	case <-time.After(10 * time.Second):
+		t.Fatal("waits for a writer")
+	}
+}
 
 func TestEnvFileValue(t *testing.T) {
 	for _, tc := range []struct{ file, want, fault string }{
