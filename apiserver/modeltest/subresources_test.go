@@ -1,0 +1,171 @@
+package modeltest
+
+import (
+	"fmt"
+	"maps"
+	"net/http"
+	"strconv"
+)
+
+// status writes the status of a custom resource or of a pod, which touches nothing else.
+func (d *driver) status(o op) error {
+	k, through := pickOf(o, choose(o, dieKind, "gizmos", "pods"))
+	value := strconv.Itoa(int(o.dice[dieFields] % 4))
+	phase := choose(o, dieFields, "Running", "Running", "Running", "Succeeded", "Failed", "Pending")
+	body := map[string]any{"metadata": map[string]any{"generation": 99}, "spec": map[string]any{"n": 99}, "status": map[string]any{"n": number(value)}}
+	if kinds[k.kind].pod {
+		body = map[string]any{"spec": map[string]any{"nodeName": "n9"}, "status": map[string]any{"phase": phase}}
+	}
+	contentType := choose(o, dieVariant, mergeT, strategicT)
+	if kinds[k.kind].custom() {
+		contentType = mergeT
+	}
+	a, err := d.send(call{method: "PATCH", path: k.path(through) + "/status" + query(o), contentType: contentType, body: body}, mannerOf(o, k.kind))
+	if err != nil {
+		return err
+	}
+	was := d.objects[k]
+	if was == nil {
+		return d.expect(o, k, nil, a, http.StatusNotFound)
+	}
+	want := was.clone()
+	if kinds[k.kind].pod {
+		want.phase = phase
+		return d.expect(o, k, want, a, http.StatusOK)
+	}
+	fields := maps.Clone(was.fields)
+	fields["status"] = value
+	want.set(fields, updater(o, through, "status"))
+	return d.expect(o, k, want, a, http.StatusOK)
+}
+
+// scale writes the number in the spec of a custom resource that has one, through its scale.
+func (d *driver) scale(o op) error {
+	k, through := pickOf(o, "gizmos")
+	was := d.objects[k]
+	if was != nil && was.fields["spec"] == "" {
+		return nil
+	}
+	value := strconv.Itoa(int(o.dice[dieFields] % 4))
+	body := map[string]any{"spec": map[string]any{"replicas": number(value)}}
+	a, err := d.send(call{method: "PATCH", path: k.path(through) + "/scale" + query(o), contentType: mergeT, body: body}, plainly)
+	if err != nil {
+		return err
+	}
+	if was == nil {
+		return d.expect(o, k, nil, a, http.StatusNotFound)
+	}
+	fields := maps.Clone(was.fields)
+	fields["spec"] = value
+	want := replace(was, fields, updater(o, through, "scale"))
+	spec, _ := a.object["spec"].(map[string]any)
+	status, _ := a.object["status"].(map[string]any)
+	if a.code != http.StatusOK || number(spec["replicas"]) != number(value) || number(status["replicas"]) != number(was.fields["status"]) {
+		return fmt.Errorf("%v: scaled to %s: %v: %v", k, value, a, a.object)
+	}
+	if dry(o) {
+		return d.get(k)
+	}
+	return d.scaled(k, want)
+}
+
+// scaled is the effect of a scale. Who owns the number then is the server's word: upstream's library takes an entry of
+// managedFields with a time for another one than without, and drops or splits it.
+func (d *driver) scaled(k modelKey, want *modelObject) error {
+	a, err := d.send(call{method: "GET", path: k.path(kinds[k.kind].doors[0])}, plainly)
+	if err != nil {
+		return err
+	}
+	_, seen, _ := observed(a.object)
+	want.owners = seen.owners
+	if diff := want.differs(seen, false); diff != "" {
+		return fmt.Errorf("%v: %v: %s", k, a, diff)
+	}
+	if want.version = seen.version; want.version != d.objects[k].version {
+		d.put(k, want)
+	}
+	return nil
+}
+
+// came checks that an object has come to what an answer does not show, and makes it the model's.
+func (d *driver) came(k modelKey, want *modelObject) error {
+	a, err := d.send(call{method: "GET", path: k.path(kinds[k.kind].doors[0])}, plainly)
+	if err != nil {
+		return err
+	}
+	_, seen, _ := observed(a.object)
+	if diff := want.differs(seen, false); diff != "" {
+		return fmt.Errorf("%v: %v: %s", k, a, diff)
+	}
+	if was := d.objects[k]; was != nil && was.unchanged(want) {
+		if was.version != "" && seen.version != was.version {
+			return fmt.Errorf("%v: nothing has changed but the revision, from %s to %s", k, was.version, seen.version)
+		}
+		was.version = seen.version
+		return nil
+	}
+	want.version = seen.version
+	d.put(k, want)
+	return nil
+}
+
+// bind gives a pod a node.
+func (d *driver) bind(o op) error {
+	k, through := pickOf(o, "pods")
+	was := d.objects[k]
+	node := choose(o, dieVariant, nodes...)
+	body := map[string]any{"apiVersion": "v1", "kind": "Binding", "metadata": map[string]any{"name": k.name, "namespace": k.namespace},
+		"target": map[string]any{"kind": "Node", "name": node}}
+	a, err := d.send(call{method: "POST", path: k.path(through) + "/binding" + query(o), contentType: jsonT, body: body}, wholly(o, k.kind))
+	if err != nil {
+		return err
+	}
+	wantCode := http.StatusCreated
+	switch {
+	case was == nil:
+		wantCode = http.StatusNotFound
+	case was.deleting || was.node != "":
+		wantCode = http.StatusConflict
+	}
+	if a.code != wantCode {
+		return fmt.Errorf("%v bound: %v, want %d", k, a, wantCode)
+	}
+	if wantCode != http.StatusCreated || dry(o) {
+		return d.get(k)
+	}
+	want := was.clone()
+	want.node = node
+	return d.came(k, want)
+}
+
+// evict asks a pod to go, which no disruption budget forbids. First it gets a condition that says why.
+func (d *driver) evict(o op) error {
+	k, through := pickOf(o, "pods")
+	was := d.objects[k]
+	body := map[string]any{"apiVersion": "policy/v1", "kind": "Eviction", "metadata": map[string]any{"name": k.name, "namespace": k.namespace}}
+	how := deletionOf(o)
+	options := how.options()
+	if dry(o) {
+		options["dryRun"] = []string{"All"}
+	}
+	body["deleteOptions"] = options
+	a, err := d.send(call{method: "POST", path: k.path(through) + "/eviction", contentType: jsonT, body: body}, wholly(o, k.kind))
+	if err != nil {
+		return err
+	}
+	if was == nil {
+		return d.expect(o, k, nil, a, http.StatusNotFound)
+	}
+	if a.code != http.StatusCreated {
+		return fmt.Errorf("%v evicted: %v", k, a)
+	}
+	if dry(o) {
+		return d.get(k)
+	}
+	if !was.evicted {
+		next := was.clone()
+		next.evicted, next.version = true, ""
+		d.put(k, next)
+	}
+	return d.deleted(k, how)
+}
