@@ -220,9 +220,15 @@ func (p *Providers) Seal(r schema.GroupResource, path string, plain []byte) ([]b
 	return p.current.Load().transformer(r).TransformToStorage(p.ctx, plain, value.DefaultContext(path))
 }
 
-// Open decrypts a value. Errors are the provider's own: clients get to see them.
-func (p *Providers) Open(r schema.GroupResource, path string, sealed []byte) ([]byte, error) {
-	plain, _, err := p.current.Load().transformer(r).TransformFromStorage(p.ctx, sealed, value.DefaultContext(path))
+// Open decrypts a value. Errors are the provider's own: clients get to see them. At a value that has been cut short some
+// providers panic; it is one that cannot be read, and no reason to keep a whole server from starting.
+func (p *Providers) Open(r schema.GroupResource, path string, sealed []byte) (plain []byte, err error) {
+	defer func() {
+		if cause := recover(); cause != nil {
+			err = fmt.Errorf("the stored data is damaged: %v", cause)
+		}
+	}()
+	plain, _, err = p.current.Load().transformer(r).TransformFromStorage(p.ctx, sealed, value.DefaultContext(path))
 	return plain, err
 }
 

@@ -306,6 +306,7 @@ func FuzzOpen(f *testing.F) {
 		f.Add([]byte("k8s:enc:"+provider+":v1:one:"+strings.Repeat("x", 48)), []byte("{}"), uint16(7))
 	}
 	f.Add([]byte("k8s:enc:aescbc:v1:one:"), []byte{}, uint16(0))
+	f.Add([]byte("k8s:enc:aescbc:v1:one:"+strings.Repeat("x", 16)), []byte("{}"), uint16(30)) // nothing behind its vector
 	f.Add([]byte("k8s:enc:aescbc:v1:one:"+strings.Repeat("x", 17)), []byte("{}"), uint16(30))
 	f.Add([]byte("k8s:enc:kms:v2:one:\x12\x01k"), []byte("{}"), uint16(1))
 	text := "kind: EncryptionConfiguration\napiVersion: apiserver.config.k8s.io/v1\nresources:\n- resources: [secrets]\n  providers:\n" + list.String() + "    - identity: {}\n"
