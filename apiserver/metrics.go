@@ -2,6 +2,7 @@ package apiserver
 
 import (
 	"fmt"
+	"io"
 	"net/http"
 	"strconv"
 	"strings"
@@ -12,6 +13,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/validation"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/component-base/metrics/legacyregistry"
 
 	"clipper/apiserver/served"
 )
@@ -34,7 +36,9 @@ type metrics struct {
 	identity     identityMetrics
 	health       healthMetrics
 
-	series sync.Map // seriesKey → *series
+	series    sync.Map     // seriesKey → *series
+	resetting sync.RWMutex // held shared while a series is made, so that none outlives a reset
+	forgets   []interface{ Reset() }
 }
 
 // A seriesKey is all that the labels of a request depend on.
@@ -81,18 +85,21 @@ func newMetrics() *metrics {
 	m.deprecated = prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "apiserver_requested_deprecated_apis", Help: "Gauge of deprecated APIs that have been requested, broken out by API group, version, resource, subresource, and removed_release."}, []string{"group", "version", "resource", "subresource", "removed_release"})
 	m.registry.MustRegister(m.deprecated, m.longRunning, m.handshakes, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	m.registry.MustRegister(m.identity.all()...)
+	m.forgets = append(m.forgets, m.deprecated)
 	return m
 }
 
 func (m *metrics) counter(name, help string, labels ...string) *prometheus.CounterVec {
 	vec := prometheus.NewCounterVec(prometheus.CounterOpts{Name: "apiserver_" + name, Help: help}, labels)
 	m.registry.MustRegister(vec)
+	m.forgets = append(m.forgets, vec)
 	return vec
 }
 
 func (m *metrics) histogram(name, help string, buckets []float64, labels ...string) *prometheus.HistogramVec {
 	vec := prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "apiserver_" + name, Help: help, Buckets: buckets}, labels)
 	m.registry.MustRegister(vec)
+	m.forgets = append(m.forgets, vec)
 	return vec
 }
 
@@ -129,6 +136,8 @@ func (m *metrics) get(key seriesKey, kind *served.Kind) *series {
 	if s, ok := m.series.Load(key); ok {
 		return s.(*series)
 	}
+	m.resetting.RLock()
+	defer m.resetting.RUnlock()
 	target := key.target()
 	labels := append([]string{key.verb, key.dryRun}, target[1:]...)
 	s := &series{
@@ -144,6 +153,19 @@ func (m *metrics) get(key seriesKey, kind *served.Kind) *series {
 	}
 	m.series.Store(key, s)
 	return s
+}
+
+// ServeHTTP answers DELETE of /metrics, which makes what was counted begin anew. What runs at the moment is not
+// forgotten: it will be counted down when it ends.
+func (m *metrics) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
+	m.resetting.Lock()
+	defer m.resetting.Unlock()
+	m.series.Clear()
+	for _, vec := range m.forgets {
+		vec.Reset()
+	}
+	legacyregistry.Reset()
+	_, _ = io.WriteString(w, "metrics reset\n") // the client may have gone
 }
 
 // removedIn is the release that a kind will be gone in, "" if that is not decided.

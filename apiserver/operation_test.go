@@ -174,6 +174,32 @@ func TestMetrics(t *testing.T) {
 	}
 }
 
+// TestMetricsReset: DELETE makes what was counted begin anew, and counting goes on.
+func TestMetricsReset(t *testing.T) {
+	s := start(t, servertest.Options{Server: func(o *apiserver.Options) { o.Profiling = true }})
+	const list, counted = "/api/v1/namespaces/default/configmaps", `apiserver_request_total{code="200",component="apiserver",dry_run="",group="",resource="configmaps",scope="namespace",subresource="",verb="LIST",version="v1"} `
+	for range 3 {
+		ask(t, s, "admin", "GET", list, "")
+	}
+	if resp, _ := ask(t, s, "denied", "DELETE", "/metrics", ""); resp.StatusCode != http.StatusForbidden {
+		t.Errorf("a stranger resets: %d", resp.StatusCode)
+	}
+	if _, text := ask(t, s, "admin", "GET", "/metrics", ""); !strings.Contains(text, counted+"3\n") {
+		t.Error("three lists are not counted")
+	}
+	if resp, text := ask(t, s, "admin", "DELETE", "/metrics", ""); resp.StatusCode != http.StatusOK || text != "metrics reset\n" {
+		t.Errorf("reset: %d %q", resp.StatusCode, text)
+	}
+	ask(t, s, "admin", "GET", list, "")
+	if _, text := ask(t, s, "admin", "GET", "/metrics", ""); !strings.Contains(text, counted+"1\n") {
+		t.Error("one list after the reset is not counted as one")
+	}
+	closed := start(t, servertest.Options{})
+	if resp, _ := ask(t, closed, "admin", "DELETE", "/metrics", ""); resp.StatusCode != http.StatusMethodNotAllowed {
+		t.Errorf("reset without --profiling: %d", resp.StatusCode)
+	}
+}
+
 // blocking is a path that answers when the test says so.
 func blocking(o *apiserver.Options) (entered chan struct{}, release chan struct{}) {
 	entered, release = make(chan struct{}, 100), make(chan struct{})

@@ -14,6 +14,9 @@ import (
 func (q *request) serveOther() {
 	path := q.info.Path
 	foreign := q.s.foreign(path)
+	if path == "/metrics" && q.r.Method == http.MethodDelete && q.s.options.Profiling {
+		foreign = q.s.metrics
+	}
 	if q.r.Method != http.MethodGet && q.r.Method != http.MethodHead && foreign == nil {
 		q.methodNotAllowed()
 		return
