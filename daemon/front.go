@@ -54,6 +54,14 @@ func (o *FrontOptions) complete() error {
 	return errors.Join(faults...)
 }
 
+// externalName is ExternalHost without its port: the name that the API's certificate is for.
+func (o *FrontOptions) externalName() string {
+	if host, _, err := net.SplitHostPort(o.ExternalHost); err == nil {
+		return host
+	}
+	return o.ExternalHost
+}
+
 // checkOrigin refuses expressions that would match in the middle of a host: https://console.example.evil must not pass
 // for https://console.example. Like upstream it is content with a sign that somebody has thought of that.
 func checkOrigin(expression string) error {

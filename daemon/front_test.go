@@ -29,3 +29,11 @@ func TestFront(t *testing.T) {
 		}
 	}
 }
+
+func TestExternalName(t *testing.T) {
+	for host, want := range map[string]string{"": "", "api.example.com": "api.example.com", "api.example.com:8443": "api.example.com", "[2001:db8::1]:443": "2001:db8::1", "2001:db8::1": "2001:db8::1"} {
+		if got := (&FrontOptions{ExternalHost: host}).externalName(); got != want {
+			t.Errorf("%q: %q, want %q", host, got, want)
+		}
+	}
+}

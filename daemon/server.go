@@ -125,7 +125,7 @@ func newControlPlane(ctx context.Context, o ServerOptions) (_ *controlPlane, err
 	}
 	cp.serviceIP = cp.services[0].Addr().Next()
 	cp.pki, err = pki.LoadOrCreate(filepath.Join(o.Node.DataDir, "pki"), pki.Options{
-		Hosts:         append([]string{cp.serviceIP.String(), o.Node.IP, o.Node.Name, cp.advertise.Addr().String(), o.Front.ExternalHost, servingcert.LoopbackName}, o.SANs...),
+		Hosts:         append([]string{cp.serviceIP.String(), o.Node.IP, o.Node.Name, cp.advertise.Addr().String(), o.Front.externalName(), servingcert.LoopbackName}, o.SANs...),
 		ClusterDomain: o.Node.Domain,
 	})
 	if err != nil {

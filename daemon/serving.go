@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -12,32 +13,40 @@ import (
 type serving struct {
 	issue func() (tls.Certificate, error) // the one on disk, or a new one if that will not do much longer
 
-	mu     sync.Mutex
-	cert   *tls.Certificate
-	looked time.Time
+	renewing sync.Mutex
+	current  atomic.Pointer[looked]
+}
+
+// looked is the certificate, and when it was last seen to be good for a while.
+type looked struct {
+	cert tls.Certificate
+	at   time.Time
 }
 
 // lookEvery is how often the certificate on disk is looked at. It lasts for months after it ought to be replaced.
 const lookEvery = time.Hour
 
 func newServing(issue func() (tls.Certificate, error)) (*serving, error) {
+	s := &serving{issue: issue}
 	cert, err := issue()
-	return &serving{issue: issue, cert: &cert, looked: time.Now()}, err
+	s.current.Store(&looked{cert, time.Now()})
+	return s, err
 }
 
-// get is for tls.Config.
+// get is for tls.Config. One client waits for the disk when it is time to look; all others are shown what there is.
 func (s *serving) get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if time.Since(s.looked) < lookEvery {
-		return s.cert, nil
+	if time.Since(s.current.Load().at) >= lookEvery && s.renewing.TryLock() {
+		s.renew()
+		s.renewing.Unlock()
 	}
-	s.looked = time.Now()
+	return &s.current.Load().cert, nil
+}
+
+func (s *serving) renew() {
 	cert, err := s.issue()
 	if err != nil {
 		slog.Error("The node's serving certificate is not renewed; the old one is used on", "err", err)
-		return s.cert, nil
+		cert = s.current.Load().cert
 	}
-	s.cert = &cert
-	return s.cert, nil
+	s.current.Store(&looked{cert, time.Now()})
 }

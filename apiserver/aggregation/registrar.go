@@ -21,6 +21,7 @@ import (
 const (
 	managedLabel = "kube-aggregator.kubernetes.io/automanaged"
 	retryEvery   = time.Second
+	createAtOnce = 16
 )
 
 // A Registrar keeps an APIService for every served group and version.
@@ -88,13 +89,26 @@ func (r *Registrar) sync(ctx context.Context) error {
 			return err
 		}
 	}
-	for name, want := range wanted {
-		if _, err := APIServices.Create(ctx, r.client, want); err != nil && !apierrors.IsAlreadyExists(err) {
-			return fmt.Errorf("register APIService %s: %w", name, err)
-		}
+	if err := r.create(ctx, wanted); err != nil {
+		return err
 	}
 	r.synced.Store(true)
 	return nil
+}
+
+// create makes the registrations that are missing: at once, so that a new cluster need not wait for the disk for each.
+func (r *Registrar) create(ctx context.Context, missing map[string]*apiregistrationv1.APIService) error {
+	var creating errgroup.Group
+	creating.SetLimit(createAtOnce)
+	for name, want := range missing {
+		creating.Go(func() error {
+			if _, err := APIServices.Create(ctx, r.client, want); err != nil && !apierrors.IsAlreadyExists(err) {
+				return fmt.Errorf("register APIService %s: %w", name, err)
+			}
+			return nil
+		})
+	}
+	return creating.Wait()
 }
 
 // Ready says whether everything that is served has been registered since the start.
