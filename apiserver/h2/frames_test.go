@@ -200,6 +200,17 @@ func flood(p *peer, stream uint32, n int) {
 	}
 }
 
+// TestFewFrames: a small answer is two frames.
+func TestFewFrames(t *testing.T) {
+	s := start(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "small") }), true)
+	p := connect(t, s.Listener.Addr())
+	p.ask(1, "GET", "/")
+	until(p, func(f *http2.MetaHeadersFrame) bool { return !f.StreamEnded() })
+	if f := until(p, func(*http2.DataFrame) bool { return true }); !f.StreamEnded() || string(f.Data()) != "small" {
+		t.Error(f)
+	}
+}
+
 // TestNotHTTP2: a client that says something else is not waited for.
 func TestNotHTTP2(t *testing.T) {
 	s := start(t, http.NotFoundHandler(), true)

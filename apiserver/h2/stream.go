@@ -155,17 +155,13 @@ func (st *stream) abort(code http2.ErrCode, err error) {
 	}
 }
 
-// send sends parts of the body, and with the last of them the end if end says so.
-func (st *stream) send(end bool, parts ...[]byte) error {
-	c := st.c
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return st.sendLocked(end, parts...)
-}
-
+// sendLocked queues parts of the body, and with the last of them the end if end says so.
 func (st *stream) sendLocked(end bool, parts ...[]byte) error {
 	c := st.c
 	defer c.wakeNextLocked()
+	for len(parts) > 0 && len(parts[len(parts)-1]) == 0 {
+		parts = parts[:len(parts)-1]
+	}
 	for i, p := range parts {
 		for len(p) > 0 {
 			n, err := c.roomLocked(st, len(p))
@@ -176,15 +172,13 @@ func (st *stream) sendLocked(end bool, parts ...[]byte) error {
 			p = p[n:]
 		}
 	}
-	switch {
-	case st.closed:
-		return st.err
-	case end && (len(parts) == 0 || len(parts[len(parts)-1]) == 0):
+	if !end {
+		return nil
+	}
+	if len(parts) == 0 {
 		c.queue.data(st.id, nil, true)
 	}
-	if end {
-		c.finishLocked(st)
-	}
+	c.finishLocked(st)
 	return nil
 }
 
