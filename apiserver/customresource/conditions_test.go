@@ -28,6 +28,10 @@ func TestConditions(t *testing.T) {
 		d.Name = "gadgets.example.com"
 		d.Status.AcceptedNames = apiextensionsv1.CustomResourceDefinitionNames{Plural: "wd", Singular: "wi", Kind: "Other", ListKind: "OtherList"}
 	})
+	moved := widgets(func(d *apiextensionsv1.CustomResourceDefinition) {
+		d.Status.AcceptedNames = d.Spec.Names
+		d.Spec.Names.Singular, d.Spec.Names.ShortNames = "widgets", []string{"wi", "widget"}
+	})
 	type condition struct{ kind, status, reason, message string }
 	accepted := condition{"NamesAccepted", "True", "NoConflicts", "no conflicts found"}
 	established := condition{"Established", "True", "InitialNamesAccepted", "the initial names have been accepted"}
@@ -39,6 +43,9 @@ func TestConditions(t *testing.T) {
 		"new": {func(*apiextensionsv1.CustomResourceDefinition) {}, nil, []condition{accepted, established}},
 		"short names taken": {func(*apiextensionsv1.CustomResourceDefinition) {}, []*apiextensionsv1.CustomResourceDefinition{rival}, []condition{
 			{"NamesAccepted", "False", "ShortNamesConflict", `["wd" is already in use, "wi" is already in use]`},
+			{"Established", "False", "NotAccepted", "not all names are accepted"}}},
+		"a name of its own in another place": {func(d *apiextensionsv1.CustomResourceDefinition) { *d = *moved }, []*apiextensionsv1.CustomResourceDefinition{moved}, []condition{
+			{"NamesAccepted", "False", "ShortNamesConflict", `"widget" is already in use`},
 			{"Established", "False", "NotAccepted", "not all names are accepted"}}},
 		"unreadable certificates": {func(d *apiextensionsv1.CustomResourceDefinition) {
 			d.Spec.Conversion = &apiextensionsv1.CustomResourceConversion{Webhook: &apiextensionsv1.WebhookConversion{

@@ -53,11 +53,12 @@ func names(d *apiextensionsv1.CustomResourceDefinition, all []*apiextensionsv1.C
 	return status
 }
 
-// takenNames lists what the other definitions of d's group are served by.
+// takenNames lists what the definitions of d's group are served by, d itself among them: a name that d has already in
+// one place it does not get in another, as upstream.
 func takenNames(d *apiextensionsv1.CustomResourceDefinition, all []*apiextensionsv1.CustomResourceDefinition) (resources, kinds map[string]bool) {
 	resources, kinds = map[string]bool{}, map[string]bool{}
 	for _, o := range all {
-		if o.Spec.Group != d.Spec.Group || o.Name == d.Name {
+		if o.Spec.Group != d.Spec.Group {
 			continue
 		}
 		n := o.Status.AcceptedNames
