@@ -141,11 +141,11 @@ func parseSignal(name string) (unix.Signal, bool) {
 	name = "SIG" + strings.TrimPrefix(strings.ToUpper(name), "SIG")
 	if offset, ok := strings.CutPrefix(name, "SIGRTMIN"); ok {
 		n, err := strconv.Atoi("0" + strings.TrimPrefix(offset, "+"))
-		return unix.Signal(sigRTMin + n), err == nil && sigRTMin+n <= sigRTMax
+		return unix.Signal(sigRTMin + n), err == nil && n <= sigRTMax-sigRTMin
 	}
 	if offset, ok := strings.CutPrefix(name, "SIGRTMAX"); ok {
 		n, err := strconv.Atoi("0" + strings.TrimPrefix(offset, "-"))
-		return unix.Signal(sigRTMax - n), err == nil && sigRTMax-n >= sigRTMin
+		return unix.Signal(sigRTMax - n), err == nil && n <= sigRTMax-sigRTMin
 	}
 	sig := unix.SignalNum(name)
 	return sig, sig != 0
