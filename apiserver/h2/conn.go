@@ -7,6 +7,7 @@ import (
 	"errors"
 	"io"
 	"math"
+	"net"
 	"net/http"
 	"runtime"
 	"sync"
@@ -28,7 +29,7 @@ const defaultWindow = 65535
 // A conn is one connection. The goroutine that serves it reads; handlers of its streams have goroutines of their own.
 type conn struct {
 	s       *server
-	tls     *tls.Conn
+	tls     net.Conn
 	wire    *wire
 	handler http.Handler
 	ctx     context.Context // ends with the connection
@@ -58,8 +59,8 @@ type conn struct {
 	err       error
 }
 
-func newConn(s *server, t *tls.Conn, w *wire, h http.Handler) *conn {
-	c := &conn{s: s, tls: t, wire: w, handler: h, state: t.ConnectionState(), remote: t.RemoteAddr().String(),
+func newConn(s *server, t net.Conn, w *wire, state tls.ConnectionState) *conn {
+	c := &conn{s: s, tls: t, wire: w, state: state, remote: t.RemoteAddr().String(),
 		streams: map[uint32]*stream{}, window: defaultWindow, initial: defaultWindow, frameSize: 16 << 10, idleSince: time.Now(),
 		in: newInflow(defaultWindow)}
 	c.pack = hpack.NewEncoder(&c.block)

@@ -117,8 +117,8 @@ func (s *server) serve(t *tls.Conn, h http.Handler) {
 	}
 	ctx, cancel := context.WithCancel(base)
 	defer cancel()
-	c := newConn(s, t, w, h)
-	c.ctx = ctx
+	c := newConn(s, t, w, t.ConnectionState())
+	c.ctx, c.handler = ctx, h
 	if !s.enter(c) {
 		return
 	}
