@@ -160,10 +160,10 @@ func validateDeploymentStatus(d, old *appsv1.Deployment) field.ErrorList {
 	f.AtLeastZero(statusPath.Child("unavailableReplicas"), int64(s.UnavailableReplicas))
 	f.AtLeastZeroIfSet(statusPath.Child("terminatingReplicas"), s.TerminatingReplicas)
 	f.AtLeastZeroIfSet(statusPath.Child("collisionCount"), s.CollisionCount)
-	atMost(f, "updatedReplicas", s.UpdatedReplicas, s.Replicas, aboveReplicas)
-	atMost(f, "readyReplicas", s.ReadyReplicas, s.Replicas, aboveReplicas)
-	atMost(f, "availableReplicas", s.AvailableReplicas, s.Replicas, aboveReplicas)
-	atMost(f, "availableReplicas", s.AvailableReplicas, s.ReadyReplicas, "cannot be greater than readyReplicas")
+	f.NoMoreReplicas(statusPath.Child("updatedReplicas"), s.UpdatedReplicas, s.Replicas, rule.AboveReplicas)
+	f.NoMoreReplicas(statusPath.Child("readyReplicas"), s.ReadyReplicas, s.Replicas, rule.AboveReplicas)
+	f.NoMoreReplicas(statusPath.Child("availableReplicas"), s.AvailableReplicas, s.Replicas, rule.AboveReplicas)
+	f.NoMoreReplicas(statusPath.Child("availableReplicas"), s.AvailableReplicas, s.ReadyReplicas, "cannot be greater than readyReplicas")
 	f.NotDecremented(statusPath.Child("collisionCount"), s.CollisionCount, old.Status.CollisionCount)
 	return f.List
 }

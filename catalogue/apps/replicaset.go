@@ -92,15 +92,9 @@ func replicaSetSpec(f *rule.Faults, s *appsv1.ReplicaSetSpec, old *corev1.PodTem
 
 func validateReplicaSetStatus(r, _ *appsv1.ReplicaSet) field.ErrorList {
 	f, s := &rule.Faults{}, &r.Status
-	f.AtLeastZero(statusPath.Child("replicas"), int64(s.Replicas))
-	f.AtLeastZero(statusPath.Child("fullyLabeledReplicas"), int64(s.FullyLabeledReplicas))
-	f.AtLeastZero(statusPath.Child("readyReplicas"), int64(s.ReadyReplicas))
-	f.AtLeastZero(statusPath.Child("availableReplicas"), int64(s.AvailableReplicas))
-	f.AtLeastZero(statusPath.Child("observedGeneration"), s.ObservedGeneration)
-	f.AtLeastZeroIfSet(statusPath.Child("terminatingReplicas"), s.TerminatingReplicas)
-	atMost(f, "fullyLabeledReplicas", s.FullyLabeledReplicas, s.Replicas, aboveReplicas)
-	atMost(f, "readyReplicas", s.ReadyReplicas, s.Replicas, aboveReplicas)
-	atMost(f, "availableReplicas", s.AvailableReplicas, s.Replicas, aboveReplicas)
-	atMost(f, "availableReplicas", s.AvailableReplicas, s.ReadyReplicas, "cannot be greater than readyReplicas")
+	f.Replicas(statusPath, rule.Replicas{
+		All: s.Replicas, FullyLabeled: s.FullyLabeledReplicas, Ready: s.ReadyReplicas, Available: s.AvailableReplicas,
+		Terminating: s.TerminatingReplicas, ObservedGeneration: s.ObservedGeneration,
+	})
 	return f.List
 }

@@ -218,11 +218,11 @@ func validateStatefulSetStatus(o, old *appsv1.StatefulSet) field.ErrorList {
 	f.AtLeastZero(statusPath.Child("availableReplicas"), int64(s.AvailableReplicas))
 	f.AtLeastZero(statusPath.Child("observedGeneration"), s.ObservedGeneration)
 	f.AtLeastZeroIfSet(statusPath.Child("collisionCount"), s.CollisionCount)
-	atMost(f, "readyReplicas", s.ReadyReplicas, s.Replicas, aboveReplicas)
-	atMost(f, "currentReplicas", s.CurrentReplicas, s.Replicas, aboveReplicas)
-	atMost(f, "updatedReplicas", s.UpdatedReplicas, s.Replicas, aboveReplicas)
-	atMost(f, "availableReplicas", s.AvailableReplicas, s.Replicas, aboveReplicas)
-	atMost(f, "availableReplicas", s.AvailableReplicas, s.ReadyReplicas, "cannot be greater than status.readyReplicas")
+	f.NoMoreReplicas(statusPath.Child("readyReplicas"), s.ReadyReplicas, s.Replicas, rule.AboveReplicas)
+	f.NoMoreReplicas(statusPath.Child("currentReplicas"), s.CurrentReplicas, s.Replicas, rule.AboveReplicas)
+	f.NoMoreReplicas(statusPath.Child("updatedReplicas"), s.UpdatedReplicas, s.Replicas, rule.AboveReplicas)
+	f.NoMoreReplicas(statusPath.Child("availableReplicas"), s.AvailableReplicas, s.Replicas, rule.AboveReplicas)
+	f.NoMoreReplicas(statusPath.Child("availableReplicas"), s.AvailableReplicas, s.ReadyReplicas, "cannot be greater than status.readyReplicas")
 	f.NotDecremented(statusPath.Child("collisionCount"), s.CollisionCount, old.Status.CollisionCount)
 	return f.List
 }

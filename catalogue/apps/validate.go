@@ -61,12 +61,3 @@ func templateOptions(old *corev1.PodTemplateSpec) podspec.Options {
 	}
 	return podspec.OptionsFor(&old.Spec)
 }
-
-// atMost refuses a part of the replicas that is more than all of them.
-func atMost(f *rule.Faults, name string, part, all int32, text string) {
-	if part > all {
-		f.Invalid(statusPath.Child(name), part, text)
-	}
-}
-
-const aboveReplicas = "cannot be greater than status.replicas"

@@ -132,21 +132,10 @@ func validateReplicationController(c *corev1.ReplicationController, old *corev1.
 }
 
 func validateReplicationControllerStatus(c, _ *corev1.ReplicationController) field.ErrorList {
-	f, at, s := &rule.Faults{}, field.NewPath("status"), &c.Status
-	f.AtLeastZero(at.Child("replicas"), int64(s.Replicas))
-	f.AtLeastZero(at.Child("fullyLabeledReplicas"), int64(s.FullyLabeledReplicas))
-	f.AtLeastZero(at.Child("readyReplicas"), int64(s.ReadyReplicas))
-	f.AtLeastZero(at.Child("availableReplicas"), int64(s.AvailableReplicas))
-	f.AtLeastZero(at.Child("observedGeneration"), s.ObservedGeneration)
-	atMost := func(name string, part, all int32, text string) {
-		if part > all {
-			f.Invalid(at.Child(name), part, text)
-		}
-	}
-	const above = "cannot be greater than status.replicas"
-	atMost("fullyLabeledReplicas", s.FullyLabeledReplicas, s.Replicas, above)
-	atMost("readyReplicas", s.ReadyReplicas, s.Replicas, above)
-	atMost("availableReplicas", s.AvailableReplicas, s.Replicas, above)
-	atMost("availableReplicas", s.AvailableReplicas, s.ReadyReplicas, "cannot be greater than readyReplicas")
+	f, s := &rule.Faults{}, &c.Status
+	f.Replicas(field.NewPath("status"), rule.Replicas{
+		All: s.Replicas, FullyLabeled: s.FullyLabeledReplicas, Ready: s.ReadyReplicas, Available: s.AvailableReplicas,
+		ObservedGeneration: s.ObservedGeneration,
+	})
 	return f.List
 }
