@@ -10,9 +10,12 @@ import (
 	"testing"
 	"time"
 
+	"k8s.io/apiextensions-apiserver/pkg/apihelpers"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	"k8s.io/apiextensions-apiserver/pkg/client/clientset/clientset"
+	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/rest"
 
 	"clipper/apiserver/servertest"
@@ -112,4 +115,64 @@ func processorTime() time.Duration {
 		return 0
 	}
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
+
+// TestLargeDefinitionsAreWhole: what is packed in memory is never seen so.
+func TestLargeDefinitionsAreWhole(t *testing.T) {
+	f := setUp(t)
+	ctx := context.Background()
+	crds := f.crds.ApiextensionsV1().CustomResourceDefinitions()
+	wanted := large(7)
+	check := func(how string, d *apiextensionsv1.CustomResourceDefinition, err error) {
+		t.Helper()
+		switch {
+		case err != nil:
+			t.Fatalf("%s: %v", how, err)
+		case !equality.Semantic.DeepEqual(d.Spec.Versions[0].Schema, wanted.Spec.Versions[0].Schema):
+			t.Errorf("%s: the schema is %.300v", how, d.Spec.Versions[0].Schema)
+		case d.Generation != 1:
+			t.Errorf("%s: generation %d", how, d.Generation)
+		}
+	}
+	w, err := crds.Watch(ctx, metav1.ListOptions{FieldSelector: "metadata.name=" + wanted.Name})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Stop()
+	d, err := crds.Create(ctx, wanted, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
+	check("dry run", d, err)
+	d, err = crds.Create(ctx, wanted, metav1.CreateOptions{})
+	check("create", d, err)
+	check("event", (<-w.ResultChan()).Object.(*apiextensionsv1.CustomResourceDefinition), nil)
+	f.until("established", func() bool {
+		d, err = crds.Get(ctx, wanted.Name, metav1.GetOptions{})
+		return err == nil && apihelpers.IsCRDConditionTrue(d, apiextensionsv1.Established)
+	})
+	check("get", d, err)
+	list, err := crds.List(ctx, metav1.ListOptions{FieldSelector: "metadata.name=" + wanted.Name})
+	if err != nil || len(list.Items) != 1 {
+		t.Fatal(list, err)
+	}
+	check("list", &list.Items[0], nil)
+	d, err = crds.Update(ctx, d, metav1.UpdateOptions{})
+	check("update without a change", d, err)
+	d, err = crds.UpdateStatus(ctx, d, metav1.UpdateOptions{})
+	check("status", d, err)
+	for _, pt := range []types.PatchType{types.MergePatchType, types.StrategicMergePatchType} {
+		d, err = crds.Patch(ctx, wanted.Name, pt, []byte(`{"metadata":{"labels":{"by":"`+string(pt[len("application/"):len("application/")+5])+`"}}}`), metav1.PatchOptions{})
+		check(string(pt), d, err)
+	}
+	var owners []string
+	for _, m := range d.ManagedFields {
+		if strings.Contains(string(m.FieldsV1.Raw), `"f:versions"`) {
+			owners = append(owners, m.Manager)
+		}
+	}
+	if len(owners) != 1 {
+		t.Errorf("the schema's owners: %v", owners)
+	}
+	d.Spec.Versions[0].Schema.OpenAPIV3Schema.Description = "more"
+	if d, err = crds.Update(ctx, d, metav1.UpdateOptions{}); err != nil || d.Generation != 2 || d.Spec.Versions[0].Schema.OpenAPIV3Schema.Description != "more" {
+		t.Errorf("update: generation %d, %v", d.Generation, err)
+	}
 }
