@@ -17,6 +17,7 @@ const events = `{"Action":"run","Test":"TestA"}
 {"Action":"fail","Test":"TestA"}
 {"Action":"run","Test":"TestB"}
 {"Action":"output","Test":"TestB","Output":"    b_test.go:3: not in Clipper: x\n"}
+{"Action":"output","Test":"TestB","Output":"    gate.go:7: I1122 02:50:08.348222] Updated\n"}
 {"Action":"skip","Test":"TestB"}
 {"Action":"run","Test":"TestC"}
 {"Action":"pass","Test":"TestC"}

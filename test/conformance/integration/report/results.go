@@ -40,10 +40,11 @@ func (r results) tidy() results {
 	return r
 }
 
-// message is a line that a test prints with t.Log, t.Skip or t.Error: "file.go:123: text". Reasons are kept short.
+// message is a line that a test prints with t.Log, t.Skip or t.Error: "file.go:123: text". What libraries log goes there
+// as well; it is no reason. Reasons are kept short.
 func message(output string) string {
 	m := printed.FindStringSubmatch(output)
-	if m == nil {
+	if m == nil || logged.MatchString(m[1]) {
 		return ""
 	}
 	if len(m[1]) > longest {
@@ -52,7 +53,10 @@ func message(output string) string {
 	return m[1]
 }
 
-var printed = regexp.MustCompile(`^\s+[a-z0-9_]+\.go:\d+: (.*\S)`)
+var (
+	printed = regexp.MustCompile(`^\s+[a-z0-9_]+\.go:\d+: (.*\S)`)
+	logged  = regexp.MustCompile(`^[IWEF]\d{4} `) // klog's head
+)
 
 // longest is the length of a reason.
 const longest = 160

@@ -35,7 +35,7 @@ func (g *Gates) Settle(t featuregatetesting.TB) error {
 		return err
 	}
 	if v := g.gate.EmulationVersion(); !v.EqualTo(compatibility.DefaultKubeEffectiveVersionForTest().BinaryVersion()) {
-		return &NotOffered{Reason: "emulation of " + v.String()}
+		return notInClipper("emulation of " + v.String())
 	}
 	moved := map[featuregate.Feature]bool{}
 	for name := range utilfeature.DefaultMutableFeatureGate.GetAll() {
@@ -53,10 +53,13 @@ func (g *Gates) Settle(t featuregatetesting.TB) error {
 func (g *Gates) Flags() []string {
 	flags := []string{}
 	for name, spec := range g.gate.GetAll() {
-		if on := g.gate.Enabled(name); on != spec.Default {
+		if on := g.gate.Enabled(name); on != spec.Default && !slices.Contains(ofClients, name) {
 			flags = append(flags, fmt.Sprintf("%s=%t", name, on))
 		}
 	}
 	slices.Sort(flags)
 	return flags
 }
+
+// ofClients are features of client-go, which is in the tests' process.
+var ofClients = []featuregate.Feature{"ClientsAllowCBOR", "ClientsPreferCBOR", "InOrderInformers", "InformerResourceVersion", "WatchListClient"}

@@ -23,21 +23,9 @@ type Options struct {
 
 // Files of a server that prepare writes.
 const (
-	tokensFile  = "tokens.csv"
-	signingFile = "service-account-signing.key"
-	plainFile   = "plain.yaml"
+	tokensFile = "tokens.csv"
+	plainFile  = "plain.yaml"
 )
-
-// signingKey signs service-account tokens: tests sign some themselves with it. It is public, like that of upstream's tests.
-const signingKey = `-----BEGIN EC PRIVATE KEY-----
-MHcCAQEEIEZmTmUhuanLjPA2CLquXivuwBDHTt5XYwgIr/kA1LtRoAoGCCqGSM49
-AwEHoUQDQgAEH6cuzP8XuD5wal6wf9M6xDljTOPLX2i8uIp/C/ASqiIGUeeKQtX0
-/IR3qCXyThP/dbCiHrF3v1cuhBOHY8CLVg==
------END EC PRIVATE KEY-----
-`
-
-// Issuer is that of service-account tokens, unless a test asks for another.
-const Issuer = "https://foo.bar.example.com"
 
 // plain stores secrets as they are, for tests that look into etcd.
 const plain = `{"apiVersion":"apiserver.config.k8s.io/v1","kind":"EncryptionConfiguration",
@@ -56,7 +44,7 @@ func (o *Options) prepare(ctx context.Context, dir string) error {
 		tokens += string(content)
 	}
 	contents := map[string]struct{ name, content string }{
-		"token-auth-file": {tokensFile, tokens}, "service-account-signing-key-file": {signingFile, signingKey}, "encryption-provider-config": {plainFile, plain},
+		"token-auth-file": {tokensFile, tokens}, "encryption-provider-config": {plainFile, plain},
 	}
 	for flag, file := range contents {
 		if o.value(flag) != "" && flag != "token-auth-file" {
@@ -85,11 +73,8 @@ func (o *Options) value(name string) string {
 
 // arguments are the server's command line.
 func (o *Options) arguments(dir string) []string {
-	args := []string{"server", "--disable-agent", "--data-dir=" + dir, "--listen-fd=3", "--node-ip=127.0.0.1", "--etcd-prefix=/" + strings.Trim(o.Root, "/"),
+	args := []string{"server", "--disable-agent", "--data-dir=" + dir, "--listen-fd=3", "--listen=127.0.0.1:0", "--node-ip=127.0.0.1", "--etcd-prefix=/" + strings.Trim(o.Root, "/"),
 		"--etcd-servers=" + strings.Join(o.Endpoints, ",")}
-	if o.value("service-account-issuer") == "" {
-		args = append(args, "--service-account-issuer="+Issuer)
-	}
 	if o.value("authorization-mode") == "" && o.value("authorization-config") == "" {
 		args = append(args, "--authorization-mode=AlwaysAllow") // upstream's default
 	}

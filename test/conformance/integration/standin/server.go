@@ -51,20 +51,22 @@ func (s *Server) whyEnded() error {
 		return err
 	}
 	words := strings.TrimSpace(string(text))
-	if i := strings.LastIndex(words, "Error: "); i >= 0 {
-		words = words[i:]
+	if i := strings.LastIndex(words, "\nclipper: "); i >= 0 {
+		words = strings.ReplaceAll(words[i+len("\nclipper: "):], "\n", "; ")
 	}
 	if strings.Contains(words, "not supported here") {
-		return &NotOffered{Reason: words}
+		return notInClipper(words)
 	}
 	return fmt.Errorf("the server ended: %s", words)
 }
 
-// NotOffered is the reason why a server did not start that was asked for what it does not have.
+// NotOffered is the reason why a server did not start: what it was asked for it does not have, or cannot be told.
 type NotOffered struct{ Reason string }
 
 // Error implements error.
-func (e *NotOffered) Error() string { return "not in Clipper: " + e.Reason }
+func (e *NotOffered) Error() string { return e.Reason }
+
+func notInClipper(what string) error { return &NotOffered{Reason: "not in Clipper: " + what} }
 
 // Start runs a server on the state that o names, with o.Flags. dir is the server's own. Unless o.DoNotWait says so,
 // the server is ready when Start returns.

@@ -2,9 +2,7 @@ package standin
 
 import (
 	"context"
-	"crypto/x509"
 	"encoding/json"
-	"encoding/pem"
 	"fmt"
 	"os"
 	"path"
@@ -86,9 +84,4 @@ func readKeys(dir string) (map[string][]byte, error) {
 		}
 	}
 	return files, nil
-}
-
-// WriteCertificate writes c where a flag of the server will name it.
-func WriteCertificate(file string, c *x509.Certificate) error {
-	return os.WriteFile(file, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: c.Raw}), 0o600)
 }

@@ -46,40 +46,51 @@ func StartTestServer(ctx context.Context, t testing.TB, setup TestServerSetup) (
 }
 
 func start(ctx context.Context, t testing.TB, setup TestServerSetup) (*standin.Server, TearDownFunc, error) {
+	dir, err := os.MkdirTemp("", "test-integration-")
+	if err != nil {
+		return nil, nil, err
+	}
+	server, err := startIn(ctx, t, dir, setup)
+	if err != nil {
+		return nil, nil, errors.Join(err, os.RemoveAll(dir))
+	}
+	return server, func() { server.Stop(); os.RemoveAll(dir) }, nil
+}
+
+func startIn(ctx context.Context, t testing.TB, dir string, setup TestServerSetup) (*standin.Server, error) {
 	o := options.NewServerRunOptions()
 	gates, err := standin.NewGates(o)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
+	}
+	if err := standin.Believe(o, dir, nil); err != nil {
+		return nil, err
 	}
 	configure(o)
 	if setup.ModifyServerRunOptions != nil {
 		setup.ModifyServerRunOptions(o)
 	}
 	if err := gates.Settle(t); err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	flags, err := standin.FlagsOf(o)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	anonymous, err := fromOutside(setup.ModifyServerConfig)
 	if err != nil {
-		return nil, nil, err
-	}
-	dir, err := os.MkdirTemp("", "test-integration-")
-	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	server, err := standin.Start(ctx, dir, standin.Options{
 		Endpoints: o.Etcd.StorageConfig.Transport.ServerList, Root: o.Etcd.StorageConfig.Prefix, Flags: flags, Gates: gates.Flags(),
 	})
 	if err != nil {
-		return nil, nil, errors.Join(err, os.RemoveAll(dir))
+		return nil, err
 	}
 	if anonymous {
 		server.Config.BearerToken = ""
 	}
-	return server, func() { server.Stop(); os.RemoveAll(dir) }, nil
+	return server, nil
 }
 
 // configure sets what upstream's tests take for granted.
@@ -89,6 +100,10 @@ func configure(o *options.ServerRunOptions) {
 	o.ServiceClusterIPRanges = "10.0.0.0/24"
 	o.Authentication.APIAudiences = []string{standin.Issuer}
 	o.Authorization.Modes = []string{"Node", "RBAC"}
+	o.Authentication.RequestHeader.AllowedNames = []string{"kube-aggregator"}
+	o.Authentication.RequestHeader.UsernameHeaders = []string{"X-Remote-User"}
+	o.Authentication.RequestHeader.GroupHeaders = []string{"X-Remote-Group"}
+	o.Authentication.RequestHeader.ExtraHeaderPrefixes = []string{"X-Remote-Extra-"}
 }
 
 // fromOutside has a test change a configuration and says whether the test goes without credentials. What it puts into

@@ -9,7 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"testing"
 	"time"
 
@@ -112,28 +111,37 @@ func inProcess(o *TestServerInstanceOptions) string {
 }
 
 func start(t ktesting.TB, instance *TestServerInstanceOptions, flags []string, storage *storagebackend.Config) (TestServer, error) {
-	out := TestServer{ServerOpts: options.NewServerRunOptions(), EtcdStoragePrefix: storage.Prefix}
-	gates, err := readFlags(out.ServerOpts, instance, flags)
+	dir, err := os.MkdirTemp("", "kubernetes-kube-apiserver")
 	if err != nil {
-		return out, err
+		return TestServer{}, err
+	}
+	out := TestServer{ServerOpts: options.NewServerRunOptions(), EtcdStoragePrefix: storage.Prefix, TmpDir: dir}
+	if err := fill(t, &out, instance, flags, storage); err != nil {
+		return out, errors.Join(err, os.RemoveAll(dir))
+	}
+	return out, nil
+}
+
+// fill starts the server of out.
+func fill(t ktesting.TB, out *TestServer, instance *TestServerInstanceOptions, flags []string, storage *storagebackend.Config) error {
+	gates, err := readFlags(out, instance, flags)
+	if err != nil {
+		return err
 	}
 	given, err := standin.FlagsOf(out.ServerOpts)
 	if err != nil {
-		return out, err
+		return err
 	}
 	out.ServerOpts.Etcd.StorageConfig = *storage
 	if err := gates.Settle(t); err != nil {
-		return out, err
+		return err
 	}
-	if out.TmpDir, err = os.MkdirTemp("", "kubernetes-kube-apiserver"); err != nil {
-		return out, err
-	}
-	server, err := launch(&out, instance, given, gates.Flags())
+	server, err := launch(out, !instance.SkipHealthzCheck, given, gates.Flags())
 	if err == nil {
 		out.EtcdClient, _, err = GetEtcdClients(storage.Transport)
 	}
 	if err != nil {
-		return out, errors.Join(err, os.RemoveAll(out.TmpDir))
+		return err
 	}
 	out.ClientConfig = rest.CopyConfig(server.Config)
 	out.ClientConfig.QPS, out.ClientConfig.Burst = 1000, 10000
@@ -144,15 +152,24 @@ func start(t ktesting.TB, instance *TestServerInstanceOptions, flags []string, s
 		out.EtcdClient.Close()
 		os.RemoveAll(out.TmpDir)
 	}
-	return out, nil
+	return nil
 }
 
-// readFlags sets o as the flags say.
-func readFlags(o *options.ServerRunOptions, instance *TestServerInstanceOptions, flags []string) (*standin.Gates, error) {
+// readFlags sets the options of s as the flags say.
+func readFlags(s *TestServer, instance *TestServerInstanceOptions, flags []string) (*standin.Gates, error) {
+	o := s.ServerOpts
 	gates, err := standin.NewGates(o)
 	if err != nil {
 		return nil, err
 	}
+	var proxies *x509.Certificate
+	if instance.ProxyCA != nil {
+		proxies = instance.ProxyCA.ProxySigningCert
+	}
+	if err := standin.Believe(o, s.TmpDir, proxies); err != nil {
+		return nil, err
+	}
+	o.Authentication.RequestHeader.AllowedNames = []string{"ash", "misty", "brock"}
 	o.ServiceClusterIPRanges = "10.0.0.0/16"
 	if instance.RequestTimeout > 0 {
 		o.GenericServerRunOptions.RequestTimeout = instance.RequestTimeout
@@ -160,19 +177,11 @@ func readFlags(o *options.ServerRunOptions, instance *TestServerInstanceOptions,
 	return gates, standin.FlagsOn(o).Parse(flags)
 }
 
-func launch(s *TestServer, instance *TestServerInstanceOptions, flags []standin.Flag, gates []string) (*standin.Server, error) {
-	if ca := instance.ProxyCA; ca != nil {
-		file := filepath.Join(s.TmpDir, "proxy-ca.crt")
-		if err := standin.WriteCertificate(file, ca.ProxySigningCert); err != nil {
-			return nil, err
-		}
-		s.ServerOpts.Authentication.RequestHeader.ClientCAFile = file
-		flags = append(flags, standin.Flag{Name: "requestheader-client-ca-file", Value: file}, standin.Flag{Name: "requestheader-allowed-names", Value: "ash,misty,brock"})
-	}
+func launch(s *TestServer, ready bool, flags []standin.Flag, gates []string) (*standin.Server, error) {
 	server, err := standin.Start(context.Background(), s.TmpDir, standin.Options{
 		Endpoints: s.ServerOpts.Etcd.StorageConfig.Transport.ServerList,
 		Root:      s.ServerOpts.Etcd.StorageConfig.Prefix,
-		Flags:     flags, Gates: gates, DoNotWait: instance.SkipHealthzCheck,
+		Flags:     flags, Gates: gates, DoNotWait: !ready,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("start the server: %w", err)
