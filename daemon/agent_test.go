@@ -1,11 +1,8 @@
 package daemon
 
 import (
-	"crypto/tls"
-	"errors"
 	"strings"
 	"testing"
-	"time"
 
 	"clipper/join"
 	"clipper/node/kubeletconfig"
@@ -53,38 +50,5 @@ func TestAgentOptions(t *testing.T) {
 		if tt.want == "" && err != nil || tt.want != "" && (err == nil || !strings.Contains(err.Error(), tt.want)) {
 			t.Errorf("%s: %v, want %q", name, err, tt.want)
 		}
-	}
-}
-
-// The node in a server's process looks for a newer certificate once in a while, and goes on with the old one where
-// there is none to be had.
-func TestServingIsRenewed(t *testing.T) {
-	issued := 0
-	var fault error
-	s, err := newServing(func() (tls.Certificate, error) {
-		issued++
-		return tls.Certificate{Certificate: [][]byte{{byte(issued)}}}, fault
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	shown := func() byte {
-		t.Helper()
-		c, err := s.get(nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return c.Certificate[0][0]
-	}
-	if first := shown(); first != 1 || issued != 1 {
-		t.Errorf("shows %d after %d were issued", first, issued)
-	}
-	s.looked = time.Now().Add(-2 * lookEvery)
-	if next := shown(); next != 2 {
-		t.Errorf("an hour later it shows %d", next)
-	}
-	s.looked, fault = time.Now().Add(-2*lookEvery), errors.New("no authority")
-	if last := shown(); last != 2 {
-		t.Errorf("without an authority it shows %d", last)
 	}
 }

@@ -2,20 +2,23 @@ package daemon
 
 import (
 	"crypto/tls"
+	"errors"
 	"testing"
 	"testing/synctest"
 	"time"
 )
 
-// TestServing: a certificate is looked for again when it is time, and nobody else waits for whoever does it.
-func TestServing(t *testing.T) {
+// The node in a server's process looks for a newer certificate once in a while, and goes on with the old one where
+// there is none to be had. Nobody else waits for whoever does it.
+func TestServingIsRenewed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		issued, disk := byte(0), make(chan struct{}, 1)
+		var fault error
 		disk <- struct{}{}
 		s, err := newServing(func() (tls.Certificate, error) {
 			<-disk
 			issued++
-			return tls.Certificate{Certificate: [][]byte{{issued}}}, nil
+			return tls.Certificate{Certificate: [][]byte{{issued}}}, fault
 		})
 		if err != nil {
 			t.Fatal(err)
@@ -43,6 +46,12 @@ func TestServing(t *testing.T) {
 		}
 		if got := shown(); got != 2 {
 			t.Errorf("shown %d then", got)
+		}
+		time.Sleep(lookEvery)
+		fault = errors.New("no authority")
+		disk <- struct{}{}
+		if got := shown(); got != 2 || issued != 3 {
+			t.Errorf("without an authority it shows %d; asked %d times", got, issued)
 		}
 	})
 }
