@@ -55,6 +55,9 @@ var renamed = map[schema.GroupKind][]schema.GroupVersion{
 	{Group: "admissionregistration.k8s.io", Kind: "MutatingAdmissionPolicyBinding"}:   {admission},
 }
 
+// meaning mends, after that, what the same form meant otherwise.
+var meaning = map[schema.GroupKind]Upgrade{{Group: "policy", Kind: "PodDisruptionBudget"}: budget}
+
 var (
 	apps1      = schema.GroupVersion{Group: "apps", Version: "v1beta1"}
 	apps2      = schema.GroupVersion{Group: "apps", Version: "v1beta2"}
@@ -79,7 +82,7 @@ func Upgrades(resources []*catalogue.Resource) map[schema.GroupVersionKind]Upgra
 		}
 		now := defaulted(r.Default)
 		for _, gv := range renamed[r.GVK().GroupKind()] {
-			out[gv.WithKind(r.Kind)] = chain(rewritten(r.New), now)
+			out[gv.WithKind(r.Kind)] = chain(rewritten(r.New), meaning[r.GVK().GroupKind()], now)
 		}
 		for _, v := range r.Also {
 			gvk := r.GVK()
