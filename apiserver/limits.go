@@ -20,6 +20,7 @@ type Limits struct {
 	// GoAwayChance is the probability that an HTTP/2 client is asked to connect anew, so that clients
 	// spread over several servers.
 	GoAwayChance float64
+	MaxStreams   int // concurrent HTTP/2 requests of a connection; 0: 100
 	// ShutdownDelay is how long the server goes on serving while /readyz fails already: load balancers
 	// need time to notice.
 	ShutdownDelay time.Duration
@@ -37,6 +38,9 @@ func (l *Limits) complete() {
 	}
 	if l.MinWatch <= 0 {
 		l.MinWatch = 30 * time.Minute
+	}
+	if l.MaxStreams <= 0 {
+		l.MaxStreams = 100
 	}
 }
 

@@ -144,7 +144,8 @@ const (
 	idleTimeout   = 90 * time.Second
 	closeTimeout  = 800 * time.Millisecond // for streams to end, once requests have been answered
 	maxHeader     = 1 << 20
-	maxStreams    = 1000 // concurrent HTTP/2 requests per connection
+	streamWindow  = 256 << 10 // most bodies are smaller
+	connWindow    = 16 << 20
 )
 
 // Run serves until ctx ends, and records what it does.
@@ -179,7 +180,8 @@ func (s *Server) serve(ctx context.Context) error {
 	}
 	if s.options.TLS != nil {
 		h.TLSConfig = s.options.TLS.Clone()
-		if err := h2.Configure(h, h2.Options{MaxStreams: maxStreams, IdleTimeout: idleTimeout, StreamWindow: 256 << 10, ConnWindow: 16 << 20}); err != nil {
+		o := h2.Options{MaxStreams: uint32(s.limits.MaxStreams), IdleTimeout: idleTimeout, StreamWindow: streamWindow, ConnWindow: connWindow} // #nosec G115 -- not negative
+		if err := h2.Configure(h, o); err != nil {
 			return err
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"runtime"
 	"slices"
 	"time"
@@ -70,6 +71,9 @@ func (o *OperationOptions) complete() error {
 	if c := o.Limits.GoAwayChance; c < 0 || c > 0.02 {
 		faults = append(faults, fmt.Errorf("--goaway-chance %v: not from 0 to 0.02", c))
 	}
+	if n := o.Limits.MaxStreams; n < 0 || n > math.MaxInt32 {
+		faults = append(faults, fmt.Errorf("--http2-max-streams-per-connection %d: give a number up to 2147483647, or 0 for the default", n))
+	}
 	if o.EventTTL < time.Second {
 		faults = append(faults, fmt.Errorf("--event-ttl %v: give at least a second", o.EventTTL))
 	}
@@ -127,9 +131,9 @@ func (cp *controlPlane) operate(ctx context.Context, o *apiserver.Options) (err 
 		NoWatchList: !feature.Gate.Enabled(features.WatchList),
 	}
 	o.Limits, o.Profiling, o.Flags = operation.Limits, operation.Profiling, operation.Flags
-	o.Checks = map[string]func(context.Context) error{"etcd": cp.store.Healthy}
+	o.Checks = map[string]func(context.Context) error{"etcd": cp.healthy(cp.options.Datastore.HealthTimeout)}
 	maps.Copy(o.Checks, cp.checks())
-	o.ReadyChecks = map[string]func(context.Context) error{"etcd-readiness": cp.store.Healthy}
+	o.ReadyChecks = map[string]func(context.Context) error{"etcd-readiness": cp.healthy(cp.options.Datastore.ReadyTimeout)}
 	defer func() { o.Hooks = cp.hooks() }()
 	if !operation.Fairness {
 		o.InFlight = &fairness.Limit{Reads: int64(operation.MaxReads), Writes: int64(operation.MaxWrites)}
