@@ -43,7 +43,7 @@ type modelObject struct {
 	uid        string
 }
 
-// A modelOwner is an entry of managedFields. One that applies is the same in all versions.
+// A modelOwner is an entry of managedFields. One that applies is the same in all versions; it has that of its last apply.
 type modelOwner struct {
 	manager     string
 	applied     bool

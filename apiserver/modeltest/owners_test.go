@@ -73,6 +73,23 @@ func (o *modelObject) forgetsStatus(through door) {
 	}
 }
 
+// sameApplier says whether two owners apply in the same name.
+func (w modelOwner) sameApplier(by modelOwner) bool {
+	return w.applied && by.applied && w.manager == by.manager
+}
+
+// applies gives what somebody has applied, through whatever door, to the same through this one.
+func (o *modelObject) applies(by modelOwner) {
+	for _, who := range o.owners {
+		for w := range who {
+			if w.sameApplier(by) {
+				delete(who, w)
+				who[by] = true
+			}
+		}
+	}
+}
+
 // apply merges a server-side apply of fields; it returns the conflicts, and does nothing if there are any that are
 // not forced.
 func (o *modelObject) apply(fields map[string]string, by modelOwner, force bool) (conflicts []string) {
@@ -84,7 +101,7 @@ func (o *modelObject) apply(fields map[string]string, by modelOwner, force bool)
 	}
 	for f, v := range fields {
 		for who := range o.owners[f] {
-			if who != by && o.fields[f] != v {
+			if !who.sameApplier(by) && o.fields[f] != v {
 				conflicts = append(conflicts, fmt.Sprintf("%s of %s", f, who.manager))
 			}
 		}
@@ -96,6 +113,7 @@ func (o *modelObject) apply(fields map[string]string, by modelOwner, force bool)
 	for _, group := range appear {
 		delete(o.owners, group)
 	}
+	o.applies(by)
 	for f := range o.owners {
 		if _, still := fields[f]; o.owners[f][by] && !still {
 			if delete(o.owners[f], by); len(o.owners[f]) == 0 { // nobody else wants it
@@ -105,7 +123,7 @@ func (o *modelObject) apply(fields map[string]string, by modelOwner, force bool)
 		}
 	}
 	for f, v := range fields {
-		if old, had := o.fields[f]; !had || old != v || o.owners[f] == nil {
+		if old, had := o.fields[f]; !had || old != v {
 			o.owners[f] = map[modelOwner]bool{}
 		}
 		o.fields[f] = v

@@ -99,9 +99,7 @@ func observedOwners(managed any) map[string]map[modelOwner]bool {
 		entry := e.(map[string]any)
 		who := modelOwner{manager: fmt.Sprint(entry["manager"]), applied: entry["operation"] == "Apply"}
 		who.subresource, _ = entry["subresource"].(string)
-		if !who.applied {
-			who.version, _ = entry["apiVersion"].(string)
-		}
+		who.version, _ = entry["apiVersion"].(string)
 		fields, _ := entry["fieldsV1"].(map[string]any)
 		for _, f := range ownedFields(fields) {
 			if out[f] == nil {

@@ -186,7 +186,7 @@ func labelPatch(k modelKey, was *modelObject, name string, value any) []any {
 func (d *driver) apply(o op) error {
 	k, through := pick(o)
 	was := d.objects[k]
-	by := modelOwner{manager: manager(o), applied: true}
+	by := modelOwner{manager: manager(o), applied: true, version: through.version}
 	fields := fieldsOf(o, k.kind, by.manager)
 	force := o.dice[dieVariant]%3 == 0
 	want, wantCode := was.clone(), http.StatusOK
