@@ -78,6 +78,7 @@ func FuzzParseInfo(f *testing.F) {
 
 // FuzzNegotiate: every Accept header means what it means upstream, at every kind of endpoint.
 func FuzzNegotiate(f *testing.F) {
+	f.Add("application/json")
 	f.Add("application/json;as=Table;v=v1;g=meta.k8s.io,application/json")
 	f.Add("application/vnd.kubernetes.protobuf;stream=watch;;=,*/*")
 	f.Add("application/json,application/yaml;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList;q=0.1")
@@ -118,7 +119,11 @@ func FuzzNegotiate(f *testing.F) {
 					want.target = target{theirs.Convert.Kind, theirs.Convert.Version}
 				}
 			}
-			if got, ok := negotiate(r, e.ability); ok != acceptable || ok && got != want {
+			take := negotiate
+			if e.ability.targets == aggregatedOnly {
+				take = func(r *http.Request, _ ability) (media, bool) { return wantsAggregated(r) }
+			}
+			if got, ok := take(r, e.ability); ok != acceptable || ok && got != want {
 				t.Errorf("%q, %+v: %+v %v, upstream %+v %v", accept, e.ability, got, ok, want, acceptable)
 			}
 		}

@@ -19,6 +19,8 @@ import (
 	"testing"
 	"time"
 
+	appsv1 "k8s.io/api/apps/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/serializer/cbor"
@@ -62,6 +64,25 @@ func FuzzServe(f *testing.F) {
 			t.Log(trace.String())
 		}
 	})
+}
+
+// TestRawNoJSON: protobuf can carry raw JSON that is none. It is the client's fault.
+func TestRawNoJSON(t *testing.T) {
+	s := start(t, servertest.Options{})
+	for _, name := range []string{"", "a"} {
+		for _, raw := range []string{`{"a":"b}`, `{"kind":"ConfigMap","metadata":{"name":"xE}}`, `{`, `x`, `"`, `[`} {
+			var body bytes.Buffer
+			obj := &appsv1.ControllerRevision{ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: "default"}, Data: runtime.RawExtension{Raw: []byte(raw)}, Revision: 3}
+			obj.SetGroupVersionKind(appsv1.SchemeGroupVersion.WithKind("ControllerRevision"))
+			if err := protobuf.NewSerializer(scheme.Scheme, scheme.Scheme).Encode(obj, &body); err != nil {
+				t.Fatal(err)
+			}
+			c := call{method: "POST", path: "/apis/apps/v1/namespaces/default/controllerrevisions", contentType: "application/vnd.kubernetes.protobuf", body: body.String()}
+			if res, answer := c.do(t, s); res.StatusCode/100 != 4 {
+				t.Errorf("%q %q: %d: %s", name, raw, res.StatusCode, answer)
+			}
+		}
+	}
 }
 
 // A caller makes requests to a server in its own process.
