@@ -133,6 +133,9 @@ func decodeProtobuf(body []byte, into runtime.Object, want schema.GroupVersionKi
 	if err := message.Unmarshal(opened.Raw); err != nil {
 		return cannotHandle(have, want, err)
 	}
+	if err := checkEmbedded(into); err != nil {
+		return cannotHandle(have, want, err)
+	}
 	return nil
 }
 

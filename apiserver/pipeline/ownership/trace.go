@@ -101,8 +101,13 @@ func (t *tracer) leaf(n *node, old, new reflect.Value) {
 		t.out = append(t.out, added)
 	case !new.IsValid():
 		t.out = append(t.out, removed)
-	case !same(n, old, new):
-		t.out = append(t.out, modified)
+	default:
+		equal, ok := same(n, old, new)
+		if !ok {
+			t.lost = true
+		} else if !equal {
+			t.out = append(t.out, modified)
+		}
 	}
 }
 
@@ -317,18 +322,23 @@ func appendPlain(dst []byte, v reflect.Value) []byte {
 	return append(dst, 'n') // a nil pointer
 }
 
-// same says whether two leaves are equal as the library sees it.
-func same(n *node, old, new reflect.Value) bool {
+// same says whether two leaves are equal as the library sees it; not ok if it cannot see one.
+func same(n *node, old, new reflect.Value) (equal, ok bool) {
 	if n.plain {
-		return samePlain(dereference(old), dereference(new))
+		return samePlain(dereference(old), dereference(new)), true
 	}
 	if old.CanAddr() && new.CanAddr() {
 		if o, ok := old.Addr().Interface().(*metav1.Time); ok {
 			w := new.Addr().Interface().(*metav1.Time)
-			return o.IsZero() == w.IsZero() && (o.IsZero() || o.Unix() == w.Unix())
+			return o.IsZero() == w.IsZero() && (o.IsZero() || o.Unix() == w.Unix()), true
 		}
 	}
-	return value.Equals(libraryValue(old), libraryValue(new))
+	o, err1 := libraryValue(old)
+	w, err2 := libraryValue(new)
+	if err1 != nil || err2 != nil {
+		return false, false
+	}
+	return value.Equals(o, w), true
 }
 
 func samePlain(a, b reflect.Value) bool {
@@ -348,8 +358,8 @@ func samePlain(a, b reflect.Value) bool {
 	return true // two nil pointers
 }
 
-// libraryValue is what the library compares.
-func libraryValue(v reflect.Value) value.Value {
+// libraryValue is what the library compares; an error if it is to be JSON and is not.
+func libraryValue(v reflect.Value) (value.Value, error) {
 	if v.Kind() != reflect.Pointer {
 		if !v.CanAddr() {
 			c := reflect.New(v.Type()).Elem()
@@ -358,9 +368,5 @@ func libraryValue(v reflect.Value) value.Value {
 		}
 		v = v.Addr()
 	}
-	out, err := value.NewValueReflect(v.Interface())
-	if err != nil {
-		panic(err) // it is a pointer
-	}
-	return out
+	return value.NewValueReflect(v.Interface())
 }
