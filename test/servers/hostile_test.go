@@ -110,6 +110,17 @@ func nested(open, inner, end string, n int) func() []byte {
 	return func() []byte { return []byte(strings.Repeat(open, n) + inner + strings.Repeat(end, n)) }
 }
 
+// crowd is an object with many finalizers, sent back to front.
+func crowd(n int) func() []byte {
+	return func() []byte {
+		b := []byte(`{"metadata":{"name":"x","finalizers":["a/end"`)
+		for i := n - 1; i >= 0; i-- {
+			b = fmt.Appendf(b, `,"a/%06d"`, i)
+		}
+		return append(b, "]}}"...)
+	}
+}
+
 func zipped(plain string) func() []byte {
 	return func() []byte {
 		var b bytes.Buffer
@@ -174,11 +185,15 @@ var shots = []shot{
 	{"long manager", "POST", maps + "?fieldManager=" + strings.Repeat("m", 129), kind(jsonT), text("{}"), 422, "fieldManager: Too long: may not be more than 128 bytes"},
 	{"schema of a regular expression that explodes", "POST", crds, kind(jsonT), withSchema(`{"type":"object","properties":{"a":{"type":"string","pattern":"(x{1,1000}){1,1000}"}}}`), 422, "pattern: Invalid value"},
 
+	{"names in the order that costs most", "POST", maps + "?dryRun=All", kind(jsonT), crowd(60_000), 201, `"v:\"a/000059\""`},
+	{"amount of many digits", "POST", "/api/v1/namespaces/default/limitranges", kind(jsonT), repeat(`{"metadata":{"name":"x"},"spec":{"limits":[{"max":{"cpu":"`, "9", 2<<20, `"}}]}}`), 400, "quantities must match the regular expression"},
+	{"rule with an absurd amount", "POST", crds, kind(jsonT), withSchema(`{"type":"object","properties":{"a":{"type":"string","default":"x"}},"x-kubernetes-validations":[{"rule":"quantity('1e-999999999').isGreaterThan(quantity('1'))"}]}`), 201, "x-kubernetes-validations"},
 	{"too many operations", "PATCH", root, kind(jpatch), repeat(`[{"op":"test","path":"/kind","value":1}`, `,{"op":"test","path":"/kind","value":1}`, 10_000, "]"), 413, "The allowed maximum operations in a JSON patch is 10000, got 10001"},
 	{"copies of copies", "PATCH", root, kind(jpatch), repeat(`[{"op":"add","path":"/x","value":{"a":"`+strings.Repeat("x", 1000)+`"}}`, `,{"op":"copy","from":"/x","path":"/x/b"},{"op":"copy","from":"/x","path":"/x/c"}`, 30, "]"), 422, "the server rejected our request"},
 	{"index without end", "PATCH", root, kind(jpatch), text(`[{"op":"add","path":"/metadata/finalizers","value":[]},{"op":"add","path":"/metadata/finalizers/99999999999","value":"a/b"}]`), 422, "the server rejected our request"},
 	{"nothing in place of all", "PATCH", root, kind(jpatch), text(`[{"op":"replace","path":""}]`), 422, "the server rejected our request"},
 	{"deep merge", "PATCH", root, kind(merge), nested(`{"a":`, "1", "}", 20_000), 400, "exceeded max depth"},
+	{"deep merge of a long text", "PATCH", root, kind(merge), nested(`{"a":`, `"`+strings.Repeat("x", 2_900_000)+`"`, "}", 9_000), 200, `"kind":"ConfigMap"`},
 	{"merge of a list", "PATCH", root, kind(merge), text("[1]"), 400, "error decoding patch"},
 	{"merge of nothing", "PATCH", root, kind(merge), text("null"), 400, "Invalid JSON Patch"},
 	{"unknown directive", "PATCH", root, kind(smp), text(`{"metadata":{"$patch":"explode"}}`), 500, "unknown patch type: explode"},
