@@ -15,6 +15,11 @@ func TestWarmValues(t *testing.T) {
 		value := func(name string) *warm[string] {
 			return newWarm(among, func() string { made[name]++; return name })
 		}
+		kept := func() int {
+			among.mu.Lock()
+			defer among.mu.Unlock()
+			return len(among.values)
+		}
 		busy, quiet := value("busy"), value("quiet")
 		quiet.get()
 		for range 20 {
@@ -30,11 +35,11 @@ func TestWarmValues(t *testing.T) {
 			t.Errorf("made: %v", made)
 		}
 		time.Sleep(3 * idle)
-		if len(among.values) != 0 || busy.value.Load() != nil {
-			t.Errorf("%d values are left", len(among.values))
+		if kept() != 0 || busy.value.Load() != nil {
+			t.Errorf("%d values are left", kept())
 		}
-		if busy.get(); made["busy"] != 2 || len(among.values) != 1 {
-			t.Errorf("made: %v, %d values", made, len(among.values))
+		if busy.get(); made["busy"] != 2 || kept() != 1 {
+			t.Errorf("made: %v, %d values", made, kept())
 		}
 	})
 }
