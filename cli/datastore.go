@@ -2,6 +2,8 @@ package cli
 
 import (
 	"os"
+	"strconv"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -18,8 +20,27 @@ func datastoreFlags(cmd *cobra.Command, o *daemon.DatastoreOptions) {
 	f.StringVar(&o.KeyFile, "etcd-keyfile", "", "key of --etcd-certfile")
 	f.StringVar(&o.Prefix, "etcd-prefix", o.Prefix, "prefix of all keys in etcd")
 	f.DurationVar(&o.Compaction, "etcd-compaction-interval", o.Compaction, "how often etcd's history is thrown away; 0 for never")
+	f.DurationVar(&o.HealthTimeout, "etcd-healthcheck-timeout", o.HealthTimeout, "how long /healthz and /livez wait for etcd")
+	f.DurationVar(&o.ReadyTimeout, "etcd-readycheck-timeout", o.ReadyTimeout, "how long /readyz waits for etcd")
+	f.Var((*seconds)(&o.LeaseReuse), "lease-reuse-duration-seconds", "how long events that are written one after the other share a lease in etcd, in seconds")
 	f.BoolVar(&o.ClusterInit, "cluster-init", false, "keep the state in an etcd cluster of the servers themselves, of which this is the first; what it has stored alone goes there")
 	f.BoolVar(&o.ClusterEnd, "cluster-end", false, "take the state out of the etcd cluster of which this server is the last member, or out of --etcd-servers, and run alone")
 	f.StringVar(&o.Join, "join", "", "become a further server of the cluster that the server at this address belongs to; --etcd-servers must be given too if it was there")
 	f.StringVar(&o.Token, "token", os.Getenv("CLIPPER_TOKEN"), "token for the first start with --join, from clipper token create --server; also read from CLIPPER_TOKEN")
 }
+
+// seconds is a duration that is given as a whole number of seconds.
+type seconds time.Duration
+
+// String implements pflag.Value.
+func (s *seconds) String() string { return strconv.FormatInt(int64(time.Duration(*s)/time.Second), 10) }
+
+// Set implements pflag.Value.
+func (s *seconds) Set(text string) error {
+	n, err := strconv.ParseInt(text, 10, 32)
+	*s = seconds(time.Duration(n) * time.Second)
+	return err
+}
+
+// Type implements pflag.Value.
+func (s *seconds) Type() string { return "int" }

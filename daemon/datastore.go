@@ -34,6 +34,10 @@ type DatastoreOptions struct {
 	CAFile, CertFile, KeyFile string
 	Prefix                    string
 	Compaction                time.Duration // 0: never
+	LeaseReuse                time.Duration // of events that are written one after the other
+
+	// How long /healthz and /livez, and /readyz, wait for the datastore.
+	HealthTimeout, ReadyTimeout time.Duration
 
 	ClusterInit bool   // run the first member of an etcd cluster in this process; what was stored before goes there
 	ClusterEnd  bool   // leave Servers, or the etcd cluster of which this server runs the only member; what was stored comes along
@@ -51,8 +55,12 @@ const (
 // Kubernetes uses, so that the state of any other cluster can be taken over.
 func authorityKey(root string) string { return "/clipper" + root + "authority" }
 
+// defaultCheckTimeout is upstream's.
+const defaultCheckTimeout = 2 * time.Second
+
 func defaultDatastore() DatastoreOptions {
-	return DatastoreOptions{Prefix: "/registry", Compaction: etcd.DefaultCompaction}
+	return DatastoreOptions{Prefix: "/registry", Compaction: etcd.DefaultCompaction, LeaseReuse: etcd.DefaultLeaseReuse,
+		HealthTimeout: defaultCheckTimeout, ReadyTimeout: defaultCheckTimeout}
 }
 
 // isEtcd says whether etcd can be reached at u.
@@ -72,6 +80,12 @@ func (o *DatastoreOptions) complete() error {
 		if u, err := url.Parse(s); err != nil || !isEtcd(u) {
 			faults = append(faults, fmt.Errorf("--etcd-servers %q: not of the form https://host:2379 or unix:///path/of/socket", s))
 		}
+	}
+	if o.HealthTimeout <= 0 || o.ReadyTimeout <= 0 {
+		faults = append(faults, fmt.Errorf("--etcd-healthcheck-timeout %v, --etcd-readycheck-timeout %v: both must be more than 0", o.HealthTimeout, o.ReadyTimeout))
+	}
+	if o.LeaseReuse < time.Second {
+		faults = append(faults, fmt.Errorf("--lease-reuse-duration-seconds %v: give at least one", o.LeaseReuse.Seconds()))
 	}
 	if (o.CertFile == "") != (o.KeyFile == "") {
 		faults = append(faults, errors.New("--etcd-certfile and --etcd-keyfile belong together"))
@@ -105,7 +119,7 @@ func (cp *controlPlane) enter(ctx context.Context) error {
 // openStore opens the state, wherever it is.
 func (cp *controlPlane) openStore(ctx context.Context) error {
 	o := store.Options{
-		Codec:     storedForm(),
+		Codec:     storedForm(cp.services[0]),
 		Resources: prefixes(),
 		Root:      etcd.Root(cp.options.Datastore.Prefix),
 		TTL:       cp.options.Operation.timeToLive(),
@@ -278,7 +292,7 @@ func (cp *controlPlane) startMember(ctx context.Context, dir string) error {
 // openShared opens the state in an etcd cluster that other servers may share.
 func (cp *controlPlane) openShared(ctx context.Context, c etcd.Config, o store.Options) error {
 	d := cp.options.Datastore
-	c.Prefix, c.Compaction = d.Prefix, d.Compaction
+	c.Prefix, c.Compaction, c.LeaseReuse = d.Prefix, d.Compaction, d.LeaseReuse
 	if c.Compaction == 0 {
 		c.Compaction = -1
 	}
@@ -309,6 +323,15 @@ func (cp *controlPlane) claim(ctx context.Context, l *etcd.Log, root string) (st
 		err = fmt.Errorf("etcd holds a cluster whose certificate authority is another than that in %s; make this machine one of its servers with --join and a token of `clipper token create --server`, or put that cluster's pki directory there", cp.pki.Dir)
 	}
 	return claimed, err
+}
+
+// healthy checks the store, for a time at most.
+func (cp *controlPlane) healthy(timeout time.Duration) func(context.Context) error {
+	return func(ctx context.Context) error {
+		ctx, cancel := context.WithTimeout(ctx, timeout)
+		defer cancel()
+		return cp.store.Healthy(ctx)
+	}
 }
 
 // claims are the values that a server is about to give to a service: it implements allocate.Claims.

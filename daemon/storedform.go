@@ -1,6 +1,9 @@
 package daemon
 
 import (
+	"net/netip"
+
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apiserver/pkg/features"
 	"k8s.io/client-go/kubernetes/scheme"
 
@@ -10,9 +13,14 @@ import (
 	"clipper/store/codec"
 )
 
-// storedForm is how objects are written to the log. What is there may have come from an upstream's etcd.
-func storedForm() store.Codec {
-	c := codec.NewUpgrading(scheme.Scheme, legacy.Upgrades(described()))
+// storedForm is how objects are written to the log, in a cluster whose services have their addresses from a range. What is
+// there may have come from an upstream's etcd.
+func storedForm(services netip.Prefix) store.Codec {
+	primary := corev1.IPv4Protocol
+	if services.Addr().Is6() {
+		primary = corev1.IPv6Protocol
+	}
+	c := codec.NewUpgrading(scheme.Scheme, legacy.Upgrades(described(), primary))
 	if feature.Gate.Enabled(features.CBORServingAndStorage) {
 		c = codec.InCBOR(c)
 	}

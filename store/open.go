@@ -212,7 +212,7 @@ func (s *Store) Latest(ctx context.Context, k Key) (*Item, bool, error) {
 	return s.Lookup(k)
 }
 
-// Healthy returns nil if writes can be expected to work.
+// Healthy returns nil if writes can be expected to work. How long to wait for the log is up to ctx.
 func (s *Store) Healthy(ctx context.Context) error { return s.writer.healthy(ctx) }
 
 // Close waits for the writes under way, ends all watches and closes the log.

@@ -18,8 +18,6 @@ const (
 	// again. Mostly a change comes first that tells.
 	progressAfter = 5 * time.Millisecond
 	progressAgain = 100 * time.Millisecond
-	// healthTimeout bounds a check. Upstream's figure.
-	healthTimeout = 2 * time.Second
 )
 
 // A replica is the writer of a log that others write to as well: the log decides, and the tables follow it. A
@@ -308,8 +306,6 @@ func (r *replica) healthy(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, healthTimeout)
-	defer cancel()
 	_, err = r.log.Revision(ctx)
 	return err
 }

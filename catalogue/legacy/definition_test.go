@@ -3,6 +3,7 @@ package legacy_test
 import (
 	"testing"
 
+	corev1 "k8s.io/api/core/v1"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	"k8s.io/client-go/kubernetes/scheme"
 
@@ -15,7 +16,7 @@ import (
 
 // TestDefinition: upstream's server stores definitions as JSON of v1beta1, today's too.
 func TestDefinition(t *testing.T) {
-	c := codec.NewUpgrading(scheme.Scheme, legacy.Upgrades([]*catalogue.Resource{customresource.Definition()}))
+	c := codec.NewUpgrading(scheme.Scheme, legacy.Upgrades([]*catalogue.Resource{customresource.Definition()}, corev1.IPv4Protocol))
 	obj, err := c.Decode(store.Key{}, []byte(`{"apiVersion":"apiextensions.k8s.io/v1beta1","kind":"CustomResourceDefinition","metadata":{"name":"foos.example.com"},
 		"spec":{"group":"example.com","version":"v1","names":{"plural":"foos","kind":"Foo"},"scope":"Namespaced",
 			"validation":{"openAPIV3Schema":{"type":"object","properties":{"a":{"type":"string"}}}}},

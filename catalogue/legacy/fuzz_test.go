@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/kubernetes/scheme"
@@ -24,7 +25,7 @@ import (
 // FuzzUpgrade: whatever a server of any time has stored, and whatever became of it, is read or refused. What is read is
 // read as the same again once it has been written.
 func FuzzUpgrade(f *testing.F) {
-	upgrades := legacy.Upgrades(all.Resources())
+	upgrades := legacy.Upgrades(all.Resources(), corev1.IPv4Protocol)
 	var kinds []schema.GroupVersionKind
 	for gvk := range upgrades {
 		if scheme.Scheme.Recognizes(gvk) {

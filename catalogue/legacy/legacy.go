@@ -4,6 +4,7 @@
 package legacy
 
 import (
+	corev1 "k8s.io/api/core/v1"
 	discoveryv1beta1 "k8s.io/api/discovery/v1beta1"
 	extensionsv1beta1 "k8s.io/api/extensions/v1beta1"
 	networkingv1beta1 "k8s.io/api/networking/v1beta1"
@@ -73,14 +74,18 @@ var (
 	}
 )
 
-// Upgrades returns what to do with every kind that may be found in a state, the present ones among them.
-func Upgrades(resources []*catalogue.Resource) map[schema.GroupVersionKind]Upgrade {
+// Upgrades returns what to do with every kind that may be found in a state, the present ones among them. primary is the
+// IP family of services that do not say.
+func Upgrades(resources []*catalogue.Resource, primary corev1.IPFamily) map[schema.GroupVersionKind]Upgrade {
 	out := map[schema.GroupVersionKind]Upgrade{}
 	for _, r := range resources {
 		if r.Prefix == "" {
 			continue
 		}
 		now := defaulted(r.Default)
+		if r.Kind == "Service" {
+			now = chain(now, service(primary))
+		}
 		for _, gv := range renamed[r.GVK().GroupKind()] {
 			out[gv.WithKind(r.Kind)] = chain(rewritten(r.New), meaning[r.GVK().GroupKind()], now)
 		}

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	discoveryv1beta1 "k8s.io/api/discovery/v1beta1"
 	extensionsv1beta1 "k8s.io/api/extensions/v1beta1"
@@ -24,7 +25,7 @@ import (
 // TestNumbers: every field that an earlier and the present version have in common bears the same number, and no
 // number means two things.
 func TestNumbers(t *testing.T) {
-	upgrades := legacy.Upgrades(all.Resources())
+	upgrades := legacy.Upgrades(all.Resources(), corev1.IPv4Protocol)
 	compared := 0
 	for _, r := range all.Resources() {
 		for gvk := range upgrades {
@@ -130,7 +131,7 @@ func name(f reflect.StructField) string {
 }
 
 func TestUpgrade(t *testing.T) {
-	upgrades := legacy.Upgrades(all.Resources())
+	upgrades := legacy.Upgrades(all.Resources(), corev1.IPv4Protocol)
 	for _, tt := range []struct {
 		gvk   schema.GroupVersionKind
 		in    api.Object

@@ -89,6 +89,13 @@ func TestTakeOver(t *testing.T) {
 	if err != nil || svc.Spec.Type != "ClusterIP" || svc.Spec.Ports[0].Protocol != "TCP" || svc.Spec.SessionAffinity != "None" {
 		t.Errorf("a service from before some defaults: %+v %v", svc, err)
 	}
+	// A client as old as the service knows one address, and sends back what it knows.
+	svc.Spec.ClusterIPs, svc.Spec.IPFamilies, svc.Spec.IPFamilyPolicy, svc.Spec.InternalTrafficPolicy = nil, nil, nil, nil
+	svc.Labels = map[string]string{"by": "an-old-client"}
+	svc, err = clients.CoreV1().Services("default").Update(ctx, svc, metav1.UpdateOptions{})
+	if err != nil || fmt.Sprint(svc.Spec.ClusterIPs, svc.Spec.IPFamilies) != "[10.43.7.7] [IPv4]" || *svc.Spec.IPFamilyPolicy != corev1.IPFamilyPolicySingleStack {
+		t.Errorf("updated by an old client: %+v %v", svc, err)
+	}
 	if _, err := clients.CoreV1().Nodes().Get(ctx, "n1", metav1.GetOptions{}); err != nil {
 		t.Error(err)
 	}

@@ -63,6 +63,7 @@ type Config struct {
 
 	Prefix     string        // of all keys; "/registry"
 	Compaction time.Duration // how often history is thrown away; 5 minutes, negative for never
+	LeaseReuse time.Duration // how long new keys that end get the same lease, at most; a minute
 }
 
 // A Log is a log.Shared in an etcd cluster.
@@ -100,8 +101,11 @@ func Open(ctx context.Context, c Config) (*Log, error) {
 			return nil, fmt.Errorf("etcd %s: %w", strings.Join(c.Endpoints, ","), err)
 		}
 	}
-	l := &Log{client: client, tls: c.TLS, root: Root(c.Prefix), compaction: c.Compaction, leases: leases{client: client, now: time.Now},
+	l := &Log{client: client, tls: c.TLS, root: Root(c.Prefix), compaction: c.Compaction, leases: leases{client: client, now: time.Now, reuse: c.LeaseReuse},
 		leaderChanged: c.LeaderChanged}
+	if l.leases.reuse == 0 {
+		l.leases.reuse = DefaultLeaseReuse
+	}
 	if l.compaction == 0 {
 		l.compaction = DefaultCompaction
 	}

@@ -101,7 +101,7 @@ func TestRoot(t *testing.T) {
 // TestLeasesAreShared: one lease serves keys that end at about the same time, and no key ends early.
 func TestLeasesAreShared(t *testing.T) {
 	now := time.Unix(1000, 0)
-	l := &leases{now: func() time.Time { return now }, last: map[time.Duration]*lease{time.Hour: {id: 7, expire: now.Add(time.Hour + time.Minute), keys: 1}}}
+	l := &leases{now: func() time.Time { return now }, reuse: DefaultLeaseReuse, last: map[time.Duration]*lease{time.Hour: {id: 7, expire: now.Add(time.Hour + time.Minute), keys: 1}}}
 	for range 10 {
 		if id, err := l.take(t.Context(), time.Hour); err != nil || id != 7 {
 			t.Fatalf("lease %d: %v", id, err)

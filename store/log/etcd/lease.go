@@ -10,15 +10,18 @@ import (
 
 // One lease serves many keys: a lease for each event would cost etcd more than the events do. Upstream's figures.
 const (
+	// DefaultLeaseReuse is how long one is given out, at most.
+	DefaultLeaseReuse = time.Minute
+
 	leaseMaxKeys  = 1000
-	leaseReuse    = time.Minute // how long one is given out, at most
-	leaseReusePct = 5           // and at most this part of the keys' life
+	leaseReusePct = 5 // and at most this part of the keys' life
 )
 
 // leases hands out leases for keys that go by themselves.
 type leases struct {
 	client *clientv3.Client
 	now    func() time.Time
+	reuse  time.Duration
 
 	mu   sync.Mutex
 	last map[time.Duration]*lease // by the life that was asked for
@@ -32,7 +35,7 @@ type lease struct {
 
 // take returns a lease that ends after ttl, and up to a twentieth later.
 func (l *leases) take(ctx context.Context, ttl time.Duration) (clientv3.LeaseID, error) {
-	reuse := min(leaseReuse, ttl*leaseReusePct/100).Truncate(time.Second)
+	reuse := min(l.reuse, ttl*leaseReusePct/100).Truncate(time.Second)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	now := l.now()
