@@ -2,13 +2,14 @@ package noderestriction
 
 import (
 	"context"
-	"fmt"
 	"slices"
+	"strings"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
 	storagev1 "k8s.io/api/storage/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	utilerrors "k8s.io/apimachinery/pkg/util/errors"
 	"k8s.io/apiserver/pkg/authorization/authorizer"
 	"k8s.io/component-helpers/storage/ephemeral"
@@ -85,11 +86,11 @@ func (r *request) driverOf(pod *corev1.Pod, v *corev1.Volume) (string, error) {
 	}
 	pvc, ok := r.claims.Get(pod.Namespace, claim)
 	if !ok {
-		return "", apierrors.NewNotFound(api.PersistentVolumeClaims.GroupResource(), claim)
+		return "", missing(api.PersistentVolumeClaims.Resource, claim)
 	}
 	pv, ok := r.volumes.Get("", pvc.Spec.VolumeName)
 	if !ok {
-		return "", apierrors.NewNotFound(api.PersistentVolumes.GroupResource(), pvc.Spec.VolumeName)
+		return "", missing(api.PersistentVolumes.Resource, pvc.Spec.VolumeName)
 	}
 	if pv.Spec.CSI == nil {
 		return "", nil
@@ -100,7 +101,12 @@ func (r *request) driverOf(pod *corev1.Pod, v *corev1.Volume) (string, error) {
 func (r *request) driverAsksFor(name, audience string) (bool, error) {
 	driver, ok := r.drivers.Get("", name)
 	if !ok {
-		return false, fmt.Errorf("find the driver of a volume: %w", apierrors.NewNotFound(api.CSIDrivers.GroupResource(), name))
+		return false, missing(api.CSIDrivers.Resource, name)
 	}
 	return slices.ContainsFunc(driver.Spec.TokenRequests, func(t storagev1.TokenRequest) bool { return t.Audience == audience }), nil
+}
+
+// missing says that an object is not there as upstream's plug-in does, whose words name one of a kind, not the resource.
+func missing(r api.Resource, name string) error {
+	return apierrors.NewNotFound(schema.GroupResource{Group: r.Group, Resource: strings.ToLower(r.Kind)}, name)
 }

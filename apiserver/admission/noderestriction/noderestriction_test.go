@@ -40,7 +40,10 @@ func TestNode(t *testing.T) {
 			{VolumeSource: corev1.VolumeSource{Projected: &corev1.ProjectedVolumeSource{Sources: []corev1.VolumeProjection{
 				{ServiceAccountToken: &corev1.ServiceAccountTokenProjection{}}, {ServiceAccountToken: &corev1.ServiceAccountTokenProjection{Audience: "vault"}}}}}}}}}
 	theirs := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "theirs", UID: "p2"}, Spec: corev1.PodSpec{NodeName: "n2"}}
-	c.Add(api.Pods.Resource, mine, theirs)
+	lost := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "lost", UID: "p3"}, Spec: corev1.PodSpec{NodeName: "n1", Volumes: []corev1.Volume{
+		{VolumeSource: corev1.VolumeSource{PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: "gone"}}},
+		{VolumeSource: corev1.VolumeSource{CSI: &corev1.CSIVolumeSource{Driver: "d"}}}}}}
+	c.Add(api.Pods.Resource, mine, theirs, lost)
 	yes := true
 	mirror := func(change func(*corev1.Pod)) *corev1.Pod {
 		p := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "m", Annotations: map[string]string{corev1.MirrorPodAnnotationKey: "x"},
@@ -113,6 +116,8 @@ func TestNode(t *testing.T) {
 		{"own token, granted audience", create, api.ServiceAccounts.Resource, "token", token("mine", "p1", "granted"), nil, "robot", ""},
 		{"own token, two audiences", create, api.ServiceAccounts.Resource, "token", token("mine", "p1", "vault", "cloud"), nil, "robot", "node may only request 0 or 1 audiences"},
 		{"own token, other audience", create, api.ServiceAccounts.Resource, "token", token("mine", "p1", "bank"), nil, "robot", `audience "bank" not found in pod spec volume`},
+		{"own token, volumes without claim or driver", create, api.ServiceAccounts.Resource, "token", token("lost", "p3", "bank"), nil, "robot",
+			`error validating audience "bank": [persistentvolumeclaim "gone" not found, csidriver.storage.k8s.io "d" not found]`},
 		{"token of another's pod", create, api.ServiceAccounts.Resource, "token", token("theirs", "p2"), nil, "robot", "scheduled on a different node"},
 		{"unbound token", create, api.ServiceAccounts.Resource, "token", &authenticationv1.TokenRequest{}, nil, "robot", "not bound to a pod"},
 		{"token without uid", create, api.ServiceAccounts.Resource, "token", token("mine", ""), nil, "robot", "without a uid"},
