@@ -1,6 +1,8 @@
 // Package extremes finds in a request's body what the libraries that decode it would pay for out of all proportion:
 // messages inside of messages until the stack is full, which ends the process, and amounts such as 1e-999999999, for
-// whose digits they would need minutes and gigabytes. The looks are cheap for bodies that have neither.
+// whose digits they would need minutes and gigabytes. The looks are cheap for bodies that have neither. The same amounts
+// are refused in expressions, whose cost does not count them, and answers of servers that the API server itself asks
+// have an end.
 package extremes
 
 import "encoding/binary"

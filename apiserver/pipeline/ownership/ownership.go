@@ -6,7 +6,8 @@
 // hundredth pod of a template is made. What the library answers depends on three things only: who writes,
 // what managedFields say already, and at which places of the schema the two states differ; not on the
 // values found there. So a Manager writes these three down, remembers the answer under their digest, and
-// asks the library only when the question is new or is of a kind that cannot be written down exactly.
+// asks the library only when the question is new or is of a kind that cannot be written down exactly. Large objects it
+// shows to the library in an order that keeps its time in proportion to their size.
 package ownership
 
 import (
