@@ -29,20 +29,19 @@ var elsewhere = []string{
 	"default-watch-cache-size",  // there is no watch cache
 	"emulated-version",          // GatesOf
 	"enable-aggregator-routing", // always
-	"encryption-provider-config-automatic-reload", // always
-	"endpoint-reconciler-type",                    // loopback addresses are never written
-	"etcd-prefix",                                 // Options.Root
-	"etcd-servers",                                // Options.Endpoints
-	"external-hostname",                           // loopback
-	"feature-gates",                               // GatesOf
-	"min-compatibility-version",                   // GatesOf
-	"permit-port-sharing",                         // the socket is inherited
-	"secure-port",                                 // Server.Port
-	"storage-media-type",                          // values are protobuf or JSON, by their kind
-	"tls-cert-file",                               // the cluster's own
-	"tls-private-key-file",                        // the same
-	"watch-cache",                                 // there is none
-	"watch-cache-sizes",                           // the same
+	"endpoint-reconciler-type",  // loopback addresses are never written
+	"etcd-prefix",               // Options.Root
+	"etcd-servers",              // Options.Endpoints
+	"external-hostname",         // loopback
+	"feature-gates",             // GatesOf
+	"min-compatibility-version", // GatesOf
+	"permit-port-sharing",       // the socket is inherited
+	"secure-port",               // Server.Port
+	"storage-media-type",        // values are protobuf or JSON, by their kind
+	"tls-cert-file",             // the cluster's own
+	"tls-private-key-file",      // the same
+	"watch-cache",               // there is none
+	"watch-cache-sizes",         // the same
 	"experimental-watch-progress-notify-interval", // bookmarks need no help from etcd
 }
 
