@@ -75,10 +75,13 @@ func (mutates) Admit(_ context.Context, a *admission.Attributes) error {
 func TestStreamParameters(t *testing.T) {
 	asked := make(chan *url.URL, 1)
 	agent := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		asked <- r.URL
+		select {
+		case asked <- r.URL:
+		case <-t.Context().Done(): // an earlier answer did not come through
+		}
 		w.WriteHeader(http.StatusTeapot)
 	}))
-	defer agent.Close()
+	t.Cleanup(agent.Close)
 	s := start(t, servertest.Options{Server: func(o *apiserver.Options) {
 		o.NodeTLS = &tls.Config{InsecureSkipVerify: true} // #nosec G402 -- a test server on loopback
 		o.DialNode = func(ctx context.Context, network, _ string) (net.Conn, error) {

@@ -1,6 +1,7 @@
 package apiserver
 
 import (
+	"bufio"
 	"context"
 	"crypto/tls"
 	"fmt"
@@ -136,6 +137,11 @@ func (q *request) proxy(o *corev1.PodProxyOptions) error {
 
 // hijackable lets the proxy library take over the connection.
 type hijackable struct{ *codeRecorder }
+
+// Hijack implements http.Hijacker.
+func (h hijackable) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	return http.NewResponseController(h.ResponseWriter).Hijack()
+}
 
 func (q *request) podAddress(req *pipeline.Request, port string) (string, error) {
 	item, err := q.s.pipeline.Get(q.r.Context(), req)
