@@ -149,7 +149,9 @@ func (d *dirSnapshots) RetainSnapshots(ctx context.Context, keep func(string) bo
 	return err
 }
 
-func (d *dirSnapshots) SnapshotUsage(context.Context, string) (image.Usage, error) { return image.Usage{}, nil }
+func (d *dirSnapshots) SnapshotUsage(context.Context, string) (image.Usage, error) {
+	return image.Usage{}, nil
+}
 
 func (d *dirSnapshots) ImageStatus(context.Context, string) (runtime.Image, error) {
 	return runtime.Image{Digests: []string{"docker.io/library/alpine@sha256:1", "docker.io/library/busybox@sha256:1"}}, nil
