@@ -106,8 +106,9 @@ func (c *conn) serve() {
 	}
 }
 
-// discard reads what is on its way until the client closes, or has had time to.
-func (c *conn) discard() { _, _ = io.Copy(io.Discard, c.tls) }
+// discard reads what is on its way until the client closes, or has had time to. Whoever goes on all the same is not
+// listened to.
+func (c *conn) discard() { _, _ = io.CopyN(io.Discard, c.tls, discardLimit) }
 
 // hello sends what clients are to know, and waits for their preface.
 func (c *conn) hello() bool {

@@ -211,6 +211,20 @@ func TestFewFrames(t *testing.T) {
 	}
 }
 
+// TestEndlessHeaders: who goes on after GOAWAY is cut off.
+func TestEndlessHeaders(t *testing.T) {
+	s := start(t, http.NotFoundHandler(), true)
+	p := connect(t, s.Listener.Addr())
+	_ = p.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: p.fields(":method", "GET")})
+	more := bytes.Repeat([]byte{0x10, 1, 'a', 1, 'b'}, 1600) // a field that is never indexed
+	for range 20_000 {
+		if p.WriteContinuation(1, false, more) != nil {
+			return
+		}
+	}
+	t.Error("160 MB of headers were read")
+}
+
 // TestNotHTTP2: a client that says something else is not waited for.
 func TestNotHTTP2(t *testing.T) {
 	s := start(t, http.NotFoundHandler(), true)

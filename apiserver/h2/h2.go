@@ -47,6 +47,8 @@ const (
 	// lingerTimeout is how long a connection that ends is still read from. Closed at once, unread bytes would
 	// have the kernel reset it, and the client would never see why (RFC 9113, section 5.4.1).
 	lingerTimeout = time.Second
+	// discardLimit is how much of that is read: what a client may have sent before it learns of its fault.
+	discardLimit = 1 << 20
 )
 
 // A server is what connections of one http.Server share.
