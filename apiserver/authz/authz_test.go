@@ -149,6 +149,7 @@ func nodeWorld() *apitest.Client {
 		Volumes: []corev1.Volume{
 			{Name: "s", VolumeSource: corev1.VolumeSource{Secret: &corev1.SecretVolumeSource{SecretName: "vol"}}},
 			{Name: "c", VolumeSource: corev1.VolumeSource{PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: "claim"}}},
+			{Name: "u", VolumeSource: corev1.VolumeSource{PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: "unbound"}}},
 			{Name: "p", VolumeSource: corev1.VolumeSource{Projected: &corev1.ProjectedVolumeSource{Sources: []corev1.VolumeProjection{
 				{ConfigMap: &corev1.ConfigMapProjection{LocalObjectReference: corev1.LocalObjectReference{Name: "projected"}}}}}}},
 		},
@@ -163,10 +164,16 @@ func nodeWorld() *apitest.Client {
 			Spec: corev1.PodSpec{NodeName: "n1", ImagePullSecrets: []corev1.LocalObjectReference{{Name: "wanted"}}}})
 	c.Add(api.PersistentVolumeClaims.Resource, &corev1.PersistentVolumeClaim{ObjectMeta: metav1.ObjectMeta{Namespace: "a", Name: "claim"},
 		Spec: corev1.PersistentVolumeClaimSpec{VolumeName: "pv"}})
-	c.Add(api.PersistentVolumes.Resource, &corev1.PersistentVolume{ObjectMeta: metav1.ObjectMeta{Name: "pv"}, Spec: corev1.PersistentVolumeSpec{
-		ClaimRef: &corev1.ObjectReference{Namespace: "a", Name: "claim"},
-		PersistentVolumeSource: corev1.PersistentVolumeSource{CSI: &corev1.CSIPersistentVolumeSource{
-			NodePublishSecretRef: &corev1.SecretReference{Namespace: "csi", Name: "publish"}}}}})
+	volume := func(name, claim string, source corev1.PersistentVolumeSource) *corev1.PersistentVolume {
+		return &corev1.PersistentVolume{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: corev1.PersistentVolumeSpec{
+			ClaimRef: &corev1.ObjectReference{Namespace: "a", Name: claim}, PersistentVolumeSource: source}}
+	}
+	c.Add(api.PersistentVolumes.Resource,
+		volume("pv", "claim", corev1.PersistentVolumeSource{CSI: &corev1.CSIPersistentVolumeSource{
+			NodePublishSecretRef:       &corev1.SecretReference{Namespace: "csi", Name: "publish"},
+			ControllerPublishSecretRef: &corev1.SecretReference{Namespace: "csi", Name: "controller"}}}),
+		volume("waiting", "unbound", corev1.PersistentVolumeSource{AzureFile: &corev1.AzureFilePersistentVolumeSource{SecretName: "share"}}),
+		volume("elsewhere", "nobody's", corev1.PersistentVolumeSource{RBD: &corev1.RBDPersistentVolumeSource{SecretRef: &corev1.SecretReference{Name: "rbd"}}}))
 	return c
 }
 
@@ -186,6 +193,9 @@ func TestNode(t *testing.T) {
 		{"volume secret, watched", ask(me, "watch", "", "secrets", "", "a", "vol"), true},
 		{"environment of an init container", ask(me, "get", "", "secrets", "", "a", "env"), true},
 		{"secret of the pod's volume", ask(me, "get", "", "secrets", "", "csi", "publish"), true},
+		{"secret of the controller of the pod's volume", ask(me, "get", "", "secrets", "", "csi", "controller"), false},
+		{"secret of a volume whose claim does not name it yet", ask(me, "get", "", "secrets", "", "a", "share"), true},
+		{"secret of a volume that no pod of the node uses", ask(me, "get", "", "secrets", "", "a", "rbd"), false},
 		{"same name elsewhere", ask(me, "get", "", "secrets", "", "b", "pull"), false},
 		{"secret of another node's pod", ask(me, "get", "", "secrets", "", "a", "pull2"), false},
 		{"secret that only a mirror pod names", ask(me, "get", "", "secrets", "", "a", "wanted"), false},

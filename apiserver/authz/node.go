@@ -28,7 +28,6 @@ const (
 // graph; it walks from the node's pods, which the view has indexed, to what is asked for.
 type Node struct {
 	pods        api.TypedView[*corev1.Pod]
-	claims      api.TypedView[*corev1.PersistentVolumeClaim]
 	volumes     api.TypedView[*corev1.PersistentVolume]
 	attachments api.TypedView[*storagev1.VolumeAttachment]
 	slices      api.TypedView[*resourcev1.ResourceSlice]
@@ -38,7 +37,6 @@ type Node struct {
 func NewNode(c api.Client) *Node {
 	return &Node{
 		pods:        api.Pods.View(c),
-		claims:      api.PersistentVolumeClaims.View(c),
 		volumes:     api.PersistentVolumes.View(c),
 		attachments: api.VolumeAttachments.View(c),
 		slices:      api.ResourceSlices.View(c),

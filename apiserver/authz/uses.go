@@ -38,7 +38,7 @@ func (n *Node) usesSecret(node, namespace, name string) bool {
 	if n.anyPod(node, namespace, func(p *corev1.Pod) bool { return podrefs.UsesSecret(&p.Spec, name) }) {
 		return true
 	}
-	return n.anyPod(node, "", func(p *corev1.Pod) bool { return n.volumeUsesSecret(p, namespace, name) })
+	return n.volumeUsesSecret(node, namespace, name)
 }
 
 func (n *Node) usesClaim(node, namespace, name string) bool {
@@ -84,23 +84,16 @@ func (n *Node) podsClaim(node, namespace, name string) bool {
 	})
 }
 
-// volumeUsesSecret reports whether a persistent volume of the pod refers to the secret.
-func (n *Node) volumeUsesSecret(p *corev1.Pod, namespace, name string) bool {
-	for i := range p.Spec.Volumes {
-		claim := podrefs.ClaimName(p, &p.Spec.Volumes[i])
-		if claim == "" {
-			continue
-		}
-		pvc, ok := n.claims.Get(p.Namespace, claim)
-		if !ok || pvc.Spec.VolumeName == "" {
-			continue
-		}
-		pv, ok := n.volumes.Get("", pvc.Spec.VolumeName)
-		if !ok || pv.Spec.ClaimRef == nil || pv.Spec.ClaimRef.Namespace != p.Namespace || pv.Spec.ClaimRef.Name != claim {
+// volumeUsesSecret reports whether a persistent volume that is bound to a claim of one of the node's pods gives its
+// node plug-in the secret. What counts is whose claim the volume says it is, not which volume the claim names.
+func (n *Node) volumeUsesSecret(node, namespace, name string) bool {
+	for _, pv := range n.volumes.List("") {
+		claim := pv.Spec.ClaimRef
+		if claim == nil {
 			continue
 		}
 		for _, ref := range volumeSecrets(pv) {
-			if ref.Name == name && (ref.Namespace == namespace || ref.Namespace == "" && p.Namespace == namespace) {
+			if ref.Name == name && ref.Namespace == namespace && n.usesClaim(node, claim.Namespace, claim.Name) {
 				return true
 			}
 		}
@@ -108,30 +101,49 @@ func (n *Node) volumeUsesSecret(p *corev1.Pod, namespace, name string) bool {
 	return false
 }
 
-// volumeSecrets lists the secrets that the node plug-in of a volume is given.
+// volumeSecrets lists the secrets that the node plug-in of a volume with a claim is given. Those of a CSI driver's controller
+// are none of its business.
 func volumeSecrets(pv *corev1.PersistentVolume) (refs []corev1.SecretReference) {
 	add := func(ref *corev1.SecretReference) {
 		if ref != nil {
 			refs = append(refs, *ref)
 		}
 	}
-	if s := pv.Spec.CSI; s != nil {
-		add(s.ControllerPublishSecretRef)
-		add(s.NodePublishSecretRef)
-		add(s.NodeStageSecretRef)
-		add(s.NodeExpandSecretRef)
+	source := &pv.Spec.PersistentVolumeSource
+	switch {
+	case source.CSI != nil:
+		add(source.CSI.NodePublishSecretRef)
+		add(source.CSI.NodeStageSecretRef)
+		add(source.CSI.NodeExpandSecretRef)
+		return refs
+	case source.Cinder != nil:
+		add(source.Cinder.SecretRef)
+		return refs
+	case source.StorageOS != nil:
+		if ref := source.StorageOS.SecretRef; ref != nil {
+			refs = append(refs, corev1.SecretReference{Namespace: ref.Namespace, Name: ref.Name})
+		}
+		return refs
+	case source.AzureFile != nil:
+		refs = append(refs, corev1.SecretReference{Name: source.AzureFile.SecretName})
+		if ns := source.AzureFile.SecretNamespace; ns != nil {
+			refs[0].Namespace = *ns
+		}
+	case source.ISCSI != nil:
+		add(source.ISCSI.SecretRef)
+	case source.CephFS != nil:
+		add(source.CephFS.SecretRef)
+	case source.RBD != nil:
+		add(source.RBD.SecretRef)
+	case source.FlexVolume != nil:
+		add(source.FlexVolume.SecretRef)
+	case source.ScaleIO != nil:
+		add(source.ScaleIO.SecretRef)
 	}
-	if s := pv.Spec.ISCSI; s != nil {
-		add(s.SecretRef)
-	}
-	if s := pv.Spec.CephFS; s != nil {
-		add(s.SecretRef)
-	}
-	if s := pv.Spec.RBD; s != nil {
-		add(s.SecretRef)
-	}
-	if s := pv.Spec.FlexVolume; s != nil {
-		add(s.SecretRef)
+	for i := range refs {
+		if refs[i].Namespace == "" { // that of the claim
+			refs[i].Namespace = pv.Spec.ClaimRef.Namespace
+		}
 	}
 	return refs
 }
