@@ -227,7 +227,7 @@ func brief(s seen) seen {
 }
 
 // start starts a server of this package, or of x/net.
-func start(t *testing.T, h http.Handler, ours bool) *httptest.Server {
+func start(t testing.TB, h http.Handler, ours bool) *httptest.Server {
 	if ours {
 		return startWith(t, h, Options{MaxStreams: 100, StreamWindow: 256 << 10, ConnWindow: 1 << 20, IdleTimeout: time.Minute})
 	}
@@ -236,14 +236,14 @@ func start(t *testing.T, h http.Handler, ours bool) *httptest.Server {
 	})
 }
 
-func startWith(t *testing.T, h http.Handler, o Options) *httptest.Server {
+func startWith(t testing.TB, h http.Handler, o Options) *httptest.Server {
 	return startAs(t, h, func(s *httptest.Server) error {
 		s.Listener = Listen(s.Listener)
 		return Configure(s.Config, o)
 	})
 }
 
-func startAs(t *testing.T, h http.Handler, configure func(*httptest.Server) error) *httptest.Server {
+func startAs(t testing.TB, h http.Handler, configure func(*httptest.Server) error) *httptest.Server {
 	s := httptest.NewUnstartedServer(h)
 	s.Config.ErrorLog = log.New(io.Discard, "", 0)
 	if err := configure(s); err != nil {
