@@ -85,8 +85,9 @@ func (l *load) watchAll(ctx context.Context, f *fanOut) {
 			w, err := clients[i%len(clients)].CoreV1().ConfigMaps(l.ns).Watch(ctx, metav1.ListOptions{ResourceVersion: at.ResourceVersion})
 			must(err)
 			ready.Done()
-			for range w.ResultChan() {
-				if f.got.Add(1) == f.want {
+			for e := range w.ResultChan() {
+				// A new namespace may be given its kube-root-ca.crt meanwhile.
+				if o, ok := e.Object.(*corev1.ConfigMap); ok && strings.HasPrefix(o.Name, "v-") && f.got.Add(1) == f.want {
 					close(f.done)
 				}
 			}
