@@ -132,11 +132,16 @@ func (b *body) trailer() {
 
 // Close implements io.Closer: what has not been read is not wanted.
 func (b *body) Close() error {
-	unread := b.fail(errBodyClosed)
+	b.drop(errBodyClosed)
+	return nil
+}
+
+// drop ends a body of a stream that goes on. What has not been read no longer counts against the connection's window.
+func (b *body) drop(err error) {
+	unread := b.fail(err)
 	c := b.st.c
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.giveBackLocked(nil, unread)
 	c.flushLocked()
-	return nil
 }

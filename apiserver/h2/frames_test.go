@@ -353,6 +353,63 @@ func TestSlowReader(t *testing.T) {
 	until(other, func(*http2.MetaHeadersFrame) bool { return true })
 }
 
+// TestUnreadBodies: what handlers have left unread, in whatever way, is not held against the connection.
+func TestUnreadBodies(t *testing.T) {
+	leave := map[string]func(http.ResponseWriter, *http.Request){
+		"/expired": func(w http.ResponseWriter, _ *http.Request) {
+			_ = http.NewResponseController(w).SetReadDeadline(time.Unix(1, 0))
+		},
+		"/closed":   func(_ http.ResponseWriter, r *http.Request) { r.Body.Close() },
+		"/returned": func(http.ResponseWriter, *http.Request) {},
+	}
+	for path, left := range leave {
+		t.Run(path[1:], func(t *testing.T) {
+			arrived := make(chan struct{})
+			s := startWith(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				if _, err := io.ReadFull(r.Body, make([]byte, 1)); err != nil {
+					t.Error(err)
+				}
+				<-arrived // and with it what the client sent before
+				left(w, r)
+			}), Options{MaxStreams: 10, StreamWindow: 60_000, ConnWindow: 70_000})
+			p := connect(t, s.Listener.Addr())
+			until(p, func(f *http2.SettingsFrame) bool { return f.IsAck() })
+			window := 70_000
+			for id := uint32(1); id < 20; id += 2 {
+				p.ask(id, "POST", path)
+				for sent := 0; sent < 50_000; sent += 10_000 {
+					for window < 10_000 {
+						window += int(until(p, func(f *http2.WindowUpdateFrame) bool { return f.StreamID == 0 }).Increment)
+					}
+					_ = p.WriteData(id, false, make([]byte, 10_000))
+					window -= 10_000
+				}
+				_ = p.WritePing(false, [8]byte{byte(id)})
+				for answered := false; !answered; {
+					f, err := p.ReadFrame()
+					if err != nil {
+						t.Fatal(err)
+					}
+					switch f := f.(type) {
+					case *http2.WindowUpdateFrame:
+						window += int(f.Increment) * truth(f.StreamID == 0)
+					case *http2.PingFrame:
+						answered = true
+					}
+				}
+				arrived <- struct{}{}
+			}
+		})
+	}
+}
+
+func truth(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
+}
+
 // TestTurns: many streams that wait for the connection's window all get on.
 func TestTurns(t *testing.T) {
 	const streams, size = 50, 100_000

@@ -8,7 +8,7 @@ import (
 )
 
 const (
-	// queueLimit is how much waits to be written before senders wait: some four records of TLS, one write.
+	// queueLimit is how much waits to be written before senders wait: sixteen records of TLS, one write.
 	queueLimit = 256 << 10
 	// controlLimit is how much more there may be of frames that nobody waits with. It is not reached by clients that
 	// read what they have caused.

@@ -210,6 +210,6 @@ func (st *stream) setDeadline(timer **time.Timer, at time.Time, expired func()) 
 	}
 }
 
-func (st *stream) readExpired() { st.body.fail(fmt.Errorf("%w", os.ErrDeadlineExceeded)) }
+func (st *stream) readExpired() { st.body.drop(fmt.Errorf("%w", os.ErrDeadlineExceeded)) }
 
 func (st *stream) writeExpired() { st.abort(http2.ErrCodeInternal, os.ErrDeadlineExceeded) }
