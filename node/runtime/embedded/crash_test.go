@@ -55,6 +55,44 @@ func TestShimKilledAnytime(t *testing.T) {
 	}
 }
 
+// TestShimKilledBeforeRelease: a shim that ends between the record of a container's end and the removal of what it
+// left has the next one finish.
+func TestShimKilledBeforeRelease(t *testing.T) {
+	b := newBed(t)
+	sb := b.sandbox()
+	id := b.run(sb, "sleep 1000", func(c *runtime.Container) { c.TTY, c.Stdin = true, true })
+	state := filepath.Join(b.dir, "runtime/libcontainer", id)
+	while := filepath.Join(b.dir, "while-it-ran")
+	if err := os.CopyFS(while, os.DirFS(state)); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.rt.StopContainer(t.Context(), id, 0); err != nil {
+		t.Fatal(err)
+	}
+	ended := b.wait(id)
+	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) { // told before it is released
+		if _, err := os.Stat(state); errors.Is(err, os.ErrNotExist) {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("%s stays", state)
+		}
+	}
+	b.killShim()
+	if err := os.Rename(while, state); err != nil { // as if it had been killed that moment earlier
+		t.Fatal(err)
+	}
+	if is := b.status(id); is.ExitCode != ended.ExitCode || !is.FinishedAt.Equal(ended.FinishedAt) {
+		t.Errorf("ended as %+v, told now as %+v", ended, is)
+	}
+	if _, err := b.rt.call(t.Context(), &wire.Request{Op: wire.OpList}); err != nil { // the next shim is up
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(state); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("left: %s, %v", state, err)
+	}
+}
+
 // comeAndGo runs a pod, stops at the first error, and removes one of its containers.
 func (b *bed) comeAndGo(id string) {
 	ctx := b.Context()

@@ -76,7 +76,7 @@ func (s *Server) adoptContainer(id string) error {
 	switch {
 	case saved.Record.State == runtime.Exited:
 		close(c.ended)
-		return nil
+		return c.finishRelease(saved.Record)
 	case saved.Record.State == runtime.Created:
 		return c.adoptCreated(saved)
 	case saved.BootID != s.bootID:
@@ -106,18 +106,32 @@ func (c *container) adoptCreated(saved savedContainer) error {
 	return c.lost(saved.Record, err)
 }
 
-// lost records the end of a container whose end nobody saw, and clears away what is left of it.
-func (c *container) lost(rec wire.Container, cause error) error {
-	slog.Warn("the end of a container was not seen", "container", c.id, "err", cause)
+// finishRelease does what an earlier shim did not come to, which ended after it had recorded the container's end.
+func (c *container) finishRelease(rec wire.Container) error {
+	_, err := os.Stat(filepath.Join(c.s.libcontainerDir(), c.id))
+	if errors.Is(err, os.ErrNotExist) {
+		return nil // it did
+	}
+	return errors.Join(err, c.clearAway(rec))
+}
+
+// clearAway removes what is left of a container that no shim holds open any more.
+func (c *container) clearAway(rec wire.Container) error {
 	var errs []error
 	if rec.CgroupPath != "" {
 		errs = append(errs, killCgroup(rec.CgroupPath), removePodCgroup(rec.CgroupPath))
 	}
-	errs = append(errs, os.RemoveAll(filepath.Join(c.s.libcontainerDir(), c.id)))
 	if rec.TTY || rec.Stdin {
 		c.s.keeper.drop(c.id)
 		c.s.keeper.drop(c.newStdio().stdinKey)
 	}
+	return errors.Join(append(errs, os.RemoveAll(filepath.Join(c.s.libcontainerDir(), c.id)))...)
+}
+
+// lost records the end of a container whose end nobody saw, and clears away what is left of it.
+func (c *container) lost(rec wire.Container, cause error) error {
+	slog.Warn("the end of a container was not seen", "container", c.id, "err", cause)
+	cleared := c.clearAway(rec)
 	rec.State, rec.Pid, rec.FinishedAt = runtime.Exited, 0, time.Now()
 	if rec.Reason == "" {
 		rec.ExitCode, rec.Reason = unknownExit, "ContainerStatusUnknown"
@@ -125,7 +139,7 @@ func (c *container) lost(rec wire.Container, cause error) error {
 	}
 	_, err := c.save(rec)
 	close(c.ended)
-	return errors.Join(append(errs, err)...)
+	return errors.Join(cleared, err)
 }
 
 // adoptRunning opens everything that the earlier shim had open for the container.
