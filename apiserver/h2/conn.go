@@ -9,7 +9,6 @@ import (
 	"math"
 	"net"
 	"net/http"
-	"runtime"
 	"sync"
 	"time"
 
@@ -102,7 +101,6 @@ func (c *conn) serve() {
 		if err != nil && !c.survives(err) {
 			return
 		}
-		runtime.Gosched()
 	}
 }
 

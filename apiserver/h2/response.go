@@ -138,6 +138,9 @@ func (r *response) FlushError() error {
 	if r.status == 0 {
 		r.WriteHeader(http.StatusOK)
 	}
+	if r.sent && len(r.parts.piece) == 0 {
+		return nil // a write has taken everything along
+	}
 	if err := r.queue(false, nil); err != nil {
 		return err
 	}
