@@ -13,6 +13,8 @@ import (
 	utilerrors "k8s.io/apimachinery/pkg/util/errors"
 	"k8s.io/apiserver/pkg/authorization/authorizer"
 	"k8s.io/component-helpers/storage/ephemeral"
+	csitranslation "k8s.io/csi-translation-lib"
+	"k8s.io/klog/v2"
 
 	"clipper/api"
 )
@@ -71,20 +73,26 @@ func (r *request) podAsksFor(pod *corev1.Pod, audience string) (bool, error) {
 	return false, utilerrors.NewAggregate(errs)
 }
 
-// driverOf names the CSI driver behind a volume, "" if there is none.
+// driverOf names the CSI driver behind a volume, "" if there is none. Kinds of volumes that drivers took over count as theirs.
 func (r *request) driverOf(pod *corev1.Pod, v *corev1.Volume) (string, error) {
-	var claim string
+	translate := csitranslation.New()
 	switch {
+	case v.Ephemeral != nil && v.Ephemeral.VolumeClaimTemplate != nil:
+		return r.driverBehind(translate, pod.Namespace, ephemeral.VolumeClaimName(pod, v))
+	case v.PersistentVolumeClaim != nil:
+		return r.driverBehind(translate, pod.Namespace, v.PersistentVolumeClaim.ClaimName)
 	case v.CSI != nil:
 		return v.CSI.Driver, nil
-	case v.Ephemeral != nil && v.Ephemeral.VolumeClaimTemplate != nil:
-		claim = ephemeral.VolumeClaimName(pod, v)
-	case v.PersistentVolumeClaim != nil:
-		claim = v.PersistentVolumeClaim.ClaimName
-	default:
-		return "", nil
+	case translate.IsInlineMigratable(v):
+		pv, err := translate.TranslateInTreeInlineVolumeToCSI(klog.Background(), v, pod.Namespace)
+		return driverOfPersistent(pv), err
 	}
-	pvc, ok := r.claims.Get(pod.Namespace, claim)
+	return "", nil
+}
+
+// driverBehind names the CSI driver of a claim's volume, "" if there is none.
+func (r *request) driverBehind(translate csitranslation.CSITranslator, namespace, claim string) (string, error) {
+	pvc, ok := r.claims.Get(namespace, claim)
 	if !ok {
 		return "", missing(api.PersistentVolumeClaims.Resource, claim)
 	}
@@ -92,10 +100,18 @@ func (r *request) driverOf(pod *corev1.Pod, v *corev1.Volume) (string, error) {
 	if !ok {
 		return "", missing(api.PersistentVolumes.Resource, pvc.Spec.VolumeName)
 	}
-	if pv.Spec.CSI == nil {
-		return "", nil
+	if pv.Spec.CSI != nil || !translate.IsPVMigratable(pv) {
+		return driverOfPersistent(pv), nil
 	}
-	return pv.Spec.CSI.Driver, nil
+	pv, err := translate.TranslateInTreePVToCSI(klog.Background(), pv) // a copy
+	return driverOfPersistent(pv), err
+}
+
+func driverOfPersistent(pv *corev1.PersistentVolume) string {
+	if pv == nil || pv.Spec.CSI == nil {
+		return ""
+	}
+	return pv.Spec.CSI.Driver
 }
 
 func (r *request) driverAsksFor(name, audience string) (bool, error) {

@@ -43,7 +43,15 @@ func TestNode(t *testing.T) {
 	lost := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "lost", UID: "p3"}, Spec: corev1.PodSpec{NodeName: "n1", Volumes: []corev1.Volume{
 		{VolumeSource: corev1.VolumeSource{PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: "gone"}}},
 		{VolumeSource: corev1.VolumeSource{CSI: &corev1.CSIVolumeSource{Driver: "d"}}}}}}
-	c.Add(api.Pods.Resource, mine, theirs, lost)
+	moved := func(name string, v corev1.VolumeSource) *corev1.Pod { // a volume of a kind that a driver took over
+		return &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: name, UID: types.UID(name)}, Spec: corev1.PodSpec{NodeName: "n1", Volumes: []corev1.Volume{{Name: "v", VolumeSource: v}}}}
+	}
+	c.Add(api.CSIDrivers.Resource, &storagev1.CSIDriver{ObjectMeta: metav1.ObjectMeta{Name: "file.csi.azure.com"}, Spec: storagev1.CSIDriverSpec{TokenRequests: []storagev1.TokenRequest{{Audience: "files"}}}})
+	c.Add(api.PersistentVolumes.Resource, &corev1.PersistentVolume{ObjectMeta: metav1.ObjectMeta{Name: "share"}, Spec: corev1.PersistentVolumeSpec{PersistentVolumeSource: corev1.PersistentVolumeSource{
+		AzureFile: &corev1.AzureFilePersistentVolumeSource{ShareName: "s", SecretName: "k", SecretNamespace: &mine.Namespace}}}})
+	c.Add(api.PersistentVolumeClaims.Resource, &corev1.PersistentVolumeClaim{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "share"}, Spec: corev1.PersistentVolumeClaimSpec{VolumeName: "share"}})
+	c.Add(api.Pods.Resource, mine, theirs, lost, moved("inline", corev1.VolumeSource{AzureFile: &corev1.AzureFileVolumeSource{ShareName: "s", SecretName: "k"}}),
+		moved("claimed", corev1.VolumeSource{PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: "share"}}))
 	yes := true
 	mirror := func(change func(*corev1.Pod)) *corev1.Pod {
 		p := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "m", Annotations: map[string]string{corev1.MirrorPodAnnotationKey: "x"},
@@ -113,6 +121,8 @@ func TestNode(t *testing.T) {
 		{"own token", create, api.ServiceAccounts.Resource, "token", token("mine", "p1"), nil, "robot", ""},
 		{"own token, asked audience", create, api.ServiceAccounts.Resource, "token", token("mine", "p1", "vault"), nil, "robot", ""},
 		{"own token, a driver's audience", create, api.ServiceAccounts.Resource, "token", token("mine", "p1", "cloud"), nil, "robot", ""},
+		{"own token, audience of the driver of a volume that was once built in", create, api.ServiceAccounts.Resource, "token", token("inline", "inline", "files"), nil, "robot", ""},
+		{"own token, audience of the driver of a persistent volume that was once built in", create, api.ServiceAccounts.Resource, "token", token("claimed", "claimed", "files"), nil, "robot", ""},
 		{"own token, granted audience", create, api.ServiceAccounts.Resource, "token", token("mine", "p1", "granted"), nil, "robot", ""},
 		{"own token, two audiences", create, api.ServiceAccounts.Resource, "token", token("mine", "p1", "vault", "cloud"), nil, "robot", "node may only request 0 or 1 audiences"},
 		{"own token, other audience", create, api.ServiceAccounts.Resource, "token", token("mine", "p1", "bank"), nil, "robot", `audience "bank" not found in pod spec volume`},
