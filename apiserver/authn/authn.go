@@ -113,11 +113,10 @@ func (a *Authenticator) identify(req *http.Request) (resp *authenticator.Respons
 		}
 		faults = append(faults, err) // a good token beside a bad certificate still counts
 	}
-	if token, shown := bearerToken(req); shown {
-		info, auds, err := a.Token(req.Context(), token, nil)
-		if err == nil {
-			return &authenticator.Response{User: info, Audiences: auds}, true, nil
-		}
+	switch resp, err = a.byToken(req); {
+	case resp != nil:
+		return resp, true, nil
+	case err != nil:
 		faults = append(faults, err)
 	}
 	if err := utilerrors.NewAggregate(faults); err != nil {
@@ -136,6 +135,28 @@ func authenticated(resp *authenticator.Response) *authenticator.Response {
 		return resp
 	}
 	return &authenticator.Response{Audiences: resp.Audiences, User: withGroup(u, user.AllAuthenticated)}
+}
+
+// byToken returns nil without an error if req shows no token.
+func (a *Authenticator) byToken(req *http.Request) (*authenticator.Response, error) {
+	var fault error
+	if token := bearerToken(req); token != "" {
+		info, auds, err := a.Token(req.Context(), token, nil)
+		if err == nil {
+			return &authenticator.Response{User: info, Audiences: auds}, nil
+		}
+		fault = err
+	}
+	token, others, err := websocketToken(req)
+	if token == "" {
+		return nil, errors.Join(fault, err)
+	}
+	info, auds, err := a.Token(req.Context(), token, nil)
+	if err != nil {
+		return nil, errors.Join(fault, err)
+	}
+	req.Header.Set(websocketProtocols, others) // what answers shall not choose the token
+	return &authenticator.Response{User: info, Audiences: auds}, nil
 }
 
 func (a *Authenticator) mayBeAnonymous(path string) bool {

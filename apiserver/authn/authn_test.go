@@ -87,8 +87,14 @@ func TestAuthenticate(t *testing.T) {
 			groups: []string{"system:bootstrappers", "system:bootstrappers:kubeadm:default-node-token", "system:authenticated"}},
 		{name: "wrong bootstrap secret", header: bearer("abcdef.0123456789abcdee")},
 		{name: "bad certificate, good token", cert: &stranger, header: bearer("letmein"), user: "root"},
-		{name: "websocket", header: http.Header{"Upgrade": {"websocket"}, "Sec-Websocket-Protocol": {
-			"v5.channel.k8s.io, base64url.bearer.authorization.k8s.io." + base64.RawURLEncoding.EncodeToString([]byte("letmein"))}}, user: "root"},
+		{name: "what follows a token", header: bearer("letmein trailing"), user: "root"},
+		{name: "space before a token", header: bearer(" letmein"), user: "system:anonymous"},
+		{name: "websocket", header: socket("v5.channel.k8s.io, ", "letmein"), user: "root"},
+		{name: "websocket, by a connection that stays as it is", header: http.Header{"Upgrade": {"websocket"}, "Sec-Websocket-Protocol": socket("a, ", "letmein")["Sec-Websocket-Protocol"]}, user: "system:anonymous"},
+		{name: "websocket with the token alone", header: socket("", "letmein")},
+		{name: "websocket with two tokens", header: socket(websocketTokenPrefix+"eA, ", "letmein")},
+		{name: "websocket with half a token", header: socket("a, "+websocketTokenPrefix+"!", "")},
+		{name: "websocket with an unknown token", header: socket("a, ", "letmeout")},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			clock := func() time.Time {
@@ -117,7 +123,7 @@ func TestAuthenticate(t *testing.T) {
 				if resp.User.GetName() != tt.user || (tt.groups != nil && !slices.Equal(resp.User.GetGroups(), tt.groups)) {
 					t.Errorf("got %v %v", resp.User.GetName(), resp.User.GetGroups())
 				}
-				if p := req.Header.Get("Sec-Websocket-Protocol"); strings.Contains(p, "bearer") {
+				if p := req.Header.Get("Sec-Websocket-Protocol"); tt.user == "root" && strings.Contains(p, "bearer") {
 					t.Errorf("the token is still in the header: %s", p)
 				}
 			}
@@ -164,6 +170,12 @@ func FuzzSplitBootstrapToken(f *testing.F) {
 }
 
 func bearer(token string) http.Header { return http.Header{"Authorization": {"Bearer " + token}} }
+
+// socket is the header of a WebSocket that offers protocols and a token.
+func socket(protocols, token string) http.Header {
+	return http.Header{"Connection": {"Upgrade"}, "Upgrade": {"websocket"},
+		"Sec-Websocket-Protocol": {protocols + websocketTokenPrefix + base64.RawURLEncoding.EncodeToString([]byte(token))}}
+}
 
 func signToken(t *testing.T, key crypto.Signer, now time.Time) string {
 	t.Helper()
