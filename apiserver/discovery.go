@@ -37,13 +37,17 @@ func (q *request) discovery() {
 }
 
 // plain answers with a discovery object as clients before aggregated discovery read it.
-func (q *request) plain(obj runtime.Object, kind string) {
+func (q *request) plain(obj runtime.Object, name string) {
 	m, ok := negotiate(q.r, ability{plainOnly, q.cbor()})
 	if !ok {
 		q.fail(notAcceptable(q.mediaTypes().objects...))
 		return
 	}
-	q.writeObject(http.StatusOK, m, obj, schema.GroupVersionKind{Version: "v1", Kind: kind})
+	kind := schema.GroupVersionKind{Version: "v1", Kind: name}
+	if name == "APIVersions" {
+		kind.Version = "" // it is older than versions are: upstream names none
+	}
+	q.writeObject(http.StatusOK, m, obj, kind)
 }
 
 func (q *request) groups(t *served.Table, prefix string) {

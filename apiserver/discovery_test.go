@@ -176,3 +176,17 @@ func TestAggregatedDiscovery(t *testing.T) {
 		t.Errorf("%+v", list)
 	}
 }
+
+// TestLegacyVersions: the oldest document says its kind and no version, as upstream's.
+func TestLegacyVersions(t *testing.T) {
+	d := startDiscoverer(t)
+	var document map[string]any
+	d.decode("/api", plainAccept, &document)
+	if version, said := document["apiVersion"]; document["kind"] != "APIVersions" || said {
+		t.Errorf("kind %v, apiVersion %v", document["kind"], version)
+	}
+	d.decode("/apis", plainAccept, &document)
+	if document["kind"] != "APIGroupList" || document["apiVersion"] != "v1" {
+		t.Errorf("kind %v, apiVersion %v", document["kind"], document["apiVersion"])
+	}
+}

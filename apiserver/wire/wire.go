@@ -29,7 +29,10 @@ type Kind struct {
 // NewKind prepares the heads of gvk.
 func NewKind(gvk schema.GroupVersionKind) *Kind {
 	version := gvk.GroupVersion().String()
-	head := `{"kind":` + strconv.Quote(gvk.Kind) + `,"apiVersion":` + strconv.Quote(version) + `,`
+	head := `{"kind":` + strconv.Quote(gvk.Kind) + `,`
+	if version != "" {
+		head += `"apiVersion":` + strconv.Quote(version) + `,`
+	}
 	return &Kind{GVK: gvk, jsonHead: []byte(head), cborKind: newCBORKind(version, gvk.Kind), head: envelope.NewHead(gvk)}
 }
 
