@@ -36,17 +36,16 @@ type watcher struct {
 
 // watch streams changes until the client leaves, the time is up or the server stops.
 func (q *request) watch() {
+	m, ok := q.media()
+	if !ok {
+		return
+	}
 	o, err := q.listOptions()
 	if err != nil {
 		q.fail(err)
 		return
 	}
 	o.Watch = true
-	m, ok := q.negotiate()
-	if !ok || m.format == formatYAML {
-		q.fail(notAcceptable(q.mediaTypes().streams...))
-		return
-	}
 	if m.target.kind == "Table" {
 		if _, err := q.include(); err != nil {
 			q.fail(err)
@@ -61,6 +60,10 @@ func (q *request) watch() {
 	}
 	if err := q.watchFrom(o); err != nil {
 		q.fail(err)
+		return
+	}
+	if m.format == formatYAML { // upstream only sees now that there is no stream of it
+		q.fail(notAcceptable(q.mediaTypes().streams...))
 		return
 	}
 	if wantsInitial(o) {
