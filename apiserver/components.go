@@ -7,6 +7,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"clipper/apiserver/pipeline"
 	"clipper/store"
@@ -15,24 +16,49 @@ import (
 // componentStatuses answers for ComponentStatus, which is stored nowhere: it says at the moment of asking
 // how the control plane's parts are.
 func (q *request) componentStatuses() {
-	var items []*store.Item
+	switch q.info.Verb {
+	case "get":
+		q.componentStatus()
+	case "list":
+		q.listComponentStatuses()
+	default:
+		q.methodNotAllowed()
+	}
+}
+
+func (q *request) componentStatus() {
 	for _, c := range q.s.components() {
-		if q.info.Name == "" || q.info.Name == c.name {
-			items = append(items, &store.Item{Key: store.Key{Name: c.name}, Object: statusOfComponent(q.r.Context(), c)})
+		if c.name == q.info.Name {
+			q.warn(q.kind.Deprecated)
+			q.writeItem(http.StatusOK, itemOfComponent(q.r.Context(), c))
+			return
 		}
 	}
-	switch {
-	case q.info.Verb != "get" && q.info.Verb != "list":
-		q.methodNotAllowed()
-	case q.info.Name == "":
-		q.warn(q.kind.Deprecated)
-		q.writeList(&pipeline.List{Items: items})
-	case len(items) == 0:
-		q.fail(apierrors.NewNotFound(q.kind.GroupResource(), q.info.Name))
-	default:
-		q.warn(q.kind.Deprecated)
-		q.writeItem(http.StatusOK, items[0])
+	q.fail(apierrors.NewNotFound(schema.GroupResource{Resource: q.kind.Singular}, q.info.Name)) // upstream says componentstatus here
+}
+
+func (q *request) listComponentStatuses() {
+	if _, ok := q.media(); !ok {
+		return
 	}
+	o, err := q.listOptions()
+	if err != nil {
+		q.fail(err)
+		return
+	}
+	selected, err := pipeline.ParseSelection(q.pipelineRequest(), o)
+	if err != nil {
+		q.fail(err)
+		return
+	}
+	list := &pipeline.List{}
+	for _, c := range q.s.components() {
+		if item := itemOfComponent(q.r.Context(), c); selected.Matches(item.Object) {
+			list.Items = append(list.Items, item)
+		}
+	}
+	q.warn(q.kind.Deprecated)
+	q.writeList(list)
 }
 
 // components are the parts under the names that they have upstream. Scheduler and controllers are in this
@@ -45,10 +71,11 @@ func (s *Server) components() []check {
 	return []check{{"controller-manager", s.started}, {"scheduler", s.started}, {"etcd-0", etcd}}
 }
 
-func statusOfComponent(ctx context.Context, c check) *corev1.ComponentStatus {
+func itemOfComponent(ctx context.Context, c check) *store.Item {
 	condition := corev1.ComponentCondition{Type: corev1.ComponentHealthy, Status: corev1.ConditionTrue, Message: "ok"}
 	if err := c.run(ctx); err != nil {
 		condition = corev1.ComponentCondition{Type: corev1.ComponentHealthy, Status: corev1.ConditionFalse, Message: err.Error()}
 	}
-	return &corev1.ComponentStatus{ObjectMeta: metav1.ObjectMeta{Name: c.name}, Conditions: []corev1.ComponentCondition{condition}}
+	return &store.Item{Key: store.Key{Name: c.name}, Object: &corev1.ComponentStatus{
+		ObjectMeta: metav1.ObjectMeta{Name: c.name}, Conditions: []corev1.ComponentCondition{condition}}}
 }

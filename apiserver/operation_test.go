@@ -112,6 +112,7 @@ func TestDebugAndPages(t *testing.T) {
 	s := start(t, servertest.Options{Server: func(o *apiserver.Options) {
 		o.Profiling = true
 		o.Flags = func() map[string]string { return map[string]string{"listen": ":6443"} }
+		o.Extra = map[string]http.Handler{"/clipper/encryption": http.NotFoundHandler()}
 		o.Fairness = fairness.New(fairness.Config{Seats: 10, Objects: func(string, string, string) (int, int) { return 0, 0 }})
 	}})
 	for _, x := range []struct{ method, path, body, want string }{
@@ -121,6 +122,7 @@ func TestDebugAndPages(t *testing.T) {
 		{"PUT", "/debug/flags/v", "0", "successfully set klog.logging.verbosity to 0"},
 		{"PUT", "/debug/flags/v", "much", "failed set klog.logging.verbosity much"},
 		{"GET", "/statusz", "", "apiserver statusz"},
+		{"GET", "/statusz", "", "Paths  /flagz /healthz /livez /metrics /readyz /statusz /version\n"},
 		{"GET", "/flagz", "", "listen"},
 		{"GET", "/debug/api_priority_and_fairness/dump_priority_levels", "", "catch-all"},
 		{"GET", "/debug/api_priority_and_fairness/dump_queues", "", "NextDispatchR"},
@@ -598,9 +600,16 @@ func TestComponentStatuses(t *testing.T) {
 	if got := strings.Join(rows, ","); got != want || !strings.Contains(resp.Header.Get("Warning"), "v1 ComponentStatus is deprecated in v1.19+") {
 		t.Errorf("%s, want %s; headers %v", got, want, resp.Header)
 	}
-	for path, code := range map[string]int{"/etcd-0": 200, "/nothing": 404} {
-		if resp, text := ask(t, s, "admin", "GET", "/api/v1/componentstatuses"+path, ""); resp.StatusCode != code {
-			t.Errorf("%s: %d %s", path, resp.StatusCode, text)
+	for path, want := range map[string]string{
+		"/etcd-0":              `200 .*"name": ?"etcd-0"`,
+		"/nothing":             `404 .*componentstatus \\"nothing\\" not found`,
+		"?labelSelector=a%3Db": `200 .*"items": ?\[\]`,
+		"?fieldSelector=metadata.name%3Dscheduler": `200 .*"items": ?\[\{"metadata":\{"name":"scheduler"[^\]]*\]\}\]`,
+		"?labelSelector=a%3D%3D%3Db":               `400 .*BadRequest`,
+	} {
+		resp, text := ask(t, s, "admin", "GET", "/api/v1/componentstatuses"+path, "")
+		if got := fmt.Sprint(resp.StatusCode, " ", strings.TrimSpace(text)); !regexp.MustCompile("^" + want).MatchString(got) {
+			t.Errorf("%s: %s", path, got)
 		}
 	}
 }

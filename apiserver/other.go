@@ -2,7 +2,6 @@ package apiserver
 
 import (
 	"encoding/json"
-	"maps"
 	"net/http"
 	"path"
 	"slices"
@@ -109,14 +108,14 @@ func (q *request) listPaths() {
 	q.writeBody(http.StatusOK, media{pretty: true}, body)
 }
 
-// paths lists what there is, for people.
+// unlisted is where the server's own paths are that clients of Kubernetes do not expect.
+const unlisted = "/clipper/"
+
+// paths lists what there is, for people. What is below /debug upstream does not show either.
 func (s *Server) paths() []string {
 	paths := []string{"/api", "/apis", "/metrics", "/metrics/slis", "/openapi/v2", "/openapi/v3", "/statusz", "/version"}
 	if s.options.Flags != nil {
 		paths = append(paths, "/flagz")
-	}
-	if s.options.Profiling {
-		paths = append(paths, "/debug/pprof", "/debug/pprof/cmdline", "/debug/pprof/profile", "/debug/pprof/symbol", "/debug/pprof/trace")
 	}
 	for _, g := range s.pipeline.Table().Groups {
 		prefix := "/apis/" + g.Name
@@ -138,7 +137,11 @@ func (s *Server) paths() []string {
 			paths = append(paths, "/"+root+"/"+c.name)
 		}
 	}
-	paths = slices.AppendSeq(paths, maps.Keys(s.options.Extra))
+	for extra := range s.options.Extra {
+		if !strings.HasPrefix(extra, unlisted) {
+			paths = append(paths, extra)
+		}
+	}
 	sort.Strings(paths)
 	return slices.Compact(paths)
 }
