@@ -69,8 +69,12 @@ func brokenWithin(v reflect.Value) error {
 		return nil
 	}
 	switch {
-	case v.Type() == extensionType, v.Type() == jsonType:
-		return broken(v.FieldByName("Raw").Bytes())
+	case v.Type() == extensionType:
+		raw := v.FieldByName("Raw")
+		return broken(raw.Bytes(), raw.IsNil())
+	case v.Type() == jsonType:
+		raw := v.FieldByName("Raw")
+		return broken(raw.Bytes(), raw.Len() == 0) // none at all reads as null
 	case v.Kind() == reflect.Pointer && !v.IsNil():
 		return brokenWithin(v.Elem())
 	case v.Kind() == reflect.Slice:
@@ -95,10 +99,10 @@ func brokenWithin(v reflect.Value) error {
 	return nil
 }
 
-func broken(raw []byte) error {
+func broken(raw []byte, absent bool) error {
 	var v any
 	switch {
-	case len(raw) == 0:
+	case absent:
 		return nil
 	case bytes.HasPrefix(raw, selfDescribed):
 		return cbor.Unmarshal(raw, &v)
