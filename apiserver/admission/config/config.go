@@ -53,7 +53,12 @@ func Read(path string) (*File, error) {
 func older(path string, data []byte, err error) []apiserver.AdmissionPluginConfiguration {
 	content := map[string]any{}
 	unknown := runtime.IsMissingVersion(err) || runtime.IsMissingKind(err) || runtime.IsNotRegisteredError(err)
-	if !unknown || yaml.Unmarshal(data, &content) != nil || content["imagePolicy"] == nil && content["podNodeSelectorPluginConfig"] == nil {
+	if !unknown || yaml.Unmarshal(data, &content) != nil {
+		return nil
+	}
+	_, images := content["imagePolicy"]
+	_, selectors := content["podNodeSelectorPluginConfig"]
+	if !images && !selectors {
 		return nil
 	}
 	return []apiserver.AdmissionPluginConfiguration{{Name: "ImagePolicyWebhook", Path: filepath.Base(path)}, {Name: "PodNodeSelector", Path: filepath.Base(path)}}

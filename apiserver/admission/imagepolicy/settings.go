@@ -30,7 +30,7 @@ func readSettings(raw []byte) (*settings, error) {
 	s := &file.ImagePolicy
 	for _, d := range []struct {
 		value                 *time.Duration
-		unit, least, most, or time.Duration
+		unit, above, most, or time.Duration
 	}{
 		{&s.RetryBackoff, time.Millisecond, 1, 5 * time.Minute, 500 * time.Millisecond},
 		{&s.AllowTTL, time.Second, time.Second, 30 * time.Minute, 5 * time.Minute},
@@ -44,8 +44,8 @@ func readSettings(raw []byte) (*settings, error) {
 			*d.value = d.or
 			continue
 		}
-		if *d.value *= d.unit; *d.value < d.least || *d.value > d.most {
-			return nil, fmt.Errorf("valid value is between %v and %v, got %v", d.least, d.most, *d.value)
+		if *d.value *= d.unit; *d.value <= d.above || *d.value > d.most {
+			return nil, fmt.Errorf("valid value is between %v and %v, got %v", d.above, d.most, *d.value)
 		}
 	}
 	return s, nil
