@@ -1,8 +1,11 @@
 package apiserver
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/pprof"
 	"strings"
@@ -17,8 +20,31 @@ import (
 // debugPaths answers what is below /debug; nil if there is nothing of that name. Who may ask is up to
 // authorization, as everywhere.
 func (s *Server) debugPath(path string) http.Handler {
+	if !s.options.Profiling {
+		return nil
+	}
+	return debugHandler(path)
+}
+
+// serveDebug answers what is below /debug to whoever can connect to l, until ctx ends.
+func serveDebug(ctx context.Context, l net.Listener) error {
+	h := &http.Server{ReadHeaderTimeout: headerTimeout, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		found := debugHandler(r.URL.Path)
+		if found == nil {
+			found = http.NotFoundHandler()
+		}
+		found.ServeHTTP(w, r)
+	})}
+	defer context.AfterFunc(ctx, func() { _ = h.Close() })()
+	if err := h.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+		return err
+	}
+	return nil
+}
+
+func debugHandler(path string) http.Handler {
 	rest, ok := strings.CutPrefix(path, "/debug/")
-	if !ok || !s.options.Profiling {
+	if !ok {
 		return nil
 	}
 	switch rest {

@@ -16,6 +16,7 @@ type inflight struct {
 	short   requests // oldest first
 	long    requests
 	closed  bool
+	ending  bool          // no more watches are taken
 	drained chan struct{} // closed when the server is closing and no short request is left
 	counts  [2]watermark  // reads, writes
 }
@@ -82,6 +83,9 @@ func (in *info) writes() int {
 func (f *inflight) enter(q *request) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if q.long && f.ending && q.info.Verb == "watch" {
+		return false
+	}
 	if q.long {
 		f.long.push(q)
 		return true

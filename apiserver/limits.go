@@ -24,6 +24,9 @@ type Limits struct {
 	// ShutdownDelay is how long the server goes on serving while /readyz fails already: load balancers
 	// need time to notice.
 	ShutdownDelay time.Duration
+	// WatchGrace is how long, at most, watches are given to end one after the other when the server closes, so that not
+	// all of their clients connect anew at once; 0: they end together.
+	WatchGrace time.Duration
 	// ShutdownRetryAfter answers 429 to requests that come after that delay, in place of 503.
 	ShutdownRetryAfter bool
 	// StreamRate is how many bytes a second a stream to a pod or a proxied connection may move; 0: no limit.

@@ -122,7 +122,7 @@ func TestDebugAndPages(t *testing.T) {
 		{"PUT", "/debug/flags/v", "0", "successfully set klog.logging.verbosity to 0"},
 		{"PUT", "/debug/flags/v", "much", "failed set klog.logging.verbosity much"},
 		{"GET", "/statusz", "", "apiserver statusz"},
-		{"GET", "/statusz", "", "Paths  /flagz /healthz /livez /metrics /readyz /statusz /version\n"},
+		{"GET", "/statusz", "", " /flagz /healthz /livez /metrics /readyz /statusz /version\n"},
 		{"GET", "/flagz", "", "listen"},
 		{"GET", "/debug/api_priority_and_fairness/dump_priority_levels", "", "catch-all"},
 		{"GET", "/debug/api_priority_and_fairness/dump_queues", "", "NextDispatchR"},

@@ -40,8 +40,9 @@ type request struct {
 
 	// Of inflight, and guarded by it.
 	prev, next *request
-	cut        atomic.Bool  // its time is up: to be set by inflight alone
-	writing    atomic.Int64 // nanoseconds since 1970 when a write began that is not over
+	end        context.CancelFunc // of a watch, if the server gives it time to end
+	cut        atomic.Bool        // its time is up: to be set by inflight alone
+	writing    atomic.Int64       // nanoseconds since 1970 when a write began that is not over
 
 	record   *audit.AuditContext // nil: nothing is recorded
 	endSpan  func(code int)      // nil: no spans are made

@@ -77,7 +77,7 @@ func (c *state) Collect(out chan<- prometheus.Metric) {
 	gauge(inflightDesc, float64(reads), "readOnly")
 	gauge(inflightDesc, float64(writes), "mutating")
 	for _, r := range c.s.pipeline.Table().Resources {
-		if n, ok := c.s.count(r); ok {
+		if n, ok := c.s.count(r); ok && !c.s.options.HideCounts {
 			gauge(objectsDesc, float64(n), r.Group, r.Name)
 			gauge(storedDesc, float64(n), r.GroupResource().String())
 		}

@@ -73,8 +73,14 @@ type Options struct {
 	InFlight *fairness.Limit      // nil, too: no limit
 	Features Features
 	Browsers Browsers
+	// HideCounts leaves the numbers of stored objects out of the metrics.
+	HideCounts bool
+	// NoHTTP2 offers clients HTTP/1.1 alone.
+	NoHTTP2 bool
 	// Profiling serves /debug/pprof and /debug/flags.
 	Profiling bool
+	// DebugListener shows them, too, to everybody who can connect to it. Nil: there is none. Closed by Run.
+	DebugListener net.Listener
 	// Flags are what /flagz shows. Nil: 404.
 	Flags func() map[string]string
 
@@ -180,6 +186,13 @@ func (s *Server) serve(ctx context.Context) error {
 	}
 	if s.options.TLS != nil {
 		h.TLSConfig = s.options.TLS.Clone()
+	}
+	switch {
+	case s.options.TLS == nil:
+	case s.options.NoHTTP2:
+		h.Protocols = new(http.Protocols)
+		h.Protocols.SetHTTP1(true)
+	default:
 		o := h2.Options{MaxStreams: uint32(s.limits.MaxStreams), IdleTimeout: idleTimeout, StreamWindow: streamWindow, ConnWindow: connWindow} // #nosec G115 -- not negative
 		if err := h2.Configure(h, o); err != nil {
 			return err
@@ -188,6 +201,9 @@ func (s *Server) serve(ctx context.Context) error {
 	var g errgroup.Group
 	for _, l := range s.options.Listeners {
 		g.Go(func() error { return serveListener(h, l, s.options.TLS != nil) })
+	}
+	if l := s.options.DebugListener; l != nil {
+		g.Go(func() error { return serveDebug(ctx, l) })
 	}
 	sweeping, stop := context.WithCancel(context.WithoutCancel(ctx))
 	g.Go(func() error {
@@ -233,7 +249,9 @@ func (s *Server) shutDown(ctx context.Context, h *http.Server) error {
 	<-ctx.Done()
 	s.stopping.Store(true)
 	time.Sleep(s.limits.ShutdownDelay)
-	s.close()
+	if s.limits.WatchGrace <= 0 {
+		s.close()
+	}
 	if !s.limits.ShutdownRetryAfter { // without a listener, clients turn to another server at once
 		for _, l := range s.options.Listeners {
 			l.Close()
@@ -242,9 +260,13 @@ func (s *Server) shutDown(ctx context.Context, h *http.Server) error {
 	late := context.WithoutCancel(ctx)
 	answering, cancel := context.WithTimeout(late, s.limits.Request)
 	defer cancel()
+	var watches sync.WaitGroup
+	watches.Go(func() { s.inflight.endWatches(s.limits.WatchGrace) })
 	if err := s.inflight.drain(answering); err != nil {
 		s.log.Warn("requests are cut off: they were not answered in time", "limit", s.limits.Request)
 	}
+	watches.Wait()
+	s.close()
 	closing, cancel := context.WithTimeout(late, closeTimeout)
 	defer cancel()
 	if err := h.Shutdown(closing); err != nil {

@@ -129,6 +129,9 @@ func (q *request) longRunning(timeout time.Duration) (context.Context, context.C
 		ctx, cancel = context.WithTimeout(q.r.Context(), timeout)
 	}
 	stop := context.AfterFunc(q.s.closing, cancel)
+	if q.s.limits.WatchGrace > 0 {
+		q.s.inflight.endsBy(q, cancel)
+	}
 	return ctx, func() {
 		stop()
 		cancel()

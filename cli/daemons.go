@@ -34,6 +34,12 @@ on the first, --join on the others; three servers survive the loss of one), or a
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return daemon.RunServer(cmd.Context(), o) },
 	}
+	serverFlags(cmd, &o)
+	return cmd
+}
+
+// serverFlags adds all flags of a server.
+func serverFlags(cmd *cobra.Command, o *daemon.ServerOptions) {
 	f := cmd.Flags()
 	nodeFlags(cmd, &o.Node)
 	operationFlags(cmd, &o.Operation)
@@ -51,7 +57,7 @@ on the first, --join on the others; three servers survive the loss of one), or a
 	admissionFlags(cmd, &o.Admission)
 	frontFlags(cmd, &o.Front)
 	f.StringVar(&o.EncryptionConfig, "encryption-provider-config", "", "EncryptionConfiguration; default: one with a key of its own, for secrets, is made in the data directory")
-	return cmd
+	f.BoolFunc("encryption-provider-config-automatic-reload", "take changes of that file over while the server runs (default true)", boolFlag(&o.EncryptionReload))
 }
 
 // listenFlags adds what says where the API listens: in one flag, or in the two that kube-apiserver has for it.

@@ -23,6 +23,10 @@ func datastoreFlags(cmd *cobra.Command, o *daemon.DatastoreOptions) {
 	f.DurationVar(&o.HealthTimeout, "etcd-healthcheck-timeout", o.HealthTimeout, "how long /healthz and /livez wait for etcd")
 	f.DurationVar(&o.ReadyTimeout, "etcd-readycheck-timeout", o.ReadyTimeout, "how long /readyz waits for etcd")
 	f.Var((*seconds)(&o.LeaseReuse), "lease-reuse-duration-seconds", "how long events that are written one after the other share a lease in etcd, in seconds")
+	f.StringVar(&o.Backend, "storage-backend", "", "etcd3: refuse to start without an etcd; default: what the other flags say")
+	f.StringVar(&o.MediaType, "storage-media-type", o.MediaType, "how built-in objects are written: application/json or application/vnd.kubernetes.protobuf; both are read, and custom resources are always in JSON")
+	f.Var((*hidden)(&o.HideCounts), "etcd-count-metric-poll-period", "0 takes the numbers and sizes of stored objects out of /metrics; with any other time they are those of the moment")
+	f.Var((*hidden)(&o.HideSize), "etcd-db-metric-poll-interval", "0 takes the size of the database out of /metrics; with any other time it is that of the moment")
 	f.BoolVar(&o.ClusterInit, "cluster-init", false, "keep the state in an etcd cluster of the servers themselves, of which this is the first; what it has stored alone goes there")
 	f.BoolVar(&o.ClusterEnd, "cluster-end", false, "take the state out of the etcd cluster of which this server is the last member, or out of --etcd-servers, and run alone")
 	f.StringVar(&o.Join, "join", "", "become a further server of the cluster that the server at this address belongs to; --etcd-servers must be given too if it was there")
@@ -44,3 +48,24 @@ func (s *seconds) Set(text string) error {
 
 // Type implements pflag.Value.
 func (s *seconds) Type() string { return "int" }
+
+// hidden is a metric that a period of 0 hides: those of upstream are out of date by up to the period, ours never are.
+type hidden bool
+
+// String implements pflag.Value.
+func (h *hidden) String() string {
+	if *h {
+		return "0s"
+	}
+	return ""
+}
+
+// Set implements pflag.Value.
+func (h *hidden) Set(text string) error {
+	period, err := time.ParseDuration(text)
+	*h = period == 0
+	return err
+}
+
+// Type implements pflag.Value.
+func (h *hidden) Type() string { return "duration" }

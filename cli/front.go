@@ -19,6 +19,9 @@ func frontFlags(cmd *cobra.Command, o *daemon.FrontOptions) {
 	f.StringVar(&c.MinVersion, "tls-min-version", "", "oldest version of TLS that is spoken: "+strings.Join(flag.TLSPossibleVersions(), ", ")+"; default: VersionTLS12")
 	f.StringSliceVar(&c.CipherSuites, "tls-cipher-suites", nil, "cipher suites of TLS 1.2; default: those of Go")
 	f.Int32SliceVar(&c.Curves, "tls-curve-preferences", nil, "key exchange mechanisms that are allowed, by their numbers in Go's crypto/tls: 29 is X25519; default: those of Go")
+	f.BoolVar(&o.NoHTTP2, "disable-http2-serving", false, "offer clients HTTP/1.1 alone")
+	f.BoolVar(&o.ShareAddress, "permit-address-sharing", false, "set SO_REUSEADDR: listen beside others at addresses of the same port, and at once after a stop")
+	f.BoolVar(&o.SharePort, "permit-port-sharing", false, "set SO_REUSEPORT: several servers may listen at the same address and port")
 	f.Func("advertise-address", "address of this server for the cluster; default: that of --listen if it is one that others reach, or --node-ip", func(s string) (err error) {
 		o.Advertise, err = netip.ParseAddr(s)
 		return err

@@ -10,12 +10,16 @@ import (
 	"clipper/daemon"
 )
 
+// defaultMinWatch is upstream's.
+const defaultMinWatch = 30 * time.Minute
+
 // operationFlags adds the flags by which a server is operated. They have the names that kube-apiserver
 // gives them.
 func operationFlags(cmd *cobra.Command, o *daemon.OperationOptions) {
 	f := cmd.Flags()
 	f.DurationVar(&o.Limits.Request, "request-timeout", time.Minute, "longest time for a request that is no watch or stream")
-	f.DurationVar(&o.Limits.MinWatch, "min-request-timeout", 30*time.Minute, "watches end after one to two times this")
+	o.Limits.MinWatch = defaultMinWatch
+	f.Var((*seconds)(&o.Limits.MinWatch), "min-request-timeout", "watches end after one to two times so many seconds")
 	f.BoolVar(&o.Fairness, "enable-priority-and-fairness", o.Fairness, "share the server by priority level and flow")
 	f.IntVar(&o.MaxReads, "max-requests-inflight", o.MaxReads, "reads that are served at the same time; with priority and fairness, part of the seats to share")
 	f.IntVar(&o.MaxWrites, "max-mutating-requests-inflight", o.MaxWrites, "writes that are served at the same time; with priority and fairness, part of the seats to share")
@@ -23,10 +27,13 @@ func operationFlags(cmd *cobra.Command, o *daemon.OperationOptions) {
 	f.IntVar(&o.Limits.MaxStreams, "http2-max-streams-per-connection", 0, "concurrent requests that a client may make over one HTTP/2 connection; 0: 100")
 	f.DurationVar(&o.Limits.ShutdownDelay, "shutdown-delay-duration", 0, "how long to go on serving after /readyz has begun to fail")
 	f.BoolVar(&o.Limits.ShutdownRetryAfter, "shutdown-send-retry-after", false, "answer requests that come during shutdown with 429 and Retry-After in place of 503")
+	f.DurationVar(&o.Limits.WatchGrace, "shutdown-watch-termination-grace-period", 0, "how long watches are given, at most, to end one after the other on shutdown; 0: they end together")
+	f.IntVar(&o.DeleteWorkers, "delete-collection-workers", o.DeleteWorkers, "objects of a collection that are deleted at a time")
 	f.DurationVar(&o.Limits.LivezGrace, "livez-grace-period", 0, "how long after the start /livez takes it that parts which are not ready will be")
 	f.Int64Var(&o.Limits.StreamRate, "max-connection-bytes-per-sec", 0, "bytes a second that a stream to a pod, or a proxied connection that is upgraded, may move; 0: no limit")
 	f.StringSliceVar(&o.NodeAddresses, "kubelet-preferred-address-types", nil, "types of addresses at which nodes are spoken to, best first: InternalIP, ExternalIP, Hostname, InternalDNS, ExternalDNS; default: the first three")
 	f.BoolVar(&o.Contention, "contention-profiling", false, "with --profiling, record where goroutines wait for each other")
+	f.StringVar(&o.DebugSocket, "debug-socket-path", "", "Unix socket at which /debug is served to everybody who may connect to it")
 	f.BoolVar(&o.Profiling, "profiling", o.Profiling, "serve /debug/pprof and /debug/flags")
 	f.DurationVar(&o.EventTTL, "event-ttl", o.EventTTL, "how long events stay after they were last written")
 	f.StringVar(&o.Tracing, "tracing-config-file", "", "TracingConfiguration (apiserver.config.k8s.io): which requests become spans, and where those are sent")

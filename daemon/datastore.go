@@ -12,7 +12,9 @@ import (
 	"time"
 
 	"go.etcd.io/etcd/client/pkg/v3/transport"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/uuid"
+	"k8s.io/apiserver/pkg/storage/storagebackend"
 
 	"clipper/api"
 	"clipper/apiserver/aggregation"
@@ -35,6 +37,11 @@ type DatastoreOptions struct {
 	Prefix                    string
 	Compaction                time.Duration // 0: never
 	LeaseReuse                time.Duration // of events that are written one after the other
+
+	Backend    string // "" or etcd3, which asks for one of the ways to have an etcd
+	MediaType  string // of built-in objects in the log
+	HideCounts bool   // /metrics does not tell how many objects there are
+	HideSize   bool   // nor how large the log is
 
 	// How long /healthz and /livez, and /readyz, wait for the datastore.
 	HealthTimeout, ReadyTimeout time.Duration
@@ -59,9 +66,12 @@ func authorityKey(root string) string { return "/clipper" + root + "authority" }
 const defaultCheckTimeout = 2 * time.Second
 
 func defaultDatastore() DatastoreOptions {
-	return DatastoreOptions{Prefix: "/registry", Compaction: etcd.DefaultCompaction, LeaseReuse: etcd.DefaultLeaseReuse,
+	return DatastoreOptions{Prefix: "/registry", Compaction: etcd.DefaultCompaction, LeaseReuse: etcd.DefaultLeaseReuse, MediaType: runtime.ContentTypeProtobuf,
 		HealthTimeout: defaultCheckTimeout, ReadyTimeout: defaultCheckTimeout}
 }
+
+// mediaTypes are how objects can be stored.
+var mediaTypes = []string{runtime.ContentTypeJSON, runtime.ContentTypeProtobuf}
 
 // isEtcd says whether etcd can be reached at u.
 func isEtcd(u *url.URL) bool {
@@ -80,6 +90,15 @@ func (o *DatastoreOptions) complete() error {
 		if u, err := url.Parse(s); err != nil || !isEtcd(u) {
 			faults = append(faults, fmt.Errorf("--etcd-servers %q: not of the form https://host:2379 or unix:///path/of/socket", s))
 		}
+	}
+	if o.Backend != "" && o.Backend != storagebackend.StorageTypeETCD3 {
+		faults = append(faults, errors.New("--storage-backend invalid, allowed values: etcd3. If not specified, the state is kept in the data directory"))
+	}
+	if o.Backend == storagebackend.StorageTypeETCD3 && len(o.Servers) == 0 && !o.ClusterInit && o.Join == "" {
+		faults = append(faults, errors.New("--storage-backend etcd3: --etcd-servers must be specified, or --cluster-init"))
+	}
+	if !slices.Contains(mediaTypes, o.MediaType) {
+		faults = append(faults, fmt.Errorf("--storage-media-type %q invalid, allowed values: %s", o.MediaType, strings.Join(mediaTypes, ", ")))
 	}
 	if o.HealthTimeout <= 0 || o.ReadyTimeout <= 0 {
 		faults = append(faults, fmt.Errorf("--etcd-healthcheck-timeout %v, --etcd-readycheck-timeout %v: both must be more than 0", o.HealthTimeout, o.ReadyTimeout))
@@ -119,12 +138,13 @@ func (cp *controlPlane) enter(ctx context.Context) error {
 // openStore opens the state, wherever it is.
 func (cp *controlPlane) openStore(ctx context.Context) error {
 	o := store.Options{
-		Codec:     storedForm(cp.services[0]),
+		Codec:     storedForm(cp.services[0], cp.options.Datastore.MediaType),
 		Resources: prefixes(),
 		Root:      etcd.Root(cp.options.Datastore.Prefix),
 		TTL:       cp.options.Operation.timeToLive(),
 	}
 	cp.meter = meter.New()
+	cp.meter.Hide(meter.Hidden{Estimates: cp.options.Datastore.HideCounts, Size: cp.options.Datastore.HideSize})
 	o.Committed = cp.meter.Committed
 	d := cp.options.Datastore
 	dir := filepath.Join(cp.options.Node.DataDir, memberDir)

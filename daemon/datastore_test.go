@@ -26,7 +26,10 @@ func TestDatastoreFaults(t *testing.T) {
 		"--etcd-healthcheck-timeout 0s":    func(o *DatastoreOptions) { o.HealthTimeout = 0 },
 		"--etcd-readycheck-timeout -1s":    func(o *DatastoreOptions) { o.ReadyTimeout = -time.Second },
 		"--lease-reuse-duration-seconds 0": func(o *DatastoreOptions) { o.LeaseReuse = 0 },
-		"--cluster-end makes":              func(o *DatastoreOptions) { o.ClusterEnd, o.Join = true, "https://a:6443" },
+		"--storage-backend invalid, allowed values: etcd3": func(o *DatastoreOptions) { o.Backend = "etcd2" },
+		"--etcd-servers must be specified":                 func(o *DatastoreOptions) { o.Backend = "etcd3" },
+		`--storage-media-type "text/plain" invalid, allowed values: application/json, application/vnd.kubernetes.protobuf`: func(o *DatastoreOptions) { o.MediaType = "text/plain" },
+		"--cluster-end makes": func(o *DatastoreOptions) { o.ClusterEnd, o.Join = true, "https://a:6443" },
 	} {
 		o := defaultDatastore()
 		change(&o)

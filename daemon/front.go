@@ -23,6 +23,9 @@ type FrontOptions struct {
 	NodePorts    utilnet.PortRange
 	Origins      []string // regular expressions
 	HSTS         []string // directives
+	NoHTTP2      bool
+	// ShareAddress and SharePort let several sockets listen at an address, by SO_REUSEADDR and SO_REUSEPORT.
+	ShareAddress, SharePort bool
 }
 
 func defaultFront() FrontOptions {
@@ -89,6 +92,7 @@ func (cp *controlPlane) face(o *apiserver.Options) (err error) {
 			o.Address = net.JoinHostPort(front.ExternalHost, strconv.Itoa(int(cp.advertise.Port())))
 		}
 	}
+	o.NoHTTP2 = front.NoHTTP2
 	o.Browsers.HSTS = strings.Join(front.HSTS, "; ")
 	for _, origin := range front.Origins {
 		o.Browsers.Origins = append(o.Browsers.Origins, regexp.MustCompile(origin)) // complete has checked it

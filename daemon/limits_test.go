@@ -12,8 +12,9 @@ func TestLimitsOutOfRange(t *testing.T) {
 		"--goaway-chance":                    func(o *OperationOptions) { o.Limits.GoAwayChance = 0.5 },
 		"--event-ttl":                        func(o *OperationOptions) { o.EventTTL = 0 },
 		"--request-timeout":                  func(o *OperationOptions) { o.Limits.Request = -1 },
-		"--livez-grace-period":               func(o *OperationOptions) { o.Limits.LivezGrace = -1 },
-		"--max-requests-inflight":            func(o *OperationOptions) { o.MaxReads = -1 },
+		"shutdown-watch-termination-grace-period, if provided, can not be a negative value": func(o *OperationOptions) { o.Limits.WatchGrace = -1 },
+		"--livez-grace-period":    func(o *OperationOptions) { o.Limits.LivezGrace = -1 },
+		"--max-requests-inflight": func(o *OperationOptions) { o.MaxReads = -1 },
 	} {
 		o := defaultOperation()
 		if err := o.complete(); err != nil {

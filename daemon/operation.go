@@ -26,12 +26,15 @@ import (
 
 // OperationOptions say how a server protects itself, and what it tells of its work.
 type OperationOptions struct {
-	Limits     apiserver.Limits
-	MaxReads   int  // served at the same time; with fairness, the sum of both is the number of seats
-	MaxWrites  int  // served at the same time
-	Fairness   bool // share seats by priority level and flow
-	Profiling  bool
-	Contention bool // with Profiling: record where goroutines wait for each other
+	Limits      apiserver.Limits
+	MaxReads    int  // served at the same time; with fairness, the sum of both is the number of seats
+	MaxWrites   int  // served at the same time
+	Fairness    bool // share seats by priority level and flow
+	Profiling   bool
+	Contention  bool   // with Profiling: record where goroutines wait for each other
+	DebugSocket string // serves /debug without asking who it is; "": there is none
+	// DeleteWorkers is how many objects of a collection are deleted at a time.
+	DeleteWorkers int
 	// NodeAddresses are the types of addresses at which nodes are spoken to, best first; none: upstream's.
 	NodeAddresses []string
 	Audit         audit.Options
@@ -54,7 +57,7 @@ const (
 )
 
 func defaultOperation() OperationOptions {
-	return OperationOptions{MaxReads: defaultMaxReads, MaxWrites: defaultMaxWrites, Fairness: true, Profiling: true, Audit: audit.DefaultOptions(), EventTTL: defaultEventTTL, RuntimeConfig: map[string]string{}}
+	return OperationOptions{MaxReads: defaultMaxReads, MaxWrites: defaultMaxWrites, Fairness: true, Profiling: true, Audit: audit.DefaultOptions(), EventTTL: defaultEventTTL, DeleteWorkers: pipeline.DefaultDeleteWorkers, RuntimeConfig: map[string]string{}}
 }
 
 func (o *OperationOptions) complete() error {
@@ -79,6 +82,9 @@ func (o *OperationOptions) complete() error {
 	}
 	if o.Limits.ShutdownDelay < 0 || o.Limits.Request < 0 || o.Limits.MinWatch < 0 {
 		faults = append(faults, errors.New("--shutdown-delay-duration, --request-timeout and --min-request-timeout must not be negative"))
+	}
+	if o.Limits.WatchGrace < 0 {
+		faults = append(faults, errors.New("shutdown-watch-termination-grace-period, if provided, can not be a negative value"))
 	}
 	if o.Limits.LivezGrace < 0 {
 		faults = append(faults, errors.New("--livez-grace-period can not be a negative value"))
@@ -131,6 +137,7 @@ func (cp *controlPlane) operate(ctx context.Context, o *apiserver.Options) (err 
 		NoWatchList: !feature.Gate.Enabled(features.WatchList),
 	}
 	o.Limits, o.Profiling, o.Flags = operation.Limits, operation.Profiling, operation.Flags
+	o.HideCounts, o.DebugListener = cp.options.Datastore.HideCounts, cp.debug
 	o.Checks = map[string]func(context.Context) error{"etcd": cp.healthy(cp.options.Datastore.HealthTimeout)}
 	maps.Copy(o.Checks, cp.checks())
 	o.ReadyChecks = map[string]func(context.Context) error{"etcd-readiness": cp.healthy(cp.options.Datastore.ReadyTimeout)}

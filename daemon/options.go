@@ -69,6 +69,8 @@ type ServerOptions struct {
 	Front        FrontOptions
 	// EncryptionConfig is the file of an EncryptionConfiguration; "" for one of the server's own.
 	EncryptionConfig string
+	// EncryptionReload says whether that file is looked at while the server runs. Nil: it is.
+	EncryptionReload *bool
 }
 
 // AgentOptions say how an agent runs.
@@ -167,6 +169,9 @@ func isReserved(key string) bool {
 
 func (o *ServerOptions) complete() error {
 	faults := []error{o.Node.complete(), o.Operation.complete(), o.Datastore.complete(), o.Admission.Validate(), o.Front.complete()}
+	if o.EncryptionReload != nil && *o.EncryptionReload && o.EncryptionConfig == "" {
+		faults = append(faults, errors.New("--encryption-provider-config-automatic-reload must be set with --encryption-provider-config"))
+	}
 	if _, _, err := net.SplitHostPort(o.Listen); err != nil {
 		faults = append(faults, fmt.Errorf("--listen %q: not of the form host:port, such as 0.0.0.0:6443", o.Listen))
 	}

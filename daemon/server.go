@@ -68,6 +68,7 @@ type controlPlane struct {
 	collected  *aggregation.Held // for the garbage collector
 	certs      *servingcert.Files
 	listeners  []net.Listener
+	debug      net.Listener // nil: there is none
 	advertise  netip.AddrPort
 	services   []netip.Prefix // one of each IP family; the first is the default one's
 	serviceIP  netip.Addr     // of default/kubernetes: the first of the service range
@@ -153,11 +154,14 @@ func newControlPlane(ctx context.Context, o ServerOptions) (_ *controlPlane, err
 // listen takes the API's ports.
 func (cp *controlPlane) listen() error {
 	o := cp.options
-	l, err := net.Listen("tcp", o.Listen)
+	l, err := o.Front.listen(o.Listen)
 	if err != nil {
 		return fmt.Errorf("--listen %s: %w; stop what uses the port, or choose another", o.Listen, err)
 	}
 	cp.listeners = append(cp.listeners, l)
+	if cp.debug, err = listenDebug(o.Operation.DebugSocket); err != nil {
+		return err
+	}
 	if o.ListenFD > 0 {
 		f := os.NewFile(uintptr(o.ListenFD), "listen-fd")
 		inherited, err := net.FileListener(f)
@@ -194,7 +198,8 @@ func (cp *controlPlane) assemble(ctx context.Context) error {
 		return err
 	}
 	live := served.NewLive(table)
-	cp.pipeline = pipeline.New(pipeline.Config{Store: cp.store, Served: live, TypeConverter: openapi.TypeConverter()})
+	cp.pipeline = pipeline.New(pipeline.Config{Store: cp.store, Served: live, TypeConverter: openapi.TypeConverter(),
+		DeleteWorkers: max(cp.options.Operation.DeleteWorkers, 1)})
 	if cp.auditor, err = audit.New(cp.options.Operation.Audit); err != nil {
 		return err
 	}
@@ -270,7 +275,9 @@ func (cp *controlPlane) run(ctx context.Context, group *errgroup.Group) {
 	}
 	group.Go(func() error { return cp.api.Run(ctx) })
 	cp.runOperation(ctx, group)
-	group.Go(func() error { return cp.encryption.Run(ctx) })
+	if reload := cp.options.EncryptionReload; reload == nil || *reload {
+		group.Go(func() error { return cp.encryption.Run(ctx) })
+	}
 	group.Go(func() error { return cp.certs.Run(ctx) })
 	group.Go(func() error { return cp.followAuthorities(ctx) })
 	group.Go(func() error { return cp.oidc.Run(ctx) })
@@ -292,6 +299,9 @@ func (cp *controlPlane) run(ctx context.Context, group *errgroup.Group) {
 func (cp *controlPlane) close() {
 	for _, l := range cp.listeners {
 		l.Close()
+	}
+	if cp.debug != nil {
+		cp.debug.Close()
 	}
 	if cp.store != nil {
 		if err := cp.store.Close(); err != nil {

@@ -13,9 +13,9 @@ import (
 	"clipper/store"
 )
 
-// deleteWorkers is how many objects of a collection are deleted at a time: what is written at the same time
-// shares one sync of the log. Upstream's server has an option for it.
-const deleteWorkers = 16
+// DefaultDeleteWorkers is how many objects of a collection are deleted at a time: what is written at the same time
+// shares one sync of the log.
+const DefaultDeleteWorkers = 16
 
 // DeleteCollection deletes every object that which selects, and returns them as they were. After the first
 // error no further deletion begins.
@@ -34,7 +34,7 @@ func (p *Pipeline) DeleteCollection(ctx context.Context, req *Request, o *metav1
 		}
 	}
 	workers, working := errgroup.WithContext(ctx)
-	workers.SetLimit(deleteWorkers)
+	workers.SetLimit(p.deleteWorkers)
 	for _, item := range list.Items {
 		if working.Err() != nil {
 			break

@@ -99,3 +99,49 @@ func TestDeleteCollection(t *testing.T) {
 		t.Errorf("%d that were not selected are left, %d of them deleting; want all 50", n, deleting)
 	}
 }
+
+// TestDeleteWorkers: objects of a collection are deleted side by side, and no more of them than are wanted.
+func TestDeleteWorkers(t *testing.T) {
+	for _, workers := range []int{0, 1} {
+		var mu sync.Mutex
+		now, most := 0, 0
+		both := make(chan struct{})
+		see := witness(func(a *admission.Attributes) {
+			if a.Operation != admission.Delete {
+				return
+			}
+			mu.Lock()
+			if now++; now > most {
+				if most = now; most == 2 {
+					close(both)
+				}
+			}
+			mu.Unlock()
+			if workers != 1 {
+				<-both // the second is to come while the first is under way
+			}
+			mu.Lock()
+			now--
+			mu.Unlock()
+		})
+		s, err := servertest.Start(t.TempDir(), servertest.Options{DeleteWorkers: workers, Pipeline: func(p *pipeline.Pipeline) {
+			p.Admit(admission.NewChain(admission.Plugin{Validate: see}))
+		}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { s.Stop() })
+		maps := kubernetes.NewForConfigOrDie(s.Config).CoreV1().ConfigMaps("default")
+		for i := range 2 {
+			if _, err := maps.Create(t.Context(), &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: fmt.Sprint("m", i)}}, metav1.CreateOptions{}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := maps.DeleteCollection(t.Context(), metav1.DeleteOptions{}, metav1.ListOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		if workers == 1 && most != 1 {
+			t.Errorf("one worker, and %d at a time", most)
+		}
+	}
+}

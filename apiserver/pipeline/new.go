@@ -24,6 +24,8 @@ type Config struct {
 	// TypeConverter knows the schemas that managedFields are computed from. Nil deduces them from the
 	// objects, which treats every list as atomic.
 	TypeConverter managedfields.TypeConverter
+	// DeleteWorkers is how many objects of a collection are deleted at a time; 0: DefaultDeleteWorkers.
+	DeleteWorkers int
 }
 
 // A Pipeline carries reads and writes through their stages. Set it up with Admit and Handle before use;
@@ -37,6 +39,8 @@ type Pipeline struct {
 	owners    ownership.Managers
 	managers  sync.Map // managerKey → *ownership.Manager
 	scales    scales
+
+	deleteWorkers int
 }
 
 var _ Door = (*Pipeline)(nil)
@@ -47,6 +51,11 @@ func New(c Config) *Pipeline {
 		store:  c.Store,
 		served: c.Served,
 		types:  c.TypeConverter,
+
+		deleteWorkers: max(c.DeleteWorkers, 1),
+	}
+	if c.DeleteWorkers == 0 {
+		p.deleteWorkers = DefaultDeleteWorkers
 	}
 	if p.types == nil {
 		p.types = managedfields.NewDeducedTypeConverter()

@@ -42,6 +42,8 @@ const AdminToken = "admin"
 
 // Options change what a test server is made of. The zero value is fine.
 type Options struct {
+	// DeleteWorkers is how many objects of a collection are deleted at a time; 0: as by default.
+	DeleteWorkers int
 	Resources []*catalogue.Resource // nil: all built-in ones
 	Store     store.Options         // Codec is set
 	Listen    string                // "" is any port of 127.0.0.1
@@ -91,7 +93,7 @@ func Start(dir string, o Options) (*Server, error) {
 		return nil, err
 	}
 	s := &Server{Store: st, Live: served.NewLive(table)}
-	s.Pipeline = pipeline.New(pipeline.Config{Store: st, Served: s.Live, TypeConverter: openapi.TypeConverter()})
+	s.Pipeline = pipeline.New(pipeline.Config{Store: st, Served: s.Live, TypeConverter: openapi.TypeConverter(), DeleteWorkers: o.DeleteWorkers})
 	if o.Pipeline != nil {
 		o.Pipeline(s.Pipeline)
 	}

@@ -61,6 +61,23 @@ func InCBOR(c store.Codec) store.Codec {
 	return c
 }
 
+// InJSON returns c, a codec for the kinds of scheme, for all objects in JSON. Every codec reads both.
+func InJSON(scheme *runtime.Scheme, c store.Codec) store.Codec {
+	form := &codec{scheme: scheme}
+	c.Encode = func(_ store.Key, obj api.Object) ([]byte, error) {
+		obj = packed.Open(obj)
+		if u, ok := obj.(*unstructured.Unstructured); ok {
+			return u.MarshalJSON()
+		}
+		gvk, err := form.kindOf(obj)
+		if err != nil {
+			return nil, err
+		}
+		return encodeJSON(obj, gvk)
+	}
+	return c
+}
+
 type codec struct {
 	scheme   *runtime.Scheme
 	upgrades map[schema.GroupVersionKind]Upgrade

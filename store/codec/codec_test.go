@@ -67,6 +67,19 @@ func TestRoundTrip(t *testing.T) {
 	}
 }
 
+// TestInJSON: built-in objects are written in JSON with their kind, and come back as they were.
+func TestInJSON(t *testing.T) {
+	c := InJSON(scheme.Scheme, New(scheme.Scheme))
+	data, err := c.Encode(store.Key{}, samplePod())
+	if err != nil || !bytes.HasPrefix(data, []byte(`{"kind":"Pod","apiVersion":"v1",`)) {
+		t.Fatalf("%s %v", data, err)
+	}
+	back, err := c.Decode(store.Key{}, data)
+	if err != nil || !apiequality.Semantic.DeepEqual(back, samplePod()) {
+		t.Errorf("%+v %v", back, err)
+	}
+}
+
 func TestTypedJSON(t *testing.T) {
 	back, err := New(scheme.Scheme).Decode(store.Key{}, []byte(`{"apiVersion":"v1","kind":"Pod","metadata":{"name":"a"}}`))
 	if p, ok := back.(*corev1.Pod); err != nil || !ok || p.Name != "a" || p.Kind != "" {

@@ -37,7 +37,11 @@ type Meter struct {
 
 	series sync.Map                    // request → *series
 	store  atomic.Pointer[store.Store] // nil: not open yet
+	hidden Hidden
 }
+
+// Hidden are what a Meter does not show.
+type Hidden struct{ Estimates, Size bool }
 
 type request struct{ prefix, operation string }
 
@@ -55,6 +59,9 @@ func New() *Meter {
 		took:     prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "etcd_request_duration_seconds", Help: "Etcd request latency in seconds for each operation and object type.", Buckets: buckets}, labels),
 	}
 }
+
+// Hide leaves out what somebody does not want to see. It is to be called before Watch.
+func (m *Meter) Hide(h Hidden) { m.hidden = h }
 
 // Watch makes the meter show what is true of s when somebody asks.
 func (m *Meter) Watch(s *store.Store) { m.store.Store(s) }
@@ -101,7 +108,13 @@ func (m *Meter) Collect(ch chan<- prometheus.Metric) {
 	}
 	for _, t := range s.Tally() {
 		ch <- prometheus.MustNewConstMetric(eventsDesc, prometheus.CounterValue, float64(t.Published), t.Resource.Group, t.Resource.Resource)
+		if m.hidden.Estimates {
+			continue
+		}
 		ch <- prometheus.MustNewConstMetric(estimateDesc, prometheus.GaugeValue, float64(t.Size), t.Resource.Group, t.Resource.Resource)
+	}
+	if m.hidden.Size {
+		return
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), sizeTimeout)
 	defer cancel()
