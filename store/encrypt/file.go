@@ -80,6 +80,10 @@ func ReadFile(path string) (*File, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read encryption configuration: %w", err)
 	}
+	return parse(path, text)
+}
+
+func parse(path string, text []byte) (*File, error) {
 	f := &File{Path: path}
 	if err := yaml.UnmarshalStrict(text, &f.Config); err != nil {
 		return nil, fmt.Errorf("read encryption configuration %s: %w", path, err)
