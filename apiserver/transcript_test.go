@@ -32,7 +32,7 @@ var recordFlag = flag.String("record", "", "record transcripts from this API ser
 // TestTranscripts sends what testdata/transcripts says and compares every byte of the answers, but for
 // what differs from run to run, with those of upstream's API server. In a file, requests are lines that begin with
 // "> ", answers lines that begin with "< ". Paths and bodies are templates; what earlier answers said can be asked
-// for: {{last "uid"}} is the first "uid" in the answer before. A request with a header Until is sent again until
+// for: {{last "uid"}} is the first "uid" in the answer before, {{first "uid"}} that in the file's first. A request with a header Until is sent again until
 // the answer contains that text.
 func TestTranscripts(t *testing.T) {
 	files, err := filepath.Glob("testdata/transcripts/*.txt")
@@ -88,11 +88,12 @@ func only(block, mark string) string {
 	return strings.Join(lines, "\n")
 }
 
-// A player sends requests and remembers the last answer.
+// A player sends requests and remembers the first and the last answer.
 type player struct {
 	t      *testing.T
 	base   string
 	client *http.Client
+	first  string
 	body   string
 }
 
@@ -167,7 +168,9 @@ func (p *player) exchange(r *http.Request) string {
 	if err != nil {
 		p.t.Fatalf("%s %s: %v", r.Method, r.URL, err)
 	}
-	p.body = string(answer)
+	if p.body = string(answer); p.first == "" {
+		p.first = p.body
+	}
 	return show(res, p.body)
 }
 
@@ -180,13 +183,8 @@ func (p *player) expand(text string) string {
 		"repeat": func(n int, s string) string { return strings.Repeat(s, n) },
 		"query":  url.QueryEscape,
 		"seq":    func(n int) []struct{} { return make([]struct{}, n) },
-		"last": func(field string) string {
-			found := regexp.MustCompile(`"` + field + `": ?"([^"]*)"`).FindStringSubmatch(p.body)
-			if found == nil {
-				p.t.Fatalf("no %q in %s", field, p.body)
-			}
-			return found[1]
-		},
+		"last":   func(field string) string { return p.said(p.body, field) },
+		"first":  func(field string) string { return p.said(p.first, field) },
 	}).Parse(text)
 	if err != nil {
 		p.t.Fatal(err)
@@ -196,6 +194,16 @@ func (p *player) expand(text string) string {
 		p.t.Fatal(err)
 	}
 	return out.String()
+}
+
+// said returns the first value of a field in an answer.
+func (p *player) said(answer, field string) string {
+	p.t.Helper()
+	found := regexp.MustCompile(`"` + field + `": ?"([^"]*)"`).FindStringSubmatch(answer)
+	if found == nil {
+		p.t.Fatalf("no %q in %s", field, answer)
+	}
+	return found[1]
 }
 
 // shownHeaders are those of an answer that matter to clients.

@@ -58,13 +58,10 @@ func (s *Store) encode(w Write) (path string, value []byte, err error) {
 	return path, value, err
 }
 
-// lastState is what watchers see of an object that a deletion at revision removed: the state that the deletion
-// names, or else its last one.
-func lastState(old *Item, last api.Object, revision int64) *Item {
-	it := &Item{Key: old.Key, Revision: revision, Created: old.Created, Object: last, size: old.size, mark: old.mark}
-	if last == nil {
-		it.Object = old.Object.DeepCopyObject().(api.Object)
-	}
+// lastState is what watchers see of an object that a deletion at revision removed: what was stored, with the
+// deletion's resourceVersion.
+func lastState(old *Item, revision int64) *Item {
+	it := &Item{Key: old.Key, Revision: revision, Created: old.Created, Object: old.Object.DeepCopyObject().(api.Object), size: old.size, mark: old.mark}
 	it.Object.SetResourceVersion(formatRevision(revision))
 	return it
 }

@@ -84,17 +84,13 @@ func (r *replica) conflict(w Write, out log.Outcome) error {
 	return &ConflictError{Current: it}
 }
 
-// written returns the item of a write that was made at revision. old is the state before it, unless that was
-// not known here yet; a deletion's answer is then what its caller based it on.
+// written returns the item of a write that was made at revision. old is the state before it.
 func (r *replica) written(w Write, revision int64, old *Item, size int) (*Item, error) {
 	if w.Object == nil {
 		if revisionOf(old) != w.Expect {
-			old = &Item{Key: w.Key, Created: w.Expect, Object: w.Last}
-		}
-		if w.Last == nil && old.Object == nil {
 			return nil, fmt.Errorf("delete %s: done at revision %d; its last state is not known here", w.Key.Path(), revision)
 		}
-		return lastState(old, w.Last, revision), nil
+		return lastState(old, revision), nil
 	}
 	w.Object.SetResourceVersion(formatRevision(revision))
 	if it, ok := r.s.Get(w.Key); ok && it.Revision == revision {
@@ -230,7 +226,7 @@ func (r *replica) apply(entries []log.Entry, revision int64) error {
 		case old == nil:
 			r.s.gone(k, e.Revision)
 		default:
-			last := lastState(old, nil, e.Revision)
+			last := lastState(old, e.Revision)
 			if err := r.s.remember(last); err != nil {
 				return err
 			}

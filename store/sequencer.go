@@ -110,7 +110,7 @@ func (q *sequencer) enter(w Write, entry log.Entry, mark sealMark) (*Item, *grou
 func (q *sequencer) event(w Write, old *Item, size int, mark sealMark) *Event {
 	e := &Event{Revision: q.next, Old: old}
 	if w.Object == nil {
-		e.Last = lastState(old, w.Last, q.next)
+		e.Last = lastState(old, q.next)
 		return e
 	}
 	it := &Item{Key: w.Key, Revision: q.next, Created: q.next, Object: w.Object, size: size, mark: mark}

@@ -67,9 +67,6 @@ type Write struct {
 	// Object is the new state, nil to delete. The store takes it over: it sets resourceVersion, and the
 	// caller must not touch it again.
 	Object api.Object
-	// Last is, for a deletion, the final state that watchers see (may differ from the stored one in its
-	// deletionTimestamp, say); nil for the stored one. The store sets its resourceVersion to the deletion's.
-	Last api.Object
 }
 
 // An Event is one committed change.

@@ -71,9 +71,8 @@ func (d *driver) deleted(k modelKey, how deletion) error {
 			return d.get(k)
 		}
 		if next.released() == nil {
-			if next.version = ""; d.moments {
-				d.put(k, next)
-			}
+			next.version = "" // nobody can ask for it
+			d.put(k, next)
 			continue
 		}
 		if err := d.came(k, next); err != nil {

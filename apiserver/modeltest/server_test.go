@@ -21,9 +21,6 @@ type server struct {
 	base   string
 	client *http.Client
 	stop   func() error
-	// moments says that watches see what a pod is for a moment before it ends, with a deletionTimestamp and no grace:
-	// upstream writes that by itself, Clipper together with the end, so that it is in the last event alone.
-	moments bool
 }
 
 // startServer starts a server of the test's own, or uses the one that a kubeconfig names.
@@ -156,11 +153,6 @@ func (c call) text(in manner) ([]byte, error) {
 
 // prepare makes the server what the model begins with: empty, but for the custom resource's definition.
 func (s *server) prepare() error {
-	version, err := s.send(call{method: "GET", path: "/version"}, plainly)
-	if err != nil {
-		return err
-	}
-	s.moments = !strings.Contains(fmt.Sprint(version.object["gitVersion"]), "clipper")
 	for _, name := range namespaces {
 		body := map[string]any{"apiVersion": "v1", "kind": "Namespace", "metadata": map[string]any{"name": name}}
 		if err := s.ensure(call{method: "POST", path: "/api/v1/namespaces", contentType: jsonT, body: body}); err != nil {

@@ -38,7 +38,7 @@ var jobs = schema.GroupResource{Group: "batch", Resource: "jobs"}
 // A deletion is what one look at an object decides about deleting it.
 type deletion struct {
 	next    api.Object // the object with its new metadata; nil if nothing changes
-	now     bool       // it goes at once, with next (if set) as its last state
+	now     bool       // it goes at once; next, if set, is written before
 	pending bool       // it is on its way already and nothing is to be done
 }
 
@@ -47,6 +47,7 @@ func (p *Pipeline) Delete(ctx context.Context, req *Request, o *metav1.DeleteOpt
 	if req.Subresource != "" || req.Resource.Prefix == "" {
 		return nil, apierrors.NewMethodNotSupported(req.groupResource(), "delete")
 	}
+	o = o.DeepCopy() // what is not said in it is filled in
 	w := p.begin(req, o.DryRun, "")
 	w.options = o
 	defer func() { w.end(err) }()
@@ -58,20 +59,27 @@ func (p *Pipeline) Delete(ctx context.Context, req *Request, o *metav1.DeleteOpt
 	if err != nil {
 		return nil, storeError(err)
 	}
+	var ending *store.Item // what a deletion that waits for nobody has left, for a moment
 	for {
-		if current == nil {
+		switch {
+		case ending != nil && (current == nil || current.Created != ending.Created):
+			return w.deleted(ending, nil, true), nil // somebody else has finished it
+		case current == nil:
 			return nil, req.notFound()
-		}
-		if err := ctx.Err(); err != nil {
-			return nil, storeError(err)
+		case ctx.Err() != nil:
+			return nil, storeError(ctx.Err())
 		}
 		res, err := w.tryDelete(ctx, current, o)
 		var conflict *store.ConflictError
-		if !errors.As(err, &conflict) {
+		switch {
+		case errors.As(err, &conflict):
+			w.rollback()
+			current = conflict.Current
+		case err == nil && res.ending:
+			ending, current = res.Item, res.Item
+		default:
 			return res, err
 		}
-		w.rollback()
-		current = conflict.Current
 	}
 }
 
@@ -96,8 +104,8 @@ func (w *write) tryDelete(ctx context.Context, current *store.Item, o *metav1.De
 	switch {
 	case w.dryRun:
 		return w.deleted(current, d.next, d.now), nil
-	case d.now:
-		item, err := w.p.store.Commit(ctx, store.Write{Key: w.req.key(), Expect: current.Revision, Last: d.next})
+	case d.now && d.next == nil:
+		item, err := w.p.store.Commit(ctx, store.Write{Key: w.req.key(), Expect: current.Revision})
 		if err != nil {
 			return nil, storeError(err)
 		}
@@ -109,7 +117,10 @@ func (w *write) tryDelete(ctx context.Context, current *store.Item, o *metav1.De
 	if err != nil {
 		return nil, storeError(err)
 	}
-	return &Result{Object: item.Object, Item: item}, nil
+	if d.now && o.Preconditions != nil && o.Preconditions.ResourceVersion != nil {
+		o.Preconditions.ResourceVersion = ptr(item.Object.GetResourceVersion()) // the write was ours
+	}
+	return &Result{Object: item.Object, Item: item, ending: d.now}, nil
 }
 
 // visible returns why obj cannot be seen in the version that the request speaks, though it is not to be shown: a
@@ -169,7 +180,8 @@ func (req *Request) checkPreconditions(c *metav1.Preconditions, obj api.Object) 
 	return nil
 }
 
-// decide says what deleting old means at the time now. It changes nothing.
+// decide says what deleting old means at the time now. It changes nothing but o, which from here on says how much
+// time there really is: that is what admission hears.
 func (w *write) decide(old api.Object, o *metav1.DeleteOptions, now time.Time) deletion {
 	r := w.req.Resource
 	next := old.DeepCopyObject().(api.Object)
@@ -200,17 +212,17 @@ func (w *write) decide(old api.Object, o *metav1.DeleteOptions, now time.Time) d
 // grace applies the rules of graceful deletion to obj: it may get a deletion time, or an earlier one.
 // pending says that the deletion is under way and o asks for nothing sooner.
 func (w *write) grace(obj api.Object, o *metav1.DeleteOptions, now time.Time) (graceful, pending bool, seconds int64) {
-	asked := o.GracePeriodSeconds
-	if asked != nil && *asked < 0 {
-		asked = ptr(int64(1))
+	if asked := o.GracePeriodSeconds; asked != nil && *asked < 0 {
+		o.GracePeriodSeconds = ptr(int64(1))
 	}
 	if w.req.Resource.GracePeriod == nil {
 		return false, false, 0
 	}
 	if obj.GetDeletionTimestamp() != nil {
-		return shorten(obj, asked, now)
+		return shorten(obj, o.GracePeriodSeconds, now)
 	}
-	seconds = w.req.Resource.GracePeriod(obj, asked)
+	seconds = w.req.Resource.GracePeriod(obj, o.GracePeriodSeconds)
+	o.GracePeriodSeconds = ptr(seconds)
 	at := metav1.NewTime(now.Add(time.Duration(seconds) * time.Second)).Rfc3339Copy()
 	obj.SetDeletionTimestamp(&at)
 	obj.SetDeletionGracePeriodSeconds(&seconds)

@@ -71,6 +71,8 @@ type Result struct {
 	Created bool // the object did not exist before
 	// Gone is set by Delete if the object went at once. If not it has a deletionTimestamp now.
 	Gone bool
+
+	ending bool // a deletion has written that the object goes at once, and is to remove it now
 }
 
 // A Creater answers creates of kinds that are never stored (reviews), and of subresources that act on more

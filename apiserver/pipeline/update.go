@@ -280,14 +280,14 @@ func (w *write) emptiedFinalizers(next, old api.Object) bool {
 	return grace == nil || *grace == 0
 }
 
-// deleteEmptied removes an object whose last finalizer has gone; the answer is the state without it.
+// deleteEmptied removes an object whose last finalizer has gone. The answer is the state without it, which was never
+// stored: those who watch see the last that was.
 func (w *write) deleteEmptied(ctx context.Context, current *store.Item, last api.Object) (*Result, error) {
 	if w.dryRun {
 		return &Result{Object: last}, nil
 	}
-	item, err := w.p.store.Commit(ctx, store.Write{Key: w.req.key(), Expect: current.Revision, Last: last})
-	if err != nil {
+	if _, err := w.p.store.Commit(ctx, store.Write{Key: w.req.key(), Expect: current.Revision}); err != nil {
 		return nil, storeError(err)
 	}
-	return &Result{Object: item.Object, Item: item}, nil
+	return &Result{Object: last}, nil
 }
