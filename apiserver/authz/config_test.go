@@ -14,9 +14,9 @@ import (
 	authorizationv1 "k8s.io/api/authorization/v1"
 	"k8s.io/apiserver/pkg/authentication/user"
 	"k8s.io/apiserver/pkg/authorization/authorizer"
-	"k8s.io/component-base/metrics/legacyregistry"
 
 	"clipper/api/apitest"
+	"clipper/apiserver/configfile/configfiletest"
 )
 
 // A hook is a webhook that allows one user, denies another, and knows nothing of the rest.
@@ -138,32 +138,9 @@ func TestReloadKeepsWhatMustBeThere(t *testing.T) {
 	if err := a.reload(); err != nil || !allowed() {
 		t.Errorf("not taken over: %v", err)
 	}
-	if got := reloaded(t, "apiserver_authorization_config_controller_automatic_reloads_total"); got["failure"] != 6 || got["success"] != 1 {
+	if got := configfiletest.Reloads(t, "apiserver_authorization_config_controller_automatic_reloads_total"); got["failure"] != 6 || got["success"] != 1 {
 		t.Errorf("counted: %v", got)
 	}
-}
-
-// reloaded is how often the file was taken over, or not, as the metrics of the server of that name say.
-func reloaded(t *testing.T, name string) map[string]float64 {
-	t.Helper()
-	families, err := legacyregistry.DefaultGatherer.Gather()
-	if err != nil {
-		t.Fatal(err)
-	}
-	out := map[string]float64{}
-	for _, f := range families {
-		if f.GetName() != name {
-			continue
-		}
-		for _, m := range f.GetMetric() {
-			for _, l := range m.GetLabel() {
-				if l.GetName() == "status" {
-					out[l.GetValue()] += m.GetCounter().GetValue()
-				}
-			}
-		}
-	}
-	return out
 }
 
 func TestModes(t *testing.T) {

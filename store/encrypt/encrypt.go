@@ -33,8 +33,10 @@ import (
 const (
 	// reloadPeriod is how often the file is looked at. Upstream's figure.
 	reloadPeriod = time.Minute
-	// healthTimeout bounds how long a KMS plug-in that a new file names may take to answer.
-	healthTimeout = 10 * time.Second
+	// retryDelay is how soon it is looked at again after a fault for the first time, twice that the next time, and so on.
+	retryDelay = time.Second
+	// healthTimeout bounds how long a KMS plug-in that a new file names may take to answer, and to be well.
+	healthTimeout, healthPeriod = 10 * time.Second, 100 * time.Millisecond
 
 	anyPrefix = "k8s:enc:"
 	kmsPrefix = "k8s:enc:kms:v2:"
@@ -91,14 +93,29 @@ func (p *Providers) load() (*generation, error) {
 	}, nil
 }
 
-// Run looks at the file once a minute, until ctx ends.
+// Run looks at the file once a minute, as upstream does, until ctx ends. After a file that cannot be used it looks again
+// at once, and then less and less often: what the file names may be on its way.
 func (p *Providers) Run(ctx context.Context) error {
-	wait.UntilWithContext(ctx, func(ctx context.Context) {
-		if err := p.Reload(ctx); err != nil {
-			slog.Error("encryption configuration not reloaded; the one before stays in use", "err", err)
+	next, retry := time.NewTimer(0), retryDelay
+	defer next.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-next.C:
 		}
-	}, reloadPeriod)
-	return ctx.Err()
+		after := reloadPeriod
+		switch err := p.Reload(ctx); {
+		case err == nil:
+			retry = retryDelay
+		case ctx.Err() != nil:
+			continue
+		default:
+			slog.Error("encryption configuration not reloaded; the one before stays in use", "err", err)
+			after, retry = retry, min(2*retry, reloadPeriod)
+		}
+		next.Reset(after)
+	}
 }
 
 // Reload takes over the file if its content has changed. A file that cannot be used changes nothing.
@@ -122,7 +139,7 @@ func (p *Providers) Reload(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	if err := next.healthy(ctx); err != nil {
+	if err := next.awaitHealth(ctx); err != nil {
 		next.stop()
 		return fmt.Errorf("encryption configuration %s: %w", p.file, err)
 	}
@@ -197,6 +214,20 @@ func (g *generation) healthy(ctx context.Context) error {
 		return err
 	}
 	return g.check.Check(r)
+}
+
+// awaitHealth gives the plug-ins of a new file some time to be well.
+func (g *generation) awaitHealth(ctx context.Context) error {
+	var ill error
+	timeout := max(healthTimeout, g.grace)
+	err := wait.PollUntilContextTimeout(ctx, healthPeriod, timeout, true, func(ctx context.Context) (bool, error) {
+		ill = g.healthy(ctx)
+		return ill == nil, nil
+	})
+	if err != nil {
+		return fmt.Errorf("its KMS plug-ins are not well after %v: %w", timeout, ill)
+	}
+	return nil
 }
 
 // transformer returns what encrypts a resource; it is made once.

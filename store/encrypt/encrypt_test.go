@@ -12,10 +12,13 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	kmsservice "k8s.io/kms/pkg/service"
+
+	"clipper/apiserver/configfile/configfiletest"
 )
 
 var secrets = schema.GroupResource{Resource: "secrets"}
@@ -75,6 +78,49 @@ func TestReloadKeepsTheGoodFile(t *testing.T) {
 	if err := p.Reload(t.Context()); err != nil || p.Hash() == before {
 		t.Errorf("not taken over: %v", err)
 	}
+}
+
+// TestRun: the file is looked at once a minute; after a fault soon again, until it is mended.
+func TestRun(t *testing.T) {
+	const metric = "apiserver_encryption_config_controller_automatic_reloads_total"
+	file := filepath.Join(t.TempDir(), "e.yaml")
+	good := func(key string) { write(t, file, `{resources: [secrets], providers: [{aescbc: {keys: [`+key+`]}}]}`) }
+	const second = "{name: two, secret: ZmVkY2JhOTg3NjU0MzIxMGZlZGNiYTk4NzY1NDMyMTA=}"
+	good(second)
+	synctest.Test(t, func(t *testing.T) {
+		ctx, stop := context.WithCancel(t.Context())
+		p, err := Open(ctx, file, "test")
+		if err != nil {
+			t.Fatal(err)
+		}
+		before := configfiletest.Reloads(t, metric)
+		counted := func(what string, failures, successes float64) {
+			t.Helper()
+			synctest.Wait()
+			now := configfiletest.Reloads(t, metric)
+			if f, s := now["failure"]-before["failure"], now["success"]-before["success"]; f != failures || s != successes {
+				t.Errorf("%s: %v failures, %v successes are counted, want %v, %v", what, f, s, failures, successes)
+			}
+		}
+		done := make(chan error)
+		go func() { done <- p.Run(ctx) }()
+		counted("at the start", 0, 0)
+		good(strings.TrimSuffix(strings.TrimPrefix(oneKey, "keys: ["), "]"))
+		time.Sleep(reloadPeriod - time.Second)
+		counted("before a minute is over", 0, 0)
+		time.Sleep(2 * time.Second)
+		counted("after a minute", 0, 1)
+		write(t, file, "{")
+		time.Sleep(reloadPeriod + 4*time.Second)
+		counted("a bad file, and looked at 1 s and 3 s later", 3, 1)
+		good(second)
+		time.Sleep(4 * time.Second)
+		counted("mended", 3, 2)
+		stop()
+		if err := <-done; !errors.Is(err, context.Canceled) {
+			t.Error(err)
+		}
+	})
 }
 
 func TestEnsure(t *testing.T) {

@@ -18,7 +18,8 @@ import (
 
 	"github.com/go-jose/go-jose/v4"
 	"github.com/go-jose/go-jose/v4/jwt"
-	"k8s.io/component-base/metrics/legacyregistry"
+
+	"clipper/apiserver/configfile/configfiletest"
 )
 
 // A provider is an OpenID provider with one key.
@@ -198,32 +199,9 @@ func TestReload(t *testing.T) {
 	if err := a.reload(t.Context()); err != nil || name() != "two:ann" {
 		t.Errorf("%v, %s", err, name())
 	}
-	if got := reloaded(t, "apiserver_authentication_config_controller_automatic_reloads_total"); got["failure"] != 3 || got["success"] != 1 {
+	if got := configfiletest.Reloads(t, "apiserver_authentication_config_controller_automatic_reloads_total"); got["failure"] != 3 || got["success"] != 1 {
 		t.Errorf("counted: %v", got)
 	}
-}
-
-// reloaded is how often the file was taken over, or not, as the metrics of the server of that name say.
-func reloaded(t *testing.T, name string) map[string]float64 {
-	t.Helper()
-	families, err := legacyregistry.DefaultGatherer.Gather()
-	if err != nil {
-		t.Fatal(err)
-	}
-	out := map[string]float64{}
-	for _, f := range families {
-		if f.GetName() != name {
-			continue
-		}
-		for _, m := range f.GetMetric() {
-			for _, l := range m.GetLabel() {
-				if l.GetName() == "status" {
-					out[l.GetValue()] += m.GetCounter().GetValue()
-				}
-			}
-		}
-	}
-	return out
 }
 
 func TestFaults(t *testing.T) {
