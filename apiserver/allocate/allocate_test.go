@@ -160,14 +160,20 @@ func TestUpdateKeepsAndChanges(t *testing.T) {
 
 // A changed clusterIP reaches clusterIPs, where validation refuses the change; nothing is repaired in silence.
 func TestUpdateOfAddressIsShown(t *testing.T) {
-	old := service("h", func(s *corev1.ServiceSpec) { s.ClusterIP, s.ClusterIPs = "None", []string{"None"} })
-	next := old.DeepCopy()
-	next.Spec.ClusterIP = "10.96.0.99"
-	if _, err := admit(t, New(&apitest.Client{}, Config{}), next, old); err != nil {
-		t.Fatal(err)
-	}
-	if next.Spec.ClusterIP != "10.96.0.99" || next.Spec.ClusterIPs[0] != "10.96.0.99" {
-		t.Errorf("spec is %+v", next.Spec)
+	for was, is := range map[string]string{
+		"None":      "10.96.0.99",
+		"10.96.0.7": "10.96.0.99",
+		"10.96.0.8": "1.2.3.4", // outside of every range: that it may not change comes first
+	} {
+		old := service("h", func(s *corev1.ServiceSpec) { s.ClusterIP, s.ClusterIPs = was, []string{was} })
+		next := old.DeepCopy()
+		next.Spec.ClusterIP = is
+		if _, err := admit(t, New(&apitest.Client{}, Config{}), next, old); err != nil {
+			t.Errorf("%s to %s: %v", was, is, err)
+		}
+		if next.Spec.ClusterIP != is || next.Spec.ClusterIPs[0] != is {
+			t.Errorf("spec is %+v", next.Spec)
+		}
 	}
 }
 

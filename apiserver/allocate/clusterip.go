@@ -146,9 +146,9 @@ func (t *taking) takeClusterIPs() error {
 	if !needsClusterIP(t.svc) || headless(t.svc) || spec.ClusterIP == "" && len(spec.ClusterIPs) > 0 {
 		return nil // the last is for validation to explain
 	}
-	var had []netip.Addr
-	if t.old != nil {
-		had = addressesOf(t.old)
+	var had []string // what a service has stays: validation explains to those who would change it
+	if t.old != nil && needsClusterIP(t.old) {
+		had = t.old.Spec.ClusterIPs
 	}
 	ips := slices.Clone(spec.ClusterIPs)
 	for i, name := range spec.IPFamilies {
@@ -161,7 +161,7 @@ func (t *taking) takeClusterIPs() error {
 			if err != nil || familyOf(ip) != name {
 				return nil
 			}
-			if slices.Contains(had, ip) {
+			if i < len(had) {
 				continue
 			}
 			if err := t.takeAddress(f, ip); err != nil {
