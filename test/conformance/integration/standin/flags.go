@@ -22,26 +22,28 @@ var renamed = map[string]string{"service-cluster-ip-range": "service-cidr"}
 // elsewhere are upstream's flags that a test need not be skipped for: what they say is said otherwise here, or
 // concerns parts that the server does not have.
 var elsewhere = []string{
-	"allow-privileged",          // always
-	"apiserver-count",           // servers find each other
-	"bind-address",              // always loopback
-	"cert-dir",                  // the data directory
-	"default-watch-cache-size",  // there is no watch cache
-	"emulated-version",          // GatesOf
-	"enable-aggregator-routing", // always
-	"endpoint-reconciler-type",  // loopback addresses are never written
-	"etcd-prefix",               // Options.Root
-	"etcd-servers",              // Options.Endpoints
-	"external-hostname",         // loopback
-	"feature-gates",             // GatesOf
-	"min-compatibility-version", // GatesOf
-	"permit-port-sharing",       // the socket is inherited
-	"secure-port",               // Server.Port
-	"storage-media-type",        // values are protobuf or JSON, by their kind
-	"tls-cert-file",             // the cluster's own
-	"tls-private-key-file",      // the same
-	"watch-cache",               // there is none
-	"watch-cache-sizes",         // the same
+	"allow-privileged",                            // always
+	"apiserver-count",                             // servers find each other
+	"bind-address",                                // always loopback
+	"cert-dir",                                    // the data directory
+	"default-watch-cache-size",                    // there is no watch cache
+	"emulated-version",                            // GatesOf
+	"enable-aggregator-routing",                   // always
+	"endpoint-reconciler-type",                    // loopback addresses are never written
+	"etcd-compaction-interval",                    // the store looks after that
+	"etcd-db-metric-poll-interval",                // the same
+	"etcd-prefix",                                 // Options.Root
+	"etcd-servers",                                // Options.Endpoints
+	"external-hostname",                           // loopback
+	"feature-gates",                               // GatesOf
+	"min-compatibility-version",                   // GatesOf
+	"permit-port-sharing",                         // the socket is inherited
+	"secure-port",                                 // Server.Port
+	"storage-media-type",                          // values are protobuf or JSON, by their kind
+	"tls-cert-file",                               // the cluster's own
+	"tls-private-key-file",                        // the same
+	"watch-cache",                                 // there is none
+	"watch-cache-sizes",                           // the same
 	"experimental-watch-progress-notify-interval", // bookmarks need no help from etcd
 }
 
@@ -85,6 +87,9 @@ func values(v pflag.Value) []string {
 	if v.Type() == "mapStringString" {
 		kept := slices.DeleteFunc(strings.Split(v.String(), ","), func(pair string) bool { return slices.Contains(classes, pair) })
 		return []string{strings.Join(kept, ",")}
+	}
+	if v.Type() == "stringSlice" { // one that is wrapped
+		return []string{strings.Trim(v.String(), "[]")}
 	}
 	return []string{v.String()}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/google/uuid"
@@ -69,6 +70,14 @@ func (o *Options) value(name string) string {
 		}
 	}
 	return ""
+}
+
+// Override returns flags with those of more in place of the ones of the same names.
+func Override(flags, more []Flag) []Flag {
+	kept := slices.DeleteFunc(slices.Clone(flags), func(f Flag) bool {
+		return slices.ContainsFunc(more, func(m Flag) bool { return m.Name == f.Name })
+	})
+	return append(kept, more...)
 }
 
 // arguments are the server's command line.

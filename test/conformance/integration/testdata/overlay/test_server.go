@@ -3,12 +3,20 @@ package framework
 import (
 	"context"
 	"errors"
+	"net/http"
 	"os"
 	"path"
+	"reflect"
+	"strings"
 	"testing"
 
 	"github.com/google/uuid"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apiserver/pkg/authentication/authenticator"
 	genericapiserver "k8s.io/apiserver/pkg/server"
+	serverstorage "k8s.io/apiserver/pkg/server/storage"
+	"k8s.io/apiserver/pkg/storage/storagebackend"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 
@@ -73,22 +81,36 @@ func startIn(ctx context.Context, t testing.TB, dir string, setup TestServerSetu
 	if err := gates.Settle(t); err != nil {
 		return nil, err
 	}
+	hooked, err := fromOutside(setup.ModifyServerConfig)
+	if err != nil {
+		return nil, err
+	}
+	if hooked.rbac {
+		o.Authorization.Modes = []string{"RBAC"}
+	}
+	if hooked.rbac && t.Name() == asksRBAC {
+		return nil, &standin.NotOffered{Reason: "a hook in upstream's process: its RBAC authorizer"}
+	}
 	flags, err := standin.FlagsOf(o)
 	if err != nil {
 		return nil, err
 	}
-	anonymous, err := fromOutside(setup.ModifyServerConfig)
+	more, stop, err := hooked.Serve(dir, strings.Join(o.Authorization.Modes, ","))
 	if err != nil {
 		return nil, err
 	}
+	t.Cleanup(stop)
 	server, err := standin.Start(ctx, dir, standin.Options{
-		Endpoints: o.Etcd.StorageConfig.Transport.ServerList, Root: o.Etcd.StorageConfig.Prefix, Flags: flags, Gates: gates.Flags(),
+		Endpoints: o.Etcd.StorageConfig.Transport.ServerList, Root: o.Etcd.StorageConfig.Prefix, Flags: standin.Override(flags, more), Gates: gates.Flags(),
 	})
 	if err != nil {
 		return nil, err
 	}
-	if anonymous {
+	if hooked.anonymous {
 		server.Config.BearerToken = ""
+	}
+	if hooked.anonymous && hooked.Authenticator != nil {
+		server.Config.BearerToken = "nobody's" // what comes without a token no webhook is asked about
 	}
 	return server, nil
 }
@@ -106,27 +128,76 @@ func configure(o *options.ServerRunOptions) {
 	o.Authentication.RequestHeader.ExtraHeaderPrefixes = []string{"X-Remote-Extra-"}
 }
 
-// fromOutside has a test change a configuration and says whether the test goes without credentials. What it puts into
-// the process of the server is not there in another.
-func fromOutside(modify func(*controlplane.Config)) (anonymous bool, err error) {
+// hooks are what a test changes in a server's configuration.
+type hooks struct {
+	standin.Hooks
+	anonymous bool // the test goes without credentials
+	rbac      bool // the test makes upstream's RBAC authorizer: the server's own takes its place
+}
+
+// fromOutside has a test change a configuration. What is there without the test is asked for by the server itself; what
+// the test puts into the process of the server, and is no authenticator or authorizer, is not there in another.
+func fromOutside(modify func(*controlplane.Config)) (h hooks, err error) {
 	if modify == nil {
-		return false, nil
+		return h, nil
 	}
 	config := &controlplane.Config{}
-	config.ControlPlane.Generic = genericapiserver.NewConfig(legacyscheme.Codecs)
-	config.ControlPlane.Generic.OpenAPIConfig = DefaultOpenAPIConfig()
-	config.ControlPlane.Generic.LoopbackClientConfig = &rest.Config{BearerToken: "ours"}
-	before := *config.ControlPlane.Generic
-	modify(config)
+	generic := genericapiserver.NewConfig(legacyscheme.Codecs)
+	config.ControlPlane.Generic, config.ControlPlane.Extra.StorageFactory = generic, noStorage{}
+	generic.OpenAPIConfig = DefaultOpenAPIConfig()
+	generic.LoopbackClientConfig = &rest.Config{BearerToken: "ours"}
+	generic.Authentication.Authenticator = authenticator.RequestFunc(func(*http.Request) (*authenticator.Response, bool, error) { return nil, false, nil })
+	generic.Authorization.Authorizer = standin.Rest
+	before := *generic
+	h.rbac = makesRBAC(func() { modify(config) })
 	after := config.ControlPlane.Generic
 	for hook, set := range map[string]bool{
-		"an authenticator": after.Authentication.Authenticator != nil, "an authorizer": after.Authorization.Authorizer != nil,
 		"admission": after.AdmissionControl != nil, "an audit backend": after.AuditBackend != nil, "an audit policy": after.AuditPolicyRuleEvaluator != nil,
 		"a resolver of requests": after.RequestInfoResolver != before.RequestInfoResolver,
 	} {
 		if set {
-			return false, &standin.NotOffered{Reason: "a hook in upstream's process: " + hook}
+			return h, &standin.NotOffered{Reason: "a hook in upstream's process: " + hook}
 		}
 	}
-	return after.LoopbackClientConfig.BearerToken == "", nil
+	h.anonymous = after.LoopbackClientConfig.BearerToken == ""
+	if !same(after.Authentication.Authenticator, before.Authentication.Authenticator) {
+		h.Authenticator = after.Authentication.Authenticator
+	}
+	if !same(after.Authorization.Authorizer, before.Authorization.Authorizer) {
+		h.Authorizer = after.Authorization.Authorizer
+	}
+	return h, nil
+}
+
+// same compares interfaces that hold functions, which == does not.
+func same(a, b any) bool {
+	x, y := reflect.ValueOf(a), reflect.ValueOf(b)
+	return x.Kind() == reflect.Func && y.Kind() == reflect.Func && x.Pointer() == y.Pointer()
+}
+
+// asksRBAC is the test that asks upstream's RBAC authorizer itself. Others ask the server.
+const asksRBAC = "TestRBACContextContamination"
+
+// noStorage stands for the storage that only upstream's RBAC authorizer, made by a test, asks for.
+type noStorage struct{ serverstorage.StorageFactory }
+
+// errRBAC is what noStorage panics with.
+var errRBAC = errors.New("storage of roles")
+
+// NewConfig tells makesRBAC.
+func (noStorage) NewConfig(schema.GroupResource, runtime.Object) (*storagebackend.ConfigForResource, error) {
+	panic(errRBAC)
+}
+
+// makesRBAC says whether f gets as far as to make an RBAC authorizer.
+func makesRBAC(f func()) (rbac bool) {
+	defer func() {
+		if p := recover(); p == errRBAC {
+			rbac = true
+		} else if p != nil {
+			panic(p)
+		}
+	}()
+	f()
+	return false
 }
