@@ -18,6 +18,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/proxy"
 
 	"clipper/api"
+	"clipper/apiserver/egress"
 	"clipper/apiserver/pipeline"
 	"clipper/apiserver/resolve"
 )
@@ -46,11 +47,24 @@ func newNodeProxy(o Options) nodeProxy {
 	}
 	secure = secure.Clone()
 	secure.NextProtos = []string{"http/1.1"} // upgrades need it
+	limit := o.NodeTimeout
+	if limit <= 0 {
+		limit = dialTimeout
+	}
 	return nodeProxy{
 		addresses: o.NodeAddresses,
-		transport: &http.Transport{DialContext: dial, TLSClientConfig: secure, IdleConnTimeout: nodeIdle},
+		transport: &http.Transport{DialContext: within(limit, dial), TLSClientConfig: secure, TLSHandshakeTimeout: limit, IdleConnTimeout: nodeIdle},
 		plain: &http.Transport{DialContext: dial, IdleConnTimeout: nodeIdle, MaxIdleConnsPerHost: podProxyIdle,
 			TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}, // #nosec G402 -- as upstream: a pod's own certificate
+	}
+}
+
+// within bounds how long dial takes.
+func within(limit time.Duration, dial egress.Dial) egress.Dial {
+	return func(ctx context.Context, network, address string) (net.Conn, error) {
+		ctx, cancel := context.WithTimeout(ctx, limit)
+		defer cancel()
+		return dial(ctx, network, address)
 	}
 }
 

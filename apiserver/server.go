@@ -88,6 +88,8 @@ type Options struct {
 	NodeTLS *tls.Config
 	// NodeAddresses are the kinds of addresses at which node agents are spoken to.
 	NodeAddresses resolve.Preference
+	// NodeTimeout is how long it may take to connect to a node agent; 0: ten seconds.
+	NodeTimeout time.Duration
 	// DialNode connects to a node, pod or service address; nil is an ordinary dial.
 	DialNode func(ctx context.Context, network, address string) (net.Conn, error)
 

@@ -56,6 +56,7 @@ func serverFlags(cmd *cobra.Command, o *daemon.ServerOptions) {
 	identityFlags(cmd, &o.Identity)
 	admissionFlags(cmd, &o.Admission)
 	frontFlags(cmd, &o.Front)
+	calloutFlags(cmd, &o.Callouts)
 	f.StringVar(&o.EncryptionConfig, "encryption-provider-config", "", "EncryptionConfiguration; default: one with a key of its own, for secrets, is made in the data directory")
 	f.BoolFunc("encryption-provider-config-automatic-reload", "take changes of that file over while the server runs (default true)", boolFlag(&o.EncryptionReload))
 }

@@ -232,7 +232,7 @@ func (cp *controlPlane) end(ctx context.Context, dir string, o store.Options) er
 // external says where the etcd cluster of the user's is.
 func (cp *controlPlane) external() (etcd.Config, error) {
 	d := cp.options.Datastore
-	c := etcd.Config{Endpoints: d.Servers, Prefix: d.Prefix, Compaction: -1}
+	c := etcd.Config{Endpoints: d.Servers, Prefix: d.Prefix, Compaction: -1, Dial: cp.callouts.ways.Etcd}
 	if d.CAFile != "" || d.CertFile != "" {
 		info := transport.TLSInfo{CertFile: d.CertFile, KeyFile: d.KeyFile, TrustedCAFile: d.CAFile}
 		var err error

@@ -73,11 +73,11 @@ func (cp *controlPlane) identify(ctx context.Context) error {
 	}
 	server := presence.Identity(cp.options.Node.Name)
 	authorization := o.Authorization
-	authorization.Server = server
+	authorization.Server, authorization.Dial = server, cp.callouts.ways.ControlPlane
 	if cp.authorizer, err = authz.Configured(cp.client, authorization); err != nil {
 		return err
 	}
-	if cp.oidc, err = oidc.New(ctx, oidc.Options{File: o.AuthenticationConfig, Flags: o.OIDC, Issuers: cp.signer.Issuers(), Audiences: cp.signer.Audiences(), Server: server}); err != nil {
+	if cp.oidc, err = oidc.New(ctx, oidc.Options{File: o.AuthenticationConfig, Flags: o.OIDC, Issuers: cp.signer.Issuers(), Audiences: cp.signer.Audiences(), Server: server, Egress: cp.callouts.ways.Lookup}); err != nil {
 		return err
 	}
 	cp.self = newSelfToken(cp.signer.Audiences())
@@ -104,7 +104,9 @@ func (cp *controlPlane) identify(ctx context.Context) error {
 		}
 	}
 	if o.TokenWebhook.File != "" {
-		hook, err := authn.NewWebhook(o.TokenWebhook, cp.signer.Audiences())
+		webhook := o.TokenWebhook
+		webhook.Dial = cp.callouts.ways.ControlPlane
+		hook, err := authn.NewWebhook(webhook, cp.signer.Audiences())
 		if err != nil {
 			return err
 		}

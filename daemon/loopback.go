@@ -37,7 +37,7 @@ func (s selfToken) AuthenticateToken(_ context.Context, token string) (*authenti
 
 // loopback is how the server calls itself over the network, for what takes the way of any client.
 func (cp *controlPlane) loopback() *resolve.Loopback {
-	return &resolve.Loopback{Config: &rest.Config{
+	return &resolve.Loopback{Others: cp.callouts.ways, Config: &rest.Config{
 		Host:            "https://" + cp.localAddress(),
 		BearerToken:     cp.self.token,
 		QPS:             -1, // no limit: what calls has passed those of this server

@@ -137,6 +137,7 @@ func (cp *controlPlane) operate(ctx context.Context, o *apiserver.Options) (err 
 		NoWatchList: !feature.Gate.Enabled(features.WatchList),
 	}
 	o.Limits, o.Profiling, o.Flags = operation.Limits, operation.Profiling, operation.Flags
+	o.NodeTimeout = cp.options.Callouts.KubeletTimeout
 	o.HideCounts, o.DebugListener = cp.options.Datastore.HideCounts, cp.debug
 	o.Checks = map[string]func(context.Context) error{"etcd": cp.healthy(cp.options.Datastore.HealthTimeout)}
 	maps.Copy(o.Checks, cp.checks())

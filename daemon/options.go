@@ -67,6 +67,7 @@ type ServerOptions struct {
 	Identity     IdentityOptions
 	Admission    all.Options
 	Front        FrontOptions
+	Callouts     CalloutOptions
 	// EncryptionConfig is the file of an EncryptionConfiguration; "" for one of the server's own.
 	EncryptionConfig string
 	// EncryptionReload says whether that file is looked at while the server runs. Nil: it is.
@@ -89,7 +90,7 @@ func defaultNode() NodeOptions {
 
 // DefaultServerOptions returns what a server does without flags.
 func DefaultServerOptions() ServerOptions {
-	return ServerOptions{Node: defaultNode(), Identity: defaultIdentity(), Operation: defaultOperation(), Datastore: defaultDatastore(), Front: defaultFront(), Listen: ":6443", PodCIDR: "10.42.0.0/16", NodeCIDRBits: nodeipam.DefaultBits, ServiceCIDR: "10.43.0.0/16"}
+	return ServerOptions{Node: defaultNode(), Identity: defaultIdentity(), Operation: defaultOperation(), Datastore: defaultDatastore(), Front: defaultFront(), Callouts: defaultCallouts(), Listen: ":6443", PodCIDR: "10.42.0.0/16", NodeCIDRBits: nodeipam.DefaultBits, ServiceCIDR: "10.43.0.0/16"}
 }
 
 // DefaultAgentOptions returns what an agent does without flags.
@@ -168,7 +169,7 @@ func isReserved(key string) bool {
 }
 
 func (o *ServerOptions) complete() error {
-	faults := []error{o.Node.complete(), o.Operation.complete(), o.Datastore.complete(), o.Admission.Validate(), o.Front.complete()}
+	faults := []error{o.Node.complete(), o.Operation.complete(), o.Datastore.complete(), o.Admission.Validate(), o.Front.complete(), o.Callouts.complete()}
 	if o.EncryptionReload != nil && *o.EncryptionReload && o.EncryptionConfig == "" {
 		faults = append(faults, errors.New("--encryption-provider-config-automatic-reload must be set with --encryption-provider-config"))
 	}

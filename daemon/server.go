@@ -47,6 +47,7 @@ import (
 type controlPlane struct {
 	options    ServerOptions
 	pki        *pki.Cluster
+	callouts   callouts
 	encryption *encrypt.Providers
 	member     *member.Member  // of etcd; nil for the most part
 	shared     bool            // other servers may work on the same state
@@ -130,6 +131,9 @@ func newControlPlane(ctx context.Context, o ServerOptions) (_ *controlPlane, err
 		ClusterDomain: o.Node.Domain,
 	})
 	if err != nil {
+		return nil, err
+	}
+	if cp.callouts, err = o.Callouts.open(cp.pki); err != nil {
 		return nil, err
 	}
 	if err := cp.openStore(ctx); err != nil {
@@ -218,11 +222,12 @@ func (cp *controlPlane) assemble(ctx context.Context) error {
 	openID[encryptionPath] = cp.encryptionHandler(live)
 	openID["/metrics/resources"] = scheduler.PodResources(cp.client) // upstream's scheduler shows it at a port of its own
 	documents := openapi.New(func() []*catalogue.Resource { return live.Table().Resources })
-	nodeTLS := &tls.Config{Certificates: []tls.Certificate{cp.pki.KubeletClient}, RootCAs: cp.pki.ClientCAs(), MinVersion: tls.VersionTLS12}
-	cp.usage = resourcemetrics.New(cp.client, nodeTLS, cp.options.Operation.preference())
+	cp.usage = resourcemetrics.New(resourcemetrics.Config{
+		Client: cp.client, Identity: cp.callouts.nodes, Preferred: cp.options.Operation.preference(), Dial: cp.callouts.ways.Cluster,
+	})
 	usage := resourcemetrics.Extension(cp.usage)
 	cp.registrar = aggregation.NewRegistrar(cp.client, live, usage)
-	cp.extensions = aggregation.New(aggregation.Config{Client: cp.client, Identity: cp.pki.FrontProxyClient, Self: cp.loopback(), Changed: documents.Invalidate,
+	cp.extensions = aggregation.New(aggregation.Config{Client: cp.client, Identity: cp.callouts.proxy, Dial: cp.callouts.ways.Cluster, Self: cp.loopback(), Changed: documents.Invalidate,
 		Local: []*aggregation.Extension{usage}})
 	documents.Extend(cp.extensions.Documents)
 	// Extension servers ask this one what the user may do: upstream's controllers have the rights for it.
@@ -249,7 +254,8 @@ func (cp *controlPlane) assemble(ctx context.Context) error {
 		Extensions: cp.extensions.Directory,
 		Address:    cp.advertise.String(),
 		Collectors: cp.counted(),
-		NodeTLS:    nodeTLS,
+		NodeTLS:    cp.callouts.nodes,
+		DialNode:   cp.callouts.ways.Cluster,
 		Log:        slog.Default(),
 	}
 	if err := cp.operate(ctx, &options); err != nil {

@@ -3,7 +3,6 @@ package aggregation
 import (
 	"bytes"
 	"context"
-	"crypto/tls"
 	"fmt"
 	"io"
 	"net"
@@ -17,6 +16,8 @@ import (
 	"k8s.io/client-go/transport"
 	apiregistrationv1 "k8s.io/kube-aggregator/pkg/apis/apiregistration/v1"
 	"k8s.io/streaming/pkg/httpstream"
+
+	"clipper/apiserver/clientcert"
 )
 
 const (
@@ -45,7 +46,7 @@ type backend struct {
 }
 
 // newBackend prepares to speak with the server that spec names, showing identity as client certificate.
-func newBackend(spec *apiregistrationv1.APIServiceSpec, identity tls.Certificate, r resolver, dial dialFunc) *backend {
+func newBackend(spec *apiregistrationv1.APIServiceSpec, identity clientcert.Identity, r resolver, dial dialFunc) *backend {
 	b := &backend{namespace: spec.Service.Namespace, name: spec.Service.Name, port: servicePort(spec), resolver: r}
 	c, err := transport.TLSConfigFor(&transport.Config{TLS: transport.TLSConfig{
 		Insecure:   spec.InsecureSkipTLSVerify,
@@ -56,7 +57,7 @@ func newBackend(spec *apiregistrationv1.APIServiceSpec, identity tls.Certificate
 		b.err = err
 		return b
 	}
-	c.Certificates = []tls.Certificate{identity}
+	c.GetClientCertificate = identity
 	b.transport = utilnet.SetTransportDefaults(&http.Transport{
 		TLSClientConfig: c, DialContext: dial, TLSHandshakeTimeout: 10 * time.Second, MaxIdleConnsPerHost: idlePerHost,
 	})

@@ -2,7 +2,6 @@ package aggregation
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -17,6 +16,7 @@ import (
 	apiregistrationv1 "k8s.io/kube-aggregator/pkg/apis/apiregistration/v1"
 
 	"clipper/api"
+	"clipper/apiserver/clientcert"
 	"clipper/apiserver/resolve"
 )
 
@@ -24,7 +24,7 @@ import (
 type Config struct {
 	Client api.Client
 	// Identity is the client certificate that makes extension servers believe who the user is.
-	Identity tls.Certificate
+	Identity clientcert.Identity
 	// Dial connects to an endpoint; nil is an ordinary dial.
 	Dial dialFunc
 	// Self is where the API server's own service leads to; nil: not elsewhere than any service.

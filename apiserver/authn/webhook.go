@@ -10,6 +10,7 @@ import (
 	webhookutil "k8s.io/apiserver/pkg/util/webhook"
 	"k8s.io/apiserver/plugin/pkg/authenticator/token/webhook"
 
+	"clipper/apiserver/egress"
 	"clipper/apiserver/extremes"
 )
 
@@ -18,6 +19,7 @@ type WebhookConfig struct {
 	File     string        // kubeconfig of the server
 	Version  string        // of TokenReview: v1 or v1beta1
 	CacheTTL time.Duration // how long answers are remembered
+	Dial     egress.Dial   // connects to the server
 }
 
 // webhookRetry is how often a server that does not answer is asked. Upstream's figures.
@@ -25,7 +27,7 @@ var webhookRetry = wait.Backoff{Duration: 500 * time.Millisecond, Factor: 1.5, J
 
 // NewWebhook returns an authenticator that asks the server of c.
 func NewWebhook(c WebhookConfig, audiences []string) (authenticator.Token, error) {
-	config, err := webhookutil.LoadKubeconfig(c.File, nil)
+	config, err := webhookutil.LoadKubeconfig(c.File, c.Dial)
 	if err != nil {
 		return nil, fmt.Errorf("token webhook: read %s: %w", c.File, err)
 	}

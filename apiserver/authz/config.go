@@ -29,6 +29,7 @@ import (
 
 	"clipper/api"
 	"clipper/apiserver/configfile"
+	"clipper/apiserver/egress"
 	"clipper/apiserver/extremes"
 )
 
@@ -47,8 +48,9 @@ var modes = []string{ModeAlwaysAllow, ModeAlwaysDeny, ModeWebhook, ModeRBAC, Mod
 type Options struct {
 	Modes   []string // none: Node and RBAC
 	Webhook WebhookOptions
-	File    string // of an AuthorizationConfiguration; excludes the others
-	Server  string // the API server's name in the metrics of reloads
+	File    string      // of an AuthorizationConfiguration; excludes the others
+	Server  string      // the API server's name in the metrics of reloads
+	Dial    egress.Dial // connects to webhooks
 }
 
 // WebhookOptions describe the one webhook that flags can name.
@@ -189,7 +191,7 @@ func (a *Authorizer) build(config *apiserver.AuthorizationConfiguration) ([]memb
 		case ModeAlwaysDeny:
 			out = append(out, authorizerfactory.NewAlwaysDenyAuthorizer())
 		case ModeWebhook:
-			hook, err := newWebhook(one.Name, one.Webhook)
+			hook, err := newWebhook(one.Name, one.Webhook, a.options.Dial)
 			if err != nil {
 				return nil, fmt.Errorf("authorization webhook %s: %w", one.Name, err)
 			}
@@ -201,8 +203,8 @@ func (a *Authorizer) build(config *apiserver.AuthorizationConfiguration) ([]memb
 	return out, nil
 }
 
-func newWebhook(name string, c *apiserver.WebhookConfiguration) (member, error) {
-	client, err := webhookutil.LoadKubeconfig(*c.ConnectionInfo.KubeConfigFile, nil)
+func newWebhook(name string, c *apiserver.WebhookConfiguration, dial egress.Dial) (member, error) {
+	client, err := webhookutil.LoadKubeconfig(*c.ConnectionInfo.KubeConfigFile, dial)
 	if err != nil {
 		return nil, err
 	}

@@ -7,6 +7,7 @@ import (
 	webhookutil "k8s.io/apiserver/pkg/util/webhook"
 	"k8s.io/client-go/rest"
 
+	"clipper/apiserver/egress"
 	"clipper/apiserver/extremes"
 )
 
@@ -22,6 +23,8 @@ const (
 // its service is one like any other.
 type Loopback struct {
 	Config *rest.Config // Host is a URL
+	// Others are how all other servers are reached.
+	Others egress.Dialers
 }
 
 // resolves reports whether a service's port is the server's own, and returns where it listens.
@@ -41,22 +44,35 @@ func (l *Loopback) Identities(next webhookutil.AuthenticationInfoResolver) webho
 			if l != nil && host == selfHost {
 				return l.Config, nil
 			}
-			return bounded(next.ClientConfigFor(host))
+			c, err := next.ClientConfigFor(host)
+			return bounded(c, err, l.others().ControlPlane)
 		},
 		ClientConfigForServiceFunc: func(name, namespace string, port int) (*rest.Config, error) {
 			if l != nil && name == selfName && namespace == selfNamespace && port == selfPort {
 				return l.Config, nil
 			}
-			return bounded(next.ClientConfigForService(name, namespace, port))
+			c, err := next.ClientConfigForService(name, namespace, port)
+			return bounded(c, err, l.others().Cluster)
 		},
 	}
 }
 
-func bounded(c *rest.Config, err error) (*rest.Config, error) {
+func (l *Loopback) others() egress.Dialers {
+	if l == nil {
+		return egress.Dialers{}
+	}
+	return l.Others
+}
+
+// bounded reads only so much of answers, over connections that dial makes.
+func bounded(c *rest.Config, err error, dial egress.Dial) (*rest.Config, error) {
 	if err != nil {
 		return nil, err
 	}
 	c = rest.CopyConfig(c)
+	if dial != nil {
+		c.Dial = dial
+	}
 	c.Wrap(extremes.BoundAnswers)
 	return c, nil
 }

@@ -18,6 +18,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"clipper/api"
+	"clipper/apiserver/egress"
 	"clipper/apiserver/resolve"
 )
 
@@ -53,11 +54,19 @@ type Collector struct {
 // pair are the two last readings of a node.
 type pair struct{ before, now *reading }
 
-// New returns a collector that shows identity to nodes, at the addresses that are preferred. It collects while Run runs.
-func New(c api.Client, identity *tls.Config, preferred resolve.Preference) *Collector {
-	transport := &http.Transport{TLSClientConfig: identity, IdleConnTimeout: 2 * resolution, MaxIdleConnsPerHost: 1}
-	f := fetcher{&http.Client{Transport: transport}, preferred}
-	return newCollector(c, f.fetch)
+// Config is what a Collector is made of.
+type Config struct {
+	Client    api.Client
+	Identity  *tls.Config        // that is shown to nodes
+	Preferred resolve.Preference // of nodes' addresses
+	Dial      egress.Dial        // connects to nodes
+}
+
+// New returns a collector, which collects while Run runs.
+func New(c Config) *Collector {
+	transport := &http.Transport{DialContext: c.Dial, TLSClientConfig: c.Identity, IdleConnTimeout: 2 * resolution, MaxIdleConnsPerHost: 1}
+	f := fetcher{&http.Client{Transport: transport}, c.Preferred}
+	return newCollector(c.Client, f.fetch)
 }
 
 func newCollector(c api.Client, fetch func(context.Context, *corev1.Node) (*reading, error)) *Collector {

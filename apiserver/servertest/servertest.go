@@ -25,6 +25,7 @@ import (
 	"clipper/api"
 	"clipper/apiserver"
 	"clipper/apiserver/aggregation"
+	"clipper/apiserver/clientcert"
 	"clipper/apiserver/customresource"
 	"clipper/apiserver/inprocess"
 	"clipper/apiserver/pipeline"
@@ -44,12 +45,12 @@ const AdminToken = "admin"
 type Options struct {
 	// DeleteWorkers is how many objects of a collection are deleted at a time; 0: as by default.
 	DeleteWorkers int
-	Resources []*catalogue.Resource // nil: all built-in ones
-	Store     store.Options         // Codec is set
-	Listen    string                // "" is any port of 127.0.0.1
-	Server    func(*apiserver.Options)
-	Dial      func(ctx context.Context, network, address string) (net.Conn, error) // to extension servers
-	Pipeline  func(*pipeline.Pipeline)
+	Resources     []*catalogue.Resource // nil: all built-in ones
+	Store         store.Options         // Codec is set
+	Listen        string                // "" is any port of 127.0.0.1
+	Server        func(*apiserver.Options)
+	Dial          func(ctx context.Context, network, address string) (net.Conn, error) // to extension servers
+	Pipeline      func(*pipeline.Pipeline)
 }
 
 // A Server is a running test server.
@@ -120,7 +121,7 @@ func (s *Server) serve(o Options) error {
 		Log:       slog.Default(),
 	}
 	client := inprocess.New(s.Pipeline, s.Live, s.Store, &user.DefaultInfo{Name: user.APIServerUser}, "clipper")
-	s.Extensions = aggregation.New(aggregation.Config{Client: client, Identity: certificate(), Dial: o.Dial, Changed: documents.Invalidate})
+	s.Extensions = aggregation.New(aggregation.Config{Client: client, Identity: clientcert.Fixed(certificate()), Dial: o.Dial, Changed: documents.Invalidate})
 	documents.Extend(s.Extensions.Documents)
 	so.Extensions = s.Extensions.Directory
 	so.Collectors = append(so.Collectors, s.Extensions)

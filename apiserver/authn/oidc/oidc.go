@@ -25,6 +25,8 @@ import (
 	authenticationcel "k8s.io/apiserver/pkg/authentication/cel"
 	"k8s.io/apiserver/pkg/authentication/token/cache"
 	"k8s.io/apiserver/pkg/authentication/token/union"
+	"k8s.io/apiserver/pkg/server/dynamiccertificates"
+	"k8s.io/apiserver/pkg/server/egressselector"
 	reloads "k8s.io/apiserver/pkg/server/options/authenticationconfig/metrics"
 	"k8s.io/apiserver/plugin/pkg/authenticator/token/oidc"
 	certutil "k8s.io/client-go/util/cert"
@@ -53,6 +55,8 @@ type Options struct {
 	Issuers   []string
 	Audiences []string // of the API server
 	Server    string   // the API server's name in the metrics of reloads
+	// Egress finds the proxies through which providers may be reached. Nil: there are none.
+	Egress egressselector.Lookup
 }
 
 // An Authenticator knows the tokens of the providers that are configured now.
@@ -121,7 +125,7 @@ func (a *Authenticator) build(config *apiserver.AuthenticationConfiguration, alg
 	var all []authenticator.Token
 	for _, jwt := range config.JWT {
 		o := oidc.Options{JWTAuthenticator: jwt, SupportedSigningAlgs: algorithms, DisallowedIssuers: a.options.Issuers, APIServerID: "clipper"}
-		if err := connect(&o); err != nil {
+		if err := connect(&o, a.options.Egress); err != nil {
 			stop()
 			return nil, err
 		}
@@ -139,10 +143,16 @@ func (a *Authenticator) build(config *apiserver.AuthenticationConfiguration, alg
 }
 
 // connect has a provider asked as the library would ask it, but reads only so much of what it answers.
-func connect(o *oidc.Options) error {
+func connect(o *oidc.Options, lookup egressselector.Lookup) error {
 	issuer := o.JWTAuthenticator.Issuer
 	if issuer.EgressSelectorType != "" {
-		return nil // the library says that there is no such way out
+		o.EgressLookup = lookup // the library says so if there is no such way out
+		if issuer.CertificateAuthority != "" {
+			var err error
+			o.CAContentProvider, err = dynamiccertificates.NewStaticCAContent("oidc-authenticator", []byte(issuer.CertificateAuthority))
+			return err
+		}
+		return nil
 	}
 	var roots *x509.CertPool // nil: the machine's
 	if issuer.CertificateAuthority != "" {

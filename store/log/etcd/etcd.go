@@ -21,6 +21,7 @@ import (
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/zap"
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	"k8s.io/apimachinery/pkg/util/version"
@@ -61,6 +62,9 @@ type Config struct {
 	// this process.
 	LeaderChanged func() <-chan struct{}
 
+	// Dial connects to Endpoints; nil is an ordinary dial.
+	Dial func(ctx context.Context, network, address string) (net.Conn, error)
+
 	Prefix     string        // of all keys; "/registry"
 	Compaction time.Duration // how often history is thrown away; 5 minutes, negative for never
 	LeaseReuse time.Duration // how long new keys that end get the same lease, at most; a minute
@@ -88,6 +92,19 @@ func Root(p string) string {
 	return strings.TrimSuffix(path.Join("/", p), "/") + "/"
 }
 
+// dialOptions have the connection made by Dial, where there is one.
+func (c *Config) dialOptions() []grpc.DialOption {
+	if c.Dial == nil {
+		return nil
+	}
+	return []grpc.DialOption{grpc.WithContextDialer(func(ctx context.Context, address string) (net.Conn, error) {
+		if u, err := url.Parse(address); err == nil && u.Host != "" {
+			address = u.Host // the scheme is etcd's way to say whether there is TLS
+		}
+		return c.Dial(ctx, "tcp", address)
+	})}
+}
+
 // Open connects to the cluster and returns when a member of it answers.
 func Open(ctx context.Context, c Config) (*Log, error) {
 	client := c.Client
@@ -95,7 +112,7 @@ func Open(ctx context.Context, c Config) (*Log, error) {
 		var err error
 		client, err = clientv3.New(clientv3.Config{
 			Endpoints: c.Endpoints, TLS: c.TLS, Logger: zap.NewNop(),
-			DialKeepAliveTime: keepAlive, DialKeepAliveTimeout: keepAliveTimeout,
+			DialKeepAliveTime: keepAlive, DialKeepAliveTimeout: keepAliveTimeout, DialOptions: c.dialOptions(),
 		})
 		if err != nil {
 			return nil, fmt.Errorf("etcd %s: %w", strings.Join(c.Endpoints, ","), err)
