@@ -14,6 +14,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"clipper/api"
 )
@@ -37,7 +38,7 @@ func (r Resolver) ResolveEndpoint(namespace, name string, port int32) (*url.URL,
 	}
 	svc, ok := r.services.Get(namespace, name)
 	if !ok {
-		return nil, apierrors.NewNotFound(api.Services.GroupResource(), name)
+		return nil, apierrors.NewNotFound(schema.GroupResource{Resource: "service"}, name) // in the singular, as upstream's lister says it
 	}
 	if svc.Spec.Type == corev1.ServiceTypeExternalName {
 		return secure(svc.Spec.ExternalName, port), nil

@@ -52,10 +52,10 @@ func TestResolveEndpoint(t *testing.T) {
 		{"web", 80, "", `no endpoints available for service "web"`},
 		{"web", 1, "", `no service port 1 found for service "web"`},
 		{"empty", 443, "", `no endpoints available for service "empty"`},
-		{"none", 443, "", `services "none" not found`},
+		{"none", 443, "", `service "none" not found`},
 		{"elsewhere", 8443, "https://api.example.com:8443", ""},
 		{"kubernetes", 443, "https://127.0.0.1:6443", ""},
-		{"kubernetes", 444, "", `services "kubernetes" not found`},
+		{"kubernetes", 444, "", `service "kubernetes" not found`},
 	} {
 		got, err := r.ResolveEndpoint("default", tt.name, tt.port)
 		switch {
