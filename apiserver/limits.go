@@ -2,6 +2,7 @@ package apiserver
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -86,17 +87,39 @@ func (q *request) timeLimit() (cancel context.CancelFunc, err error) {
 	return cancel, nil
 }
 
-// timeoutError turns the end of the time into what clients see of it.
-func (q *request) timeoutError(err error) error {
+// errOverdue is what clients hear of a request whose time was up.
+var errOverdue = apierrors.NewTimeoutError("request did not complete within the allotted timeout", 0)
+
+// overdue says whether the request's time was up when err came of it.
+func (q *request) overdue(err error) bool {
+	if q.cut.Load() && (errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, context.Canceled)) { // so that ends what it waits for
+		return true
+	}
+	if !errors.Is(q.r.Context().Err(), context.DeadlineExceeded) {
+		return false
+	}
+	q.s.metrics.terminated(q, http.StatusGatewayTimeout)
+	return true
+}
+
+// failOverdue answers as upstream's outermost handler does: without a kind, in whatever form. client-go makes words of
+// its own of that.
+func (q *request) failOverdue(err error) {
+	q.s.log.Error("request not answered in time", "method", q.r.Method, "path", q.r.URL.Path, "limit", q.limit, "err", err)
+	body, err := json.Marshal(errOverdue.ErrStatus)
+	if err != nil {
+		body = []byte(errOverdue.Error())
+	}
+	out := q.begin(http.StatusGatewayTimeout, "text/plain; charset=utf-8", len(body)+1)
+	defer out.Close()
+	_, _ = out.Write(append(body, '\n')) // the client may be gone
+}
+
+// timeoutError turns the end of a time that a part of the request was given into what clients see of it.
+func timeoutError(err error) error {
 	var status apierrors.APIStatus
-	switch {
-	case q.cut.Load() && (errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, context.Canceled)): // so that ends what it waits for
-		return apierrors.NewTimeoutError("request did not complete within the allotted timeout", 0)
-	case !errors.Is(err, context.DeadlineExceeded) || errors.As(err, &status):
+	if !errors.Is(err, context.DeadlineExceeded) || errors.As(err, &status) {
 		return err
-	case q.r.Context().Err() != nil:
-		q.s.metrics.terminated(q, http.StatusGatewayTimeout)
-		return apierrors.NewTimeoutError("request did not complete within the allotted timeout", 0)
 	}
 	return apierrors.NewTimeoutError(fmt.Sprintf("request did not complete within requested timeout - %s", context.DeadlineExceeded), 0)
 }

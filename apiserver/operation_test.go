@@ -290,8 +290,9 @@ func TestTimeoutParameter(t *testing.T) {
 		t.Errorf("timeout=32s: %d", resp.StatusCode)
 	}
 	resp, text = ask(t, s, "admin", "POST", "/api/v1/namespaces/default/configmaps?timeout=1ns", `{"metadata":{"name":"late"}}`)
-	if resp.StatusCode != http.StatusGatewayTimeout || !strings.Contains(text, "Timeout: request did not complete within the allotted timeout") {
-		t.Errorf("timeout=1ns: %d %s", resp.StatusCode, text)
+	const overdue = `{"metadata":{},"status":"Failure","message":"Timeout: request did not complete within the allotted timeout","reason":"Timeout","details":{},"code":504}` + "\n"
+	if kind := resp.Header.Get("Content-Type"); resp.StatusCode != http.StatusGatewayTimeout || text != overdue || kind != "text/plain; charset=utf-8" {
+		t.Errorf("timeout=1ns: %d %s %s", resp.StatusCode, kind, text)
 	}
 }
 

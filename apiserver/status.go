@@ -41,7 +41,11 @@ func statusOf(err error) *metav1.Status {
 
 // fail answers with an error.
 func (q *request) fail(err error) {
-	status := statusOf(q.timeoutError(err))
+	if q.overdue(err) {
+		q.failOverdue(err)
+		return
+	}
+	status := statusOf(timeoutError(err))
 	if status.Code >= http.StatusInternalServerError {
 		q.s.log.Error("request failed", "method", q.r.Method, "path", q.r.URL.Path, "code", status.Code, "err", err)
 	}
