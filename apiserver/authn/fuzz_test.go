@@ -8,6 +8,8 @@ import (
 	"net/http"
 	"net/textproto"
 	"net/url"
+	"os"
+	"path/filepath"
 	"reflect"
 	"slices"
 	"strings"
@@ -146,4 +148,36 @@ func withoutOrder(u user.Info) user.DefaultInfo {
 		}
 	}
 	return out
+}
+
+// FuzzWebhook: a kubeconfig of the server that is asked about tokens is one in every version of the question, or none.
+func FuzzWebhook(f *testing.F) {
+	const cluster = "clusters: [{name: c, cluster: {server: 'https://127.0.0.1:1'}}]\n"
+	for _, text := range []string{
+		cluster + "users: [{name: u, user: {token: t}}]\ncontexts: [{name: x, context: {cluster: c, user: u}}]\ncurrent-context: x\n",
+		cluster + "users: [{name: u, user: {client-certificate: cert, client-key: key}}]\ncontexts: [{name: x, context: {cluster: c, user: u}}]\ncurrent-context: x\n",
+		cluster + "users: [{name: u, user: {client-certificate-data: eA==, client-key-data: eA==, username: a, password: b}}]\ncontexts: [{name: x, context: {cluster: c, user: u}}]\ncurrent-context: x\n",
+		cluster + "users: [{name: u, user: {exec: {apiVersion: client.authentication.k8s.io/v1, command: none, interactiveMode: Never}}}]\ncontexts: [{name: x, context: {cluster: c, user: u}}]\ncurrent-context: x\n",
+		"clusters: [{name: c, cluster: {server: 'http://127.0.0.1:1', proxy-url: 'socks5://127.0.0.1:1', certificate-authority-data: eA==, tls-server-name: x}}]\ncontexts: [{name: x, context: {cluster: c}}]\ncurrent-context: x\n",
+		"apiVersion: v1\nkind: Config\n", "current-context: nowhere\n", "kind: Pod\napiVersion: v1\n", "clusters: &a [*a]", "\xff", "",
+	} {
+		f.Add([]byte(text))
+	}
+	file := filepath.Join(f.TempDir(), "kubeconfig")
+	f.Fuzz(func(t *testing.T, text []byte) {
+		if err := os.WriteFile(file, text, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		var taken []bool
+		for _, version := range []string{"v1", "v1beta1"} {
+			hook, err := NewWebhook(WebhookConfig{File: file, Version: version}, nil)
+			if (err == nil) != (hook != nil) {
+				t.Errorf("%q: %v, %v", text, hook, err)
+			}
+			taken = append(taken, err == nil)
+		}
+		if taken[0] != taken[1] {
+			t.Errorf("%q: taken %v", text, taken)
+		}
+	})
 }

@@ -2,6 +2,7 @@ package authz
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -12,6 +13,7 @@ import (
 	"time"
 
 	authorizationv1 "k8s.io/api/authorization/v1"
+	"k8s.io/apiserver/pkg/apis/apiserver"
 	"k8s.io/apiserver/pkg/authentication/user"
 	"k8s.io/apiserver/pkg/authorization/authorizer"
 
@@ -174,11 +176,32 @@ func TestModes(t *testing.T) {
 	}
 }
 
+// FuzzDecode: a configuration is refused, or keeps what it must and names everything it asks once.
 func FuzzDecode(f *testing.F) {
-	f.Add([]byte("apiVersion: apiserver.config.k8s.io/v1\nkind: AuthorizationConfiguration\nauthorizers: [{type: RBAC, name: rbac}]\n"))
+	const header = "apiVersion: apiserver.config.k8s.io/v1\nkind: AuthorizationConfiguration\n"
+	const hook = "{type: Webhook, name: %s, webhook: {timeout: 3s, failurePolicy: NoOpinion, subjectAccessReviewVersion: v1, matchConditionSubjectAccessReviewVersion: v1, authorizedTTL: 1m, unauthorizedTTL: 1m, connectionInfo: {type: KubeConfigFile, kubeConfigFile: /dev/null}, matchConditions: [%s]}}"
+	for _, text := range []string{
+		header + "authorizers: [{type: RBAC, name: rbac}]\n", header + "authorizers: [{type: Node, name: node}, {type: RBAC, name: rbac}]\n", header + "authorizers: [{type: RBAC, name: x}, {type: RBAC, name: x}]\n",
+		header + "authorizers: [" + fmt.Sprintf(hook, "one.example.com", "{expression: has(request.resourceAttributes)}, {expression: 'request.user == \"a\" && !(\"g\" in request.groups)'}") + ", {type: RBAC, name: rbac}]\n",
+		header + "authorizers: [" + fmt.Sprintf(hook, "a", "{expression: 'request.resourceAttributes.fieldSelector.requirements.exists(r, r.key == 1)'}") + "]\n",
+		header + "authorizers: []\nmore: 1\n", "apiVersion: apiserver.config.k8s.io/v1beta1\nkind: AuthorizationConfiguration\nauthorizers: [{type: AlwaysAllow, name: alwaysallow}]\n", "", "authorizers: &a [*a]",
+	} {
+		f.Add([]byte(text))
+	}
 	f.Fuzz(func(t *testing.T, text []byte) {
-		if config, err := decode(text, nil); err == nil && len(config.Authorizers) == 0 {
-			t.Error("a configuration without authorizers")
+		config, err := decode(text, []apiserver.AuthorizerType{ModeRBAC})
+		if err != nil {
+			return
+		}
+		names, kept := map[string]bool{}, false
+		for _, one := range config.Authorizers {
+			if names[one.Name] || (one.Webhook != nil) != (one.Type == ModeWebhook) {
+				t.Errorf("%q: %+v", text, one)
+			}
+			names[one.Name], kept = true, kept || one.Type == ModeRBAC
+		}
+		if !kept {
+			t.Errorf("%q: what is required is missing", text)
 		}
 	})
 }

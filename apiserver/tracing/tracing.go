@@ -17,29 +17,23 @@ import (
 	"go.opentelemetry.io/otel/propagation"
 	"go.opentelemetry.io/otel/sdk/resource"
 	"go.opentelemetry.io/otel/trace"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/serializer"
+	"k8s.io/apiserver/pkg/apis/apiserver"
+	"k8s.io/apiserver/pkg/apis/apiserver/install"
 	"k8s.io/apiserver/pkg/authentication/user"
 	utilfeature "k8s.io/apiserver/pkg/util/feature"
 	"k8s.io/component-base/tracing"
 	tracingapi "k8s.io/component-base/tracing/api/v1"
-	"sigs.k8s.io/yaml"
 )
 
-// configuration is the file.
-type configuration struct {
-	metav1.TypeMeta                 `json:",inline"`
-	tracingapi.TracingConfiguration `json:",inline"`
-}
-
-// parse reads a TracingConfiguration of apiserver.config.k8s.io.
+// parse reads a TracingConfiguration.
 func parse(data []byte) (*tracingapi.TracingConfiguration, error) {
-	c := &configuration{}
-	if err := yaml.UnmarshalStrict(data, c); err != nil {
-		return nil, err
-	}
-	const group = "apiserver.config.k8s.io/"
-	if c.Kind != "TracingConfiguration" || !slices.Contains([]string{group + "v1alpha1", group + "v1beta1", group + "v1"}, c.APIVersion) {
-		return nil, fmt.Errorf("it is a %s %s, not a TracingConfiguration of %sv1", c.APIVersion, c.Kind, group)
+	scheme := runtime.NewScheme()
+	install.Install(scheme)
+	c := &apiserver.TracingConfiguration{}
+	if err := runtime.DecodeInto(serializer.NewCodecFactory(scheme, serializer.EnableStrict).UniversalDecoder(), data, c); err != nil {
+		return nil, fmt.Errorf("unable to decode tracing configuration data: %w", err)
 	}
 	faults := tracingapi.ValidateTracingConfiguration(&c.TracingConfiguration, utilfeature.DefaultFeatureGate, nil)
 	return &c.TracingConfiguration, faults.ToAggregate()

@@ -2,14 +2,18 @@ package tracing
 
 import (
 	"context"
+	"encoding/json"
 	"net/http/httptest"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
 
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/sdk/trace/tracetest"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apiserver/pkg/authentication/user"
+	tracingapi "k8s.io/component-base/tracing/api/v1"
 )
 
 func TestSpans(t *testing.T) {
@@ -41,8 +45,10 @@ func TestConfiguration(t *testing.T) {
 	for text, want := range map[string]string{
 		"apiVersion: apiserver.config.k8s.io/v1\nkind: TracingConfiguration\nendpoint: localhost:4317\nsamplingRatePerMillion: 10\n": "",
 		"apiVersion: apiserver.config.k8s.io/v1\nkind: TracingConfiguration\nsamplingRatePerMillion: 2000000\n":                      "less than or equal to one million",
-		"apiVersion: v1\nkind: Pod\n": "not a TracingConfiguration",
-		"apiVersion: apiserver.config.k8s.io/v1\nkind: TracingConfiguration\nnonsense: 1\n": "unknown field",
+		"apiVersion: v1\nkind: Pod\n": `no kind "Pod" is registered`,
+		"apiVersion: apiserver.config.k8s.io/v1\nkind: EncryptionConfiguration\n":                         "TracingConfiguration",
+		"apiVersion: apiserver.config.k8s.io/v1\nkind: TracingConfiguration\nSamplingRatePerMillion: 1\n": "unknown field",
+		"apiVersion: apiserver.config.k8s.io/v1\nkind: TracingConfiguration\nnonsense: 1\n":               "unknown field",
 	} {
 		if _, err := parse([]byte(text)); want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
 			t.Errorf("%q: %v, want %q", text, err, want)
@@ -53,7 +59,31 @@ func TestConfiguration(t *testing.T) {
 	}
 }
 
+// FuzzConfiguration: what is taken can be used, and is taken again as it was read.
 func FuzzConfiguration(f *testing.F) {
-	f.Add([]byte("apiVersion: apiserver.config.k8s.io/v1\nkind: TracingConfiguration\n"))
-	f.Fuzz(func(_ *testing.T, data []byte) { _, _ = parse(data) })
+	const header = "apiVersion: apiserver.config.k8s.io/v1\nkind: TracingConfiguration\n"
+	for _, text := range []string{
+		header, header + "endpoint: localhost:4317\nsamplingRatePerMillion: 10\n", header + "endpoint: 'https://[::1]:4317/x'\nsamplingRatePerMillion: -1\n",
+		header + "endpoint: unix:///x\nmore: {}\n", "apiVersion: apiserver.config.k8s.io/v1beta1\nkind: TracingConfiguration\nsamplingRatePerMillion: 1.5\n",
+		`{"kind":"TracingConfiguration","apiVersion":"apiserver.config.k8s.io/v1alpha1","Endpoint":"x","endpoint":null}`, "a: &a [*a]",
+	} {
+		f.Add([]byte(text))
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		c, err := parse(data)
+		if err != nil {
+			return
+		}
+		text, err := json.Marshal(struct {
+			metav1.TypeMeta                 `json:",inline"`
+			tracingapi.TracingConfiguration `json:",inline"`
+		}{metav1.TypeMeta{APIVersion: "apiserver.config.k8s.io/v1", Kind: "TracingConfiguration"}, *c})
+		if err != nil {
+			t.Fatal(err)
+		}
+		again, err := parse(text)
+		if err != nil || !reflect.DeepEqual(again, c) {
+			t.Errorf("%q is %s, and that is %+v, %v", data, text, again, err)
+		}
+	})
 }

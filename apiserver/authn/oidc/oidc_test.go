@@ -18,6 +18,11 @@ import (
 
 	"github.com/go-jose/go-jose/v4"
 	"github.com/go-jose/go-jose/v4/jwt"
+	"k8s.io/apimachinery/pkg/api/equality"
+	apiruntime "k8s.io/apimachinery/pkg/runtime"
+	apiserverv1 "k8s.io/apiserver/pkg/apis/apiserver/v1"
+	"k8s.io/apiserver/pkg/apis/apiserver/validation"
+	authenticationcel "k8s.io/apiserver/pkg/authentication/cel"
 
 	"clipper/apiserver/configfile/configfiletest"
 )
@@ -225,11 +230,40 @@ func TestFaults(t *testing.T) {
 	}
 }
 
+// FuzzDecode: a configuration is refused, or providers can be made of it and it says what it said when read again.
 func FuzzDecode(f *testing.F) {
-	f.Add([]byte("apiVersion: apiserver.config.k8s.io/v1\nkind: AuthenticationConfiguration\nanonymous: {enabled: true}\n"))
+	const header = "apiVersion: apiserver.config.k8s.io/v1\nkind: AuthenticationConfiguration\n"
+	for _, text := range []string{
+		header + "anonymous: {enabled: true, conditions: [{path: /livez}]}\n", header + "anonymous: {enabled: false, conditions: [{path: ''}]}\njwt: []\n",
+		header + "jwt:\n- issuer: {url: 'https://127.0.0.1:1', audiences: [a, b], audienceMatchPolicy: MatchAny}\n  claimMappings: {username: {claim: sub, prefix: 'x:'}, groups: {expression: 'claims.roles.split(\",\")'}, uid: {claim: sub}, extra: [{key: example.com/a, valueExpression: claims.sub}]}\n" +
+			"  claimValidationRules: [{expression: 'claims.exp - claims.nbf <= 86400', message: m}, {claim: hd, requiredValue: x}]\n  userValidationRules: [{expression: '!user.username.startsWith(\"system:\")'}]\n",
+		header + "jwt: [{issuer: {url: 'https://127.0.0.1:1', discoveryURL: 'https://127.0.0.1:2/x', certificateAuthority: x, audiences: [a]}, claimMappings: {username: {expression: 'claims.?a.orValue(1)'}}}]\n",
+		header + "jwt: [{issuer: {url: 'http://a?b#c'}, claimMappings: {username: {claim: a, expression: b}}}, {}]\n",
+		"apiVersion: apiserver.config.k8s.io/v1beta1\nkind: AuthenticationConfiguration\n", "apiVersion: apiserver.config.k8s.io/v1alpha1\nkind: AuthenticationConfiguration\nmore: 1\n",
+		"apiVersion: apiserver.config.k8s.io/v1\nkind: AuthorizationConfiguration\n", "jwt: &a [*a]",
+	} {
+		f.Add([]byte(text))
+	}
+	compiler := authenticationcel.NewDefaultCompiler()
 	f.Fuzz(func(t *testing.T, text []byte) {
-		if config, err := decode(text); err == nil && config == nil {
-			t.Error("neither a configuration nor an error")
+		config, err := decode(text)
+		if err != nil {
+			return
+		}
+		if faults := validation.ValidateAuthenticationConfiguration(compiler, config, []string{"https://own.example.com"}); len(faults) > 0 {
+			return
+		}
+		for _, jwt := range config.JWT {
+			if len(jwt.Issuer.Audiences) == 0 || !strings.HasPrefix(jwt.Issuer.URL, "https://") || jwt.Issuer.URL == "https://own.example.com" {
+				t.Errorf("%q: a provider %+v", text, jwt.Issuer)
+			}
+		}
+		written, err := apiruntime.Encode(codecs().LegacyCodec(apiserverv1.SchemeGroupVersion), config)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if again, err := decode(written); err != nil || !equality.Semantic.DeepEqual(again, config) {
+			t.Errorf("%q is %s, and that is %+v, %v", text, written, again, err)
 		}
 	})
 }
