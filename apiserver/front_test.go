@@ -70,6 +70,24 @@ func TestHideCounts(t *testing.T) {
 	}
 }
 
+// TestHideMetrics: a metric that is switched off is not shown, whoever counts it.
+func TestHideMetrics(t *testing.T) {
+	hidden := []string{"apiserver_current_inflight_requests", "apiserver_audit_event_total"}
+	for _, hide := range []bool{false, true} {
+		s := start(t, servertest.Options{Server: func(o *apiserver.Options) {
+			if hide {
+				o.HideMetrics = hidden
+			}
+		}})
+		_, text := ask(t, s, "admin", "GET", "/metrics", "")
+		for _, name := range hidden {
+			if strings.Contains(text, "# HELP "+name+" ") == hide {
+				t.Errorf("hidden %t: %s", hide, name)
+			}
+		}
+	}
+}
+
 // TestWatchGrace: a watch that is open when the server closes ends properly, and does not keep it for the whole grace.
 func TestWatchGrace(t *testing.T) {
 	s, err := servertest.Start(t.TempDir(), servertest.Options{Server: func(o *apiserver.Options) { o.Limits.WatchGrace = time.Minute }})

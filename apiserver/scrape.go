@@ -23,11 +23,14 @@ func (s *Server) metricsHandler() http.Handler {
 	for _, c := range s.options.Collectors {
 		s.metrics.registry.MustRegister(c)
 	}
-	return promhttp.HandlerFor(merged{s.metrics.registry}, promhttp.HandlerOpts{ErrorHandling: promhttp.ContinueOnError})
+	return promhttp.HandlerFor(merged{s.metrics.registry, s.options.HideMetrics}, promhttp.HandlerOpts{ErrorHandling: promhttp.ContinueOnError})
 }
 
 // merged adds to a registry what libraries have put into upstream's, unless the registry has it itself.
-type merged struct{ own prometheus.Gatherer }
+type merged struct {
+	own    prometheus.Gatherer
+	hidden []string
+}
 
 // Gather implements prometheus.Gatherer.
 func (m merged) Gather() ([]*dto.MetricFamily, error) {
@@ -44,6 +47,9 @@ func (m merged) Gather() ([]*dto.MetricFamily, error) {
 		if !known[f.GetName()] {
 			families = append(families, f)
 		}
+	}
+	if len(m.hidden) > 0 {
+		families = slices.DeleteFunc(families, func(f *dto.MetricFamily) bool { return slices.Contains(m.hidden, f.GetName()) })
 	}
 	slices.SortFunc(families, func(a, b *dto.MetricFamily) int { return strings.Compare(a.GetName(), b.GetName()) })
 	return families, err

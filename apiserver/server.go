@@ -61,8 +61,8 @@ type Options struct {
 	// Extra answers paths outside the API that the server does not know, by exact path.
 	Extra map[string]http.Handler
 	// Checks are parts of /healthz, /livez and /readyz beside the server's own, by name; ReadyChecks are
-	// of /readyz alone. They must be quick.
-	Checks, ReadyChecks map[string]func(context.Context) error
+	// of /readyz alone, and OutsideChecks of all but /livez: of what no restart of the server mends. They must be quick.
+	Checks, ReadyChecks, OutsideChecks map[string]func(context.Context) error
 	// Hooks are the parts that are started with the server, as all three report them, in this order.
 	Hooks []Hook
 
@@ -73,6 +73,8 @@ type Options struct {
 	InFlight *fairness.Limit      // nil, too: no limit
 	Features Features
 	Browsers Browsers
+	// HideMetrics are left out of /metrics, by name.
+	HideMetrics []string
 	// HideCounts leaves the numbers of stored objects out of the metrics.
 	HideCounts bool
 	// NoHTTP2 offers clients HTTP/1.1 alone.

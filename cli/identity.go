@@ -26,6 +26,8 @@ func authenticationFlags(cmd *cobra.Command, o *daemon.IdentityOptions) {
 	f.StringVar(&o.TokenWebhook.File, "authentication-token-webhook-config-file", "", "kubeconfig of a server that is asked about bearer tokens")
 	f.StringVar(&o.TokenWebhook.Version, "authentication-token-webhook-version", o.TokenWebhook.Version, "version of the TokenReview that it is asked with")
 	f.DurationVar(&o.TokenWebhook.CacheTTL, "authentication-token-webhook-cache-ttl", o.TokenWebhook.CacheTTL, "how long its answers are remembered")
+	f.BoolFunc("enable-bootstrap-token-auth", "let machines join with the tokens of secrets of type bootstrap.kubernetes.io/token (default true)", negated(&o.NoBootstrapTokens))
+	always(cmd, "service-account-lookup", "tokens of service accounts count while their account and secret are there")
 	f.BoolFunc("anonymous-auth", "let requests without credentials in as system:anonymous (default true)", boolFlag(&o.Anonymous))
 }
 

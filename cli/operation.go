@@ -1,11 +1,14 @@
 package cli
 
 import (
+	"errors"
+	"strconv"
 	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 	"k8s.io/component-base/cli/flag"
+	"k8s.io/klog/v2"
 
 	"clipper/daemon"
 )
@@ -33,6 +36,21 @@ func operationFlags(cmd *cobra.Command, o *daemon.OperationOptions) {
 	f.Int64Var(&o.Limits.StreamRate, "max-connection-bytes-per-sec", 0, "bytes a second that a stream to a pod, or a proxied connection that is upgraded, may move; 0: no limit")
 	f.StringSliceVar(&o.NodeAddresses, "kubelet-preferred-address-types", nil, "types of addresses at which nodes are spoken to, best first: InternalIP, ExternalIP, Hostname, InternalDNS, ExternalDNS; default: the first three")
 	f.BoolVar(&o.Contention, "contention-profiling", false, "with --profiling, record where goroutines wait for each other")
+	f.BoolFunc("allow-privileged", "let pods have privileged containers (default true)", negated(&o.Unprivileged))
+	f.Func("endpoint-reconciler-type", "who writes the endpoints of the service default/kubernetes: lease is the servers, none is somebody else (default lease)", func(s string) error {
+		if s != "lease" && s != "none" {
+			return errors.New("there are lease and none")
+		}
+		o.Unannounced = s == "none"
+		return nil
+	})
+	f.StringSliceVar(&o.HideMetrics, "disabled-metrics", nil, "metrics that /metrics does not show, by their full names")
+	f.Func("v", "how much the libraries log that come from upstream: 0 to 10", func(s string) error {
+		var level klog.Level
+		return level.Set(s)
+	})
+	always(cmd, "enable-garbage-collector", "dependents are deleted after their owners")
+	always(cmd, "watch-cache", "watches are served from memory")
 	f.StringVar(&o.DebugSocket, "debug-socket-path", "", "Unix socket at which /debug is served to everybody who may connect to it")
 	f.BoolVar(&o.Profiling, "profiling", o.Profiling, "serve /debug/pprof and /debug/flags")
 	f.DurationVar(&o.EventTTL, "event-ttl", o.EventTTL, "how long events stay after they were last written")
@@ -44,5 +62,25 @@ func operationFlags(cmd *cobra.Command, o *daemon.OperationOptions) {
 		shown := map[string]string{}
 		f.VisitAll(func(flag *pflag.Flag) { shown[flag.Name] = flag.Value.String() })
 		return shown
+	}
+}
+
+// always adds a flag of kube-apiserver's for what this server cannot do without: it takes true alone.
+func always(cmd *cobra.Command, name, what string) {
+	cmd.Flags().BoolFunc(name, what+"; true is all that can be had", func(s string) error {
+		on, err := strconv.ParseBool(s)
+		if err == nil && !on {
+			return errors.New("this cannot be switched off here")
+		}
+		return err
+	})
+}
+
+// negated sets the opposite of a flag's value.
+func negated(to *bool) func(string) error {
+	return func(s string) error {
+		b, err := strconv.ParseBool(s)
+		*to = err == nil && !b
+		return err
 	}
 }

@@ -39,6 +39,9 @@ func TestUpstreamsForms(t *testing.T) {
 // TestFlagFaults: what no flag takes.
 func TestFlagFaults(t *testing.T) {
 	for arg, want := range map[string]string{
+		"--watch-cache=false":                     `invalid argument "false" for "--watch-cache" flag: this cannot be switched off here`,
+		"--endpoint-reconciler-type=master-count": "there are lease and none",
+		"--v=much":                                         `invalid argument "much" for "--v" flag`,
 		"--min-request-timeout=30m":                        `invalid argument "30m" for "--min-request-timeout" flag`,
 		"--etcd-db-metric-poll-interval=often":             `time: invalid duration "often"`,
 		"--encryption-provider-config-automatic-reload=so": `invalid argument "so"`,
@@ -46,5 +49,33 @@ func TestFlagFaults(t *testing.T) {
 		if _, err := parse(arg); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v", arg, err)
 		}
+	}
+}
+
+// TestKubeadm: kubeadm's command line for kube-apiserver v1.36 is understood.
+func TestKubeadm(t *testing.T) {
+	pki := "/etc/kubernetes/pki/"
+	o, err := parse("--advertise-address=10.0.0.1", "--allow-privileged=true", "--authorization-mode=Node,RBAC", "--client-ca-file="+pki+"ca.crt",
+		"--enable-admission-plugins=NodeRestriction", "--enable-bootstrap-token-auth=true", "--etcd-cafile="+pki+"etcd/ca.crt",
+		"--etcd-certfile="+pki+"apiserver-etcd-client.crt", "--etcd-keyfile="+pki+"apiserver-etcd-client.key", "--etcd-servers=https://127.0.0.1:2379",
+		"--kubelet-client-certificate="+pki+"apiserver-kubelet-client.crt", "--kubelet-client-key="+pki+"apiserver-kubelet-client.key",
+		"--kubelet-preferred-address-types=InternalIP,ExternalIP,Hostname", "--proxy-client-cert-file="+pki+"front-proxy-client.crt",
+		"--proxy-client-key-file="+pki+"front-proxy-client.key", "--requestheader-allowed-names=front-proxy-client",
+		"--requestheader-client-ca-file="+pki+"front-proxy-ca.crt", "--requestheader-extra-headers-prefix=X-Remote-Extra-",
+		"--requestheader-group-headers=X-Remote-Group", "--requestheader-username-headers=X-Remote-User", "--secure-port=6443",
+		"--service-account-issuer=https://kubernetes.default.svc.cluster.local", "--service-account-key-file="+pki+"sa.pub",
+		"--service-account-signing-key-file="+pki+"sa.key", "--service-cluster-ip-range=10.96.0.0/12",
+		"--tls-cert-file="+pki+"apiserver.crt", "--tls-private-key-file="+pki+"apiserver.key", "--v=0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if o.Operation.Unprivileged || o.Identity.NoBootstrapTokens || o.Callouts.Proxy.Key != pki+"front-proxy-client.key" {
+		t.Errorf("%+v", o)
+	}
+	if o, err = parse("--allow-privileged=false", "--enable-bootstrap-token-auth=false", "--endpoint-reconciler-type=none"); err != nil {
+		t.Fatal(err)
+	}
+	if !o.Operation.Unprivileged || !o.Identity.NoBootstrapTokens || !o.Operation.Unannounced {
+		t.Errorf("%+v", o)
 	}
 }

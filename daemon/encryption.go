@@ -55,9 +55,9 @@ func (cp *controlPlane) openEncryption(ctx context.Context, used bool) error {
 	return cp.encryption.Await(ctx, kmsPatience)
 }
 
-// checks are the parts of health that only some servers have: those with KMS plug-ins, and those that were asked to take
-// over files, which may name plug-ins one day.
-func (cp *controlPlane) checks() map[string]func(context.Context) error {
+// encryptionChecks are the parts of health that only some servers have: those with KMS plug-ins, and those that were
+// asked to take over files, which may name plug-ins one day.
+func (cp *controlPlane) encryptionChecks() map[string]func(context.Context) error {
 	if reload := cp.options.EncryptionReload; (reload == nil || !*reload) && !cp.encryption.UsesKMS() {
 		return nil
 	}

@@ -28,8 +28,9 @@ type IdentityOptions struct {
 	AuthenticationConfig string
 	OIDC                 oidc.Flags
 	TokenWebhook         authn.WebhookConfig // without a file: none
-	Anonymous            *bool               // nil: as AuthenticationConfig says, or yes
-	APIAudiences         []string            // none: the issuers
+	NoBootstrapTokens    bool
+	Anonymous            *bool    // nil: as AuthenticationConfig says, or yes
+	APIAudiences         []string // none: the issuers
 
 	Proxy       authn.ProxyConfig // who is believed beside the cluster's own proxy; CAs comes from ProxyCAFile
 	ProxyCAFile string
@@ -86,6 +87,9 @@ func (cp *controlPlane) identify(ctx context.Context) error {
 		Tokens:    satoken.NewChecker(cp.signer, cp.client, time.Now),
 		More:      []authenticator.Token{cp.self, cp.oidc},
 		Audiences: cp.signer.Audiences(),
+	}
+	if o.NoBootstrapTokens {
+		config.Client = nil
 	}
 	if config.Anonymous, err = cp.anonymous(); err != nil {
 		return err

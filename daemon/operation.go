@@ -22,17 +22,21 @@ import (
 	"clipper/apiserver/presence"
 	"clipper/apiserver/resolve"
 	"clipper/apiserver/tracing"
+	"clipper/catalogue/core/podspec"
 )
 
 // OperationOptions say how a server protects itself, and what it tells of its work.
 type OperationOptions struct {
-	Limits      apiserver.Limits
-	MaxReads    int  // served at the same time; with fairness, the sum of both is the number of seats
-	MaxWrites   int  // served at the same time
-	Fairness    bool // share seats by priority level and flow
-	Profiling   bool
-	Contention  bool   // with Profiling: record where goroutines wait for each other
-	DebugSocket string // serves /debug without asking who it is; "": there is none
+	Limits       apiserver.Limits
+	MaxReads     int  // served at the same time; with fairness, the sum of both is the number of seats
+	MaxWrites    int  // served at the same time
+	Fairness     bool // share seats by priority level and flow
+	Profiling    bool
+	Contention   bool     // with Profiling: record where goroutines wait for each other
+	Unprivileged bool     // pods may not have privileged containers
+	Unannounced  bool     // the server's address does not go into the endpoints of default/kubernetes
+	HideMetrics  []string // by name
+	DebugSocket  string   // serves /debug without asking who it is; "": there is none
 	// DeleteWorkers is how many objects of a collection are deleted at a time.
 	DeleteWorkers int
 	// NodeAddresses are the types of addresses at which nodes are spoken to, best first; none: upstream's.
@@ -137,10 +141,12 @@ func (cp *controlPlane) operate(ctx context.Context, o *apiserver.Options) (err 
 		NoWatchList: !feature.Gate.Enabled(features.WatchList),
 	}
 	o.Limits, o.Profiling, o.Flags = operation.Limits, operation.Profiling, operation.Flags
+	podspec.AllowPrivileged(!operation.Unprivileged)
+	o.HideMetrics = operation.HideMetrics
 	o.NodeTimeout = cp.options.Callouts.KubeletTimeout
 	o.HideCounts, o.DebugListener = cp.options.Datastore.HideCounts, cp.debug
 	o.Checks = map[string]func(context.Context) error{"etcd": cp.healthy(cp.options.Datastore.HealthTimeout)}
-	maps.Copy(o.Checks, cp.checks())
+	o.OutsideChecks = cp.encryptionChecks()
 	o.ReadyChecks = map[string]func(context.Context) error{"etcd-readiness": cp.healthy(cp.options.Datastore.ReadyTimeout)}
 	defer func() { o.Hooks = cp.hooks() }()
 	if !operation.Fairness {
@@ -181,7 +187,7 @@ func (cp *controlPlane) runOperation(ctx context.Context, group *errgroup.Group)
 	}
 	announcer := presence.New(presence.Config{
 		Client: cp.client, Store: cp.store, Host: cp.options.Node.Name, Address: cp.advertise,
-		Shared: cp.shared && !cp.advertise.Addr().IsLoopback(), // the API refuses loopback endpoints
+		Shared: cp.shared && !cp.options.Operation.Unannounced && !cp.advertise.Addr().IsLoopback(), // the API refuses loopback endpoints
 	})
 	group.Go(func() error { return announcer.Run(ctx) })
 }

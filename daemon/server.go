@@ -147,7 +147,7 @@ func newControlPlane(ctx context.Context, o ServerOptions) (_ *controlPlane, err
 		ServerURL: "https://" + cp.advertise.String(),
 		CA:        cp.pki.CA.CertPEM, FrontProxyCA: cp.pki.FrontProxyCA.CertPEM, FrontProxy: pki.FrontProxyUser,
 		Authentication: cp.published,
-		Now:            time.Now, Shared: cp.shared,
+		Now:            time.Now, Elsewhere: cp.shared || o.Operation.Unannounced,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("make the objects that every cluster has: %w", err)

@@ -29,7 +29,7 @@ type Config struct {
 	ClientCAs *x509.CertPool        // of client certificates; nil accepts none
 	Static    StaticTokens          // bearer tokens by value
 	Tokens    *satoken.Checker      // nil: no service-account tokens
-	Client    api.Client            // for bootstrap tokens; nil: none
+	Client    api.Client            // for bootstrap tokens; nil: they do not count
 	More      []authenticator.Token // asked in order about tokens that nobody above knows
 	// Anonymous says who may go without credentials. Nil: everybody.
 	Anonymous *apiserver.AnonymousAuthConfig

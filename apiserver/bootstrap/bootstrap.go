@@ -28,7 +28,7 @@ type Config struct {
 	CA            []byte // PEM
 	FrontProxyCA  []byte // PEM
 	FrontProxy    string // common name of the aggregator's client certificate
-	Shared        bool   // other servers may be there: package presence writes all their addresses
+	Elsewhere     bool   // the endpoints of the Service are somebody else's: package presence's, if there are several servers
 	// Authentication replaces entries of the config map that tells extension servers whom to believe.
 	Authentication map[string]string
 	Now            func() time.Time

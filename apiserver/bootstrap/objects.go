@@ -143,7 +143,7 @@ func (r *run) apiService(cfg Config) {
 		return next
 	})
 
-	if cfg.Advertise.IsLoopback() || cfg.Shared {
+	if cfg.Advertise.IsLoopback() || cfg.Elsewhere {
 		return // a loopback address nobody else can reach, and the API refuses it as an endpoint
 	}
 	epMeta := meta

@@ -27,6 +27,11 @@ var movable = []featuregate.Feature{
 	features.WatchList,
 }
 
+// absent are the features that upstream has by default, and this server does not.
+var absent = []featuregate.Feature{
+	features.UnknownVersionInteroperabilityProxy, // requests for what this server does not serve are not passed on to its peers
+}
+
 // known lists the gates of kube-apiserver v1.36: name, stage, default, and whether it is locked.
 //
 //go:embed gates.txt
@@ -52,7 +57,15 @@ func Register(g featuregate.MutableVersionedFeatureGate) error {
 		}
 		add[name] = specs
 	}
-	return g.AddVersioned(add)
+	if err := g.AddVersioned(add); err != nil {
+		return err
+	}
+	for _, name := range absent {
+		if err := g.OverrideDefault(name, false); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // stages are what a gate of each stage begins with: upstream's type of a stage has no name outside its package.

@@ -27,6 +27,8 @@ func TestSet(t *testing.T) {
 		{"not here", map[string][]string{"": {"GangScheduling=true", "GenericWorkload=true"}},
 			"feature gate GangScheduling cannot be true: not supported here; leave it at false\nfeature gate GenericWorkload cannot be true: not supported here; leave it at false"},
 		{"not without", map[string][]string{"": {"PodLevelResources=false"}}, "feature gate PodLevelResources cannot be false: not supported here"},
+		{"not here, though upstream has it", map[string][]string{"": {"UnknownVersionInteroperabilityProxy=true"}}, "feature gate UnknownVersionInteroperabilityProxy cannot be true: not supported here; leave it at false"},
+		{"as it is here", map[string][]string{"": {"UnknownVersionInteroperabilityProxy=false"}}, ""},
 		{"all alpha", map[string][]string{"": {"AllAlpha=true"}}, "not supported here"},
 		{"other component", map[string][]string{"wardle": {"A=true"}}, "component not registered: wardle"},
 		{"both ways", map[string][]string{"": {"WatchList=true"}, "kube": {"WatchList=true"}}, "do not mix use"},

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 
 	corev1 "k8s.io/api/core/v1"
 	utilvalidation "k8s.io/apimachinery/pkg/util/validation"
@@ -93,6 +94,9 @@ func (v *validating) security(s *corev1.SecurityContext, at *field.Path) {
 	if s == nil {
 		return
 	}
+	if s.Privileged != nil && *s.Privileged && unprivileged.Load() {
+		v.Forbidden(at.Child("privileged"), "disallowed by cluster policy")
+	}
 	v.user(s.RunAsUser, at.Child("runAsUser"))
 	v.group(s.RunAsGroup, at.Child("runAsGroup"))
 	if s.ProcMount != nil {
@@ -119,6 +123,12 @@ func (v *validating) security(s *corev1.SecurityContext, at *field.Path) {
 	v.windowsOptions(s.WindowsOptions, at.Child("windowsOptions"))
 	v.appArmor(s.AppArmorProfile, at.Child("appArmorProfile"))
 }
+
+// unprivileged says that no container may be privileged: the process's setting, as it is upstream.
+var unprivileged atomic.Bool
+
+// AllowPrivileged says whether containers may be privileged. They may unless it is called.
+func AllowPrivileged(allow bool) { unprivileged.Store(!allow) }
 
 // sharesUsers says that the pod's users are the node's.
 func sharesUsers(spec *corev1.PodSpec) bool { return spec.HostUsers == nil || *spec.HostUsers }
