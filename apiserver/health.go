@@ -54,6 +54,9 @@ func (s *Server) checks(root string) []check {
 		}
 	}
 	add(s.options.Checks)
+	if root != "livez" {
+		add(s.options.OutsideChecks)
+	}
 	if root == "readyz" {
 		add(s.options.ReadyChecks)
 		out = append(out, check{"informer-sync", s.started})

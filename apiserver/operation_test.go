@@ -72,6 +72,7 @@ func TestHealth(t *testing.T) {
 			return fault
 		}}
 		o.ReadyChecks = map[string]func(context.Context) error{"etcd-readiness": func(context.Context) error { return nil }}
+		o.OutsideChecks = map[string]func(context.Context) error{"kms-providers": func(context.Context) error { return nil }}
 		o.Hooks = []apiserver.Hook{{Name: "poststarthook/z"}, {Name: "poststarthook/a/b", Started: func(context.Context) error {
 			mu.Lock()
 			defer mu.Unlock()
@@ -83,9 +84,11 @@ func TestHealth(t *testing.T) {
 		{"/livez/ping", "200 ok"},
 		{"/healthz/poststarthook/a/b", "200 ok"},
 		{"/livez?verbose", "200 [+]ping ok\n[+]log ok\n[+]etcd ok\n[+]poststarthook/z ok\n[+]poststarthook/a/b ok\nlivez check passed\n"},
-		{"/readyz?verbose", "200 [+]ping ok\n[+]log ok\n[+]etcd ok\n[+]etcd-readiness ok\n[+]informer-sync ok\n[+]poststarthook/z ok\n[+]poststarthook/a/b ok\n[+]shutdown ok\nreadyz check passed\n"},
-		{"/readyz?verbose&exclude=etcd&exclude=nothing", "200 [+]ping ok\n[+]log ok\n[+]etcd excluded: ok\n[+]etcd-readiness ok\n[+]informer-sync ok\n[+]poststarthook/z ok\n[+]poststarthook/a/b ok\n[+]shutdown ok\nwarn: some health checks cannot be excluded: no matches for \"nothing\"\nreadyz check passed\n"},
+		{"/readyz?verbose", "200 [+]ping ok\n[+]log ok\n[+]etcd ok\n[+]etcd-readiness ok\n[+]informer-sync ok\n[+]kms-providers ok\n[+]poststarthook/z ok\n[+]poststarthook/a/b ok\n[+]shutdown ok\nreadyz check passed\n"},
+		{"/readyz?verbose&exclude=etcd&exclude=nothing", "200 [+]ping ok\n[+]log ok\n[+]etcd excluded: ok\n[+]etcd-readiness ok\n[+]informer-sync ok\n[+]kms-providers ok\n[+]poststarthook/z ok\n[+]poststarthook/a/b ok\n[+]shutdown ok\nwarn: some health checks cannot be excluded: no matches for \"nothing\"\nreadyz check passed\n"},
 		{"/livez/shutdown", "404 404 page not found\n"},
+		{"/livez/kms-providers", "404 404 page not found\n"},
+		{"/healthz/kms-providers", "200 ok"},
 	} {
 		if resp, text := ask(t, s, "admin", "GET", x.path, ""); fmt.Sprintf("%d %s", resp.StatusCode, text) != x.want {
 			t.Errorf("%s: %d %q, want %q", x.path, resp.StatusCode, text, x.want)
