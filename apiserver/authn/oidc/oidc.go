@@ -54,7 +54,7 @@ type Options struct {
 	// Issuers of service-account tokens: no provider may have one of these names.
 	Issuers   []string
 	Audiences []string // of the API server
-	Server    string   // the API server's name in the metrics of reloads
+	Server    string   // the API server's name in metrics
 	// Egress finds the proxies through which providers may be reached. Nil: there are none.
 	Egress egressselector.Lookup
 }
@@ -124,7 +124,7 @@ func (a *Authenticator) build(config *apiserver.AuthenticationConfiguration, alg
 	p := &providers{stop: stop}
 	var all []authenticator.Token
 	for _, jwt := range config.JWT {
-		o := oidc.Options{JWTAuthenticator: jwt, SupportedSigningAlgs: algorithms, DisallowedIssuers: a.options.Issuers, APIServerID: "clipper"}
+		o := oidc.Options{JWTAuthenticator: jwt, SupportedSigningAlgs: algorithms, DisallowedIssuers: a.options.Issuers, APIServerID: a.options.Server}
 		if err := connect(&o, a.options.Egress); err != nil {
 			stop()
 			return nil, err

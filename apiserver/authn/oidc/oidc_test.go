@@ -5,8 +5,10 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/sha256"
 	"encoding/json"
 	"encoding/pem"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -23,6 +25,7 @@ import (
 	apiserverv1 "k8s.io/apiserver/pkg/apis/apiserver/v1"
 	"k8s.io/apiserver/pkg/apis/apiserver/validation"
 	authenticationcel "k8s.io/apiserver/pkg/authentication/cel"
+	"k8s.io/component-base/metrics/legacyregistry"
 
 	"clipper/apiserver/configfile/configfiletest"
 )
@@ -139,6 +142,25 @@ func TestFile(t *testing.T) {
 	}
 	if _, ok, err := a.AuthenticateToken(t.Context(), newProvider(t).token(t, claims)); ok || err != nil {
 		t.Errorf("a token of another issuer: %v %v; another authenticator might know it", ok, err)
+	}
+}
+
+// TestKeysInMetrics: which keys were fetched is told for this server, not for all of them under one name.
+func TestKeysInMetrics(t *testing.T) {
+	p := newProvider(t)
+	a, err := New(t.Context(), Options{Audiences: []string{"api"}, Server: "server-1", File: file(t, p, "  claimMappings:\n    username: {claim: sub, prefix: ''}\n")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	await(t, a)
+	if _, ok, err := a.AuthenticateToken(t.Context(), p.token(t, nil)); !ok { // keys are fetched when they are needed
+		t.Fatal(err)
+	}
+	text := httptest.NewRecorder()
+	legacyregistry.Handler().ServeHTTP(text, httptest.NewRequest(http.MethodGet, "/metrics", nil))
+	want := fmt.Sprintf(`apiserver_authentication_jwt_authenticator_jwks_fetch_last_key_set_info{apiserver_id_hash="sha256:%x",`, sha256.Sum256([]byte("server-1")))
+	if !strings.Contains(text.Body.String(), want) {
+		t.Errorf("no %s in\n%s", want, text.Body.String())
 	}
 }
 
