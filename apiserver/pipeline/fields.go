@@ -77,10 +77,10 @@ func (p *Pipeline) manager(k *served.Kind, subresource string) (*ownership.Manag
 	if k.Types != nil {
 		types = k.Types
 	}
-	library := func(types managedfields.TypeConverter) (*managedfields.FieldManager, error) {
-		return newManager(types, c, c, c, k.GVK, k.Resource.GVK().GroupVersion(), subresource, resetFields(k, subresource))
+	library := func(types managedfields.TypeConverter, convertor runtime.ObjectConvertor) (*managedfields.FieldManager, error) {
+		return newManager(types, convertor, c, c, k.GVK, k.Resource.GVK().GroupVersion(), subresource, resetFields(k, subresource))
 	}
-	made, err := p.owners.Of(library, types, k.New(), k.Resource.GVK(), k.GVK, subresource)
+	made, err := p.owners.Of(library, types, c, k.New(), k.Resource.GVK(), k.GVK, subresource)
 	if err != nil {
 		return nil, fmt.Errorf("field manager of %s: %w", k.GVR, err)
 	}

@@ -139,7 +139,7 @@ func TestApplyInOrder(t *testing.T) {
 		_, plain := managers(t, r, "")
 		_, large := managers(t, r, "")
 		var err error
-		if large.library, err = large.largeApply(); err != nil {
+		if large.library, err = large.libraryFor(orderly{large.types, false}, 0); err != nil {
 			t.Fatal(err)
 		}
 		var one, other api.Object

@@ -34,8 +34,9 @@ const maxEntries = 9
 // It is safe for concurrent use.
 type Manager struct {
 	library     *managedfields.FieldManager
-	large       func() (*managedfields.FieldManager, error) // for updates of large objects, from any other writes
-	largeApply  func() (*managedfields.FieldManager, error)
+	build       Library // for large objects and those of many managers
+	types       managedfields.TypeConverter
+	converter   runtime.ObjectConvertor
 	kind        schema.GroupVersionKind
 	version     string // of kind, as managedFields have it
 	subresource string
@@ -50,22 +51,21 @@ var tracers = sync.Pool{New: func() any { return &tracer{} }}
 // The zero value is fine.
 type Managers struct{ planner planner }
 
-// A Library makes the library's field manager of a kind, which knows the kind's merge schema from types.
-type Library func(types managedfields.TypeConverter) (*managedfields.FieldManager, error)
+// A Library makes the library's field manager of a kind, which knows the kind's merge schema from types and gets its
+// other versions from converter.
+type Library func(types managedfields.TypeConverter, converter runtime.ObjectConvertor) (*managedfields.FieldManager, error)
 
 // Of returns a Manager for writes in the version spoken to objects stored as kind, of which nothing is an
 // empty one. library makes those that it asks. Untyped objects, and versions that are not the stored one,
 // are the library's alone.
-func (s *Managers) Of(library Library, types managedfields.TypeConverter, nothing api.Object, kind, spoken schema.GroupVersionKind, subresource string) (*Manager, error) {
-	fm, err := library(types)
+func (s *Managers) Of(library Library, types managedfields.TypeConverter, converter runtime.ObjectConvertor, nothing api.Object, kind, spoken schema.GroupVersionKind, subresource string) (*Manager, error) {
+	fm, err := library(types, converter)
 	if err != nil {
 		return nil, err
 	}
 	m := &Manager{
-		library:    fm,
-		large:      sync.OnceValues(func() (*managedfields.FieldManager, error) { return library(orderly{types, true}) }),
-		largeApply: sync.OnceValues(func() (*managedfields.FieldManager, error) { return library(orderly{types, false}) }),
-		kind:       kind, version: kind.GroupVersion().String(), subresource: subresource, nothing: nothing,
+		library: fm, build: library, types: types, converter: converter,
+		kind: kind, version: kind.GroupVersion().String(), subresource: subresource, nothing: nothing,
 	}
 	nothing.GetObjectKind().SetGroupVersionKind(kind)
 	if _, ok := nothing.(runtime.Unstructured); ok || spoken != kind {
@@ -79,12 +79,15 @@ func (s *Managers) Of(library Library, types managedfields.TypeConverter, nothin
 
 // Update records in next.managedFields what manager changed relative to live (nil: there was nothing).
 // next carries its kind, live need not. Like the library it never fails: what cannot be tracked is left
-// untracked.
+// untracked, and a list of managers that is longer than any real one counts as none.
 func (m *Manager) Update(live, next api.Object, manager string) {
 	if live == nil {
 		live = m.nothing
 	}
 	entries := live.GetManagedFields()
+	if isCrowd(next.GetManagedFields(), entries) {
+		next.SetManagedFields(nil)
+	}
 	if given := next.GetManagedFields(); given != nil && m.subresource == "" {
 		entries = given // equal ones, or else there is no question
 	}
@@ -106,15 +109,32 @@ func (m *Manager) Update(live, next api.Object, manager string) {
 
 // ask has the library answer.
 func (m *Manager) ask(live, next api.Object, manager string) {
-	library := m.library
+	var order managedfields.TypeConverter
 	if isLarge(live) || isLarge(next) {
-		var err error
-		if library, err = m.large(); err != nil {
-			return // cannot be: another like it was made
-		}
+		order = orderly{m.types, true}
 		next.SetManagedFields(sortEntries(next.GetManagedFields()))
 	}
+	library, err := m.libraryFor(order, max(len(live.GetManagedFields()), len(next.GetManagedFields())))
+	if err != nil {
+		return // cannot be: another like it was made
+	}
 	library.UpdateNoErrors(WithKind(live, m.kind), next, manager)
+}
+
+// libraryFor returns the library for a write to an object of so many managers, which it is to see in an order, or, if that
+// is nil, as it comes.
+func (m *Manager) libraryFor(order managedfields.TypeConverter, managers int) (*managedfields.FieldManager, error) {
+	if order == nil && managers <= maxEntries {
+		return m.library, nil
+	}
+	if order == nil {
+		order = m.types
+	}
+	if managers <= maxEntries {
+		return m.build(order, m.converter)
+	}
+	o := newOnce(order, m.converter)
+	return m.build(o, o)
 }
 
 // Apply merges a server-side apply's configuration into live.
@@ -122,17 +142,18 @@ func (m *Manager) Apply(live api.Object, config runtime.Object, manager string, 
 	if live == nil {
 		live = m.nothing.DeepCopyObject().(api.Object)
 	}
-	library := m.library
+	var order managedfields.TypeConverter
 	if isLarge(live) || isLarge(config) {
 		for _, obj := range []runtime.Object{config, live} {
 			if err := checkApplied(obj); err != nil {
 				return nil, err
 			}
 		}
-		var err error
-		if library, err = m.largeApply(); err != nil {
-			return nil, apierrors.NewInternalError(err)
-		}
+		order = orderly{m.types, false}
+	}
+	library, err := m.libraryFor(order, len(live.GetManagedFields()))
+	if err != nil {
+		return nil, apierrors.NewInternalError(err)
 	}
 	return library.Apply(WithKind(live, m.kind), config, manager, force)
 }

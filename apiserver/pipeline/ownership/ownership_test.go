@@ -56,14 +56,14 @@ func managers(t testing.TB, r *catalogue.Resource, subresource string) (*managed
 		}
 	}
 	gvk := r.GVK()
-	makeLibrary := func(types managedfields.TypeConverter) (*managedfields.FieldManager, error) {
-		return managedfields.NewDefaultFieldManager(types, identity{}, identity{}, scheme.Scheme, gvk, gvk.GroupVersion(), subresource, reset)
+	makeLibrary := func(types managedfields.TypeConverter, converter runtime.ObjectConvertor) (*managedfields.FieldManager, error) {
+		return managedfields.NewDefaultFieldManager(types, converter, identity{}, scheme.Scheme, gvk, gvk.GroupVersion(), subresource, reset)
 	}
-	library, err := makeLibrary(openapi.TypeConverter())
+	library, err := makeLibrary(openapi.TypeConverter(), identity{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	manager, err := new(Managers).Of(makeLibrary, openapi.TypeConverter(), r.New(), gvk, gvk, subresource)
+	manager, err := new(Managers).Of(makeLibrary, openapi.TypeConverter(), identity{}, r.New(), gvk, gvk, subresource)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -188,7 +188,7 @@ func (c *comparison) write(live, next api.Object, manager string) api.Object {
 // writeInOrder asks as for large objects.
 func (c *comparison) writeInOrder(before, next, want api.Object, manager string) {
 	c.t.Helper()
-	library, err := c.manager.large()
+	library, err := c.manager.libraryFor(orderly{c.manager.types, true}, 0)
 	if err != nil {
 		c.t.Fatal(err)
 	}
