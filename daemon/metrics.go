@@ -7,10 +7,16 @@ import (
 	runningcontrollers "k8s.io/component-base/metrics/prometheus/controllers"
 	_ "k8s.io/component-base/metrics/prometheus/restclient" // counts the requests that this process makes: to webhooks, for one
 
+	"clipper/controllers/certificates"
 	"clipper/controllers/cronjob"
+	"clipper/controllers/endpointslice"
 	"clipper/controllers/job"
 	"clipper/controllers/nodelifecycle"
+	"clipper/controllers/persistentvolume"
+	"clipper/controllers/podgc"
 	"clipper/controllers/queue"
+	"clipper/controllers/rootca"
+	"clipper/controllers/tainteviction"
 	"clipper/scheduler"
 )
 
@@ -19,5 +25,7 @@ import (
 func (cp *controlPlane) counted() []prometheus.Collector {
 	runningcontrollers.Register()
 	return slices.Concat(cp.collectors, []prometheus.Collector{cp.extensions, cp.allocator, cp.meter, queue.Metrics},
-		job.Collectors(), cronjob.Collectors(), nodelifecycle.Collectors(), scheduler.Collectors())
+		job.Collectors(), cronjob.Collectors(), nodelifecycle.Collectors(cp.client), scheduler.Collectors(),
+		certificates.Collectors(), endpointslice.Collectors(cp.client), persistentvolume.Collectors(cp.client), podgc.Collectors(),
+		rootca.Collectors(), tainteviction.Collectors())
 }

@@ -61,6 +61,7 @@ func New(c api.Client, az authorizer.Authorizer, s Signer, reserved Reserved) *C
 // Run works until ctx ends.
 func (k *Controller) Run(ctx context.Context) error {
 	return k.queue.Run(ctx, queue.Source{View: api.CertificateSigningRequests.View(k.client).View, Handle: func(e api.Event) {
+		count(e)
 		if e.Type != api.Deleted {
 			k.queue.Add(e.New.GetName())
 		}

@@ -95,14 +95,18 @@ func (c *Controller) sync(ctx context.Context, k owner.Key) error {
 	if !ok || len(svc.Spec.Selector) == 0 || svc.Spec.Type == corev1.ServiceTypeExternalName {
 		return nil // the garbage collector takes the slices of a service that is gone
 	}
-	p := plan(svc, Selected(c.client, svc), c.node, c.slices(svc))
-	if err := c.carryOut(ctx, p); err != nil {
+	have := c.slices(svc)
+	p := plan(svc, Selected(c.client, svc), c.node, have)
+	err := c.carryOut(ctx, p)
+	looked(err)
+	if err != nil {
 		if apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause) {
 			return nil
 		}
 		c.events.Event(svc, corev1.EventTypeWarning, "FailedToUpdateEndpointSlices", "Error updating Endpoint Slices for Service %s/%s: %v", svc.Namespace, svc.Name, err)
 		return fmt.Errorf("endpoint slices of service %s: %w", k, err)
 	}
+	observe(svc, have, p)
 	return nil
 }
 
@@ -131,16 +135,16 @@ func (c *Controller) carryOut(ctx context.Context, p Plan) error {
 	var errs []error
 	for _, s := range p.Create {
 		_, err := api.EndpointSlices.Create(ctx, c.client, s)
-		errs = append(errs, err)
+		errs = append(errs, counted("create", err))
 	}
 	for _, s := range p.Update {
 		_, err := api.EndpointSlices.Update(ctx, c.client, s)
-		errs = append(errs, err)
+		errs = append(errs, counted("update", err))
 	}
 	for _, s := range p.Delete {
 		err := api.EndpointSlices.DeleteThis(ctx, c.client, s, metav1.DeleteOptions{})
 		if !apierrors.IsNotFound(err) {
-			errs = append(errs, err)
+			errs = append(errs, counted("delete", err))
 		}
 	}
 	return errors.Join(errs...)

@@ -3,9 +3,11 @@ package endpointslice
 import (
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus/testutil"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -225,8 +227,44 @@ func TestAgainstTheAPI(t *testing.T) {
 	if got := sync(); len(got) != 1 || len(got[0].Endpoints) != 1 || !*got[0].Endpoints[0].Conditions.Ready {
 		t.Errorf("with an address: %+v", got)
 	}
+	if err := testutil.CollectAndCompare(Collectors(c)[5], strings.NewReader(`
+# HELP endpoint_slice_controller_desired_endpoint_slices Number of EndpointSlices that would exist with perfect endpoint allocation
+# TYPE endpoint_slice_controller_desired_endpoint_slices gauge
+endpoint_slice_controller_desired_endpoint_slices 1
+# HELP endpoint_slice_controller_endpoints_desired Number of endpoints desired
+# TYPE endpoint_slice_controller_endpoints_desired gauge
+endpoint_slice_controller_endpoints_desired 1
+# HELP endpoint_slice_controller_num_endpoint_slices Number of EndpointSlices
+# TYPE endpoint_slice_controller_num_endpoint_slices gauge
+endpoint_slice_controller_num_endpoint_slices 1
+`)); err != nil {
+		t.Error(err)
+	}
+	for operation, want := range map[string]float64{"create": 2, "update": 0, "delete": 1} { // the empty slice has other ports
+		if n := testutil.ToFloat64(changes.WithLabelValues(operation)); n != want {
+			t.Errorf("%s: %v counted, want %v", operation, n, want)
+		}
+	}
+	if n := testutil.ToFloat64(syncs.WithLabelValues("success")); n != 2 {
+		t.Errorf("%v syncs counted", n)
+	}
 	rv := sync()[0].ResourceVersion
 	if got := sync(); got[0].ResourceVersion != rv {
 		t.Error("a sync without a change wrote")
+	}
+}
+
+// TestObserve: of two endpoints one goes and one comes.
+func TestObserve(t *testing.T) {
+	svc := service("8080")
+	have := plan(svc, []*corev1.Pod{pod(1, true), pod(2, true)}, zoneA, nil).Create
+	p := plan(svc, []*corev1.Pod{pod(2, true), pod(3, true)}, zoneA, have)
+	before, after := endpointsOf(have), endpointsOf(p.after(have))
+	if come, gone := missing(before, after), missing(after, before); come != 1 || gone != 1 {
+		t.Errorf("%d came, %d went", come, gone)
+	}
+	observe(svc, have, p)
+	if n := testutil.CollectAndCount(changed); n != 1 {
+		t.Errorf("%d series", n)
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
@@ -110,6 +111,7 @@ func (c *Controller) sync(ctx context.Context, name string) error {
 	if !ok || n.DeletionTimestamp != nil {
 		return nil
 	}
+	defer prometheus.NewTimer(looking).ObserveDuration()
 	c.mu.Lock()
 	end := deadline(n, c.seen[name])
 	c.mu.Unlock()

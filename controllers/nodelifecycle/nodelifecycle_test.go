@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus/testutil"
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -156,6 +157,19 @@ func TestALostNode(t *testing.T) {
 	}
 	if show(n.Spec.Taints) != "unreachable:NoExecute unreachable:NoSchedule" {
 		t.Errorf("taints %s", show(n.Spec.Taints))
+	}
+	if err := testutil.CollectAndCompare(zones{api.Nodes.View(c)}, strings.NewReader(`
+# HELP node_collector_unhealthy_nodes_in_zone Gauge measuring number of not Ready Nodes per zones.
+# TYPE node_collector_unhealthy_nodes_in_zone gauge
+node_collector_unhealthy_nodes_in_zone{zone=""} 1
+# HELP node_collector_zone_health Gauge measuring percentage of healthy nodes per zone.
+# TYPE node_collector_zone_health gauge
+node_collector_zone_health{zone=""} 50
+# HELP node_collector_zone_size Gauge measuring number of registered Nodes per zones.
+# TYPE node_collector_zone_size gauge
+node_collector_zone_size{zone=""} 2
+`)); err != nil {
+		t.Error(err)
 	}
 	if p, _ := api.Pods.View(c).Get("default", "p"); pods.Ready(p) {
 		t.Error("its pod is still ready")

@@ -4,6 +4,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/prometheus/client_golang/prometheus/testutil"
 	corev1 "k8s.io/api/core/v1"
 	storagev1 "k8s.io/api/storage/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
@@ -156,6 +157,22 @@ func TestLifeOfAVolume(t *testing.T) {
 	}
 	if v := get(); v.Status.Phase != corev1.VolumeBound || v.Spec.ClaimRef.UID != first.UID {
 		t.Errorf("volume %+v %+v", v.Spec.ClaimRef, v.Status)
+	}
+	if err := testutil.CollectAndCompare(Collectors(c)[0], strings.NewReader(`
+# HELP pv_collector_bound_pv_count Gauge measuring number of persistent volume currently bound
+# TYPE pv_collector_bound_pv_count gauge
+pv_collector_bound_pv_count{storage_class="manual"} 1
+# HELP pv_collector_bound_pvc_count Gauge measuring number of persistent volume claim currently bound
+# TYPE pv_collector_bound_pvc_count gauge
+pv_collector_bound_pvc_count{namespace="default",storage_class="manual",volume_attributes_class=""} 1
+# HELP pv_collector_total_pv_count Gauge measuring total number of persistent volumes
+# TYPE pv_collector_total_pv_count gauge
+pv_collector_total_pv_count{plugin_name="kubernetes.io/host-path",volume_mode="Filesystem"} 1
+# HELP pv_collector_unbound_pvc_count Gauge measuring number of persistent volume claim currently unbound
+# TYPE pv_collector_unbound_pvc_count gauge
+pv_collector_unbound_pvc_count{namespace="default",storage_class="manual",volume_attributes_class=""} 1
+`)); err != nil {
+		t.Error(err)
 	}
 	before := get().ResourceVersion
 	if settle(t, c, ctl); get().ResourceVersion != before {

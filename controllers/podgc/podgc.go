@@ -96,19 +96,19 @@ func outOfService(n *corev1.Node) bool {
 
 func (c *Controller) sync(ctx context.Context, k key) error {
 	if k.finished {
-		return c.remove(ctx, surplus(api.Pods.View(c.client).List(""), c.keep), nil)
+		return c.remove(ctx, surplus(api.Pods.View(c.client).List(""), c.keep), terminated, nil)
 	}
 	all := api.Pods.View(c.client).ByIndex(api.ByNode, k.node)
 	deleted := pods.Filter(all, func(p *corev1.Pod) bool { return p.DeletionTimestamp != nil })
 	if k.node == "" {
-		return c.remove(ctx, deleted, nil)
+		return c.remove(ctx, deleted, neverStarted, nil)
 	}
 	n, ok := api.Nodes.View(c.client).Get("", k.node)
 	switch {
 	case !ok:
-		return c.remove(ctx, all, disruption("PodGC: node no longer exists"))
+		return c.remove(ctx, all, orphaned, disruption("PodGC: node no longer exists"))
 	case outOfService(n):
-		return c.remove(ctx, deleted, nil)
+		return c.remove(ctx, deleted, outOfUse, nil)
 	}
 	return nil
 }
@@ -136,7 +136,7 @@ func disruption(message string) *corev1.PodCondition {
 }
 
 // remove deletes pods at once. Unfinished ones are declared failed first: their owners must see how they ended.
-func (c *Controller) remove(ctx context.Context, all []*corev1.Pod, why *corev1.PodCondition) error {
+func (c *Controller) remove(ctx context.Context, all []*corev1.Pod, reason string, why *corev1.PodCondition) error {
 	_, err := pods.Each(len(all), func(i int) error {
 		p := all[i]
 		_, err := api.Pods.Mutate(ctx, c.client, p.Namespace, p.Name, "status", func(now *corev1.Pod) (bool, error) {
@@ -156,8 +156,10 @@ func (c *Controller) remove(ctx context.Context, all []*corev1.Pod, why *corev1.
 			err = api.Pods.DeleteThis(ctx, c.client, p, metav1.DeleteOptions{GracePeriodSeconds: &zero})
 		}
 		if err != nil && !apierrors.IsNotFound(err) {
+			failures.WithLabelValues(p.Namespace, reason).Inc()
 			return fmt.Errorf("collect pod %s/%s: %w", p.Namespace, p.Name, err)
 		}
+		collected.WithLabelValues(p.Namespace, reason).Inc()
 		return nil
 	})
 	return err

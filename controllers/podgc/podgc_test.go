@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus/testutil"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -78,5 +79,13 @@ func TestPodsOfGoneNodes(t *testing.T) {
 		if node == "gone" && (len(p.Status.Conditions) == 0 || p.Status.Conditions[len(p.Status.Conditions)-1].Reason != "DeletionByPodGC") {
 			t.Errorf("conditions %+v", p.Status.Conditions)
 		}
+	}
+	for reason, want := range map[string]float64{orphaned: 1, outOfUse: 1, neverStarted: 1, terminated: 0} {
+		if n := testutil.ToFloat64(collected.WithLabelValues("default", reason)); n != want {
+			t.Errorf("%s: %v counted, want %v", reason, n, want)
+		}
+	}
+	if n := testutil.CollectAndCount(failures); n != 0 {
+		t.Errorf("%d failures", n)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -36,7 +37,7 @@ type Controller struct {
 // New returns the controller that publishes caPEM; Run starts it.
 func New(c api.Client, caPEM []byte) *Controller {
 	k := &Controller{client: c, data: map[string]string{"ca.crt": string(caPEM)}}
-	k.queue = queue.New("root_ca_cert_publisher", workers, k.sync)
+	k.queue = queue.New("root_ca_cert_publisher", workers, k.publish)
 	return k
 }
 
@@ -62,6 +63,13 @@ func ConfigMap(namespace string, caPEM []byte) *corev1.ConfigMap {
 		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: Name, Annotations: map[string]string{descriptionKey: Description}},
 		Data:       map[string]string{"ca.crt": string(caPEM)},
 	}
+}
+
+func (k *Controller) publish(ctx context.Context, namespace string) error {
+	begun := time.Now()
+	err := k.sync(ctx, namespace)
+	synced(err, time.Since(begun))
+	return err
 }
 
 func (k *Controller) sync(ctx context.Context, namespace string) error {

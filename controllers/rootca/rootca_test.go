@@ -2,10 +2,15 @@ package rootca
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"testing"
 	"testing/synctest"
+	"time"
 
+	"github.com/prometheus/client_golang/prometheus/testutil"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"clipper/api"
@@ -24,8 +29,12 @@ func TestPublishedAndRestored(t *testing.T) {
 			cm, ok := api.ConfigMaps.View(c).Get("a", Name)
 			return ok && len(cm.Data) == 1 && cm.Data["ca.crt"] == "CA" && cm.Annotations[descriptionKey] == Description
 		}
+		before := testutil.ToFloat64(syncs.WithLabelValues("200"))
 		if !right() {
 			t.Error("not published")
+		}
+		if n := testutil.ToFloat64(syncs.WithLabelValues("200")) - before; n < 1 {
+			t.Errorf("%v namespaces counted", n)
 		}
 		cm, _ := api.ConfigMaps.View(c).Get("a", Name)
 		bad := cm.DeepCopy()
@@ -47,4 +56,18 @@ func TestPublishedAndRestored(t *testing.T) {
 			t.Error(err)
 		}
 	})
+}
+
+// TestSynced: failures are counted by what the API said.
+func TestSynced(t *testing.T) {
+	for code, err := range map[string]error{
+		"500": errors.New("the log is full"),
+		"409": fmt.Errorf("update: %w", apierrors.NewConflict(api.ConfigMaps.GroupResource(), Name, errors.New("it has changed"))),
+	} {
+		before := testutil.ToFloat64(syncs.WithLabelValues(code))
+		synced(err, time.Second)
+		if n := testutil.ToFloat64(syncs.WithLabelValues(code)) - before; n != 1 {
+			t.Errorf("%v: counted %v times as %s", err, n, code)
+		}
+	}
 }

@@ -148,11 +148,17 @@ func (c *Controller) sync(ctx context.Context, k owner.Key) error {
 		}
 		return nil
 	}
-	if left := c.start(p).Add(s.after).Sub(c.now()); left > 0 {
+	due := c.start(p).Add(s.after)
+	if left := due.Sub(c.now()); left > 0 {
 		c.queue.AddAfter(k, left)
 		return nil
 	}
-	return c.evict(ctx, p)
+	if err := c.evict(ctx, p); err != nil {
+		return err
+	}
+	deletions.Inc()
+	lateness.Observe(c.now().Sub(due).Seconds())
+	return nil
 }
 
 // start returns when p's time began, which is now if it has not.

@@ -4,6 +4,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus/testutil"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -92,8 +93,15 @@ func TestEviction(t *testing.T) {
 	if sync().DeletionTimestamp != nil {
 		t.Error("the time did not begin anew")
 	}
+	before := testutil.ToFloat64(deletions)
 	clock = clock.Add(11 * time.Second)
 	got := sync()
+	if n := testutil.ToFloat64(deletions) - before; n != 1 {
+		t.Errorf("%v deletions counted", n)
+	}
+	if n := testutil.CollectAndCount(lateness); n != 1 {
+		t.Errorf("%d series of how late they were", n)
+	}
 	if got.DeletionTimestamp == nil || pods.Condition(got, corev1.DisruptionTarget) == nil {
 		t.Errorf("pod %+v", got)
 	}
