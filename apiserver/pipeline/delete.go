@@ -17,6 +17,7 @@ import (
 	"clipper/apiserver/admission"
 	"clipper/catalogue"
 	"clipper/store"
+	"clipper/store/log"
 )
 
 // unsupported as a description's DefaultPropagation means that dependents are nobody's business: no
@@ -115,12 +116,20 @@ func (w *write) tryDelete(ctx context.Context, current *store.Item, o *metav1.De
 	}
 	item, err := w.p.store.Commit(ctx, store.Write{Key: w.req.key(), Expect: current.Revision, Object: d.next})
 	if err != nil {
-		return nil, storeError(err)
+		return nil, w.beginningError(storeError(err))
 	}
 	if d.now && o.Preconditions != nil && o.Preconditions.ResourceVersion != nil {
 		o.Preconditions.ResourceVersion = ptr(item.Object.GetResourceVersion()) // the write was ours
 	}
 	return &Result{Object: item.Object, Item: item, ending: d.now}, nil
+}
+
+// beginningError words what the log says as whoever begins the deletion does.
+func (w *write) beginningError(err error) error {
+	if fault := (*log.FaultError)(nil); w.req.Resource.BeginDelete != nil && errors.As(err, &fault) {
+		return apierrors.NewInternalError(fault)
+	}
+	return err
 }
 
 // visible returns why obj cannot be seen in the version that the request speaks, though it is not to be shown: a

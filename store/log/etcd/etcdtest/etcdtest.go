@@ -68,13 +68,16 @@ type process struct {
 }
 
 // Start runs a cluster of n members, which ends with the test.
-func Start(t testing.TB, n int) *Cluster {
+func Start(t testing.TB, n int) *Cluster { return StartLimited(t, n, 0) }
+
+// StartLimited is Start with members whose databases have at most quota bytes; 0: etcd's default.
+func StartLimited(t testing.TB, n int, quota int64) *Cluster {
 	t.Helper()
 	c := &Cluster{t: t}
 	dir, peers := t.TempDir(), map[string]string{}
 	for i := range n {
 		config := member.Config{
-			Name: fmt.Sprintf("m%d", i), Host: "127.0.0.1", Peers: peers,
+			Name: fmt.Sprintf("m%d", i), Host: "127.0.0.1", Peers: peers, Quota: quota,
 			ClientPort: freePort(t), PeerPort: freePort(t),
 		}
 		config.Dir = filepath.Join(dir, config.Name)

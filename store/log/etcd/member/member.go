@@ -4,6 +4,7 @@
 package member
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -31,7 +32,7 @@ const (
 const (
 	// maxRequest is the largest transaction: the API's limit for a body, and room for what is added to it.
 	maxRequest = 4 << 20
-	// quota is the largest database; beyond it writes fail. etcd's own recommendation for a maximum.
+	// quota is the largest database that etcd recommends.
 	quota = 8 << 30
 	// waiting is how often a member says that it waits for the others.
 	waiting = 10 * time.Second
@@ -56,6 +57,8 @@ type Config struct {
 	Peers map[string]string
 	// Join says that the cluster exists and has been told of this member (AddLearner).
 	Join bool
+	// Quota is the largest database in bytes, beyond which writes fail; 0: what etcd recommends as a maximum.
+	Quota int64
 
 	snapshotCount uint64 // entries between snapshots of the log; etcd's default if it is 0
 }
@@ -131,7 +134,7 @@ func (c Config) embed() *embed.Config {
 	if c.snapshotCount > 0 {
 		e.SnapshotCount = c.snapshotCount
 	}
-	e.MaxRequestBytes, e.QuotaBackendBytes = maxRequest, quota
+	e.MaxRequestBytes, e.QuotaBackendBytes = maxRequest, cmp.Or(c.Quota, quota)
 	e.ZapLoggerBuilder = embed.NewZapLoggerBuilder(newLogger(c.Name))
 	return e
 }
