@@ -7,6 +7,8 @@ import (
 	runningcontrollers "k8s.io/component-base/metrics/prometheus/controllers"
 	_ "k8s.io/component-base/metrics/prometheus/restclient" // counts the requests that this process makes: to webhooks, for one
 
+	"clipper/apiserver/allocate"
+	"clipper/apiserver/authn/satoken"
 	"clipper/controllers/certificates"
 	"clipper/controllers/cronjob"
 	"clipper/controllers/endpointslice"
@@ -27,5 +29,5 @@ func (cp *controlPlane) counted() []prometheus.Collector {
 	return slices.Concat(cp.collectors, []prometheus.Collector{cp.extensions, cp.allocator, cp.meter, queue.Metrics},
 		job.Collectors(), cronjob.Collectors(), nodelifecycle.Collectors(cp.client), scheduler.Collectors(),
 		certificates.Collectors(), endpointslice.Collectors(cp.client), persistentvolume.Collectors(cp.client), podgc.Collectors(),
-		rootca.Collectors(), tainteviction.Collectors())
+		rootca.Collectors(), tainteviction.Collectors(), allocate.Collectors(), satoken.Collectors())
 }

@@ -40,8 +40,8 @@ func (s *Store) Commit(ctx context.Context, w Write) (*Item, error) {
 	return it, err
 }
 
-// encode makes the log's form of w: a value, nil to delete.
-func (s *Store) encode(w Write) (path string, value []byte, err error) {
+// encode makes the log's form of w: a value, nil to delete. A trace that ctx belongs to tells of its encryption.
+func (s *Store) encode(ctx context.Context, w Write) (path string, value []byte, err error) {
 	path = s.path(w.Key)
 	if w.Object == nil {
 		return path, nil, nil
@@ -54,7 +54,7 @@ func (s *Store) encode(w Write) (path string, value []byte, err error) {
 	if err != nil {
 		return path, nil, fmt.Errorf("encode %s: %w", path, err)
 	}
-	value, err = s.seal(w.Key.Resource, path, plain)
+	value, err = s.seal(ctx, w.Key.Resource, path, plain)
 	return path, value, err
 }
 

@@ -48,7 +48,7 @@ func (r *replica) Commit(ctx context.Context, w Write) (*Item, error) {
 	if r.ctx.Err() != nil {
 		return nil, ErrClosed
 	}
-	path, value, err := r.s.encode(w)
+	path, value, err := r.s.encode(ctx, w)
 	if err != nil {
 		return nil, err
 	}

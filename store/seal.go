@@ -1,6 +1,7 @@
 package store
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"unique"
@@ -11,7 +12,7 @@ import (
 // A Sealer encrypts values on their way to the log and decrypts them when they come back. Resources that it has
 // nothing to say about go through unchanged. Package encrypt has the one that servers use.
 type Sealer interface {
-	Seal(r schema.GroupResource, path string, plain []byte) ([]byte, error)
+	Seal(ctx context.Context, r schema.GroupResource, path string, plain []byte) ([]byte, error)
 	Open(r schema.GroupResource, path string, sealed []byte) ([]byte, error)
 	// Mark says by which key a value is encrypted: "" for none.
 	Mark(sealed []byte) string
@@ -45,11 +46,11 @@ func (s *Store) groupResource(prefix string) schema.GroupResource {
 	return schema.GroupResource{Resource: prefix}
 }
 
-func (s *Store) seal(prefix, path string, plain []byte) ([]byte, error) {
+func (s *Store) seal(ctx context.Context, prefix, path string, plain []byte) ([]byte, error) {
 	if s.options.Sealer == nil {
 		return plain, nil
 	}
-	value, err := s.options.Sealer.Seal(s.groupResource(prefix), path, plain)
+	value, err := s.options.Sealer.Seal(ctx, s.groupResource(prefix), path, plain)
 	if err != nil {
 		return nil, fmt.Errorf("encrypt %s: %w", path, err)
 	}
@@ -76,7 +77,7 @@ func (s *Store) Stale(it *Item) bool {
 
 // markNow is the mark that a value of k's resource would get. A provider that cannot encrypt at all is an error.
 func (s *Store) markNow(k Key) (sealMark, error) {
-	probe, err := s.seal(k.Resource, k.Path(), nil)
+	probe, err := s.seal(context.Background(), k.Resource, k.Path(), nil)
 	return s.mark(probe), err
 }
 

@@ -55,7 +55,7 @@ func newSequencer(s *Store, l log.Log) *sequencer {
 
 // Commit implements Committer.
 func (q *sequencer) Commit(ctx context.Context, w Write) (*Item, error) {
-	path, value, err := q.s.encode(w) // outside of every lock
+	path, value, err := q.s.encode(ctx, w) // outside of every lock
 	if err != nil {
 		return nil, err
 	}

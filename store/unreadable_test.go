@@ -22,7 +22,7 @@ type lock struct {
 	keys []string // the first seals
 }
 
-func (l *lock) Seal(_ schema.GroupResource, _ string, plain []byte) ([]byte, error) {
+func (l *lock) Seal(_ context.Context, _ schema.GroupResource, _ string, plain []byte) ([]byte, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return append([]byte("locked:"+l.keys[0]+":"), plain...), nil

@@ -32,8 +32,11 @@ type register struct {
 }
 
 // claim says whether this server may give a value to svc's holder: nobody else is about to give it away, and has
-// reports it of no other service. The pool must have it reserved for the request already.
+// reports it of no other service, of which all can be read. The pool must have it reserved for the request already.
 func (t *taking) claim(value string, has func(*corev1.Service) bool) (bool, error) {
+	if err := t.complete(); err != nil {
+		return false, err
+	}
 	r := &t.register
 	if r.claims == nil {
 		return true, nil

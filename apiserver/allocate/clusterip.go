@@ -96,10 +96,12 @@ func (t *taking) keptForOthers(ip netip.Addr) bool {
 }
 
 func (t *taking) takeAddress(f *family, ip netip.Addr) error {
-	if !slices.ContainsFunc(t.blocks(f), func(b block) bool { return b.contains(ip) }) {
-		return errOutside
+	blocks := t.blocks(f)
+	i := slices.IndexFunc(blocks, func(b block) bool { return b.contains(ip) })
+	if i < 0 {
+		return counted(ipsGiven, ipsRefused, errOutside, f.first.prefix.String(), static)
 	}
-	return t.takeInside(f, ip)
+	return counted(ipsGiven, ipsRefused, t.takeInside(f, ip), blocks[i].prefix.String(), static)
 }
 
 func (t *taking) takeInside(f *family, ip netip.Addr) error {
@@ -123,11 +125,11 @@ func (t *taking) takeAnyAddress(f *family) (netip.Addr, error) {
 		for offset := range b.span.offsets {
 			ip := b.at(offset)
 			if err := t.takeInside(f, ip); !errors.Is(err, errAllocated) {
-				return ip, err
+				return ip, counted(ipsGiven, ipsRefused, err, b.prefix.String(), dynamic)
 			}
 		}
 	}
-	return netip.Addr{}, errFull
+	return netip.Addr{}, counted(ipsGiven, ipsRefused, errFull, f.first.prefix.String(), dynamic)
 }
 
 // family returns what there is of an IP family, or nil.

@@ -10,6 +10,38 @@ var (
 	availablePorts = prometheus.NewDesc("kube_apiserver_nodeport_allocator_available_ports", "Gauge measuring the number of available NodePorts for Services", nil, nil)
 )
 
+// What was given out, and what could not be, since the process began.
+var (
+	ipsGiven     = counters("clusterip_allocator_allocation_total", "Number of Cluster IPs allocations", "cidr", "scope")
+	ipsRefused   = counters("clusterip_allocator_allocation_errors_total", "Number of errors trying to allocate Cluster IPs", "cidr", "scope")
+	portsGiven   = counters("nodeport_allocator_allocation_total", "Number of NodePort allocations", "scope")
+	portsRefused = counters("nodeport_allocator_allocation_errors_total", "Number of errors trying to allocate NodePort", "scope")
+)
+
+// Who chose a value: the client, or the server.
+const (
+	static  = "static"
+	dynamic = "dynamic"
+)
+
+func counters(name, help string, labels ...string) *prometheus.CounterVec {
+	return prometheus.NewCounterVec(prometheus.CounterOpts{Name: "kube_apiserver_" + name, Help: help}, labels)
+}
+
+// counted counts what err says to have succeeded or failed.
+func counted(given, refused *prometheus.CounterVec, err error, labels ...string) error {
+	if err != nil {
+		given = refused
+	}
+	given.WithLabelValues(labels...).Inc()
+	return err
+}
+
+// Collectors are what the process counts about addresses and ports that it gives out.
+func Collectors() []prometheus.Collector {
+	return []prometheus.Collector{ipsGiven, ipsRefused, portsGiven, portsRefused}
+}
+
 // Describe implements prometheus.Collector.
 func (a *Allocator) Describe(out chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{allocatedIPs, availableIPs, allocatedPorts, availablePorts} {

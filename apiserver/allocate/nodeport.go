@@ -35,10 +35,10 @@ func (t *taking) takeAnyPort() (int32, error) {
 	for offset := range t.portSpan.offsets {
 		port := t.first + int32(offset)
 		if err := t.takePort(port); !errors.Is(err, errPortAllocated) {
-			return port, err
+			return port, counted(portsGiven, portsRefused, err, dynamic)
 		}
 	}
-	return 0, errFull
+	return 0, counted(portsGiven, portsRefused, errFull, dynamic)
 }
 
 // wantsNodePorts says whether ports that name none get one.
@@ -71,7 +71,7 @@ func (t *taking) takeNodePorts() error {
 			continue
 		}
 		if !slices.Contains(taken, want) {
-			if err := t.takePort(want); err != nil {
+			if err := counted(portsGiven, portsRefused, t.takePort(want), static); err != nil {
 				return t.invalid(field.Invalid(field.NewPath("spec", "ports").Index(i).Child("nodePort"), want, err.Error()))
 			}
 			taken = append(taken, want)

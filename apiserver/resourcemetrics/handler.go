@@ -24,8 +24,8 @@ import (
 var priority = served.Priority{Group: 100, Version: 100}
 
 var resources = []metav1.APIResource{
-	{Name: "nodes", Namespaced: false, Kind: "NodeMetrics", Verbs: metav1.Verbs{"get", "list"}},
-	{Name: "pods", Namespaced: true, Kind: "PodMetrics", Verbs: metav1.Verbs{"get", "list"}},
+	{Name: "nodes", SingularName: "node", Namespaced: false, Kind: "NodeMetrics", Verbs: metav1.Verbs{"get", "list"}},
+	{Name: "pods", SingularName: "pod", Namespaced: true, Kind: "PodMetrics", Verbs: metav1.Verbs{"get", "list"}},
 }
 
 // Extension returns the group version, answered for by c.

@@ -150,7 +150,7 @@ func TestHandler(t *testing.T) {
 			code         int
 			want         []string
 		}{
-			{"", "", 200, []string{`"kind":"APIResourceList","apiVersion":"v1","groupVersion":"metrics.k8s.io/v1beta1"`, `"name":"pods","singularName":"","namespaced":true,"kind":"PodMetrics","verbs":["get","list"]`}},
+			{"", "", 200, []string{`"kind":"APIResourceList","apiVersion":"v1","groupVersion":"metrics.k8s.io/v1beta1"`, `"name":"pods","singularName":"pod","namespaced":true,"kind":"PodMetrics","verbs":["get","list"]`}},
 			{"/nodes", "", 200, []string{`"kind":"NodeMetricsList","apiVersion":"metrics.k8s.io/v1beta1"`, `"cpu":"500m"`}},
 			{"/nodes?labelSelector=zone%3Db", "", 200, []string{`"items":[]`}},
 			{"/nodes/n1", "", 200, []string{`"kind":"NodeMetrics"`, `"window":"1s"`}},

@@ -247,8 +247,8 @@ func (g *generation) transformer(r schema.GroupResource) value.Transformer {
 
 // Seal encrypts a value. path is bound into it, where the provider can do that: a value moved to another key does
 // not open.
-func (p *Providers) Seal(r schema.GroupResource, path string, plain []byte) ([]byte, error) {
-	return p.current.Load().transformer(r).TransformToStorage(p.ctx, plain, value.DefaultContext(path))
+func (p *Providers) Seal(ctx context.Context, r schema.GroupResource, path string, plain []byte) ([]byte, error) {
+	return p.current.Load().transformer(r).TransformToStorage(ctx, plain, value.DefaultContext(path))
 }
 
 // Open decrypts a value. Errors are the provider's own: clients get to see them. At a value that has been cut short some

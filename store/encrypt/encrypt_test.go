@@ -15,6 +15,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"go.opentelemetry.io/otel/sdk/trace"
+	"go.opentelemetry.io/otel/sdk/trace/tracetest"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	kmsservice "k8s.io/kms/pkg/service"
 
@@ -46,7 +48,7 @@ func TestProvidersByResource(t *testing.T) {
 		{"deployments.apps", "k8s:enc:aesgcm:v1:one:"}, {"pods", ""},
 	} {
 		r := schema.ParseGroupResource(tt.resource)
-		sealed, err := p.Seal(r, "/registry/x", []byte("plain"))
+		sealed, err := p.Seal(t.Context(), r, "/registry/x", []byte("plain"))
 		if err != nil || p.Mark(sealed) != tt.mark || (tt.mark == "") != bytes.Equal(sealed, []byte("plain")) {
 			t.Errorf("%s: %q, mark %q, %v", tt.resource, sealed, p.Mark(sealed), err)
 		}
@@ -54,7 +56,7 @@ func TestProvidersByResource(t *testing.T) {
 			t.Errorf("%s: opened %q, %v", tt.resource, plain, err)
 		}
 	}
-	sealed, _ := p.Seal(schema.ParseGroupResource("deployments.apps"), "/registry/x", []byte("plain"))
+	sealed, _ := p.Seal(t.Context(), schema.ParseGroupResource("deployments.apps"), "/registry/x", []byte("plain"))
 	if _, err := p.Open(schema.ParseGroupResource("deployments.apps"), "/registry/y", sealed); err == nil {
 		t.Errorf("a value moved to another key opens: %v", err)
 	}
@@ -139,7 +141,7 @@ func TestEnsure(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if sealed, err := p.Seal(secrets, "k", nil); err != nil || p.Mark(sealed) != "k8s:enc:aesgcm:v1:clipper:" {
+	if sealed, err := p.Seal(t.Context(), secrets, "k", nil); err != nil || p.Mark(sealed) != "k8s:enc:aesgcm:v1:clipper:" {
 		t.Errorf("the key of earlier versions is not used: %q %v", sealed, err)
 	}
 	if st, err := os.Stat(file); err != nil || st.Mode().Perm() != 0o600 {
@@ -165,7 +167,7 @@ func (s *server) Status() (*Status, error) {
 		st.Error = err.Error()
 	}
 	st.Hash = s.p.Hash()
-	now, err := s.p.Seal(secrets, "k", nil)
+	now, err := s.p.Seal(context.Background(), secrets, "k", nil)
 	for _, v := range s.values {
 		if s.p.Mark(v) != s.p.Mark(now) {
 			st.Stale["secrets"]++
@@ -180,7 +182,7 @@ func (s *server) Rewrite() (*Status, error) {
 		if err != nil {
 			return nil, err
 		}
-		if s.values[k], err = s.p.Seal(secrets, k, plain); err != nil {
+		if s.values[k], err = s.p.Seal(context.Background(), secrets, k, plain); err != nil {
 			return nil, err
 		}
 	}
@@ -203,7 +205,7 @@ func TestRotateInterrupted(t *testing.T) {
 			}
 			s := &server{p: first, values: map[string][]byte{}, fail: at}
 			for _, k := range []string{"a", "b"} {
-				s.values[k], _ = first.Seal(secrets, k, []byte("plain "+k))
+				s.values[k], _ = first.Seal(t.Context(), secrets, k, []byte("plain "+k))
 			}
 			quiet := func(string) {}
 			now := time.Now()
@@ -308,7 +310,13 @@ func TestKMS(t *testing.T) {
 	if err := p.Await(t.Context(), 10*time.Second); err != nil || !p.UsesKMS() {
 		t.Fatal(err)
 	}
-	sealed, err := p.Seal(secrets, "k", []byte("plain"))
+	spans := tracetest.NewSpanRecorder()
+	request, span := trace.NewTracerProvider(trace.WithSpanProcessor(spans)).Tracer("test").Start(t.Context(), "POST /api/v1/namespaces/{:namespace}/secrets")
+	sealed, err := p.Seal(request, secrets, "k", []byte("plain"))
+	span.End()
+	if all := spans.Ended(); len(all) != 2 || all[0].Name() != "TransformToStorage with envelopeTransformer" || all[0].Parent().SpanID() != span.SpanContext().SpanID() {
+		t.Errorf("the request's trace does not tell of the encryption: %v", all)
+	}
 	if err != nil || bytes.Contains(sealed, []byte("plain")) || p.Mark(sealed) != "k8s:enc:kms:v2:box:1" {
 		t.Fatalf("%q, %v", sealed, err)
 	}
@@ -326,7 +334,7 @@ func TestKMS(t *testing.T) {
 	if p, err = Open(t.Context(), file, "test"); err != nil { // the library asks for the key once a minute
 		t.Fatal(err)
 	}
-	again, err := p.Seal(secrets, "k", []byte("plain"))
+	again, err := p.Seal(t.Context(), secrets, "k", []byte("plain"))
 	if err != nil || p.Mark(again) == p.Mark(sealed) {
 		t.Errorf("mark %q after the KMS has another key: %v", p.Mark(again), err)
 	}
@@ -367,7 +375,7 @@ func FuzzOpen(f *testing.F) {
 		if opened, err := p.Open(secrets, "/registry/secrets/a/b", value); err == nil && bytes.HasPrefix(value, []byte(anyPrefix)) && !bytes.HasPrefix(value, []byte("k8s:enc:aescbc:")) { // which proves nothing
 			t.Errorf("%q opened to %q", value, opened)
 		}
-		sealed, err := p.Seal(secrets, "/registry/secrets/a/b", plain)
+		sealed, err := p.Seal(t.Context(), secrets, "/registry/secrets/a/b", plain)
 		if err != nil {
 			t.Fatal(err)
 		}

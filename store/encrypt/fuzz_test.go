@@ -65,7 +65,7 @@ func FuzzConfiguration(f *testing.F) {
 func written(t *testing.T, p *Providers) []byte {
 	t.Helper()
 	for _, r := range []schema.GroupResource{secrets, {Group: "apps", Resource: "deployments"}} {
-		sealed, err := p.Seal(r, "path", []byte("plain"))
+		sealed, err := p.Seal(t.Context(), r, "path", []byte("plain"))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -73,7 +73,7 @@ func written(t *testing.T, p *Providers) []byte {
 			t.Fatalf("%s opened to %q: %v", r, plain, err)
 		}
 	}
-	sealed, _ := p.Seal(secrets, "path", []byte("plain"))
+	sealed, _ := p.Seal(t.Context(), secrets, "path", []byte("plain"))
 	return sealed
 }
 
@@ -121,7 +121,7 @@ func FuzzKMS(f *testing.F) {
 		f.Fatal(err)
 	}
 	const prefix = kmsPrefix + "box:"
-	sealed, err := p.Seal(secrets, "path", []byte("plain"))
+	sealed, err := p.Seal(f.Context(), secrets, "path", []byte("plain"))
 	if err != nil {
 		f.Fatal(err)
 	}
@@ -138,7 +138,7 @@ func FuzzKMS(f *testing.F) {
 		if mark := p.Mark(value); !strings.HasPrefix(mark, prefix) {
 			t.Errorf("mark %q of %q", mark, value)
 		}
-		sealed, err := p.Seal(secrets, "path", envelope)
+		sealed, err := p.Seal(t.Context(), secrets, "path", envelope)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -69,6 +69,7 @@ func (c *Checker) Check(ctx context.Context, token string, audiences []string) (
 	is := []string(cl.Audience)
 	if len(is) == 0 { // unbound tokens carry none; they are for the API server only
 		audit.AddAuditAnnotation(ctx, "authentication.k8s.io/legacy-token", cl.Subject)
+		legacyUsed.Inc()
 		is = c.signer.audiences
 	}
 	if auds = intersect(is, audiences); auds == nil {
@@ -130,9 +131,14 @@ func (c *Checker) checkBound(ctx context.Context, cl *claims) (user.Info, error)
 		}
 		out.NodeName, out.NodeUID = k.Node.Name, string(k.Node.UID)
 	}
-	if k.WarnAfter != nil && now.After(k.WarnAfter.Time()) {
+	switch {
+	case k.WarnAfter == nil:
+	case now.After(k.WarnAfter.Time()):
+		stale.Inc()
 		audit.AddAuditAnnotation(ctx, "authentication.k8s.io/stale-token",
 			fmt.Sprintf("subject: %s, seconds after warning threshold: %d", cl.Subject, now.Unix()-k.WarnAfter.Time().Unix()))
+	default:
+		valid.Inc()
 	}
 	return out.UserInfo(), nil
 }

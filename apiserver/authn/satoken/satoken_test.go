@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/go-jose/go-jose/v4"
+	"github.com/prometheus/client_golang/prometheus/testutil"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -289,6 +290,7 @@ func TestLegacyUseIsNoted(t *testing.T) {
 	secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "robot-token"}, Data: map[string][]byte{"token": []byte(token)}}
 	c.Add(api.Secrets.Resource, secret)
 	now := start
+	before := struct{ used, manual, outOfForce float64 }{testutil.ToFloat64(legacyUsed), testutil.ToFloat64(legacyManual), testutil.ToFloat64(legacyOutOfForce)}
 	check := NewChecker(s, c, func() time.Time { return now })
 	use := func() error {
 		_, _, _, err := check.Check(context.Background(), token, nil)
@@ -316,5 +318,13 @@ func TestLegacyUseIsNoted(t *testing.T) {
 	}
 	if err := use(); err == nil || !strings.Contains(err.Error(), "has been marked invalid") {
 		t.Errorf("marked invalid: %v", err)
+	}
+	for name, n := range map[string]float64{
+		"used": testutil.ToFloat64(legacyUsed) - before.used, "manual": testutil.ToFloat64(legacyManual) - before.manual,
+		"out of force": testutil.ToFloat64(legacyOutOfForce) - before.outOfForce,
+	} {
+		if want := map[string]float64{"used": 3, "manual": 2, "out of force": 1}[name]; n != want {
+			t.Errorf("%s: %v counted, want %v", name, n, want)
+		}
 	}
 }
