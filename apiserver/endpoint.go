@@ -1,7 +1,6 @@
 package apiserver
 
 import (
-	"math/rand/v2"
 	"net"
 	"slices"
 	"strconv"
@@ -14,12 +13,12 @@ import (
 	"clipper/store"
 )
 
-// endpoint picks one ready address of a service's port at random. Only pods are spoken to: whoever may write
-// an endpoint slice could else have the server call any address that it reaches.
-func (q *request) endpoint(svc *corev1.Service, port string) (string, bool) {
+// endpoints are the ready addresses of a service's port; sliced says whether there is an endpoint slice of it at all. Only pods
+// are spoken to: whoever may write an endpoint slice could else have the server call any address that it reaches.
+func (q *request) endpoints(svc *corev1.Service, port string) (hosts []string, sliced bool) {
 	sliceKind, podKind := q.s.pipeline.Table().Resource(api.EndpointSlices.Resource), q.s.pipeline.Table().Resource(api.Pods.Resource)
 	if sliceKind == nil || podKind == nil {
-		return "", false
+		return nil, false
 	}
 	running := q.s.pipeline.Snapshot(&pipeline.Request{Resource: podKind})
 	isPod := func(target *corev1.ObjectReference, address string) bool {
@@ -29,19 +28,16 @@ func (q *request) endpoint(svc *corev1.Service, port string) (string, bool) {
 		item, ok := running.Get(store.Key{Resource: podKind.Prefix, Namespace: svc.Namespace, Name: target.Name})
 		return ok && hasAddress(item.Object.(*corev1.Pod), address)
 	}
-	var hosts []string
 	snap := q.s.pipeline.Snapshot(&pipeline.Request{Resource: sliceKind})
 	snap.Ascend(svc.Namespace, store.Key{}, func(item *store.Item) bool {
 		slice := item.Object.(*discoveryv1.EndpointSlice)
 		if slice.Labels[discoveryv1.LabelServiceName] == svc.Name {
+			sliced = true
 			hosts = append(hosts, readyHosts(slice, port, isPod)...)
 		}
 		return true
 	})
-	if len(hosts) == 0 {
-		return "", false
-	}
-	return hosts[rand.IntN(len(hosts))], true
+	return hosts, sliced
 }
 
 func hasAddress(pod *corev1.Pod, address string) bool {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/tls"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/url"
@@ -201,18 +202,18 @@ func (q *request) serviceAddress(req *pipeline.Request, port, scheme string) (ho
 		return "", "", err
 	}
 	svc := item.Object.(*corev1.Service)
-	if svc.Spec.Type == corev1.ServiceTypeExternalName {
-		return "", "", apierrors.NewServiceUnavailable(fmt.Sprintf("no endpoints available for service %q", svc.Name))
-	}
 	name, found := servicePort(svc, port)
 	if !found {
 		return "", "", apierrors.NewServiceUnavailable(fmt.Sprintf("no service port %s found for service %q", port, svc.Name))
 	}
-	host, ok := q.endpoint(svc, name)
-	if !ok {
+	hosts, sliced := q.endpoints(svc, name)
+	switch {
+	case !sliced: // nobody has made any for it: upstream tells of the service
+		return "", "", apierrors.NewNotFound(corev1.Resource("services"), svc.Name)
+	case len(hosts) == 0:
 		return "", "", apierrors.NewServiceUnavailable(fmt.Sprintf("no endpoints available for service %q", svc.Name))
 	}
-	return host, scheme, nil
+	return hosts[rand.IntN(len(hosts))], scheme, nil
 }
 
 // servicePort turns the port that a path gives by number into its name. A name stays what it is, even where the

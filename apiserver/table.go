@@ -3,6 +3,7 @@ package apiserver
 import (
 	"fmt"
 	"net/http"
+	"slices"
 	"time"
 
 	autoscalingv1 "k8s.io/api/autoscaling/v1"
@@ -50,6 +51,9 @@ func (q *request) table(m media, objs []api.Object, meta metav1.ListMeta, header
 	columns, row := q.columns()
 	if headers {
 		t.ColumnDefinitions = columns
+	}
+	if order := q.kind.RowOrder; order != nil {
+		objs = slices.SortedStableFunc(slices.Values(objs), order)
 	}
 	now := time.Now()
 	for i, obj := range objs {

@@ -2,6 +2,7 @@ package apiserver
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"slices"
@@ -273,9 +274,14 @@ func (q *request) delete() {
 		q.fail(err)
 		return
 	}
+	req := q.pipelineRequest()
+	if err := permanent(req); err != nil {
+		q.fail(err)
+		return
+	}
 	ctx, cancel := context.WithTimeout(q.r.Context(), writeTimeout)
 	defer cancel()
-	res, err := q.s.pipeline.Delete(ctx, q.pipelineRequest(), o)
+	res, err := q.s.pipeline.Delete(ctx, req, o)
 	if err != nil {
 		q.fail(err)
 		return
@@ -285,6 +291,17 @@ func (q *request) delete() {
 		code = http.StatusAccepted
 	}
 	q.writeResult(code, res)
+}
+
+// permanent refuses the deletion of what the cluster cannot be without.
+func permanent(req *pipeline.Request) error {
+	if req.Resource.Permanent == nil {
+		return nil
+	}
+	if why := req.Resource.Permanent(req.Name); why != "" {
+		return apierrors.NewForbidden(req.Resource.GroupResource(), req.Name, errors.New(why))
+	}
+	return nil
 }
 
 func (q *request) deleteCollection() {

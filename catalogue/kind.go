@@ -40,11 +40,13 @@ type Kind[T api.Object] struct {
 	PrepareStatus   func(obj, old T) // after Spec is carried over
 	ValidateStatus  func(obj, old T) field.ErrorList
 	GracePeriod     func(obj T, asked *int64) int64
+	Permanent       func(name string) string
 	Scale           *Scale
 	Subresources    []Subresource
 	Columns         []metav1.TableColumnDefinition
 	Row             func(obj T, now time.Time) []any
 	RowConditions   func(T) []metav1.TableRowCondition
+	RowOrder        func(a, b T) int
 	Fields          map[string]func(T) string
 	Also            []Version
 	Propagation     metav1.DeletionPropagation
@@ -111,6 +113,7 @@ func Describe[O, L any, T interface {
 		Canonicalize:             one(k.Canonicalize),
 		AllowCreateOnUpdate:      k.CreateOnUpdate,
 		AllowUnconditionalUpdate: !k.NeedsRevision,
+		Permanent:                k.Permanent,
 		DefaultPropagation:       k.Propagation,
 		Scale:                    k.Scale,
 		Subresources:             k.Subresources,
@@ -140,6 +143,9 @@ func Describe[O, L any, T interface {
 	}
 	if k.RowConditions != nil {
 		r.RowConditions = func(obj api.Object) []metav1.TableRowCondition { return k.RowConditions(obj.(T)) }
+	}
+	if k.RowOrder != nil {
+		r.RowOrder = func(a, b api.Object) int { return k.RowOrder(a.(T), b.(T)) }
 	}
 	if k.Fields != nil {
 		r.Fields = make(map[string]func(api.Object) string, len(k.Fields))

@@ -80,6 +80,9 @@ type Resource struct {
 	// BeginDelete marks an object that is asked to go for the first time, where it always waits for somebody and how is
 	// the kind's own business: definitions, whose objects go first. Nil for all others.
 	BeginDelete func(obj api.Object, now time.Time)
+	// Permanent says by an object's name why clients may not delete it; "" that they may. A deletion of a whole collection
+	// does not ask, as upstream's. Nil: all may go.
+	Permanent func(name string) string
 	// DefaultPropagation for deletes that name none; "" means background. Upstream: orphan for
 	// replication controllers of v1, background for the rest.
 	DefaultPropagation metav1.DeletionPropagation
@@ -98,6 +101,8 @@ type Resource struct {
 	Row     func(obj api.Object, now time.Time) []any
 	// RowConditions marks rows of objects that are done; nil for nearly all kinds.
 	RowConditions func(obj api.Object) []metav1.TableRowCondition
+	// RowOrder sorts the rows of a list; nil: they stand in the order of its objects.
+	RowOrder func(a, b api.Object) int
 
 	// Fields are the selectable fields beyond metadata.name and metadata.namespace.
 	Fields map[string]func(obj api.Object) string

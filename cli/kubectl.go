@@ -12,6 +12,7 @@ import (
 	"k8s.io/component-base/cli"
 	"k8s.io/kubectl/pkg/cmd"
 	"k8s.io/kubectl/pkg/cmd/plugin"
+	"k8s.io/kubectl/pkg/cmd/util"
 
 	"clipper/daemon"
 	"clipper/sandbox"
@@ -42,12 +43,17 @@ func Kubectl(args []string) int {
 	}
 	config := genericclioptions.NewConfigFlags(true).WithDeprecatedPasswordFlag().WithDiscoveryBurst(300).WithDiscoveryQPS(50)
 	os.Args = append([]string{"kubectl"}, args...) // where kubectl's plugin and warning code looks
-	return cli.Run(cmd.NewDefaultKubectlCommandWithArgs(cmd.KubectlOptions{
+	err := cli.RunNoErrOutput(cmd.NewDefaultKubectlCommandWithArgs(cmd.KubectlOptions{
 		PluginHandler: cmd.NewDefaultPluginHandler(plugin.ValidPluginFilenamePrefixes),
 		Arguments:     os.Args,
 		ConfigFlags:   config,
 		IOStreams:     genericiooptions.IOStreams{In: os.Stdin, Out: os.Stdout, ErrOut: os.Stderr},
 	}))
+	if err == nil {
+		return 0
+	}
+	util.CheckErr(err) // exits, with kubectl's words for it
+	return 1
 }
 
 // defaultKubeconfig points KUBECONFIG at the cluster of this machine when the user has set nothing.

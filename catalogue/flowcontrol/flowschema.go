@@ -1,6 +1,7 @@
 package flowcontrol
 
 import (
+	"cmp"
 	"time"
 
 	flowcontrolv1 "k8s.io/api/flowcontrol/v1"
@@ -25,6 +26,7 @@ func flowSchemas() *catalogue.Resource {
 		},
 		Columns:    flowSchemaColumns,
 		Row:        flowSchemaRow,
+		RowOrder:   byPrecedence,
 		Default:    defaultFlowSchema,
 		Spec:       catalogue.PartOf(func(o *flowcontrolv1.FlowSchema) *flowcontrolv1.FlowSchemaSpec { return &o.Spec }),
 		Status:     catalogue.PartOf(func(o *flowcontrolv1.FlowSchema) *flowcontrolv1.FlowSchemaStatus { return &o.Status }),
@@ -43,6 +45,11 @@ var flowSchemaColumns = []table.Column{
 	table.String("DistinguisherMethod", table.Doc(flowcontrolv1.FlowSchemaSpec{}, "distinguisherMethod")),
 	table.Age,
 	table.String("MissingPL", "references a broken or non-existent PriorityLevelConfiguration"),
+}
+
+// byPrecedence is the order in which flow schemas are tried.
+func byPrecedence(a, b *flowcontrolv1.FlowSchema) int {
+	return cmp.Or(cmp.Compare(a.Spec.MatchingPrecedence, b.Spec.MatchingPrecedence), cmp.Compare(a.Name, b.Name))
 }
 
 func flowSchemaRow(f *flowcontrolv1.FlowSchema, now time.Time) []any {

@@ -25,8 +25,16 @@ func priorityClasses() *catalogue.Resource {
 		Columns:        priorityClassColumns,
 		Row:            priorityClassRow,
 		Default:        defaultPriorityClass,
+		Permanent:      permanentPriorityClass,
 		ShortNames:     []string{"pc"},
 	})
+}
+
+func permanentPriorityClass(name string) string {
+	if _, ours := systemClasses[name]; ours {
+		return "this is a system priority class and cannot be deleted"
+	}
+	return ""
 }
 
 func defaultPriorityClass(c *schedulingv1.PriorityClass) {

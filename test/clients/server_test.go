@@ -32,10 +32,7 @@ func TestMain(m *testing.M) {
 
 // run starts a server without a node on the loopback interface and runs the tests.
 func run(m *testing.M) int {
-	binary := *clipperFlag
-	if binary == "" {
-		binary = filepath.Join("..", "..", "bin", "clipper")
-	}
+	binary := binary()
 	if _, err := os.Stat(binary); err != nil {
 		fmt.Printf("clients: no binary at %s; run make build\n", binary)
 		return m.Run() // every test skips, so that the reason shows
@@ -53,6 +50,13 @@ func run(m *testing.M) int {
 	}
 	defer stop()
 	return m.Run()
+}
+
+func binary() string {
+	if *clipperFlag != "" {
+		return *clipperFlag
+	}
+	return filepath.Join("..", "..", "bin", "clipper")
 }
 
 func serve(binary, dir string) (stop func(), err error) {
