@@ -392,6 +392,9 @@ func TestPages(t *testing.T) {
 		must(c.Create(ctx, configMap(fmt.Sprintf("c%d", i)), metav1.CreateOptions{}))(t)
 	}
 	first := must(c.List(ctx, metav1.ListOptions{Limit: 2}))(t)
+	if any := must(c.List(ctx, metav1.ListOptions{Limit: 2, ResourceVersion: "0"}))(t); len(any.Items) != 5 || any.Continue != "" || any.RemainingItemCount != nil {
+		t.Errorf("a page of any state has %d objects, %+v: upstream's cache has no pages", len(any.Items), any.ListMeta)
+	}
 	if len(first.Items) != 2 || first.RemainingItemCount == nil || *first.RemainingItemCount != 3 || first.Continue == "" {
 		t.Fatalf("first page %+v", first.ListMeta)
 	}
