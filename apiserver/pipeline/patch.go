@@ -15,8 +15,6 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	serializer "k8s.io/apimachinery/pkg/runtime/serializer/json"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/apimachinery/pkg/util/mergepatch"
-	"k8s.io/apimachinery/pkg/util/strategicpatch"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	"k8s.io/client-go/kubernetes/scheme"
 	kjson "sigs.k8s.io/json"
@@ -254,6 +252,9 @@ func (pa *patch) applyStrategic(old, into api.Object) (unknown []error, shown fu
 		return nil, nil, apierrors.NewBadRequest(err.Error())
 	}
 	shown = func() string { return fmt.Sprintf("%+v", change) }
+	if err := checkStrategic(old, before, change, len(pa.data), pa.kind.Empty()); err != nil {
+		return nil, nil, err
+	}
 	after, err := mergeStrategic(before, change, pa.kind.Empty())
 	if err != nil {
 		return nil, nil, strategicError(err)
@@ -267,28 +268,6 @@ func (pa *patch) applyStrategic(old, into api.Object) (unknown []error, shown fu
 		return nil, nil, invalidPatch(shown(), err)
 	}
 	return append(unknown, more.Errors()...), shown, nil
-}
-
-// mergeStrategic refuses what upstream's library panics at: entries of lists whose key is a list or an object, as a
-// container whose name is [].
-func mergeStrategic(before, change map[string]any, kind runtime.Object) (after map[string]any, err error) {
-	defer func() {
-		if cause := recover(); cause != nil {
-			err = apierrors.NewBadRequest(fmt.Sprintf("the patch cannot be merged: %v", cause))
-		}
-	}()
-	return strategicpatch.StrategicMergeMapPatch(before, change, kind)
-}
-
-func strategicError(err error) error {
-	switch err {
-	case mergepatch.ErrBadJSONDoc, mergepatch.ErrBadPatchFormatForPrimitiveList, mergepatch.ErrBadPatchFormatForRetainKeys,
-		mergepatch.ErrBadPatchFormatForSetElementOrderList, mergepatch.ErrUnsupportedStrategicMergePatchFormat:
-		return apierrors.NewBadRequest(err.Error())
-	case mergepatch.ErrNoListOfLists, mergepatch.ErrPatchContentNotMatchRetainKeys:
-		return unprocessable(err)
-	}
-	return err
 }
 
 // applies says whether the patch is a server-side apply.
