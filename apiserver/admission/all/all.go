@@ -6,6 +6,7 @@ import (
 
 	"clipper/api"
 	"clipper/apiserver/admission"
+	"clipper/apiserver/admission/claimaccess"
 	"clipper/apiserver/admission/config"
 	"clipper/apiserver/admission/escalation"
 	"clipper/apiserver/admission/extension"
@@ -58,6 +59,7 @@ func New(c Client, az *authz.Authorizer, alloc *allocate.Allocator, o Options) (
 		{Mutate: alloc},
 		{Validate: escalation.New(az)},
 		{Validate: paramaccess.New(c, az)},
+		{Validate: claimaccess.New(c, az)},
 	}
 	p := &parts{client: c, authz: az, config: file, self: o.Self, webhooks: map[string]*webhook.Plugin{},
 		stay: tolerations.Plugin{NotReady: tolerations.DefaultSeconds, Unreachable: tolerations.DefaultSeconds}}
