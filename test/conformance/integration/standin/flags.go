@@ -32,6 +32,9 @@ var elsewhere = []string{
 	"endpoint-reconciler-type",                    // loopback addresses are never written
 	"etcd-compaction-interval",                    // the store looks after that
 	"etcd-db-metric-poll-interval",                // the same
+	"etcd-healthcheck-timeout",                    // tests that make a configuration of their own leave it out
+	"etcd-readycheck-timeout",                     // the same
+	"lease-reuse-duration-seconds",                // the same
 	"etcd-prefix",                                 // Options.Root
 	"etcd-servers",                                // Options.Endpoints
 	"external-hostname",                           // loopback

@@ -49,20 +49,22 @@ func (g *Gates) Settle(t featuregatetesting.TB) error {
 	return nil
 }
 
-// Flags are the values of --feature-gates. A test that asks for every feature gets those that are on by default.
+// Flags are the values of --feature-gates. A test that asks for every feature gets those that are on by default, and those
+// that the server can be told to have.
 func (g *Gates) Flags() []string {
-	if g.gate.Enabled("AllAlpha") || g.gate.Enabled("AllBeta") {
-		return nil
-	}
-	flags := []string{}
+	flags, everything := []string{}, g.gate.Enabled("AllAlpha") || g.gate.Enabled("AllBeta")
 	for name, spec := range g.gate.GetAll() {
-		if on := g.gate.Enabled(name); on != spec.Default && !slices.Contains(ofClients, name) {
+		on := g.gate.Enabled(name)
+		if on != spec.Default && !slices.Contains(ofClients, name) && (!everything || slices.Contains(offered, name)) {
 			flags = append(flags, fmt.Sprintf("%s=%t", name, on))
 		}
 	}
 	slices.Sort(flags)
 	return flags
 }
+
+// offered are features of the server that are off by default.
+var offered = []featuregate.Feature{"CBORServingAndStorage"}
 
 // ofClients are features of client-go, which is in the tests' process.
 var ofClients = []featuregate.Feature{"ClientsAllowCBOR", "ClientsPreferCBOR", "InOrderInformers", "InformerResourceVersion", "WatchListClient"}

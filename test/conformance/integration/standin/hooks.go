@@ -128,7 +128,7 @@ func (h *Hooks) authorize(ctx context.Context, spec *authorizationv1.SubjectAcce
 // asksTheRest says whether Rest is a part of the test's authorizer.
 func (h *Hooks) asksTheRest() (asked bool) {
 	_, _, _ = h.Authorizer.Authorize(context.WithValue(context.Background(), consulted{}, &asked), // what it says of nobody does not matter
-		authorizer.AttributesRecord{User: &user.DefaultInfo{Name: "nobody"}, Verb: "get", Path: "/nothing"})
+		&authorizer.AttributesRecord{User: &user.DefaultInfo{Name: "nobody"}, Verb: "get", Path: "/nothing"})
 	return asked
 }
 
@@ -139,9 +139,9 @@ func attributes(spec *authorizationv1.SubjectAccessReviewSpec) authorizer.Attrib
 		u.Extra[key] = values
 	}
 	if n := spec.NonResourceAttributes; n != nil {
-		return authorizer.AttributesRecord{User: u, Path: n.Path, Verb: n.Verb}
+		return &authorizer.AttributesRecord{User: u, Path: n.Path, Verb: n.Verb}
 	}
 	r := spec.ResourceAttributes
-	return authorizer.AttributesRecord{User: u, ResourceRequest: true, Verb: r.Verb, Namespace: r.Namespace,
+	return &authorizer.AttributesRecord{User: u, ResourceRequest: true, Verb: r.Verb, Namespace: r.Namespace,
 		APIGroup: r.Group, APIVersion: r.Version, Resource: r.Resource, Subresource: r.Subresource, Name: r.Name}
 }
