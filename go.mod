@@ -32,6 +32,7 @@ require (
 	k8s.io/kubectl v0.36.3
 	k8s.io/kubelet v0.36.3
 	k8s.io/pod-security-admission v0.36.3
+	k8s.io/externaljwt v0.36.3
 	k8s.io/streaming v0.36.3
 )
 

@@ -13,6 +13,7 @@ import (
 	"k8s.io/apiserver/pkg/authentication/authenticator"
 
 	"clipper/apiserver/authn"
+	"clipper/apiserver/authn/externalsigner"
 	"clipper/apiserver/authn/oidc"
 	"clipper/apiserver/authn/satoken"
 	"clipper/apiserver/authz"
@@ -37,9 +38,11 @@ type IdentityOptions struct {
 
 	Issuers        []string // of service-account tokens; none: one named after the cluster's domain
 	SigningKeyFile string   // "": the cluster's own
-	KeyFiles       []string // public keys that verify as well
-	JWKSURI        string   // "": at this server
-	TokenLimits    reviews.TokenLimits
+	// SigningEndpoint is the socket of a process that signs in place of a key; "": there is none.
+	SigningEndpoint string
+	KeyFiles        []string // public keys that verify as well
+	JWKSURI         string   // "": at this server
+	TokenLimits     reviews.TokenLimits
 
 	Authorization authz.Options
 }
@@ -56,6 +59,7 @@ func defaultIdentity() IdentityOptions {
 // identity is what finds out who is asking, and what decides whether they may.
 type identity struct {
 	signer        *satoken.Signer
+	outside       *externalsigner.Signer // nil: there is none
 	self          selfToken
 	oidc          *oidc.Authenticator
 	authenticator *authn.Authenticator
@@ -69,7 +73,7 @@ type identity struct {
 func (cp *controlPlane) identify(ctx context.Context) error {
 	o := &cp.options.Identity
 	var err error
-	if cp.signer, err = cp.newSigner(); err != nil {
+	if cp.signer, err = cp.newSigner(ctx); err != nil {
 		return err
 	}
 	server := presence.Identity(cp.options.Node.Name)
@@ -122,7 +126,7 @@ func (cp *controlPlane) identify(ctx context.Context) error {
 
 // newSigner returns what signs service-account tokens. The cluster's own key verifies whatever else does: nothing that
 // was given out before a change of keys shall be lost by forgetting a flag.
-func (cp *controlPlane) newSigner() (*satoken.Signer, error) {
+func (cp *controlPlane) newSigner(ctx context.Context) (*satoken.Signer, error) {
 	o := &cp.options.Identity
 	s := satoken.Options{Key: cp.pki.ServiceAccountKey, Issuers: o.Issuers, Audiences: o.APIAudiences}
 	if len(s.Issuers) == 0 {
@@ -137,6 +141,12 @@ func (cp *controlPlane) newSigner() (*satoken.Signer, error) {
 			return nil, fmt.Errorf("--service-account-signing-key-file: %w", err)
 		}
 		s.Verify = append(s.Verify, cp.pki.ServiceAccountKey.Public())
+	}
+	if o.SigningEndpoint != "" {
+		if cp.outside, err = o.dialSigner(ctx); err != nil {
+			return nil, fmt.Errorf("while setting up external-jwt-signer: %w", err)
+		}
+		s.External = cp.outside
 	}
 	return satoken.NewSigner(s)
 }

@@ -169,7 +169,7 @@ func isReserved(key string) bool {
 }
 
 func (o *ServerOptions) complete() error {
-	faults := []error{o.Node.complete(), o.Operation.complete(), o.Datastore.complete(), o.Admission.Validate(), o.Front.complete(), o.Callouts.complete()}
+	faults := []error{o.Node.complete(), o.Operation.complete(), o.Datastore.complete(), o.Admission.Validate(), o.Front.complete(), o.Callouts.complete(), o.Identity.complete()}
 	if o.EncryptionReload != nil && *o.EncryptionReload && o.EncryptionConfig == "" {
 		faults = append(faults, errors.New("--encryption-provider-config-automatic-reload must be set with --encryption-provider-config"))
 	}

@@ -288,6 +288,9 @@ func (cp *controlPlane) run(ctx context.Context, group *errgroup.Group) {
 	group.Go(func() error { return cp.followAuthorities(ctx) })
 	group.Go(func() error { return cp.oidc.Run(ctx) })
 	group.Go(func() error { return cp.authorizer.Run(ctx) })
+	if cp.outside != nil {
+		group.Go(func() error { return cp.outside.Run(ctx) })
+	}
 	if cp.member != nil {
 		group.Go(func() error { return cp.member.Run(ctx) })
 	}
@@ -308,6 +311,9 @@ func (cp *controlPlane) close() {
 	}
 	if cp.debug != nil {
 		cp.debug.Close()
+	}
+	if cp.outside != nil {
+		cp.outside.Close()
 	}
 	if cp.store != nil {
 		if err := cp.store.Close(); err != nil {

@@ -183,7 +183,7 @@ func signToken(t *testing.T, key crypto.Signer, now time.Time) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	token, _, _, err := s.Sign(satoken.Binding{Life: time.Hour,
+	token, _, _, err := s.Sign(t.Context(), satoken.Binding{Life: time.Hour,
 		ServiceAccount: &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "robot", UID: "1"}}}, now)
 	if err != nil {
 		t.Fatal(err)

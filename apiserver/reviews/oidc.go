@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"time"
 
 	"clipper/apiserver/authn/satoken"
 )
@@ -26,16 +27,30 @@ func OIDC(s *satoken.Signer, jwksURI string) (map[string]http.Handler, error) {
 	if err != nil {
 		return nil, fmt.Errorf("openid: encode the key set: %w", err)
 	}
+	documents := func() ([]byte, []byte, error) { return discovery, jwks, nil }
+	if s.Changing() {
+		documents = func() (discovery, jwks []byte, err error) {
+			if discovery, err = s.Discovery(jwksURI); err == nil {
+				jwks, err = s.JWKS()
+			}
+			return discovery, jwks, err
+		}
+	}
 	return map[string]http.Handler{
-		DiscoveryPath: document("application/json", discovery),
-		JWKSPath:      document("application/jwk-set+json", jwks),
+		DiscoveryPath: document("application/json", s.MaxAge, func() ([]byte, error) { d, _, err := documents(); return d, err }),
+		JWKSPath:      document("application/jwk-set+json", s.MaxAge, func() ([]byte, error) { _, k, err := documents(); return k, err }),
 	}, nil
 }
 
-func document(contentType string, body []byte) http.Handler {
+func document(contentType string, maxAge func() time.Duration, content func() ([]byte, error)) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		body, err := content()
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusInternalServerError)
+			return
+		}
 		w.Header().Set("Content-Type", contentType)
-		w.Header().Set("Cache-Control", "public, max-age=3600")
+		w.Header().Set("Cache-Control", fmt.Sprintf("public, max-age=%d", int(maxAge().Seconds())))
 		_, _ = w.Write(body) // the client may have gone; there is nobody to tell
 	})
 }

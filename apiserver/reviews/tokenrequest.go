@@ -33,6 +33,7 @@ const (
 // TokenLimits bound the life of new tokens.
 type TokenLimits struct {
 	Longest  time.Duration // what is asked for beyond this is shortened; 0: no limit
+	Extended time.Duration // tokens for pods that are extended last no longer than this; 0: no limit
 	NoExtend bool          // tokens for pods last as long as they are asked for, not a year
 }
 
@@ -63,7 +64,7 @@ func (r *reviewer) tokenRequest(ctx context.Context, req *pipeline.Request, body
 		return nil, err
 	}
 	r.limit(req, &tr.Spec, &binding)
-	token, _, id, err := r.Signer.Sign(binding, now)
+	token, _, id, err := r.Signer.Sign(ctx, binding, now)
 	if err != nil {
 		return nil, apierrors.NewInternalError(fmt.Errorf("failed to generate token: %w", err))
 	}
@@ -114,6 +115,9 @@ func (r *reviewer) limit(req *pipeline.Request, spec *authenticationv1.TokenRequ
 	b.Life = time.Duration(*spec.ExpirationSeconds) * time.Second
 	if !r.Limits.NoExtend && b.Pod != nil && *spec.ExpirationSeconds == podSeconds && r.Signer.Within(spec.Audiences) {
 		b.WarnAfter, b.Life = b.Life, extended
+		if r.Limits.Extended > 0 {
+			b.Life = min(extended, r.Limits.Extended)
+		}
 	}
 }
 

@@ -55,8 +55,8 @@ func NewChecker(s *Signer, c api.Client, now func() time.Time) *Checker {
 // that it is for. ok is false without an error if the token is none of ours.
 func (c *Checker) Check(ctx context.Context, token string, audiences []string) (info user.Info, auds []string, ok bool, err error) {
 	cl, hit := c.verified.get(token)
-	if !hit {
-		if cl, err = c.signer.verify(token); errors.Is(err, errNotOurs) {
+	if !hit || !c.signer.stillCounts(cl.keyID) {
+		if cl, err = c.signer.verify(ctx, token); errors.Is(err, errNotOurs) {
 			return nil, nil, false, nil
 		} else if err != nil {
 			return nil, nil, false, err

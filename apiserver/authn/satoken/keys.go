@@ -24,9 +24,10 @@ var algorithms = []jose.SignatureAlgorithm{jose.RS256, jose.ES256, jose.ES384, j
 
 // A publicKey verifies tokens. Its id tells which token it is for, and nothing about the key.
 type publicKey struct {
-	id  string
-	alg jose.SignatureAlgorithm
-	key crypto.PublicKey
+	id     string
+	alg    jose.SignatureAlgorithm
+	key    crypto.PublicKey
+	hidden bool // others are not told of it
 }
 
 func newPublicKey(key crypto.PublicKey) (publicKey, error) {
@@ -95,7 +96,7 @@ func LoadPublicKeys(files []string) ([]crypto.PublicKey, error) {
 // JWKS returns the JSON web key set with which others check tokens.
 func (s *Signer) JWKS() ([]byte, error) {
 	set := jose.JSONWebKeySet{}
-	for _, k := range s.keys {
+	for _, k := range s.published() {
 		set.Keys = append(set.Keys, jose.JSONWebKey{Key: k.key, KeyID: k.id, Algorithm: string(k.alg), Use: "sig"})
 	}
 	return json.Marshal(set)
@@ -107,7 +108,7 @@ func (s *Signer) Discovery(jwksURI string) ([]byte, error) {
 		return nil, err
 	}
 	var algs []string
-	for _, k := range s.keys {
+	for _, k := range s.published() {
 		algs = append(algs, string(k.alg))
 	}
 	slices.Sort(algs)

@@ -4,6 +4,7 @@
 package satoken
 
 import (
+	"context"
 	"crypto"
 	"errors"
 	"fmt"
@@ -52,6 +53,7 @@ type claims struct {
 	jwt.Claims
 	Audience   audience `json:"aud,omitempty"`
 	Kubernetes *private `json:"kubernetes.io,omitempty"`
+	keyID      string   // of the key that verified it
 
 	LegacyNamespace  string    `json:"kubernetes.io/serviceaccount/namespace,omitempty"`
 	LegacySecretName string    `json:"kubernetes.io/serviceaccount/secret.name,omitempty"`
@@ -65,6 +67,7 @@ type Options struct {
 	Verify    []crypto.PublicKey // of tokens that are accepted beside those of Key: the keys before and after a rotation
 	Issuers   []string           // that are accepted; the first is that of new tokens. None: DefaultIssuer
 	Audiences []string           // of the API server; none: Issuers
+	External  External           // signs bound tokens in place of Key; nil: nobody does
 }
 
 // A Signer makes tokens and verifies their signatures.
@@ -73,11 +76,12 @@ type Signer struct {
 	audiences []string
 	keys      []publicKey // that verify, the signing one first
 	jose      jose.Signer
+	external  External // nil: there is none
 }
 
 // NewSigner returns a Signer.
 func NewSigner(o Options) (*Signer, error) {
-	s := &Signer{issuers: o.Issuers, audiences: o.Audiences}
+	s := &Signer{issuers: o.Issuers, audiences: o.Audiences, external: o.External}
 	if len(s.issuers) == 0 {
 		s.issuers = []string{DefaultIssuer}
 	}
@@ -123,7 +127,7 @@ type Binding struct {
 }
 
 // Sign makes a bound token that begins at now. It returns its expiry and its credential id as well.
-func (s *Signer) Sign(b Binding, now time.Time) (token string, expires time.Time, id string, err error) {
+func (s *Signer) Sign(ctx context.Context, b Binding, now time.Time) (token string, expires time.Time, id string, err error) {
 	sa := b.ServiceAccount
 	if len(b.Audiences) == 0 {
 		b.Audiences = s.audiences
@@ -148,7 +152,11 @@ func (s *Signer) Sign(b Binding, now time.Time) (token string, expires time.Time
 	if b.WarnAfter > 0 {
 		c.Kubernetes.WarnAfter = jwt.NewNumericDate(now.Add(b.WarnAfter))
 	}
-	token, err = jwt.Signed(s.jose).Claims(c).Serialize()
+	if s.external != nil {
+		token, err = s.signOutside(ctx, &c)
+	} else {
+		token, err = s.signInside(&c)
+	}
 	if err != nil {
 		return "", time.Time{}, "", fmt.Errorf("service-account tokens: sign for %s: %w", c.Subject, err)
 	}
@@ -157,10 +165,10 @@ func (s *Signer) Sign(b Binding, now time.Time) (token string, expires time.Time
 
 // SignLegacy makes the unbound token of a secret of type kubernetes.io/service-account-token.
 func (s *Signer) SignLegacy(sa *corev1.ServiceAccount, secret string) (string, error) {
-	token, err := jwt.Signed(s.jose).Claims(claims{
+	token, err := s.signInside(&claims{
 		Claims:          jwt.Claims{Issuer: LegacyIssuer, Subject: serviceaccount.MakeUsername(sa.Namespace, sa.Name)},
 		LegacyNamespace: sa.Namespace, LegacySecretName: secret, LegacyName: sa.Name, LegacyUID: sa.UID,
-	}).Serialize()
+	})
 	if err != nil {
 		return "", fmt.Errorf("service-account tokens: sign for secret %s/%s: %w", sa.Namespace, secret, err)
 	}
@@ -174,7 +182,7 @@ var errNotOurs = errors.New("token has another issuer")
 const maxTokenLength = 16 << 10
 
 // verify checks the form and the signature of a token, but neither its times nor what it is bound to.
-func (s *Signer) verify(token string) (*claims, error) {
+func (s *Signer) verify(ctx context.Context, token string) (*claims, error) {
 	if len(token) > maxTokenLength {
 		return nil, errors.New("token is too long")
 	}
@@ -190,6 +198,12 @@ func (s *Signer) verify(token string) (*claims, error) {
 		return nil, errNotOurs
 	}
 	c, err := s.signed(parsed)
+	if errors.Is(err, errNoKey) && s.external != nil {
+		if err := s.external.Search(ctx); err != nil {
+			return nil, err
+		}
+		c, err = s.signed(parsed)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -206,7 +220,7 @@ func (s *Signer) signed(token *jwt.JSONWebToken) (*claims, error) {
 		id = token.Headers[0].KeyID
 	}
 	var faults []error
-	for _, k := range s.keys {
+	for _, k := range s.verifying() {
 		if id != "" && id != k.id {
 			continue
 		}
@@ -215,13 +229,16 @@ func (s *Signer) signed(token *jwt.JSONWebToken) (*claims, error) {
 			faults = append(faults, err)
 			continue
 		}
+		c.keyID = k.id
 		return c, nil
 	}
 	if faults == nil {
-		return nil, errors.New("invalid signature, no keys found")
+		return nil, errNoKey
 	}
 	return nil, utilerrors.NewAggregate(faults)
 }
+
+var errNoKey = errors.New("invalid signature, no keys found")
 
 // intersect returns the audiences that both lists have, in the order of want.
 func intersect(want, have []string) []string {

@@ -51,7 +51,7 @@ func world() (*apitest.Client, *corev1.ServiceAccount) {
 func TestAudienceIsAnArray(t *testing.T) {
 	signer := newSigner(t)
 	for _, asked := range [][]string{{"vault"}, {"a", "b"}} {
-		token, _, _, err := signer.Sign(Binding{ServiceAccount: &corev1.ServiceAccount{}, Audiences: asked, Life: time.Hour}, start)
+		token, _, _, err := signer.Sign(t.Context(), Binding{ServiceAccount: &corev1.ServiceAccount{}, Audiences: asked, Life: time.Hour}, start)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -106,7 +106,7 @@ func TestBoundToken(t *testing.T) {
 			}
 			s := newSigner(t)
 			tt.binding.ServiceAccount, tt.binding.Life = sa, time.Hour
-			token, expires, id, err := s.Sign(tt.binding, start)
+			token, expires, id, err := s.Sign(t.Context(), tt.binding, start)
 			if err != nil || !expires.Equal(start.Add(time.Hour)) || !strings.HasPrefix(id, "JTI=") {
 				t.Fatalf("Sign: %v %v %v", expires, id, err)
 			}
@@ -137,7 +137,7 @@ func TestForgeries(t *testing.T) {
 	c, sa := world()
 	s, other := newSigner(t), newSigner(t)
 	check := NewChecker(s, c, func() time.Time { return start })
-	forged, _, _, err := other.Sign(Binding{ServiceAccount: sa, Life: time.Hour}, start)
+	forged, _, _, err := other.Sign(t.Context(), Binding{ServiceAccount: sa, Life: time.Hour}, start)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -167,7 +167,7 @@ func TestForgeries(t *testing.T) {
 func TestJWKSVerifies(t *testing.T) {
 	s := newSigner(t)
 	_, sa := world()
-	token, _, _, err := s.Sign(Binding{ServiceAccount: sa, Life: time.Hour}, start)
+	token, _, _, err := s.Sign(t.Context(), Binding{ServiceAccount: sa, Life: time.Hour}, start)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -195,7 +195,7 @@ func TestJWKSVerifies(t *testing.T) {
 func FuzzCheck(f *testing.F) {
 	c, sa := world()
 	s := newSigner(f)
-	token, _, _, err := s.Sign(Binding{ServiceAccount: sa, Life: time.Hour}, start)
+	token, _, _, err := s.Sign(f.Context(), Binding{ServiceAccount: sa, Life: time.Hour}, start)
 	if err != nil {
 		f.Fatal(err)
 	}
@@ -214,7 +214,7 @@ func FuzzCheck(f *testing.F) {
 func BenchmarkCheck(b *testing.B) {
 	c, sa := world()
 	s := newSigner(b)
-	token, _, _, err := s.Sign(Binding{ServiceAccount: sa, Life: time.Hour, Pod: &Ref{Name: "web", UID: "pod-1"}}, start)
+	token, _, _, err := s.Sign(b.Context(), Binding{ServiceAccount: sa, Life: time.Hour, Pod: &Ref{Name: "web", UID: "pod-1"}}, start)
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -248,11 +248,11 @@ func TestRotation(t *testing.T) {
 	before := signer(Options{Key: first, Issuers: []string{"https://old"}})
 	after := signer(Options{Key: second, Verify: []crypto.PublicKey{first.Public()}, Issuers: []string{"https://new", "https://old"}})
 	final := signer(Options{Key: second, Issuers: []string{"https://new", "https://old"}})
-	old, _, _, err := before.Sign(Binding{ServiceAccount: sa, Life: time.Hour}, start)
+	old, _, _, err := before.Sign(t.Context(), Binding{ServiceAccount: sa, Life: time.Hour}, start)
 	if err != nil {
 		t.Fatal(err)
 	}
-	fresh, _, _, err := after.Sign(Binding{ServiceAccount: sa, Life: time.Hour}, start)
+	fresh, _, _, err := after.Sign(t.Context(), Binding{ServiceAccount: sa, Life: time.Hour}, start)
 	if err != nil {
 		t.Fatal(err)
 	}
