@@ -98,6 +98,7 @@ func TestViewWatch(t *testing.T) {
 	if err := api.Pods.Delete(t.Context(), c, "default", "first", metav1.DeleteOptions{GracePeriodSeconds: &zero}); err != nil {
 		t.Fatal(err)
 	}
+	expect(fmt.Sprint(api.Modified, " first")) // it is seen ending before it is gone
 	expect(fmt.Sprint(api.Deleted, " first"))
 	cancel()
 	if err := <-done; err != context.Canceled {
