@@ -13,12 +13,12 @@ import (
 	"clipper/store"
 )
 
-// endpoints are the ready addresses of a service's port; sliced says whether there is an endpoint slice of it at all. Only pods
-// are spoken to: whoever may write an endpoint slice could else have the server call any address that it reaches.
-func (q *request) endpoints(svc *corev1.Service, port string) (hosts []string, sliced bool) {
+// endpoints are the ready addresses of a service's port. Only pods are spoken to: whoever may write an endpoint slice could
+// else have the server call any address that it reaches.
+func (q *request) endpoints(svc *corev1.Service, port string) (hosts []string) {
 	sliceKind, podKind := q.s.pipeline.Table().Resource(api.EndpointSlices.Resource), q.s.pipeline.Table().Resource(api.Pods.Resource)
 	if sliceKind == nil || podKind == nil {
-		return nil, false
+		return nil
 	}
 	running := q.s.pipeline.Snapshot(&pipeline.Request{Resource: podKind})
 	isPod := func(target *corev1.ObjectReference, address string) bool {
@@ -32,12 +32,22 @@ func (q *request) endpoints(svc *corev1.Service, port string) (hosts []string, s
 	snap.Ascend(svc.Namespace, store.Key{}, func(item *store.Item) bool {
 		slice := item.Object.(*discoveryv1.EndpointSlice)
 		if slice.Labels[discoveryv1.LabelServiceName] == svc.Name {
-			sliced = true
 			hosts = append(hosts, readyHosts(slice, port, isPod)...)
 		}
 		return true
 	})
-	return hosts, sliced
+	return hosts
+}
+
+// hasEndpoints says whether the service has an object of the older kind, which upstream's proxy goes by: it comes with every
+// selector, and from people.
+func (q *request) hasEndpoints(svc *corev1.Service) bool {
+	kind := q.s.pipeline.Table().Resource(api.Endpoints.Resource)
+	if kind == nil {
+		return false
+	}
+	_, ok := q.s.pipeline.Snapshot(&pipeline.Request{Resource: kind}).Get(store.Key{Resource: kind.Prefix, Namespace: svc.Namespace, Name: svc.Name})
+	return ok
 }
 
 func hasAddress(pod *corev1.Pod, address string) bool {

@@ -206,9 +206,9 @@ func (q *request) serviceAddress(req *pipeline.Request, port, scheme string) (ho
 	if !found {
 		return "", "", apierrors.NewServiceUnavailable(fmt.Sprintf("no service port %s found for service %q", port, svc.Name))
 	}
-	hosts, sliced := q.endpoints(svc, name)
+	hosts := q.endpoints(svc, name)
 	switch {
-	case !sliced: // nobody has made any for it: upstream tells of the service
+	case len(hosts) == 0 && !q.hasEndpoints(svc): // upstream names the service, all the same
 		return "", "", apierrors.NewNotFound(corev1.Resource("services"), svc.Name)
 	case len(hosts) == 0:
 		return "", "", apierrors.NewServiceUnavailable(fmt.Sprintf("no endpoints available for service %q", svc.Name))
