@@ -293,15 +293,21 @@ func turned(data []byte) []byte {
 	return out
 }
 
-func TestKMS(t *testing.T) {
+// servePlugin serves a plug-in until the test ends; file is where the configuration may be put that names it.
+func servePlugin(t testing.TB) (kms *plugin, file, socket string) {
 	dir := t.TempDir()
-	file, socket := filepath.Join(dir, "e.yaml"), filepath.Join(dir, "kms.sock")
-	kms := &plugin{}
+	kms = &plugin{}
 	kms.keyID.Store("1")
+	socket = filepath.Join(dir, "kms.sock")
 	service := kmsservice.NewGRPCService(socket, time.Second, kms)
 	served := make(chan error, 1)
 	go func() { served <- service.ListenAndServe() }()
 	t.Cleanup(func() { service.Shutdown(); <-served })
+	return kms, filepath.Join(dir, "e.yaml"), socket
+}
+
+func TestKMS(t *testing.T) {
+	kms, file, socket := servePlugin(t)
 	write(t, file, "{resources: [secrets], providers: [{kms: {apiVersion: v2, name: box, endpoint: 'unix://"+socket+"'}}]}")
 	p, err := Open(t.Context(), file, "test")
 	if err != nil {

@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	kmsservice "k8s.io/kms/pkg/service"
 )
 
 // FuzzConfiguration: a file that a server takes can be read to change it; its keys can be rotated, at any stage, without a
@@ -99,14 +98,7 @@ func advance(t *testing.T, p *Providers, file string, now time.Time) Stage {
 
 // FuzzKMS: no value makes opening it panic, whatever envelope it seems to be, and none opens to what was not sealed.
 func FuzzKMS(f *testing.F) {
-	dir := f.TempDir()
-	file, socket := filepath.Join(dir, "e.yaml"), filepath.Join(dir, "kms.sock")
-	kms := &plugin{}
-	kms.keyID.Store("1")
-	service := kmsservice.NewGRPCService(socket, time.Second, kms)
-	served := make(chan error, 1)
-	go func() { served <- service.ListenAndServe() }()
-	f.Cleanup(func() { service.Shutdown(); <-served })
+	_, file, socket := servePlugin(f)
 	text := "apiVersion: apiserver.config.k8s.io/v1\nkind: EncryptionConfiguration\nresources: [{resources: [secrets], providers: [{kms: {apiVersion: v2, name: box, endpoint: 'unix://" + socket + "'}}]}]\n"
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		f.Fatal(err)
