@@ -37,15 +37,11 @@ func (q *request) discovery() {
 }
 
 // plain answers with a discovery object as clients before aggregated discovery read it.
-func (q *request) plain(obj runtime.Object, name string) {
+func (q *request) plain(obj runtime.Object, kind schema.GroupVersionKind) {
 	m, ok := negotiate(q.r, ability{plainOnly, q.cbor()})
 	if !ok {
 		q.fail(notAcceptable(q.mediaTypes().objects...))
 		return
-	}
-	kind := schema.GroupVersionKind{Version: "v1", Kind: name}
-	if name == "APIVersions" {
-		kind.Version = "" // it is older than versions are: upstream names none
 	}
 	q.writeObject(http.StatusOK, m, obj, kind)
 }
@@ -61,7 +57,7 @@ func (q *request) groups(t *served.Table, prefix string) {
 			ServerAddressByClientCIDRs: []metav1.ServerAddressByClientCIDR{
 				{ClientCIDR: "0.0.0.0/0", ServerAddress: address},
 			},
-		}, "APIVersions")
+		}, schema.GroupVersionKind{Kind: "APIVersions"}) // it is older than versions are: upstream names none
 		return
 	}
 	list := &metav1.APIGroupList{Groups: []metav1.APIGroup{}}
@@ -70,14 +66,14 @@ func (q *request) groups(t *served.Table, prefix string) {
 			list.Groups = append(list.Groups, g.apiGroup())
 		}
 	}
-	q.plain(list, "APIGroupList")
+	q.plain(list, metav1.Unversioned.WithKind("APIGroupList"))
 }
 
 func (q *request) group(t *served.Table, name string) {
 	for _, g := range offered(t, q.s.extensions()) {
 		if g.name == name && name != "" {
 			out := g.apiGroup()
-			q.plain(&out, "APIGroup")
+			q.plain(&out, metav1.Unversioned.WithKind("APIGroup"))
 			return
 		}
 	}
@@ -94,5 +90,5 @@ func (q *request) resources(t *served.Table, group, version string) {
 	for _, k := range v.Kinds {
 		out.APIResources = append(out.APIResources, apiResources(k)...)
 	}
-	q.plain(out, "APIResourceList")
+	q.plain(out, metav1.Unversioned.WithKind("APIResourceList"))
 }

@@ -83,10 +83,10 @@ func (in *info) writes() int {
 func (f *inflight) enter(q *request) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if q.long && f.ending && q.info.Verb == "watch" {
-		return false
-	}
 	if q.long {
+		if f.ending && q.info.Verb == "watch" {
+			return false
+		}
 		f.long.push(q)
 		return true
 	}

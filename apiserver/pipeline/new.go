@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"sync"
@@ -52,10 +53,7 @@ func New(c Config) *Pipeline {
 		served: c.Served,
 		types:  c.TypeConverter,
 
-		deleteWorkers: max(c.DeleteWorkers, 1),
-	}
-	if c.DeleteWorkers == 0 {
-		p.deleteWorkers = DefaultDeleteWorkers
+		deleteWorkers: max(cmp.Or(c.DeleteWorkers, DefaultDeleteWorkers), 1),
 	}
 	if p.types == nil {
 		p.types = managedfields.NewDeducedTypeConverter()
