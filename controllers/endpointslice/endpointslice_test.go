@@ -259,8 +259,7 @@ func TestObserve(t *testing.T) {
 	svc := service("8080")
 	have := plan(svc, []*corev1.Pod{pod(1, true), pod(2, true)}, zoneA, nil).Create
 	p := plan(svc, []*corev1.Pod{pod(2, true), pod(3, true)}, zoneA, have)
-	before, after := endpointsOf(have), endpointsOf(p.after(have))
-	if come, gone := missing(before, after), missing(after, before); come != 1 || gone != 1 {
+	if come, gone := p.turnover(have); come != 1 || gone != 1 {
 		t.Errorf("%d came, %d went", come, gone)
 	}
 	observe(svc, have, p)

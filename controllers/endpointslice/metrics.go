@@ -1,6 +1,8 @@
 package endpointslice
 
 import (
+	"slices"
+
 	"github.com/prometheus/client_golang/prometheus"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
@@ -62,31 +64,29 @@ func observe(svc *corev1.Service, have []*discoveryv1.EndpointSlice, p Plan) {
 		distribution = *svc.Spec.TrafficDistribution
 	}
 	changed.WithLabelValues("Disabled", distribution).Observe(float64(len(p.Create) + len(p.Update) + len(p.Delete)))
-	before, after := endpointsOf(have), map[string]bool{}
-	for _, s := range p.after(have) {
-		for k := range endpointsOf([]*discoveryv1.EndpointSlice{s}) {
-			after[k] = true
-		}
-	}
-	added.Observe(float64(missing(before, after)))
-	removed.Observe(float64(missing(after, before)))
+	come, gone := p.turnover(have)
+	added.Observe(float64(come))
+	removed.Observe(float64(gone))
 }
 
-// after returns the slices that there are once p is carried out.
-func (p *Plan) after(have []*discoveryv1.EndpointSlice) []*discoveryv1.EndpointSlice {
-	replaced := map[string]bool{}
-	for _, list := range [][]*discoveryv1.EndpointSlice{p.Update, p.Delete} {
-		for _, s := range list {
-			replaced[s.Name] = true
-		}
+// turnover counts the endpoints that come and go. Slices that stay as they are have the same before and after.
+func (p *Plan) turnover(have []*discoveryv1.EndpointSlice) (come, gone int) {
+	before, after := endpointsOf(p.replaced(have)), endpointsOf(slices.Concat(p.Create, p.Update))
+	return missing(before, after), missing(after, before)
+}
+
+// replaced returns those of have that the plan changes or deletes.
+func (p *Plan) replaced(have []*discoveryv1.EndpointSlice) (out []*discoveryv1.EndpointSlice) {
+	names := map[string]bool{}
+	for _, s := range slices.Concat(p.Update, p.Delete) {
+		names[s.Name] = true
 	}
-	var out []*discoveryv1.EndpointSlice
 	for _, s := range have {
-		if !replaced[s.Name] {
+		if names[s.Name] {
 			out = append(out, s)
 		}
 	}
-	return append(append(out, p.Create...), p.Update...)
+	return out
 }
 
 func endpointsOf(all []*discoveryv1.EndpointSlice) map[string]bool {
