@@ -2,6 +2,7 @@ package allocate
 
 import (
 	"context"
+	"math"
 	"math/rand/v2"
 	"net/netip"
 	"slices"
@@ -328,5 +329,65 @@ func TestRangesAndReservations(t *testing.T) {
 	}
 	if _, err := admit(t, a, service("one too many", nil), nil); len(given) != 7 || given["10.1.0.5"] || err == nil {
 		t.Errorf("given %v, then %v", given, err)
+	}
+}
+
+// TestRangesOfTheServer: the range that the server was started with is used while no object names it, and goes with the
+// objects that do.
+func TestRangesOfTheServer(t *testing.T) {
+	object := func(name, prefix string, change func(*networkingv1.ServiceCIDR)) *networkingv1.ServiceCIDR {
+		c := &networkingv1.ServiceCIDR{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: networkingv1.ServiceCIDRSpec{CIDRs: []string{prefix}}}
+		if change != nil {
+			change(c)
+		}
+		return c
+	}
+	going := func(c *networkingv1.ServiceCIDR) { c.DeletionTimestamp = &metav1.Time{Time: time.Unix(1, 0)} }
+	unready := func(c *networkingv1.ServiceCIDR) {
+		c.Status.Conditions = []metav1.Condition{{Type: networkingv1.ServiceCIDRConditionReady, Status: metav1.ConditionFalse}}
+	}
+	for name, tt := range map[string]struct {
+		objects []*networkingv1.ServiceCIDR
+		want    string
+	}{
+		"no object":              {nil, ""},
+		"an object not judged":   {[]*networkingv1.ServiceCIDR{object("kubernetes", "10.0.0.0/24", nil)}, ""},
+		"a going object":         {[]*networkingv1.ServiceCIDR{object("kubernetes", "10.0.0.0/24", going)}, "does not match the current range"},
+		"an object not ready":    {[]*networkingv1.ServiceCIDR{object("kubernetes", "10.0.0.0/24", unready)}, "does not match the current range"},
+		"a second of the same":   {[]*networkingv1.ServiceCIDR{object("kubernetes", "10.0.0.0/24", going), object("too", "10.0.0.0/24", nil)}, ""},
+		"a larger one around it": {[]*networkingv1.ServiceCIDR{object("kubernetes", "10.0.0.0/24", going), object("too", "10.0.0.0/16", nil)}, ""},
+	} {
+		c := &apitest.Client{}
+		for _, o := range tt.objects {
+			c.Add(api.ServiceCIDRs.Resource, o)
+		}
+		a := New(c, Config{ClusterIPs: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/24")}})
+		_, err := admit(t, a, service("a", func(s *corev1.ServiceSpec) { s.ClusterIP = "10.0.0.7" }), nil)
+		if (err == nil) != (tt.want == "") || err != nil && !strings.Contains(err.Error(), tt.want) {
+			t.Errorf("%s: got %v, want %q", name, err, tt.want)
+		}
+	}
+}
+
+// TestSizes: how many addresses a range gives, and whether it gives one.
+func TestSizes(t *testing.T) {
+	for text, want := range map[string]uint64{
+		"10.0.0.0/24": 254, "10.0.0.0/30": 2, "10.0.0.0/31": 0, "10.0.0.0/32": 0,
+		"fd00::/126": 3, "fd00::/127": 1, "fd00::/128": 0, "fd00::/64": math.MaxInt64,
+	} {
+		if got := addressBands(netip.MustParsePrefix(text)).size; got != want {
+			t.Errorf("%s: %d, want %d", text, got, want)
+		}
+	}
+	for _, tt := range []struct {
+		prefix, ip string
+		want       bool
+	}{
+		{"10.0.0.0/30", "10.0.0.0", false}, {"10.0.0.0/30", "10.0.0.1", true}, {"10.0.0.0/30", "10.0.0.3", false}, {"10.0.0.0/30", "10.0.0.4", false},
+		{"255.255.255.252/30", "255.255.255.255", false}, {"fd00::/126", "fd00::", false}, {"fd00::/126", "fd00::3", true},
+	} {
+		if got := Holds(netip.MustParsePrefix(tt.prefix), netip.MustParseAddr(tt.ip)); got != tt.want {
+			t.Errorf("%s holds %s: %t", tt.prefix, tt.ip, got)
+		}
 	}
 }

@@ -2,6 +2,7 @@ package allocate
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -9,6 +10,8 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+
+	"clipper/store/log"
 )
 
 // Claims keep servers that share one state from giving the same value to two services at a time. A value is
@@ -44,6 +47,9 @@ func (t *taking) claim(value string, has func(*corev1.Service) bool) (bool, erro
 	ctx, cancel := context.WithTimeout(t.ctx, claimsTimeout)
 	defer cancel()
 	ok, err := r.claims.Claim(ctx, value)
+	if fault := (*log.FaultError)(nil); errors.As(err, &fault) {
+		err = fault // clients read the log's own words, as upstream's
+	}
 	if err != nil || !ok {
 		return false, err
 	}

@@ -2,14 +2,19 @@ package allocate
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"net/netip"
 	"strings"
 	"sync"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/utils/ptr"
 
 	"clipper/api"
 	"clipper/api/apitest"
+	"clipper/store/log"
 )
 
 // board is the claims of all servers.
@@ -84,5 +89,32 @@ func TestTwoServers(t *testing.T) {
 	}
 	if len(b.claims) != 0 {
 		t.Errorf("after refusals these are claimed: %v", b.claims)
+	}
+}
+
+// fullLog is the claims of a log that takes nothing more.
+type fullLog struct{ serverClaims }
+
+func (fullLog) Claim(context.Context, string) (bool, error) {
+	return false, fmt.Errorf("etcd at http://10.0.0.1: claim ips/10.96.0.77: %w", &log.FaultError{Err: errors.New("etcdserver: mvcc: database space exceeded")})
+}
+
+// TestClaimFails: what a claim fails with is said of the service, in the log's own words, as upstream.
+func TestClaimFails(t *testing.T) {
+	a := New(&apitest.Client{}, Config{Claims: fullLog{}, ClusterIPs: []netip.Prefix{netip.MustParsePrefix("10.96.0.0/16"), netip.MustParsePrefix("fd00::/108")}})
+	for _, tt := range []struct {
+		spec func(*corev1.ServiceSpec)
+		want string
+	}{
+		{nil, `spec.clusterIPs: Invalid value: [""]: failed to allocate IP: etcdserver: mvcc: database space exceeded`},
+		{func(s *corev1.ServiceSpec) { s.IPFamilyPolicy = ptr.To(corev1.IPFamilyPolicyPreferDualStack) },
+			`spec.clusterIPs: Invalid value: ["",""]: failed to allocate IP: etcdserver: mvcc: database space exceeded`},
+		{func(s *corev1.ServiceSpec) { s.ClusterIP = "10.96.0.77" },
+			`spec.clusterIPs: Invalid value: ["10.96.0.77"]: failed to allocate IP 10.96.0.77: etcdserver: mvcc: database space exceeded`},
+	} {
+		_, err := admit(t, a, service("a", tt.spec), nil)
+		if want := `Service "a" is invalid: ` + tt.want; err == nil || err.Error() != want {
+			t.Errorf("got  %v\nwant %s", err, want)
+		}
 	}
 }

@@ -11,6 +11,7 @@ import (
 	networkingv1 "k8s.io/api/networking/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"clipper/api"
@@ -22,19 +23,14 @@ var (
 	errFull      = errors.New("range is full")
 )
 
-// maxAddresses bounds an IPv6 range to what can be scanned; upstream allocates from as many.
-const maxAddresses = 1 << 32
+// ShortestIPv6 is the length of the shortest IPv6 prefix that addresses come from, as upstream.
+const ShortestIPv6 = 64
 
 // addressBands is the range's usable size, without its first address and for IPv4 its last, split as
 // upstream splits it: min(max(16, size/16), 256) for those asked for.
 func addressBands(p netip.Prefix) span {
-	bits := p.Addr().BitLen() - p.Bits()
-	size := uint64(maxAddresses)
-	if bits < 32 {
-		size = 1 << bits
-	}
-	size-- // the network itself
-	if p.Addr().Is4() && size > 1 {
+	size := uint64(1)<<min(p.Addr().BitLen()-p.Bits(), 63) - 1 // without the network itself
+	if p.Addr().Is4() && size > 0 {
 		size-- // broadcast
 	}
 	return bands(size, 16, 256)
@@ -59,23 +55,44 @@ func (b block) at(offset uint64) netip.Addr {
 	return netip.AddrFrom16(raw).Unmap().WithZone("")
 }
 
-func (b block) contains(ip netip.Addr) bool {
-	return b.prefix.Contains(ip) && ip != b.prefix.Addr()
+func (b block) contains(ip netip.Addr) bool { return Holds(b.prefix, ip) }
+
+// Holds says whether ip is one of the addresses of a range that services get: its network's own is not, nor the
+// broadcast address of IPv4.
+func Holds(p netip.Prefix, ip netip.Addr) bool {
+	if !p.Contains(ip) || ip == p.Masked().Addr() {
+		return false
+	}
+	return ip.Is6() || p.Contains(ip.Next())
 }
 
-// blocks are the ranges that addresses of f come from now, the one of the server first.
+// ready says that addresses may come from a ServiceCIDR. One that nobody has judged yet is.
+func ready(c *networkingv1.ServiceCIDR) bool {
+	condition := meta.FindStatusCondition(c.Status.Conditions, networkingv1.ServiceCIDRConditionReady)
+	return c.DeletionTimestamp == nil && (condition == nil || condition.Status == metav1.ConditionTrue)
+}
+
+// blocks are the ranges that addresses of f come from now, the one of the server first. That one is there before any
+// object is, and goes as the others do: when all objects that name it are on their way out, or not ready.
 func (a *Allocator) blocks(f *family) []block {
-	out := []block{f.first}
+	var out []block
+	named, open := false, false
 	for _, c := range a.ranges.List("") {
-		if c.DeletionTimestamp != nil || !meta.IsStatusConditionTrue(c.Status.Conditions, networkingv1.ServiceCIDRConditionReady) {
-			continue
-		}
 		for _, text := range c.Spec.CIDRs {
 			p, err := netip.ParsePrefix(text)
-			if err == nil && familyOf(p.Addr()) == f.name && p.Masked() != f.first.prefix {
+			if err != nil || familyOf(p.Addr()) != f.name || p.Addr().Is6() && p.Bits() < ShortestIPv6 {
+				continue
+			}
+			switch own := p.Masked() == f.first.prefix; {
+			case own:
+				named, open = true, open || ready(c)
+			case ready(c):
 				out = append(out, newBlock(p))
 			}
 		}
+	}
+	if !named || open {
+		out = slices.Insert(out, 0, f.first)
 	}
 	return out
 }
@@ -167,13 +184,13 @@ func (t *taking) takeClusterIPs() error {
 				continue
 			}
 			if err := t.takeAddress(f, ip); err != nil {
-				return t.invalid(field.Invalid(field.NewPath("spec", "clusterIPs"), spec.ClusterIPs, fmt.Sprintf("failed to allocate IP %v: %v", ip, err)))
+				return t.invalid(field.Invalid(ipsPath, spec.ClusterIPs, fmt.Sprintf("failed to allocate IP %v: %v", ip, err)))
 			}
 			continue
 		}
 		ip, err := t.takeAnyAddress(f)
 		if err != nil {
-			return apierrors.NewInternalError(fmt.Errorf("failed to allocate a serviceIP: %v", err))
+			return t.noAddress(err)
 		}
 		if i < len(ips) {
 			ips[i] = ip.String()
@@ -186,4 +203,16 @@ func (t *taking) takeClusterIPs() error {
 		spec.ClusterIP = ips[0]
 	}
 	return nil
+}
+
+// noAddress says why a service gets no address: there are none left, or else, as upstream, that it is the service's fault.
+func (t *taking) noAddress(err error) error {
+	if errors.Is(err, errFull) {
+		return apierrors.NewInternalError(fmt.Errorf("failed to allocate a serviceIP for Service %q: %w", t.svc.Name, err))
+	}
+	asked := slices.Clone(t.svc.Spec.ClusterIPs)
+	for len(asked) < len(t.svc.Spec.IPFamilies) {
+		asked = append(asked, "") // wanted, whichever it is
+	}
+	return t.invalid(field.Invalid(ipsPath, asked, fmt.Sprintf("failed to allocate IP: %v", err)))
 }
