@@ -18,7 +18,8 @@ func TestNetworkSizes(t *testing.T) {
 		{"10.42.0.0/16", "10.43.0.0/16,", `--service-cidr[1] "" is not a valid cidr`},
 		{"10.42.0.0/16", "a,b,c", "--service-cidr must not contain more than two entries"},
 		{"10.42.0.0/25", "10.43.0.0/16", `--pod-cidr "10.42.0.0/25": give an IPv4 network of at least 256 addresses`},
-		{"10.42.0.0/16", "10.43.0.1/16", `--service-cidr[0] "10.43.0.1/16" is not a valid cidr`},
+		{"10.42.0.0/16", "10.43.0.1/16", ""}, // the network that the address is in
+		{"10.42.0.0/16", "10.43.0.0/16,fd00:43::/48", `--service-cidr[1] "fd00:43::/48": shortest allowed prefix length for service CIDR is 64, got 48`},
 	} {
 		o := DefaultServerOptions()
 		o.Node.Name, o.Node.IP, o.Node.DataDir = "n", "192.0.2.1", t.TempDir()

@@ -14,6 +14,7 @@ import (
 	"clipper/api/record"
 	"clipper/apiserver/admission/all"
 	"clipper/apiserver/allocate"
+	"clipper/apiserver/bootstrap"
 	"clipper/apiserver/reviews"
 	"clipper/catalogue"
 	"clipper/controllers"
@@ -103,6 +104,11 @@ func (cp *controlPlane) manage(ctx context.Context, group *errgroup.Group, manag
 	} {
 		group.Go(func() error { return c.Run(ctx) })
 	}
+	ranges := record.New(cp.client, servicecidr.DefaultComponent, "")
+	group.Go(func() error { return ranges.Run(ctx) })
+	group.Go(func() error {
+		return servicecidr.NewDefault(complete.Only(cp.client), bootstrap.DefaultServiceCIDR(cp.services), ranges).Run(ctx)
+	})
 	rescales := record.New(manager, "horizontal-pod-autoscaler", "")
 	group.Go(func() error { return rescales.Run(ctx) })
 	group.Go(func() error {

@@ -6,6 +6,10 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+
+	netutils "k8s.io/utils/net"
+
+	"clipper/apiserver/allocate"
 )
 
 // leastServices is how many addresses the first service range must have. Upstream's figure.
@@ -19,9 +23,13 @@ func serviceRanges(text string) ([]netip.Prefix, error) {
 	}
 	var out []netip.Prefix
 	for i, part := range parts {
-		p, err := netip.ParsePrefix(part)
-		if err != nil || p.Masked() != p {
+		_, network, err := netutils.ParseCIDRSloppy(part)
+		if err != nil {
 			return nil, fmt.Errorf("[%d] %q is not a valid cidr; give one such as 10.43.0.0/16", i, part)
+		}
+		p := netip.MustParsePrefix(network.String())
+		if p.Addr().Is6() && p.Bits() < allocate.ShortestIPv6 {
+			return nil, fmt.Errorf("[%d] %q: shortest allowed prefix length for service CIDR is %d, got %d", i, part, allocate.ShortestIPv6, p.Bits())
 		}
 		out = append(out, p)
 	}

@@ -59,7 +59,7 @@ func Run(ctx context.Context, c api.Client, cfg Config) error {
 		ensureBinding(r, api.ClusterRoleBindings, b, reconcileClusterRoleBinding)
 	}
 	if len(cfg.Services) > 0 {
-		ensure(r, api.ServiceCIDRs, serviceRange(cfg.Services), nil)
+		ensure(r, api.ServiceCIDRs, DefaultServiceCIDR(cfg.Services), nil)
 	}
 	if err := r.group.Wait(); err != nil {
 		return err

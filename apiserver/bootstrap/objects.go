@@ -31,7 +31,8 @@ func namespaces() []*corev1.Namespace {
 // ServiceRange is the name of the ServiceCIDR that a cluster starts with, as upstream.
 const ServiceRange = "kubernetes"
 
-func serviceRange(networks []netip.Prefix) *networkingv1.ServiceCIDR {
+// DefaultServiceCIDR is the ServiceCIDR of the ranges that a server was started with.
+func DefaultServiceCIDR(networks []netip.Prefix) *networkingv1.ServiceCIDR {
 	var cidrs []string
 	for _, p := range networks {
 		cidrs = append(cidrs, p.String())

@@ -65,7 +65,7 @@ func orphans(c *networkingv1.ServiceCIDR, all []*networkingv1.ServiceCIDR, used 
 		}
 	}
 	inside := func(list []netip.Prefix, ip netip.Addr) bool {
-		return slices.ContainsFunc(list, func(p netip.Prefix) bool { return p.Contains(ip) })
+		return slices.ContainsFunc(list, func(p netip.Prefix) bool { return allocate.Holds(p, ip) })
 	}
 	own := prefixes(c)
 	return slices.ContainsFunc(used, func(ip netip.Addr) bool { return inside(own, ip) && !inside(others, ip) })

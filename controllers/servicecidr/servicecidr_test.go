@@ -41,6 +41,7 @@ func TestPlanRange(t *testing.T) {
 		{name: "deleted just now", c: deleted(4*time.Second, cidr("a", "10.0.0.0/24")), want: "again 6s"},
 		{name: "deleted, in use", c: deleted(time.Minute, cidr("a", "10.0.0.0/24")), used: "10.0.0.7", want: "ready False"},
 		{name: "deleted, used elsewhere", c: deleted(time.Minute, cidr("a", "10.0.0.0/24")), used: "10.0.1.7", want: "finalizer false"},
+		{name: "deleted, used where another has its broadcast address", c: deleted(time.Minute, cidr("a", "10.0.0.0/24")), others: []*networkingv1.ServiceCIDR{small}, used: "10.0.0.15", want: "ready False"},
 		{name: "deleted, used inside another", c: deleted(time.Minute, cidr("a", "10.0.0.0/24")), others: []*networkingv1.ServiceCIDR{small}, used: "10.0.0.7", want: "finalizer false"},
 		{name: "deleted, used beside another", c: deleted(time.Minute, cidr("a", "10.0.0.0/24")), others: []*networkingv1.ServiceCIDR{small}, used: "10.0.0.77", want: "ready False"},
 	} {

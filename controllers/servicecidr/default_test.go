@@ -1,0 +1,82 @@
+package servicecidr
+
+import (
+	"context"
+	"slices"
+	"testing"
+	"testing/synctest"
+
+	networkingv1 "k8s.io/api/networking/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"clipper/api"
+	"clipper/api/apitest"
+	"clipper/api/record"
+)
+
+func TestPlanDefault(t *testing.T) {
+	one, both := cidr("kubernetes", "10.0.0.0/16"), cidr("kubernetes", "10.0.0.0/16", "fd00::/108")
+	going := cidr("kubernetes", "10.1.0.0/16")
+	going.DeletionTimestamp = &metav1.Time{}
+	for name, tt := range map[string]struct {
+		is, want *networkingv1.ServiceCIDR
+		plan     upkeep
+	}{
+		"gone":                        {nil, one, create},
+		"as it is":                    {one, one, nothing},
+		"a second range":              {one, both, addRange},
+		"a second range, other first": {cidr("kubernetes", "10.1.0.0/16"), both, tell},
+		"a range less":                {both, one, tell},
+		"another, on its way out":     {going, one, nothing},
+	} {
+		if got := planDefault(tt.is, tt.want); got != tt.plan {
+			t.Errorf("%s: %d, want %d", name, got, tt.plan)
+		}
+	}
+}
+
+// TestDefault: the object gets what it lacks, comes back when it has gone, and events say once what else is wrong.
+func TestDefault(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := &apitest.Client{}
+		c.Add(api.ServiceCIDRs.Resource, cidr("kubernetes", "10.0.0.0/16"))
+		events := record.New(c, DefaultComponent, "")
+		d := NewDefault(c, cidr("kubernetes", "10.0.0.0/16", "fd00::/108"), events)
+		ctx, cancel := context.WithCancel(t.Context())
+		done, recorded := make(chan error, 1), make(chan error, 1)
+		go func() { done <- d.Run(ctx) }()
+		go func() { recorded <- events.Run(ctx) }()
+		is := func(want ...string) {
+			t.Helper()
+			synctest.Wait()
+			if got, ok := api.ServiceCIDRs.View(c).Get("", "kubernetes"); !ok || !slices.Equal(got.Spec.CIDRs, want) {
+				t.Errorf("got %+v, want %v", got, want)
+			}
+		}
+		is("10.0.0.0/16", "fd00::/108")
+		if err := api.ServiceCIDRs.Delete(ctx, c, "", "kubernetes", metav1.DeleteOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		is("10.0.0.0/16", "fd00::/108")
+		for _, text := range []string{"10.1.0.0/16", "10.2.0.0/16"} {
+			_, err := api.ServiceCIDRs.Mutate(ctx, c, "", "kubernetes", "", func(r *networkingv1.ServiceCIDR) (bool, error) {
+				r.Spec.CIDRs = []string{text}
+				return true, nil
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			synctest.Wait()
+		}
+		told := api.CoreEvents.View(c).List("default")
+		if len(told) != 1 || told[0].Reason != "KubernetesDefaultServiceCIDRInconsistent" ||
+			told[0].Message != "The default ServiceCIDR [10.1.0.0/16] does not match the controller flag configurations [10.0.0.0/16 fd00::/108]" {
+			t.Errorf("events: %+v", told)
+		}
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+		<-recorded
+	})
+}
