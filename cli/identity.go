@@ -59,7 +59,7 @@ func serviceAccountFlags(cmd *cobra.Command, o *daemon.IdentityOptions) {
 	f.StringArrayVar(&o.Issuers, "service-account-issuer", nil, "issuer of service-account tokens: the first is that of new ones, all are accepted")
 	f.StringVar(&o.SigningKeyFile, "service-account-signing-key-file", "", "key that signs service-account tokens; default: the cluster's own")
 	f.StringVar(&o.SigningEndpoint, "service-account-signing-endpoint", "", "Unix socket of a process that signs service-account tokens, by upstream's protocol ExternalJWTSigner v1; a name that begins with @ is an abstract one")
-	f.StringArrayVar(&o.KeyFiles, "service-account-key-file", nil, "keys that verify service-account tokens, beside the one that signs and the cluster's own")
+	f.StringArrayVar(&o.KeyFiles, "service-account-key-file", nil, "keys that verify service-account tokens, beside the one that signs; default: the cluster's own")
 	f.StringVar(&o.JWKSURI, "service-account-jwks-uri", "", "where the issuer's discovery document says that the keys are; default: at this server")
 	f.DurationVar(&o.TokenLimits.Longest, "service-account-max-token-expiration", 0, "longest life of a token that is asked for; 0 for no limit")
 	f.BoolFunc("service-account-extend-token-expiration", "let tokens of pods last a year, for clients that do not read them again (default true)",

@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"context"
+	"crypto"
 	"crypto/x509"
 	"errors"
 	"fmt"
@@ -124,23 +125,16 @@ func (cp *controlPlane) identify(ctx context.Context) error {
 	return nil
 }
 
-// newSigner returns what signs service-account tokens. The cluster's own key verifies whatever else does: nothing that
-// was given out before a change of keys shall be lost by forgetting a flag.
+// newSigner returns what signs service-account tokens.
 func (cp *controlPlane) newSigner(ctx context.Context) (*satoken.Signer, error) {
 	o := &cp.options.Identity
-	s := satoken.Options{Key: cp.pki.ServiceAccountKey, Issuers: o.Issuers, Audiences: o.APIAudiences}
+	s := satoken.Options{Issuers: o.Issuers, Audiences: o.APIAudiences}
 	if len(s.Issuers) == 0 {
 		s.Issuers = []string{"https://kubernetes.default.svc." + cp.options.Node.Domain}
 	}
 	var err error
-	if s.Verify, err = satoken.LoadPublicKeys(o.KeyFiles); err != nil {
-		return nil, fmt.Errorf("--service-account-key-file: %w", err)
-	}
-	if o.SigningKeyFile != "" {
-		if s.Key, err = satoken.LoadSigningKey(o.SigningKeyFile); err != nil {
-			return nil, fmt.Errorf("--service-account-signing-key-file: %w", err)
-		}
-		s.Verify = append(s.Verify, cp.pki.ServiceAccountKey.Public())
+	if s.Key, s.Verify, err = o.accountKeys(cp.pki.ServiceAccountKey); err != nil {
+		return nil, err
 	}
 	if o.SigningEndpoint != "" {
 		if cp.outside, err = o.dialSigner(ctx); err != nil {
@@ -149,6 +143,24 @@ func (cp *controlPlane) newSigner(ctx context.Context) (*satoken.Signer, error) 
 		s.External = cp.outside
 	}
 	return satoken.NewSigner(s)
+}
+
+// accountKeys returns the key that signs service-account tokens and those that verify them beside it. The cluster's own
+// is among these unless the flags say which they are: what it has signed is not lost with the first flag for another.
+func (o *IdentityOptions) accountKeys(own crypto.Signer) (sign crypto.Signer, verify []crypto.PublicKey, err error) {
+	if verify, err = satoken.LoadPublicKeys(o.KeyFiles); err != nil {
+		return nil, nil, fmt.Errorf("--service-account-key-file: %w", err)
+	}
+	if o.SigningKeyFile == "" {
+		return own, verify, nil
+	}
+	if sign, err = satoken.LoadSigningKey(o.SigningKeyFile); err != nil {
+		return nil, nil, fmt.Errorf("--service-account-signing-key-file: %w", err)
+	}
+	if len(o.KeyFiles) == 0 {
+		verify = append(verify, own.Public())
+	}
+	return sign, verify, nil
 }
 
 // anonymous says who may go without credentials. Where everything is allowed, strangers are not let in.
