@@ -10,7 +10,9 @@ import (
 	"path/filepath"
 
 	"k8s.io/client-go/util/cert"
+	"k8s.io/client-go/util/keyutil"
 	"k8s.io/kubernetes/cmd/kube-apiserver/app/options"
+	"k8s.io/kubernetes/pkg/serviceaccount"
 )
 
 // Issuer is that of service-account tokens, unless a test asks for another.
@@ -48,6 +50,15 @@ func Believe(o *options.ServerRunOptions, dir string, proxies *x509.Certificate)
 		}
 	}
 	return nil
+}
+
+// Signer makes tokens that a server believes: some tests take upstream's from its configuration.
+func Signer(issuer string) (serviceaccount.TokenGenerator, error) {
+	key, err := keyutil.ParsePrivateKeyPEM([]byte(signingKey))
+	if err != nil {
+		return nil, err
+	}
+	return serviceaccount.JWTTokenGenerator(issuer, key)
 }
 
 func newAuthority(name string) (*x509.Certificate, error) {

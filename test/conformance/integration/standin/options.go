@@ -82,7 +82,7 @@ func Override(flags, more []Flag) []Flag {
 
 // arguments are the server's command line.
 func (o *Options) arguments(dir string) []string {
-	args := []string{"server", "--disable-agent", "--data-dir=" + dir, "--listen-fd=3", "--listen=127.0.0.1:0", "--node-ip=127.0.0.1", "--etcd-prefix=/" + strings.Trim(o.Root, "/"),
+	args := []string{"server", "--disable-agent", "--data-dir=" + dir, "--listen-fd=3", "--listen=127.0.0.1:0", "--etcd-prefix=/" + strings.Trim(o.Root, "/"),
 		"--etcd-servers=" + strings.Join(o.Endpoints, ",")}
 	if o.value("authorization-mode") == "" && o.value("authorization-config") == "" {
 		args = append(args, "--authorization-mode=AlwaysAllow") // upstream's default

@@ -81,7 +81,7 @@ func startIn(ctx context.Context, t testing.TB, dir string, setup TestServerSetu
 	if err := gates.Settle(t); err != nil {
 		return nil, err
 	}
-	hooked, err := fromOutside(setup.ModifyServerConfig)
+	hooked, err := fromOutside(setup.ModifyServerConfig, o)
 	if err != nil {
 		return nil, err
 	}
@@ -136,12 +136,18 @@ type hooks struct {
 }
 
 // fromOutside has a test change a configuration. What is there without the test is asked for by the server itself; what
-// the test puts into the process of the server, and is no authenticator or authorizer, is not there in another.
-func fromOutside(modify func(*controlplane.Config)) (h hooks, err error) {
+// the test puts into the process of the server, and is no authenticator or authorizer, is not there in another. What o says
+// as well is set there.
+func fromOutside(modify func(*controlplane.Config), o *options.ServerRunOptions) (h hooks, err error) {
 	if modify == nil {
 		return h, nil
 	}
-	config := &controlplane.Config{}
+	config, accounts := &controlplane.Config{}, o.Authentication.ServiceAccounts
+	extra := &config.ControlPlane.Extra
+	extra.ServiceAccountMaxExpiration, extra.ExtendExpiration = accounts.MaxExpiration, accounts.ExtendExpiration
+	if extra.ServiceAccountIssuer, err = standin.Signer(accounts.Issuers[0]); err != nil {
+		return h, err
+	}
 	generic := genericapiserver.NewConfig(legacyscheme.Codecs)
 	config.ControlPlane.Generic, config.ControlPlane.Extra.StorageFactory = generic, noStorage{}
 	generic.OpenAPIConfig = DefaultOpenAPIConfig()
@@ -151,6 +157,7 @@ func fromOutside(modify func(*controlplane.Config)) (h hooks, err error) {
 	before := *generic
 	h.rbac = makesRBAC(func() { modify(config) })
 	after := config.ControlPlane.Generic
+	o.Authentication.ServiceAccounts.MaxExpiration, o.Authentication.ServiceAccounts.ExtendExpiration = extra.ServiceAccountMaxExpiration, extra.ExtendExpiration
 	for hook, set := range map[string]bool{
 		"admission": after.AdmissionControl != nil, "an audit backend": after.AuditBackend != nil, "an audit policy": after.AuditPolicyRuleEvaluator != nil,
 		"a resolver of requests": after.RequestInfoResolver != before.RequestInfoResolver,
