@@ -73,7 +73,8 @@ func serviceAccountFlags(cmd *cobra.Command, o *daemon.IdentityOptions) {
 
 func authorizationFlags(cmd *cobra.Command, o *daemon.IdentityOptions) {
 	f, a := cmd.Flags(), &o.Authorization
-	f.StringSliceVar(&a.Modes, "authorization-mode", nil, "authorizers in the order in which they are asked: Node, RBAC, Webhook, AlwaysAllow, AlwaysDeny; default: Node,RBAC")
+	f.StringSliceVar(&a.Modes, "authorization-mode", nil, "authorizers in the order in which they are asked: Node, RBAC, ABAC, Webhook, AlwaysAllow, AlwaysDeny; default: Node,RBAC")
+	f.StringVar(&a.Policy, "authorization-policy-file", "", "the policies of mode ABAC, one JSON object per line")
 	f.StringVar(&a.File, "authorization-config", "", "AuthorizationConfiguration; excludes --authorization-mode and --authorization-webhook-*")
 	f.StringVar(&a.Webhook.File, "authorization-webhook-config-file", "", "kubeconfig of a server that decides about requests")
 	f.StringVar(&a.Webhook.Version, "authorization-webhook-version", a.Webhook.Version, "version of the SubjectAccessReview that it is asked with")

@@ -21,7 +21,6 @@ var absent = map[string]string{
 	"allow-metric-labels":                         "metrics are shown with all their labels",
 	"allow-metric-labels-manifest":                "as allow-metric-labels",
 	"apiserver-count":                             "belongs to a way to write endpoints that upstream gives up",
-	"authorization-policy-file":                   "there is no ABAC authorizer",
 	"cert-dir":                                    "the certificates that a server makes for itself are in its data directory",
 	"coordinated-leadership-lease-duration":       "belongs to CoordinatedLeaderElection, which is off by default",
 	"coordinated-leadership-renew-deadline":       "as coordinated-leadership-lease-duration",

@@ -1,12 +1,13 @@
 // Package authz decides what an authenticated user may do: members of system:masters everything, and everybody what the
 // authorizers allow that are configured, each asked in turn: as a rule Node, for what a node's own pods need, and RBAC,
-// for what roles and bindings grant; webhooks and the two that always give the same answer, if wanted. Roles, bindings
+// for what roles and bindings grant; a file of policies, webhooks and the two that always give the same answer, if wanted. Roles, bindings
 // and pods are read through live views, so that a write of any of them counts from the next request on.
 package authz
 
 import (
 	"context"
 	"slices"
+	"sync"
 	"sync/atomic"
 
 	rbacv1 "k8s.io/api/rbac/v1"
@@ -16,6 +17,7 @@ import (
 	"k8s.io/apiserver/pkg/authorization/authorizer"
 
 	"clipper/api"
+	"clipper/apiserver/authz/abac"
 )
 
 // An Authorizer asks the privileged group, then its members in order. The first that allows or denies decides. It
@@ -24,9 +26,11 @@ type Authorizer struct {
 	options Options
 	node    *Node
 	rbac    *RBAC
-	members atomic.Pointer[[]member]
-	text    []byte // of the configuration file as it was last tried
-	config  *apiserver.AuthorizationConfiguration
+	// policies reads those of ABAC, once: a change of the file counts from the next start on, as upstream.
+	policies func() (abac.Policies, error)
+	members  atomic.Pointer[[]member]
+	text     []byte // of the configuration file as it was last tried
+	config   *apiserver.AuthorizationConfiguration
 }
 
 // A member is one authorizer of the chain.
@@ -38,6 +42,7 @@ type member interface {
 // New returns the authorizer of a server whose objects c reads: Node and RBAC.
 func New(c api.Client) *Authorizer {
 	a := &Authorizer{node: NewNode(c), rbac: NewRBAC(c)}
+	a.policies = sync.OnceValues(func() (abac.Policies, error) { return abac.Load(a.options.Policy) })
 	a.members.Store(&[]member{a.node, a.rbac})
 	return a
 }

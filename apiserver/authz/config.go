@@ -37,18 +37,20 @@ import (
 const (
 	ModeNode        = "Node"
 	ModeRBAC        = "RBAC"
+	ModeABAC        = "ABAC"
 	ModeWebhook     = "Webhook"
 	ModeAlwaysAllow = "AlwaysAllow"
 	ModeAlwaysDeny  = "AlwaysDeny"
 )
 
-var modes = []string{ModeAlwaysAllow, ModeAlwaysDeny, ModeWebhook, ModeRBAC, ModeNode}
+var modes = []string{ModeAlwaysAllow, ModeAlwaysDeny, ModeABAC, ModeWebhook, ModeRBAC, ModeNode}
 
 // Options say which authorizers are asked, in which order.
 type Options struct {
 	Modes   []string // none: Node and RBAC
+	Policy  string   // the file of the policies of ABAC
 	Webhook WebhookOptions
-	File    string      // of an AuthorizationConfiguration; excludes the others
+	File    string      // of an AuthorizationConfiguration; excludes Modes and Webhook
 	Server  string      // the API server's name in the metrics of reloads
 	Dial    egress.Dial // connects to webhooks
 }
@@ -121,6 +123,8 @@ func (o *Options) fromFlags() (*apiserver.AuthorizationConfiguration, error) {
 			faults = append(faults, fmt.Errorf("authorization-mode %q is not a valid mode", mode))
 		case slices.Contains(wanted[:i], mode):
 			faults = append(faults, fmt.Errorf("authorization-mode %q has mode specified more than once", wanted))
+		case mode == ModeABAC && o.Policy == "":
+			faults = append(faults, errors.New("authorization-mode ABAC's authorization policy file not passed"))
 		case mode == ModeWebhook && o.Webhook.File == "":
 			faults = append(faults, errors.New("authorization-mode Webhook's authorization config file not passed"))
 		}
@@ -129,6 +133,9 @@ func (o *Options) fromFlags() (*apiserver.AuthorizationConfiguration, error) {
 			one.Name, one.Webhook = "default", o.Webhook.configuration()
 		}
 		config.Authorizers = append(config.Authorizers, one)
+	}
+	if o.Policy != "" && !slices.Contains(wanted, ModeABAC) {
+		faults = append(faults, errors.New("cannot specify --authorization-policy-file without mode ABAC"))
 	}
 	if o.Webhook.File != "" && !slices.Contains(wanted, ModeWebhook) {
 		faults = append(faults, errors.New("cannot specify --authorization-webhook-config-file without mode Webhook"))
@@ -186,6 +193,12 @@ func (a *Authorizer) build(config *apiserver.AuthorizationConfiguration) ([]memb
 			out = append(out, a.node)
 		case ModeRBAC:
 			out = append(out, a.rbac)
+		case ModeABAC:
+			policies, err := a.policies()
+			if err != nil {
+				return nil, err
+			}
+			out = append(out, policies)
 		case ModeAlwaysAllow:
 			out = append(out, authorizerfactory.NewAlwaysAllowAuthorizer())
 		case ModeAlwaysDeny:

@@ -127,7 +127,8 @@ func TestReloadKeepsWhatMustBeThere(t *testing.T) {
 		"{type: AlwaysAllow, name: alwaysallow}":             "missing required types: [RBAC]",
 		"{type: RBAC, name: other}":                          "expected name rbac for authorizer RBAC instead of other",
 		"{type: RBAC, name: rbac}, {type: RBAC, name: rbac}": "Duplicate value",
-		"{type: RBAC, name: rbac}, {type: ABAC, name: abac}": "Unsupported value",
+		"{type: RBAC, name: rbac}, {type: Nope, name: nope}": "Unsupported value",
+		"{type: RBAC, name: rbac}, {type: ABAC, name: abac}": "no such file",
 		"{type: RBAC, name: rbac, nonsense: 1}":              "unknown field",
 		"{type: RBAC, name: rbac}, {type: Webhook, name: w}": "webhook",
 	} {
@@ -140,12 +141,16 @@ func TestReloadKeepsWhatMustBeThere(t *testing.T) {
 	if err := a.reload(); err != nil || !allowed() {
 		t.Errorf("not taken over: %v", err)
 	}
-	if got := configfiletest.Reloads(t, "apiserver_authorization_config_controller_automatic_reloads_total"); got["failure"] != 6 || got["success"] != 1 {
+	if got := configfiletest.Reloads(t, "apiserver_authorization_config_controller_automatic_reloads_total"); got["failure"] != 7 || got["success"] != 1 {
 		t.Errorf("counted: %v", got)
 	}
 }
 
 func TestModes(t *testing.T) {
+	policy := filepath.Join(t.TempDir(), "policy")
+	if err := os.WriteFile(policy, []byte(`{"user":"ann","namespace":"ns","resource":"pods","readonly":true}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	for _, tt := range []struct {
 		o    Options
 		want authorizer.Decision
@@ -158,6 +163,10 @@ func TestModes(t *testing.T) {
 		{Options{Modes: []string{"RBAC", "RBAC"}}, 0, "has mode specified more than once"},
 		{Options{Modes: []string{"Webhook"}}, 0, "config file not passed"},
 		{Options{Webhook: WebhookOptions{File: "x", Version: "v1", AuthorizedTTL: time.Minute}}, 0, "without mode Webhook"},
+		{Options{Modes: []string{"RBAC", "ABAC"}, Policy: policy}, authorizer.DecisionAllow, ""},
+		{Options{Modes: []string{"ABAC"}}, 0, "authorization-mode ABAC's authorization policy file not passed"},
+		{Options{Policy: policy}, 0, "cannot specify --authorization-policy-file without mode ABAC"},
+		{Options{Modes: []string{"ABAC"}, Policy: policy + "x"}, 0, "no such file"},
 		{Options{Modes: []string{"RBAC"}, File: "x"}, 0, "can not be specified when"},
 	} {
 		a, err := Configured(&apitest.Client{}, tt.o)
