@@ -33,7 +33,6 @@ import (
 	"clipper/controllers/persistentvolume"
 	"clipper/controllers/podgc"
 	"clipper/controllers/replicaset"
-	"clipper/controllers/resourceclaim"
 	"clipper/controllers/statefulset"
 	"clipper/controllers/tainteviction"
 	"clipper/controllers/volumeexpand"
@@ -82,7 +81,6 @@ func all(c garbagecollector.Client, held garbagecollector.Held, events func(comp
 		persistentvolume.New(only(), events("persistentvolume-controller")),
 		ephemeral.New(only(), events("ephemeral_volume")),
 		attachdetach.New(only(), events("attachdetach-controller")),
-		resourceclaim.New(only(), events("resource_claim")),
 		volumeexpand.New(c, events("volume_expand")),
 		nodelifecycle.New(c, events("node-controller")),
 		tainteviction.New(c, events("taint-eviction-controller")),

@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 
 	"golang.org/x/sync/errgroup"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	serviceaccountuser "k8s.io/apiserver/pkg/authentication/serviceaccount"
 	"k8s.io/apiserver/pkg/authentication/user"
 	runningcontrollers "k8s.io/component-base/metrics/prometheus/controllers"
 
@@ -26,6 +28,7 @@ import (
 	"clipper/controllers/namespace"
 	"clipper/controllers/nodeipam"
 	"clipper/controllers/policystatus"
+	"clipper/controllers/resourceclaim"
 	"clipper/controllers/resourcequota"
 	"clipper/controllers/rootca"
 	"clipper/controllers/serviceaccount"
@@ -104,6 +107,7 @@ func (cp *controlPlane) manage(ctx context.Context, group *errgroup.Group, manag
 	} {
 		group.Go(func() error { return c.Run(ctx) })
 	}
+	cp.runClaims(ctx, group)
 	ranges := record.New(cp.client, servicecidr.DefaultComponent, "")
 	group.Go(func() error { return ranges.Run(ctx) })
 	group.Go(func() error {
@@ -123,6 +127,15 @@ func (cp *controlPlane) manage(ctx context.Context, group *errgroup.Group, manag
 		defer running.ControllerStopped(ipam)
 		return nodeipam.New(complete.Only(manager), netip.MustParsePrefix(cp.options.PodCIDR), cp.options.NodeCIDRBits, events).Run(ctx)
 	})
+}
+
+// runClaims starts the controller of resource claims in the name of an account of its own, as upstream: its role is what
+// allows it to bind claims, and to release them.
+func (cp *controlPlane) runClaims(ctx context.Context, group *errgroup.Group) {
+	binder := cp.client.As(serviceaccountuser.UserInfo(metav1.NamespaceSystem, "resource-claim-controller", ""), "kube-controller-manager")
+	events := record.New(binder, "resource_claim", "")
+	group.Go(func() error { return events.Run(ctx) })
+	group.Go(func() error { return resourceclaim.New(complete.Only(binder), events).Run(ctx) })
 }
 
 // runNode runs a node in the server's process: on the store's own objects, with certificates of its own.

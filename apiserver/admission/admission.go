@@ -7,6 +7,7 @@ import (
 	"context"
 
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 	upstream "k8s.io/apiserver/pkg/admission"
 	"k8s.io/apiserver/pkg/authentication/user"
 
@@ -47,6 +48,13 @@ type Attributes struct {
 // A Mutator may change Attributes.Object or refuse the request with an API error (403 Forbidden as a rule).
 type Mutator interface {
 	Admit(ctx context.Context, a *Attributes) error
+}
+
+// An Examiner finds what is wrong with objects of one resource because of who writes them, or of what else there is: with
+// what validation finds, and before it, clients read that as one answer.
+type Examiner interface {
+	Examines() api.Resource
+	Faults(ctx context.Context, a *Attributes) field.ErrorList
 }
 
 // A Validator may refuse a request; it runs after all Mutators and after validation, inside the commit

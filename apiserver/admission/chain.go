@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"clipper/api"
 )
 
 // A Plugin is one plug-in under the name by which upstream's flags and metrics know it. One without a name
@@ -13,6 +15,7 @@ type Plugin struct {
 	Name     string
 	Mutate   Mutator   // nil: changes nothing
 	Validate Validator // nil: refuses nothing
+	Examine  Examiner  // nil: examines nothing
 }
 
 // A Chain runs the plug-ins of a server in order. A nil Chain admits everything.
@@ -20,6 +23,7 @@ type Chain struct {
 	mutators   []step[Mutator]
 	strategies []Mutator // of the plug-ins without a name: they run when the others are done
 	validators []step[Validator]
+	examiners  []Examiner // few
 	metrics    *metrics
 }
 
@@ -42,6 +46,9 @@ func NewChain(plugins ...Plugin) *Chain {
 		}
 		if p.Validate != nil {
 			c.validators = append(c.validators, step[Validator]{p.Name, p.Validate, &series{}})
+		}
+		if p.Examine != nil {
+			c.examiners = append(c.examiners, p.Examine)
 		}
 	}
 	return c
@@ -74,6 +81,19 @@ func (c *Chain) mutate(ctx context.Context, a *Attributes) error {
 		last = c.metrics.plugin(s.series, s.name, mutating, a.Operation, last, err)
 		if err != nil {
 			return err
+		}
+	}
+	return nil
+}
+
+// Examiner returns who examines writes of r, or nil.
+func (c *Chain) Examiner(r api.Resource) Examiner {
+	if c == nil {
+		return nil
+	}
+	for _, e := range c.examiners {
+		if e.Examines() == r {
+			return e
 		}
 	}
 	return nil

@@ -107,7 +107,7 @@ func (w *write) prepareCreate(ctx context.Context, obj api.Object) error {
 	if r.PrepareCreateFor != nil {
 		r.PrepareCreateFor(obj, w.req.User)
 	}
-	if err := w.req.validateCreate(obj); err != nil {
+	if err := w.req.validateCreate(obj, w.examine(ctx, admission.Create, obj, nil)); err != nil {
 		return err
 	}
 	w.warnings(obj, nil)

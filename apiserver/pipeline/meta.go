@@ -146,10 +146,10 @@ func (req *Request) validateName(name string, prefix bool) []string {
 	return apivalidation.NameIsDNSSubdomain(name, prefix)
 }
 
-// validateCreate returns the faults of a new object. Upstream runs a resource's own
+// validateCreate returns the faults of a new object, examined being what the chain found. Upstream runs a resource's own
 // validation with its name rule first, and the common rule only where that one passed.
-func (req *Request) validateCreate(obj api.Object) error {
-	faults := apivalidation.ValidateObjectMetaAccessor(obj, req.Resource.Namespaced, req.validateName, metadataPath)
+func (req *Request) validateCreate(obj api.Object, examined field.ErrorList) error {
+	faults := append(examined, apivalidation.ValidateObjectMetaAccessor(obj, req.Resource.Namespaced, req.validateName, metadataPath)...)
 	own := req.Resource.ValidateCreate
 	if req.Kind != nil && req.Kind.Version != nil && req.Kind.Version.ValidateCreate != nil {
 		own = req.Kind.Version.ValidateCreate
@@ -172,12 +172,13 @@ func isPathSegment(obj api.Object) bool {
 		(prefix == "" || len(path.ValidatePathSegmentName(prefix, true)) == 0)
 }
 
-// validateUpdate returns the faults of an object that replaces old; own are those that only its kind knows.
-func (req *Request) validateUpdate(obj, old api.Object, own func(obj, old api.Object) field.ErrorList) error {
+// validateUpdate returns the faults of an object that replaces old: examined are what the chain found, and own those that
+// only its kind knows.
+func (req *Request) validateUpdate(obj, old api.Object, examined field.ErrorList, own func(obj, old api.Object) field.ErrorList) error {
 	meta := metadataPath
 	faults := apivalidation.ValidateObjectMetaAccessor(obj, req.Resource.Namespaced, path.ValidatePathSegmentName, meta)
 	changed := apivalidation.ValidateObjectMetaAccessorUpdate(obj, old, meta)
-	faults = append(faults, changed...)
+	faults = append(append(faults, changed...), examined...)
 	if own != nil { // upstream's validation of each kind looks at the metadata once more, and clients see both
 		faults = append(append(faults, changed...), own(obj, old)...)
 	}

@@ -9,6 +9,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/managedfields"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"clipper/api"
 	"clipper/apiserver/admission"
@@ -155,6 +156,14 @@ func (w *write) attributes(op admission.Operation, obj, old api.Object) *admissi
 		Warn:        w.warn,
 		Undo:        func(fn func()) { w.undo = append(w.undo, fn) },
 	}
+}
+
+// examine returns the faults that only the chain can see.
+func (w *write) examine(ctx context.Context, op admission.Operation, obj, old api.Object) field.ErrorList {
+	if e := w.p.admission.Examiner(w.req.Resource.Resource); e != nil {
+		return e.Faults(ctx, w.attributes(op, obj, old))
+	}
+	return nil
 }
 
 func (w *write) validate(ctx context.Context, op admission.Operation, obj, old api.Object) error {

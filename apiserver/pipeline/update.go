@@ -26,6 +26,7 @@ type update struct {
 	next        change
 	uid         types.UID // precondition; "" for none
 	allowCreate bool
+	packed      bool // what next makes is packed, and so the current state may stay so
 	// authorizeCreate asks whether the user may create, when the update turns out to be a create.
 	authorizeCreate func(ctx context.Context) error
 	rules           rules
@@ -85,6 +86,7 @@ func (p *Pipeline) Update(ctx context.Context, req *Request, obj api.Object, o *
 	once := version != ""
 	u := update{
 		uid:             obj.GetUID(),
+		packed:          packed.Is(obj),
 		allowCreate:     req.Resource.AllowCreateOnUpdate && req.Subresource == "",
 		authorizeCreate: req.AuthorizeCreate,
 		rules:           rules,
@@ -130,7 +132,10 @@ func (w *write) update(ctx context.Context, u update) (*Result, error) {
 func (w *write) tryUpdate(ctx context.Context, u update, current *store.Item) (*Result, error) {
 	var old api.Object
 	if current != nil {
-		old = packed.Open(current.Object)
+		old = current.Object
+	}
+	if old != nil && !u.packed {
+		old = packed.Open(old)
 	}
 	if old == nil && !u.allowCreate {
 		return nil, w.req.notFound()
@@ -150,6 +155,9 @@ func (w *write) tryUpdate(ctx context.Context, u update, current *store.Item) (*
 	}
 	if old == nil {
 		return w.createInstead(ctx, u, next)
+	}
+	if u.packed {
+		clearKind(next) // so that whoever is asked about it is shown what FromHub opens
 	}
 	if u.rules.shown == nil {
 		if err := w.mutate(ctx, admission.Update, next, old); err != nil {
@@ -231,7 +239,7 @@ func (w *write) prepareUpdate(ctx context.Context, rules rules, next, old api.Ob
 	if grace := old.GetDeletionGracePeriodSeconds(); grace != nil && next.GetDeletionGracePeriodSeconds() == nil {
 		next.SetDeletionGracePeriodSeconds(grace)
 	}
-	if err := w.req.validateUpdate(next, old, rules.validate); err != nil {
+	if err := w.req.validateUpdate(next, old, w.examine(ctx, admission.Update, next, old), rules.validate); err != nil {
 		return err
 	}
 	if rules.warn {

@@ -59,7 +59,8 @@ func New(c Client, az *authz.Authorizer, alloc *allocate.Allocator, o Options) (
 		{Mutate: alloc},
 		{Validate: escalation.New(az)},
 		{Validate: paramaccess.New(c, az)},
-		{Validate: claimaccess.New(c, az)},
+		{Examine: claimaccess.New(c, api.ResourceClaims.Resource, az)},
+		{Examine: claimaccess.New(c, api.ResourceClaimTemplates.Resource, az)},
 	}
 	p := &parts{client: c, authz: az, config: file, self: o.Self, webhooks: map[string]*webhook.Plugin{},
 		stay: tolerations.Plugin{NotReady: tolerations.DefaultSeconds, Unreachable: tolerations.DefaultSeconds}}

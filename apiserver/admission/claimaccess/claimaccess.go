@@ -13,44 +13,43 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/validation/field"
-	"k8s.io/apiserver/pkg/authentication/user"
 	"k8s.io/apiserver/pkg/authorization/authorizer"
 
 	"clipper/api"
 	"clipper/apiserver/admission"
 )
 
-// A Plugin refuses claims, templates and states of claims.
+// A Plugin finds what nobody may write of claims, or of templates.
 type Plugin struct {
+	of         api.Resource
 	authz      authorizer.Authorizer
 	namespaces api.TypedView[*corev1.Namespace]
 }
 
-// New returns the plug-in over what c serves.
-func New(c api.Client, az authorizer.Authorizer) *Plugin {
-	return &Plugin{authz: az, namespaces: api.Namespaces.View(c)}
+// New returns the plug-in for one resource, claims or their templates, that c serves.
+func New(c api.Client, of api.Resource, az authorizer.Authorizer) *Plugin {
+	return &Plugin{of: of, authz: az, namespaces: api.Namespaces.View(c)}
 }
 
-// Validate implements admission.Validator.
-func (p *Plugin) Validate(ctx context.Context, a *admission.Attributes) error {
-	var faults field.ErrorList
+// Examines implements admission.Examiner.
+func (p *Plugin) Examines() api.Resource { return p.of }
+
+// Faults implements admission.Examiner.
+func (p *Plugin) Faults(ctx context.Context, a *admission.Attributes) field.ErrorList {
 	switch o := a.Object.(type) {
 	case *resourcev1.ResourceClaimTemplate:
 		if a.Operation == admission.Create {
-			faults = p.adminAccess(a.Namespace, requested(o.Spec.Spec.Devices.Requests))
+			return p.adminAccess(a.Namespace, requested(o.Spec.Spec.Devices.Requests))
 		}
 	case *resourcev1.ResourceClaim:
 		switch {
 		case a.Operation == admission.Create:
-			faults = p.adminAccess(a.Namespace, requested(o.Spec.Devices.Requests))
+			return p.adminAccess(a.Namespace, requested(o.Spec.Devices.Requests))
 		case a.Operation == admission.Update && a.Subresource == "status":
-			faults = p.status(ctx, a, &o.Status, &a.Old.(*resourcev1.ResourceClaim).Status)
+			return p.status(ctx, a, &o.Status, &a.Old.(*resourcev1.ResourceClaim).Status)
 		}
 	}
-	if len(faults) == 0 {
-		return nil
-	}
-	return apierrors.NewInvalid(a.Resource.GVK().GroupKind(), a.Name, faults)
+	return nil
 }
 
 // requested is where administrators' access is asked for; nil: nowhere.
@@ -91,14 +90,13 @@ func (p *Plugin) adminAccess(namespace string, at *field.Path) field.ErrorList {
 	return nil
 }
 
-// status looks at what a change of a claim's state is about. The scheduler and the controllers of the server itself are
-// in its process and are not asked what they may.
+// status looks at what a change of a claim's state is about.
 func (p *Plugin) status(ctx context.Context, a *admission.Attributes, s, old *resourcev1.ResourceClaimStatus) field.ErrorList {
 	var faults field.ErrorList
 	if granted(old) == nil {
 		faults = p.adminAccess(a.Namespace, granted(s))
 	}
-	if a.User == nil || a.User.GetName() == user.KubeScheduler || a.User.GetName() == user.KubeControllerManager {
+	if a.User == nil {
 		return faults
 	}
 	if !equality.Semantic.DeepEqual(s.Allocation, old.Allocation) || !equality.Semantic.DeepEqual(s.ReservedFor, old.ReservedFor) {

@@ -63,7 +63,7 @@ func TestStatus(t *testing.T) {
 				`User "ann" cannot update resource "resourceclaims/binding" in API group "resource.k8s.io" at the cluster scope: no rule`},
 		{"allocation by who may", "ns", ann, rights{bind}, nil, none, allocated("n1", false), ""},
 		{"allocation by patch", "ns", ann, rights{bind}, &metav1.PatchOptions{}, none, allocated("n1", false), `verb="patch"`},
-		{"allocation by the scheduler of this process", "ns", &user.DefaultInfo{Name: "system:kube-scheduler"}, nil, nil, none, allocated("n1", false), ""},
+		{"allocation by a scheduler that may not", "ns", &user.DefaultInfo{Name: "system:kube-scheduler"}, nil, nil, none, allocated("n1", false), "status.allocation: Forbidden"},
 		{"release", "ns", ann, nil, nil, allocated("n1", false, gpu), none, "status.allocation: Forbidden"},
 		{"reservation", "ns", ann, nil, nil, allocated("n1", false), func() resourcev1.ResourceClaimStatus {
 			s := allocated("n1", false)
@@ -82,8 +82,8 @@ func TestStatus(t *testing.T) {
 		{"administrators' access where it may be", "admin", ann, rights{bind}, nil, none, allocated("n1", true), ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			err := New(c, tt.may).Validate(t.Context(), &admission.Attributes{Operation: admission.Update, Resource: api.ResourceClaims.Resource, Subresource: "status", Namespace: tt.namespace, Name: "c",
-				User: tt.user, Options: tt.options, Object: &resourcev1.ResourceClaim{Status: tt.now}, Old: &resourcev1.ResourceClaim{Status: tt.old}})
+			err := New(c, api.ResourceClaims.Resource, tt.may).Faults(t.Context(), &admission.Attributes{Operation: admission.Update, Resource: api.ResourceClaims.Resource, Subresource: "status", Namespace: tt.namespace, Name: "c",
+				User: tt.user, Options: tt.options, Object: &resourcev1.ResourceClaim{Status: tt.now}, Old: &resourcev1.ResourceClaim{Status: tt.old}}).ToAggregate()
 			if (err == nil) != (tt.err == "") || err != nil && !strings.Contains(err.Error(), tt.err) {
 				t.Errorf("got %v, want %q", err, tt.err)
 			}
@@ -96,9 +96,10 @@ func TestAdminAccess(t *testing.T) {
 	c.Add(api.Namespaces.Resource, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "ns"}})
 	yes := true
 	spec := resourcev1.ResourceClaimSpec{Devices: resourcev1.DeviceClaim{Requests: []resourcev1.DeviceRequest{{}, {Exactly: &resourcev1.ExactDeviceRequest{AdminAccess: &yes}}}}}
-	for _, obj := range []api.Object{&resourcev1.ResourceClaim{Spec: spec}, &resourcev1.ResourceClaimTemplate{Spec: resourcev1.ResourceClaimTemplateSpec{Spec: spec}}} {
+	for resource, obj := range map[api.Resource]api.Object{api.ResourceClaims.Resource: &resourcev1.ResourceClaim{Spec: spec},
+		api.ResourceClaimTemplates.Resource: &resourcev1.ResourceClaimTemplate{Spec: resourcev1.ResourceClaimTemplateSpec{Spec: spec}}} {
 		for namespace, want := range map[string]string{"ns": "spec.devices.requests[1].adminAccess: Forbidden", "gone": "could not retrieve namespace"} {
-			err := New(c, rights{}).Validate(t.Context(), &admission.Attributes{Operation: admission.Create, Resource: api.ResourceClaims.Resource, Namespace: namespace, Object: obj})
+			err := New(c, resource, rights{}).Faults(t.Context(), &admission.Attributes{Operation: admission.Create, Resource: resource, Namespace: namespace, Object: obj}).ToAggregate()
 			if err == nil || !strings.Contains(err.Error(), want) {
 				t.Errorf("%T in %s: %v", obj, namespace, err)
 			}
