@@ -3,7 +3,6 @@ package apiserver
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -14,7 +13,7 @@ import (
 	"k8s.io/apiserver/pkg/server/flagz"
 	"k8s.io/apiserver/pkg/server/statusz"
 	"k8s.io/apiserver/pkg/util/compatibility"
-	"k8s.io/klog/v2"
+	"k8s.io/component-base/logs"
 )
 
 // debugPaths answers what is below /debug; nil if there is nothing of that name. Who may ask is up to
@@ -75,7 +74,7 @@ func flagIndex(w http.ResponseWriter, _ *http.Request) {
 		"<table>\n<tr>v<br>\n</table>\n<br>\nfull flags configurable<br>\n</body>\n</html>\n")
 }
 
-// setVerbosity sets how much the libraries log that come from upstream.
+// setVerbosity sets how much is logged.
 func setVerbosity(w http.ResponseWriter, r *http.Request) {
 	answer := func(code int, text string) {
 		w.Header().Set("Content-Type", "text/plain")
@@ -92,12 +91,12 @@ func setVerbosity(w http.ResponseWriter, r *http.Request) {
 		answer(http.StatusBadRequest, "error reading request body: "+err.Error())
 		return
 	}
-	var level klog.Level
-	if err := level.Set(string(body)); err != nil {
-		answer(http.StatusBadRequest, fmt.Sprintf("failed set klog.logging.verbosity %s: %v", body, err))
+	done, err := logs.GlogSetter(string(body))
+	if err != nil {
+		answer(http.StatusBadRequest, err.Error())
 		return
 	}
-	answer(http.StatusOK, fmt.Sprintf("successfully set klog.logging.verbosity to %s", body))
+	answer(http.StatusOK, done)
 }
 
 // pages are /statusz and /flagz. They are upstream's own, and made when somebody first looks.

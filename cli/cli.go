@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"os"
 	"os/signal"
 	"syscall"
@@ -53,7 +52,7 @@ func asExit(code int) error {
 }
 
 func newRoot() *cobra.Command {
-	var verbose bool
+	log := newLogging()
 	root := &cobra.Command{
 		Use:   "clipper",
 		Short: "A Kubernetes cluster in one small binary",
@@ -68,18 +67,16 @@ Run it for real:
   clipper server                                     on the first machine
   clipper token create                               prints the token for the next ones
   clipper agent --server https://FIRST:6443 --token TOKEN`,
-		SilenceUsage:  true,
-		SilenceErrors: true,
-		PersistentPreRun: func(*cobra.Command, []string) {
-			level := slog.LevelInfo
-			if verbose {
-				level = slog.LevelDebug
-			}
-			slog.SetDefault(slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level})))
-		},
+		SilenceUsage:      true,
+		SilenceErrors:     true,
+		PersistentPreRunE: func(*cobra.Command, []string) error { return log.start() },
 	}
-	root.PersistentFlags().BoolVarP(&verbose, "verbose", "v", false, "log more")
-	root.AddCommand(newServer(), newAgent(), newToken(), newSecretsEncryption(), newKubectl(), newVersion(), sandboxcmd.New(), imagecmd.New())
+	log.short(root.PersistentFlags())
+	server, agent := newServer(), newAgent()
+	for _, daemon := range []*cobra.Command{server, agent} {
+		log.flags(daemon)
+	}
+	root.AddCommand(server, agent, newToken(), newSecretsEncryption(), newKubectl(), newVersion(), sandboxcmd.New(), imagecmd.New())
 	refuseStrayWords(root)
 	return root
 }

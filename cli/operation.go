@@ -8,7 +8,6 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 	"k8s.io/component-base/cli/flag"
-	"k8s.io/klog/v2"
 
 	"clipper/daemon"
 )
@@ -45,10 +44,6 @@ func operationFlags(cmd *cobra.Command, o *daemon.OperationOptions) {
 		return nil
 	})
 	f.StringSliceVar(&o.HideMetrics, "disabled-metrics", nil, "metrics that /metrics does not show, by their full names")
-	f.Func("v", "how much the libraries log that come from upstream: 0 to 10", func(s string) error {
-		var level klog.Level
-		return level.Set(s)
-	})
 	always(cmd, "enable-garbage-collector", "dependents are deleted after their owners")
 	always(cmd, "watch-cache", "watches are served from memory")
 	f.StringVar(&o.DebugSocket, "debug-socket-path", "", "Unix socket at which /debug is served to everybody who may connect to it")

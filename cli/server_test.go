@@ -14,6 +14,7 @@ import (
 func parse(args ...string) (*daemon.ServerOptions, error) {
 	o, cmd := daemon.DefaultServerOptions(), &cobra.Command{}
 	serverFlags(cmd, &o)
+	newLogging().flags(cmd)
 	err := cmd.ParseFlags(args)
 	if err == nil {
 		err = cmd.ValidateFlagGroups()

@@ -33,12 +33,11 @@ var absent = map[string]string{
 	"kubelet-port":                                "is deprecated; nodes say at which port their agent listens",
 	"kubelet-read-only-port":                      "is deprecated, and without effect",
 	"kubernetes-service-node-port":                "the service default/kubernetes has no node port",
-	"log-json-info-buffer-size":                   "logs are text",
-	"log-json-split-stream":                       "logs are text",
-	"log-text-info-buffer-size":                   "logs are not buffered",
-	"log-text-split-stream":                       "logs are one stream",
+	"log-json-info-buffer-size":                   "is alpha upstream, behind a feature gate that is off",
+	"log-json-split-stream":                       "is alpha upstream, behind a feature gate that is off",
+	"log-text-info-buffer-size":                   "is alpha upstream, behind a feature gate that is off",
+	"log-text-split-stream":                       "is alpha upstream, behind a feature gate that is off",
 	"log-flush-frequency":                         "logs are not buffered",
-	"logging-format":                              "logs are text",
 	"min-compatibility-version":                   "as emulated-version",
 	"peer-advertise-ip":                           "requests are not passed on to peers: UnknownVersionInteroperabilityProxy is off, and stays so",
 	"peer-advertise-port":                         "as peer-advertise-ip",
@@ -46,7 +45,6 @@ var absent = map[string]string{
 	"runtime-config-emulation-forward-compatible": "as emulated-version",
 	"show-hidden-metrics-for-version":             "no metric is hidden",
 	"storage-initialization-timeout":              "nothing is served before the store is open",
-	"vmodule":                                     "what is logged does not depend on files",
 	"watch-cache-sizes":                           "there is one history of changes, whose size follows the load",
 }
 
@@ -54,6 +52,7 @@ var absent = map[string]string{
 func TestUpstreamsFlags(t *testing.T) {
 	o, cmd := daemon.DefaultServerOptions(), &cobra.Command{}
 	serverFlags(cmd, &o)
+	newLogging().flags(cmd)
 	known := map[string]bool{}
 	for name := range strings.FieldsSeq(upstream) {
 		known[name] = true
