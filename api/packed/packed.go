@@ -3,10 +3,12 @@
 // ever: a cluster has hundreds of definitions. What is stored is packed, what somebody is to read or change is opened.
 //
 // A packed definition is of the same Go type as an open one, so that everything that is not about schemas reads it as
-// it is: names, status, metadata.
+// it is: names, status, metadata. A packed schema is its JSON text, compressed: that is what definitions are written as,
+// to the log and to most clients, and so they need not be opened for it.
 package packed
 
 import (
+	"encoding/json"
 	"fmt"
 	"slices"
 
@@ -16,12 +18,15 @@ import (
 	"clipper/api"
 )
 
-// worthwhile is the encoded size from which a schema is packed.
+// worthwhile is the size of the text from which a schema is packed.
 const worthwhile = 1 << 10
 
-// mark begins the default of a packed schema, which says nothing else. No default begins so: none would be JSON, and
-// validation lets nothing else in.
-const mark = 0xff
+// longest is the size of the longest text that is opened: more than any request may have.
+const longest = 64 << 20
+
+// mark is the ID of a packed schema, whose description is the compressed text. It is no UTF-8, so that no JSON says it, and
+// validation lets no ID in at all.
+const mark = "\xff"
 
 // Pack returns obj in the form that it is to be kept in. The same definition always becomes the same. Objects of other
 // kinds, and small ones, come back themselves.
@@ -42,6 +47,14 @@ func Open(obj api.Object) api.Object {
 	return withSchemas(d, open)
 }
 
+// Is says whether obj has anything to open.
+func Is(obj api.Object) bool {
+	d, ok := obj.(*apiextensionsv1.CustomResourceDefinition)
+	return ok && slices.ContainsFunc(d.Spec.Versions, func(v apiextensionsv1.CustomResourceDefinitionVersion) bool {
+		return v.Schema != nil && v.Schema.OpenAPIV3Schema != nil && isPacked(v.Schema.OpenAPIV3Schema)
+	})
+}
+
 // Schema returns the open schema of a version; nil if it has none.
 func Schema(v *apiextensionsv1.CustomResourceDefinitionVersion) *apiextensionsv1.JSONSchemaProps {
 	if v.Schema == nil || v.Schema.OpenAPIV3Schema == nil {
@@ -51,6 +64,14 @@ func Schema(v *apiextensionsv1.CustomResourceDefinitionVersion) *apiextensionsv1
 		return s
 	}
 	return v.Schema.OpenAPIV3Schema
+}
+
+// Text returns the JSON text of a schema, packed or not.
+func Text(s *apiextensionsv1.JSONSchemaProps) ([]byte, error) {
+	if isPacked(s) {
+		return text(s)
+	}
+	return json.Marshal(s)
 }
 
 // withSchemas returns d with every schema replaced by what fn makes of it, nil where it is to stay. d is not changed.
@@ -74,36 +95,44 @@ func withSchemas(d *apiextensionsv1.CustomResourceDefinition, fn func(*apiextens
 	return out
 }
 
-func isPacked(s *apiextensionsv1.JSONSchemaProps) bool {
-	return s.Default != nil && len(s.Default.Raw) > 0 && s.Default.Raw[0] == mark
-}
+func isPacked(s *apiextensionsv1.JSONSchemaProps) bool { return s.ID == mark }
 
 // pack returns nil for what is packed already, or too small.
 func pack(s *apiextensionsv1.JSONSchemaProps) *apiextensionsv1.JSONSchemaProps {
 	if isPacked(s) {
 		return nil
 	}
-	data, err := s.Marshal()
+	data, err := json.Marshal(s)
 	if err != nil || len(data) < worthwhile {
 		return nil // what has no such form cannot be written to the log either, which says so
 	}
-	tight := s2.EncodeBetter(nil, data)
-	raw := make([]byte, 0, 1+len(tight)) // the encoder's own buffer is as large as the worst case
-	return &apiextensionsv1.JSONSchemaProps{Default: &apiextensionsv1.JSON{Raw: append(append(raw, mark), tight...)}}
+	return &apiextensionsv1.JSONSchemaProps{ID: mark, Description: string(s2.EncodeBetter(nil, data))}
 }
 
-// open returns nil for what is not packed.
+// open returns nil for what is not packed, and for what only looks so: a client may have sent that in protobuf, and
+// validation refuses it.
 func open(s *apiextensionsv1.JSONSchemaProps) *apiextensionsv1.JSONSchemaProps {
 	if !isPacked(s) {
 		return nil
 	}
-	out := &apiextensionsv1.JSONSchemaProps{}
-	data, err := s2.Decode(nil, s.Default.Raw[1:])
-	if err == nil {
-		err = out.Unmarshal(data)
-	}
+	data, err := text(s)
 	if err != nil {
-		panic(fmt.Errorf("open a packed schema: %w", err)) // pack made it, and nobody may change it
+		return nil
+	}
+	out := &apiextensionsv1.JSONSchemaProps{}
+	if json.Unmarshal(data, out) != nil {
+		return nil
 	}
 	return out
+}
+
+func text(s *apiextensionsv1.JSONSchemaProps) ([]byte, error) {
+	packed := []byte(s.Description)
+	switch n, err := s2.DecodedLen(packed); {
+	case err != nil:
+		return nil, fmt.Errorf("open a packed schema: %w", err)
+	case n > longest:
+		return nil, fmt.Errorf("open a packed schema: it says that it is %d bytes long", n)
+	}
+	return s2.Decode(nil, packed)
 }

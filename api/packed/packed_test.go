@@ -30,7 +30,7 @@ func definition(n int) *apiextensionsv1.CustomResourceDefinition {
 			}
 		}
 		return &apiextensionsv1.CustomResourceValidation{OpenAPIV3Schema: &apiextensionsv1.JSONSchemaProps{
-			Type: "object", Properties: map[string]apiextensionsv1.JSONSchemaProps{"spec": spec},
+			Type: "object", Description: "<all>", XPreserveUnknownFields: ptr(false), Properties: map[string]apiextensionsv1.JSONSchemaProps{"spec": spec},
 		}}
 	}
 	small := &apiextensionsv1.CustomResourceValidation{OpenAPIV3Schema: &apiextensionsv1.JSONSchemaProps{Type: "object"}}
@@ -66,7 +66,16 @@ func TestPackAndOpen(t *testing.T) {
 	if got, _ := json.Marshal(Open(p.DeepCopy())); !bytes.Equal(got, want) {
 		t.Errorf("opened: %s", got)
 	}
+	if !Is(p) || Is(d) || Is(&corev1.Pod{}) {
+		t.Error("it is not told what is packed")
+	}
 	for i := range d.Spec.Versions {
+		if of := d.Spec.Versions[i].Schema; of != nil {
+			plain, _ := json.Marshal(of.OpenAPIV3Schema)
+			if text, err := Text(p.Spec.Versions[i].Schema.OpenAPIV3Schema); err != nil || !bytes.Equal(text, plain) {
+				t.Errorf("text of %s: %s, %v", d.Spec.Versions[i].Name, text, err)
+			}
+		}
 		want := d.Spec.Versions[i].Schema
 		if got := Schema(&p.Spec.Versions[i]); (want == nil) != (got == nil) || want != nil && !equality.Semantic.DeepEqual(got, want.OpenAPIV3Schema) {
 			t.Errorf("schema of %s: %v", d.Spec.Versions[i].Name, got)

@@ -85,6 +85,9 @@ func location(req *pipeline.Request) string {
 // body records what came with the request.
 func (r *recording) body(obj runtime.Object, gv schema.GroupVersion) {
 	if r != nil {
+		if given, ok := obj.(api.Object); ok {
+			obj = packed.Open(given)
+		}
 		audit.LogRequestObject(r.ctx, obj, gv, r.req.Resource.GVR(), r.req.Subresource, codecs)
 	}
 }

@@ -19,7 +19,7 @@ import (
 func status(d *apiextensionsv1.CustomResourceDefinition, all []*apiextensionsv1.CustomResourceDefinition, now metav1.Time) *apiextensionsv1.CustomResourceDefinitionStatus {
 	next := names(d, all, now)
 	had := apihelpers.FindCRDCondition(d, apiextensionsv1.NonStructuralSchema) != nil
-	if had || d.Spec.PreserveUnknownFields || !isEstablished(d) { // later updates cannot make a schema worse
+	if had || d.Spec.PreserveUnknownFields { // no validation, ever, has let others in
 		if c, ok := nonStructural(d); ok {
 			setCondition(next, c, now)
 		} else {

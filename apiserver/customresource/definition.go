@@ -82,41 +82,13 @@ func crd(o api.Object) *apiextensionsv1.CustomResourceDefinition {
 func setDefaults(o api.Object) {
 	d := crd(o)
 	apiextensionsv1.SetObjectDefaults_CustomResourceDefinition(d)
-	for _, v := range d.Spec.Versions {
-		if v.Schema != nil {
-			allowDescribed(v.Schema.OpenAPIV3Schema)
+	eachSchema(d, func(s *apiextensionsv1.JSONSchemaProps) {
+		for _, b := range []*apiextensionsv1.JSONSchemaPropsOrBool{s.AdditionalProperties, s.AdditionalItems} {
+			if b != nil && b.Schema != nil {
+				b.Allows = true // reached by pointer: what s may be a copy of has it, too
+			}
 		}
-	}
-}
-
-// allowDescribed changes s, and all schemas in it, where it is reached by pointer only: copies share it.
-func allowDescribed(s *apiextensionsv1.JSONSchemaProps) {
-	if s == nil {
-		return
-	}
-	for _, b := range []*apiextensionsv1.JSONSchemaPropsOrBool{s.AdditionalProperties, s.AdditionalItems} {
-		if b != nil && b.Schema != nil {
-			b.Allows = true
-			allowDescribed(b.Schema)
-		}
-	}
-	for _, m := range []map[string]apiextensionsv1.JSONSchemaProps{s.Properties, s.PatternProperties, s.Definitions} {
-		for _, p := range m {
-			allowDescribed(&p)
-		}
-	}
-	for _, l := range [][]apiextensionsv1.JSONSchemaProps{s.AllOf, s.AnyOf, s.OneOf} {
-		for i := range l {
-			allowDescribed(&l[i])
-		}
-	}
-	allowDescribed(s.Not)
-	if s.Items != nil {
-		allowDescribed(s.Items.Schema)
-		for i := range s.Items.JSONSchemas {
-			allowDescribed(&s.Items.JSONSchemas[i])
-		}
-	}
+	})
 }
 
 func prepareCreate(o api.Object) {
@@ -170,6 +142,7 @@ func warnings(o, old api.Object) []string {
 	var out []string
 	for _, f := range unknownFormats(o) {
 		if !known[f] {
+			known[f] = true // once, however many versions have the same
 			out = append(out, fmt.Sprintf("unrecognized format %q", f))
 		}
 	}
@@ -177,26 +150,13 @@ func warnings(o, old api.Object) []string {
 }
 
 func unknownFormats(o api.Object) []string {
-	d, err := internal(o)
-	if err != nil {
-		return nil
-	}
 	var out []string
-	look := func(s *apiextensions.JSONSchemaProps) bool {
+	eachSchema(crd(o), func(s *apiextensionsv1.JSONSchemaProps) {
 		if s.Format != "" {
 			schema := &spec.Schema{SchemaProps: spec.SchemaProps{Format: s.Format, Type: []string{s.Type}}}
 			out = append(out, schemavalidation.GetUnrecognizedFormats(schema, environment.DefaultCompatibilityVersion())...)
 		}
-		return false // look at the rest, too
-	}
-	if d.Spec.Validation != nil && d.Spec.Validation.OpenAPIV3Schema != nil {
-		validation.SchemaHas(d.Spec.Validation.OpenAPIV3Schema, look)
-	}
-	for _, v := range d.Spec.Versions {
-		if v.Schema != nil && v.Schema.OpenAPIV3Schema != nil {
-			validation.SchemaHas(v.Schema.OpenAPIV3Schema, look)
-		}
-	}
+	})
 	return out
 }
 

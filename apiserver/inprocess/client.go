@@ -128,6 +128,9 @@ func (c *Client) Create(ctx context.Context, r api.Resource, obj api.Object, o m
 // fractions of seconds, empty lists absent, defaults filled in. What a client reads back must be what a
 // client could have written.
 func prepared(req *pipeline.Request, obj api.Object) (api.Object, error) {
+	if req.Subresource != "status" { // which changes nothing that may be packed
+		obj = packed.Open(obj) // it may be a copy of what a view returned
+	}
 	obj, err := transported(obj)
 	if err != nil {
 		return nil, err
@@ -146,7 +149,6 @@ type message interface {
 
 // transported encodes and decodes obj; that is also the copy.
 func transported(obj api.Object) (api.Object, error) {
-	obj = packed.Open(obj) // it may be a copy of what a view returned
 	m, ok := obj.(message)
 	if !ok {
 		return obj.DeepCopyObject().(api.Object), nil // custom resources are JSON values already
@@ -199,7 +201,7 @@ func (c *Client) CreateSubresource(ctx context.Context, r api.Resource, namespac
 	if err != nil {
 		return nil, err
 	}
-	if body, err = transported(body); err != nil {
+	if body, err = transported(packed.Open(body)); err != nil {
 		return nil, err
 	}
 	return written(c.door.Create(ctx, req, body, &metav1.CreateOptions{}))

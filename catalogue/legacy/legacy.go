@@ -8,7 +8,6 @@ import (
 	discoveryv1beta1 "k8s.io/api/discovery/v1beta1"
 	extensionsv1beta1 "k8s.io/api/extensions/v1beta1"
 	networkingv1beta1 "k8s.io/api/networking/v1beta1"
-	apiextensionsv1beta1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1beta1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"clipper/api"
@@ -101,8 +100,6 @@ func Upgrades(resources []*catalogue.Resource, primary corev1.IPFamily) map[sche
 		case "Ingress":
 			out[extensions.WithKind(r.Kind)] = chain(ingress, now)
 			out[networking.WithKind(r.Kind)] = chain(ingress, now)
-		case "CustomResourceDefinition":
-			out[apiextensionsv1beta1.SchemeGroupVersion.WithKind(r.Kind)] = chain(definition, now)
 		case "EndpointSlice":
 			out[discoveryv1beta1.SchemeGroupVersion.WithKind(r.Kind)] = chain(endpointSlice, now)
 		}

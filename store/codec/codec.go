@@ -1,5 +1,6 @@
 // Package codec encodes objects for the store's log in the form that Kubernetes itself writes: protobuf
-// in its "k8s\0" envelope for built-in kinds, JSON for custom resources and kinds without protobuf.
+// in its "k8s\0" envelope for built-in kinds, JSON for custom resources, what describes and registers these, and kinds
+// without protobuf.
 package codec
 
 import (
@@ -10,10 +11,13 @@ import (
 	"reflect"
 	"sync"
 
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	apiextensionsv1beta1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1beta1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/runtime/serializer/cbor"
+	apiregistrationv1 "k8s.io/kube-aggregator/pkg/apis/apiregistration/v1"
 	kjson "sigs.k8s.io/json"
 
 	"clipper/api"
@@ -65,9 +69,8 @@ func InCBOR(c store.Codec) store.Codec {
 func InJSON(scheme *runtime.Scheme, c store.Codec) store.Codec {
 	form := &codec{scheme: scheme}
 	c.Encode = func(_ store.Key, obj api.Object) ([]byte, error) {
-		obj = packed.Open(obj)
-		if u, ok := obj.(*unstructured.Unstructured); ok {
-			return u.MarshalJSON()
+		if data, ok, err := form.encodeText(obj); ok {
+			return data, err
 		}
 		gvk, err := form.kindOf(obj)
 		if err != nil {
@@ -91,9 +94,8 @@ type message interface {
 }
 
 func (c *codec) encode(obj api.Object) ([]byte, error) {
-	obj = packed.Open(obj)
-	if u, ok := obj.(*unstructured.Unstructured); ok {
-		return u.MarshalJSON()
+	if data, ok, err := c.encodeText(obj); ok {
+		return data, err
 	}
 	if m, ok := obj.(message); ok {
 		head, err := c.head(obj)
@@ -107,6 +109,21 @@ func (c *codec) encode(obj api.Object) ([]byte, error) {
 		return nil, err
 	}
 	return encodeJSON(obj, gvk)
+}
+
+// encodeText writes the kinds that upstream stores in JSON whatever it is told; ok is false for all others.
+func (c *codec) encodeText(obj api.Object) (data []byte, ok bool, err error) {
+	switch o := obj.(type) {
+	case *unstructured.Unstructured:
+		data, err = o.MarshalJSON()
+	case *apiextensionsv1.CustomResourceDefinition:
+		data, err = encodeDefinition(o)
+	case *apiregistrationv1.APIService:
+		data, err = encodeJSON(o, apiregistrationv1.SchemeGroupVersion.WithKind("APIService"))
+	default:
+		return nil, false, nil
+	}
+	return data, true, err
 }
 
 // head returns the envelope's head for obj. Few objects say themselves what they are.
@@ -161,6 +178,9 @@ func (c *codec) decode(data []byte) (api.Object, error) {
 // decodeJSON reads a custom resource, as nearly all that is in JSON is: so it is read as one first. To look what it is
 // before would be to read it twice.
 func (c *codec) decodeJSON(data []byte) (api.Object, error) {
+	if d, ok := decodeDefinition(data); ok {
+		return c.upgrade(apiextensionsv1beta1.SchemeGroupVersion.WithKind(d.Kind), d)
+	}
 	u := &unstructured.Unstructured{}
 	if err := kjson.UnmarshalCaseSensitivePreserveInts(data, &u.Object); err != nil {
 		return nil, fmt.Errorf("value is neither protobuf nor JSON: %w", err)
@@ -216,6 +236,13 @@ func (c *codec) decodeProtobuf(data []byte) (api.Object, error) {
 }
 
 func (c *codec) upgrade(gvk schema.GroupVersionKind, obj api.Object) (api.Object, error) {
+	if old, ok := obj.(*apiextensionsv1beta1.CustomResourceDefinition); ok {
+		var err error
+		if obj, err = currentDefinition(old); err != nil {
+			return nil, fmt.Errorf("convert %s: %w", gvk, err)
+		}
+		gvk.Version = apiextensionsv1.SchemeGroupVersion.Version
+	}
 	up := c.upgrades[gvk]
 	if up == nil {
 		return obj, nil

@@ -2,11 +2,9 @@ package codec
 
 import (
 	"bytes"
-	"strings"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
-	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -16,7 +14,6 @@ import (
 	"k8s.io/client-go/kubernetes/scheme"
 
 	"clipper/api"
-	"clipper/api/packed"
 	"clipper/store"
 )
 
@@ -158,29 +155,5 @@ func TestInCBOR(t *testing.T) {
 	pod, err := c.Encode(store.Key{}, samplePod())
 	if want, _ := New(scheme.Scheme).Encode(store.Key{}, samplePod()); err != nil || !bytes.Equal(pod, want) {
 		t.Errorf("a pod: %x, %v", pod, err)
-	}
-}
-
-// TestDefinitionsArePacked: the log has them as everybody else writes them, the memory packed.
-func TestDefinitionsArePacked(t *testing.T) {
-	s := runtime.NewScheme()
-	if err := apiextensionsv1.AddToScheme(s); err != nil {
-		t.Fatal(err)
-	}
-	open := &apiextensionsv1.CustomResourceDefinition{ObjectMeta: metav1.ObjectMeta{Name: "things.example.com"}}
-	open.Spec.Versions = []apiextensionsv1.CustomResourceDefinitionVersion{{Name: "v1", Schema: &apiextensionsv1.CustomResourceValidation{
-		OpenAPIV3Schema: &apiextensionsv1.JSONSchemaProps{Type: "object", Description: strings.Repeat("long ", 1000)},
-	}}}
-	c := New(s)
-	want, err := c.Encode(store.Key{}, open)
-	if err != nil {
-		t.Fatal(err)
-	}
-	kept, err := c.Decode(store.Key{}, want)
-	if err != nil || !apiequality.Semantic.DeepEqual(kept, packed.Pack(open)) || apiequality.Semantic.DeepEqual(kept, open) {
-		t.Errorf("in memory: %.300v, %v", kept, err)
-	}
-	if got, err := c.Encode(store.Key{}, kept); err != nil || !bytes.Equal(got, want) {
-		t.Errorf("in the log: %d bytes, not %d, %v", len(got), len(want), err)
 	}
 }
