@@ -7,7 +7,8 @@ import (
 	"clipper/apiserver/served"
 )
 
-// What a write to a subresource cannot change nobody comes to own by it.
+// What a write to a subresource cannot change nobody comes to own by it; but for the resize and ephemeralcontainers of
+// pods, whose writers come to own whatever they sent, as upstream.
 
 // onlyStatus are kinds whose status subresource changes no metadata.
 var onlyStatus = map[string]bool{
@@ -41,18 +42,6 @@ func resetPaths(k *served.Kind, subresource string) [][]any {
 
 // resetFilter returns what a write to the subresource can come to own; nil: everything.
 func resetFilter(k *served.Kind, subresource string) fieldpath.Filter {
-	any := fieldpath.MatchAnyPathElement()
-	switch subresource {
-	case "ephemeralcontainers":
-		return fieldpath.NewIncludeMatcherFilter(fieldpath.MakePrefixMatcherOrDie("spec", "ephemeralContainers"))
-	case "resize":
-		return fieldpath.NewIncludeMatcherFilter(
-			fieldpath.MakePrefixMatcherOrDie("spec", "containers", any, "resources"),
-			fieldpath.MakePrefixMatcherOrDie("spec", "containers", any, "resizePolicy"),
-			fieldpath.MakePrefixMatcherOrDie("spec", "initContainers", any, "resources"),
-			fieldpath.MakePrefixMatcherOrDie("spec", "initContainers", any, "resizePolicy"),
-		)
-	}
 	paths := resetPaths(k, subresource)
 	if len(paths) == 0 {
 		return nil
