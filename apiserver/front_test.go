@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"clipper/apiserver"
+	"clipper/apiserver/exposition"
 	"clipper/apiserver/servertest"
 )
 
@@ -76,7 +77,7 @@ func TestHideMetrics(t *testing.T) {
 	for _, hide := range []bool{false, true} {
 		s := start(t, servertest.Options{Server: func(o *apiserver.Options) {
 			if hide {
-				o.HideMetrics = hidden
+				o.Metrics = exposition.New(hidden, nil)
 			}
 		}})
 		_, text := ask(t, s, "admin", "GET", "/metrics", "")

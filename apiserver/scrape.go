@@ -12,6 +12,7 @@ import (
 	utilfeature "k8s.io/apiserver/pkg/util/feature"
 	"k8s.io/component-base/metrics/legacyregistry"
 
+	"clipper/apiserver/exposition"
 	"clipper/apiserver/pipeline"
 	"clipper/catalogue"
 )
@@ -23,13 +24,13 @@ func (s *Server) metricsHandler() http.Handler {
 	for _, c := range s.options.Collectors {
 		s.metrics.registry.MustRegister(c)
 	}
-	return promhttp.HandlerFor(merged{s.metrics.registry, s.options.HideMetrics}, promhttp.HandlerOpts{ErrorHandling: promhttp.ContinueOnError})
+	return promhttp.HandlerFor(merged{s.metrics.registry, s.options.Metrics}, promhttp.HandlerOpts{ErrorHandling: promhttp.ContinueOnError})
 }
 
 // merged adds to a registry what libraries have put into upstream's, unless the registry has it itself.
 type merged struct {
-	own    prometheus.Gatherer
-	hidden []string
+	own  prometheus.Gatherer
+	view exposition.View
 }
 
 // Gather implements prometheus.Gatherer.
@@ -48,9 +49,7 @@ func (m merged) Gather() ([]*dto.MetricFamily, error) {
 			families = append(families, f)
 		}
 	}
-	if len(m.hidden) > 0 {
-		families = slices.DeleteFunc(families, func(f *dto.MetricFamily) bool { return slices.Contains(m.hidden, f.GetName()) })
-	}
+	families = m.view.Show(families)
 	slices.SortFunc(families, func(a, b *dto.MetricFamily) int { return strings.Compare(a.GetName(), b.GetName()) })
 	return families, err
 }

@@ -32,6 +32,7 @@ import (
 
 	"clipper/apiserver/aggregation"
 	"clipper/apiserver/audit"
+	"clipper/apiserver/exposition"
 	"clipper/apiserver/fairness"
 	"clipper/apiserver/h2"
 	"clipper/apiserver/impersonation"
@@ -73,8 +74,8 @@ type Options struct {
 	InFlight *fairness.Limit      // nil, too: no limit
 	Features Features
 	Browsers Browsers
-	// HideMetrics are left out of /metrics, by name.
-	HideMetrics []string
+	// Metrics says what /metrics shows of what is counted.
+	Metrics exposition.View
 	// HideCounts leaves the numbers of stored objects out of the metrics.
 	HideCounts bool
 	// NoHTTP2 offers clients HTTP/1.1 alone.

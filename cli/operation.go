@@ -43,7 +43,7 @@ func operationFlags(cmd *cobra.Command, o *daemon.OperationOptions) {
 		o.Unannounced = s == "none"
 		return nil
 	})
-	f.StringSliceVar(&o.HideMetrics, "disabled-metrics", nil, "metrics that /metrics does not show, by their full names")
+	o.Metrics.AddFlags(f)
 	always(cmd, "enable-garbage-collector", "dependents are deleted after their owners")
 	always(cmd, "watch-cache", "watches are served from memory")
 	f.StringVar(&o.DebugSocket, "debug-socket-path", "", "Unix socket at which /debug is served to everybody who may connect to it")

@@ -18,8 +18,6 @@ var upstream string
 // absent are those that a server does not have, and why: a flag without an effect would deceive whoever sets it.
 var absent = map[string]string{
 	"admission-control":                           "has been deprecated for years; --enable-admission-plugins",
-	"allow-metric-labels":                         "metrics are shown with all their labels",
-	"allow-metric-labels-manifest":                "as allow-metric-labels",
 	"apiserver-count":                             "belongs to a way to write endpoints that upstream gives up",
 	"cert-dir":                                    "the certificates that a server makes for itself are in its data directory",
 	"coordinated-leadership-lease-duration":       "belongs to CoordinatedLeaderElection, which is off by default",
@@ -43,7 +41,6 @@ var absent = map[string]string{
 	"peer-advertise-port":                         "as peer-advertise-ip",
 	"peer-ca-file":                                "as peer-advertise-ip",
 	"runtime-config-emulation-forward-compatible": "as emulated-version",
-	"show-hidden-metrics-for-version":             "no metric is hidden",
 	"storage-initialization-timeout":              "nothing is served before the store is open",
 	"watch-cache-sizes":                           "there is one history of changes, whose size follows the load",
 }

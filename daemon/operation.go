@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apiserver/pkg/features"
+	"k8s.io/component-base/metrics"
 
 	"clipper/apiserver"
 	"clipper/apiserver/audit"
@@ -31,18 +32,18 @@ type OperationOptions struct {
 	MaxWrites    int  // served at the same time
 	Fairness     bool // share seats by priority level and flow
 	Profiling    bool
-	Contention   bool     // with Profiling: record where goroutines wait for each other
-	Unprivileged bool     // pods may not have privileged containers
-	Unannounced  bool     // the server's address does not go into the endpoints of default/kubernetes
-	HideMetrics  []string // by name
-	DebugSocket  string   // serves /debug without asking who it is; "": there is none
+	Contention   bool   // with Profiling: record where goroutines wait for each other
+	Unprivileged bool   // pods may not have privileged containers
+	Unannounced  bool   // the server's address does not go into the endpoints of default/kubernetes
+	DebugSocket  string // serves /debug without asking who it is; "": there is none
 	// DeleteWorkers is how many objects of a collection are deleted at a time.
 	DeleteWorkers int
 	// NodeAddresses are the types of addresses at which nodes are spoken to, best first; none: upstream's.
 	NodeAddresses []string
 	Audit         audit.Options
-	Tracing       string        // file; "": no spans
-	EventTTL      time.Duration // how long events stay after they were last written
+	Metrics       metrics.Options // what of them is shown
+	Tracing       string          // file; "": no spans
+	EventTTL      time.Duration   // how long events stay after they were last written
 	// RuntimeConfig switches group versions and resources on and off: group/version=true|false and the like.
 	RuntimeConfig map[string]string
 	// FeatureGates are lists of name=true|false by component; "" is kube.
@@ -64,7 +65,7 @@ func defaultOperation() OperationOptions {
 }
 
 func (o *OperationOptions) complete() error {
-	faults := []error{o.Audit.Validate()}
+	faults := append(o.Metrics.Validate(), o.Audit.Validate())
 	if err := moveGates(o.FeatureGates); err != nil {
 		faults = append(faults, fmt.Errorf("--feature-gates: %w", err))
 	}
@@ -141,7 +142,9 @@ func (cp *controlPlane) operate(ctx context.Context, o *apiserver.Options) (err 
 	}
 	o.Limits, o.Profiling, o.Flags = operation.Limits, operation.Profiling, operation.Flags
 	podspec.AllowPrivileged(!operation.Unprivileged)
-	o.HideMetrics = operation.HideMetrics
+	if o.Metrics, err = shownMetrics(&operation.Metrics); err != nil {
+		return err
+	}
 	o.NodeTimeout = cp.options.Callouts.KubeletTimeout
 	o.HideCounts, o.DebugListener = cp.options.Datastore.HideCounts, cp.debug
 	o.Checks = map[string]func(context.Context) error{"etcd": cp.healthy(cp.options.Datastore.HealthTimeout)}
