@@ -36,6 +36,8 @@ require (
 	k8s.io/streaming v0.36.3
 )
 
+require github.com/NYTimes/gziphandler v1.1.1 // indirect
+
 require (
 	github.com/container-storage-interface/spec v1.9.0
 	github.com/opencontainers/runtime-tools v0.9.1-0.20251114084447-edf4cb3d2116 // indirect
