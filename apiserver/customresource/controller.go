@@ -43,23 +43,27 @@ type Controller struct {
 	among      *warmth
 	synced     atomic.Bool // all definitions have been looked at once
 	known      map[types.UID]described
-	settled    map[types.UID]string // the revision at which nothing about a definition was left to do
+	settled    map[*apiextensionsv1.CustomResourceDefinition]bool // nothing about these is left to do
 	nudge      chan struct{}
 	leaving    chan struct{} // nudges the clean-up, which may take long and so has a goroutine of its own
 }
 
 // described keeps the description of a definition that has not changed.
 type described struct {
-	generation int64
-	status     apiextensionsv1.CustomResourceDefinitionNames
-	deleting   bool
-	resource   *catalogue.Resource
-	replace    context.CancelFunc
+	of       *apiextensionsv1.CustomResourceDefinition
+	resource *catalogue.Resource
+	replace  context.CancelFunc
+}
+
+// holds says whether the description is d's as well.
+func (k described) holds(d *apiextensionsv1.CustomResourceDefinition) bool {
+	return k.of == d || k.of != nil && k.of.Generation == d.Generation && (k.of.DeletionTimestamp == nil) == (d.DeletionTimestamp == nil) &&
+		equality.Semantic.DeepEqual(k.of.Status.AcceptedNames, d.Status.AcceptedNames)
 }
 
 // New returns a controller that does nothing yet.
 func New(c Config) *Controller {
-	return &Controller{Config: c, converters: newConverters(c.Client, c.Self), among: newWarmth(), known: map[types.UID]described{}, settled: map[types.UID]string{}, nudge: make(chan struct{}, 1), leaving: make(chan struct{}, 1)}
+	return &Controller{Config: c, converters: newConverters(c.Client, c.Self), among: newWarmth(), known: map[types.UID]described{},  nudge: make(chan struct{}, 1), leaving: make(chan struct{}, 1)}
 }
 
 // Run keeps the table in step until ctx ends. The first look is taken before anything is waited for.
@@ -119,22 +123,20 @@ func (c *Controller) Sync(ctx context.Context) (err error) {
 	if err := Definitions.View(c.Client).WaitSynced(ctx); err != nil {
 		return err
 	}
-	var kept []*apiextensionsv1.CustomResourceDefinition
-	settled := c.settled
-	c.settled = map[types.UID]string{}
 	all := Definitions.View(c.Client).List("")
+	settled := make(map[*apiextensionsv1.CustomResourceDefinition]bool, len(all))
 	for i, d := range all {
-		if settled[d.UID] != d.ResourceVersion {
+		if !c.settled[d] {
 			if all[i], err = c.accept(ctx, d, all); err != nil {
 				return err
 			}
 		}
 		if d = all[i]; d.DeletionTimestamp == nil && apihelpers.IsCRDConditionTrue(d, apiextensionsv1.NamesAccepted) && isEstablished(d) {
-			c.settled[d.UID] = d.ResourceVersion // no other definition can change it any more
+			settled[d] = true // no other definition can change it any more
 		}
-		kept = append(kept, d)
 	}
-	if err := c.serve(kept); err != nil {
+	c.settled = settled
+	if err := c.serve(all); err != nil {
 		return err
 	}
 	c.synced.Store(true)
@@ -197,14 +199,14 @@ func (c *Controller) withoutBuiltin(d *apiextensionsv1.CustomResourceDefinition)
 
 // serve swaps the table if the kinds that are to be served are not those that are.
 func (c *Controller) serve(definitions []*apiextensionsv1.CustomResourceDefinition) error {
-	resources := slices.Clone(c.Builtin)
-	known := map[types.UID]described{}
+	resources := append(make([]*catalogue.Resource, 0, len(c.Builtin)+len(definitions)), c.Builtin...)
+	known := make(map[types.UID]described, len(definitions))
 	for _, d := range definitions {
-		if !isEstablished(d) || c.isBuiltin(d) {
+		k := c.known[d.UID]
+		if k.of != d && (!isEstablished(d) || c.isBuiltin(d)) {
 			continue
 		}
-		k, ok := c.known[d.UID]
-		if !ok || k.generation != d.Generation || k.deleting != (d.DeletionTimestamp != nil) || !equality.Semantic.DeepEqual(k.status, d.Status.AcceptedNames) {
+		if !k.holds(d) {
 			replaced, replace := context.WithCancel(context.Background())
 			r, err := describe(replaced, c.withoutBuiltin(d), c.converters, c.among)
 			if err != nil {
@@ -212,8 +214,9 @@ func (c *Controller) serve(definitions []*apiextensionsv1.CustomResourceDefiniti
 				slog.Error("custom resource cannot be served", "definition", d.Name, "err", err)
 				continue
 			}
-			k = described{d.Generation, d.Status.AcceptedNames, d.DeletionTimestamp != nil, r, replace}
+			k = described{resource: r, replace: replace}
 		}
+		k.of = d
 		known[d.UID] = k
 		resources = append(resources, k.resource)
 	}
@@ -225,10 +228,11 @@ func (c *Controller) serve(definitions []*apiextensionsv1.CustomResourceDefiniti
 		}
 	}(c.known)
 	c.known = known
-	if slices.Equal(resources, c.Live.Table().Resources) {
+	before := c.Live.Table()
+	if slices.Equal(resources, before.Resources) {
 		return nil
 	}
-	table, err := served.NewTable(resources)
+	table, err := before.With(resources)
 	if err != nil {
 		return err
 	}

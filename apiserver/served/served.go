@@ -4,9 +4,7 @@
 package served
 
 import (
-	"fmt"
 	"slices"
-	"strings"
 	"sync/atomic"
 
 	"k8s.io/apimachinery/pkg/runtime"
@@ -16,9 +14,6 @@ import (
 	"clipper/api/packed"
 	"clipper/catalogue"
 )
-
-// allVerbs are those of a stored resource whose description names none.
-var allVerbs = []string{"create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"}
 
 // A Kind is one served version of a resource.
 type Kind struct {
@@ -128,122 +123,38 @@ type Version struct {
 type Table struct {
 	Groups    []Group // ordered as discovery lists them
 	Resources []*catalogue.Resource
-	kinds     map[schema.GroupVersionResource]*Kind
-	resources map[api.Resource]*catalogue.Resource
+	groups    map[string]*group
 }
 
 // NewTable builds the table of the given resources. Two of the same name in one group version are an error.
-func NewTable(resources []*catalogue.Resource) (*Table, error) {
-	t := &Table{
-		Resources: resources,
-		kinds:     map[schema.GroupVersionResource]*Kind{},
-		resources: map[api.Resource]*catalogue.Resource{},
-	}
-	for _, r := range resources {
-		if r.Custom == nil || !r.Custom.Unserved {
-			if err := t.add(r, nil); err != nil {
+func NewTable(resources []*catalogue.Resource) (*Table, error) { return (&Table{}).With(resources) }
+
+// With builds a table of other resources. It shares the groups whose resources are the same, so that a kind more in a
+// table of a thousand costs little.
+func (t *Table) With(resources []*catalogue.Resource) (*Table, error) {
+	out := &Table{Resources: resources, groups: make(map[string]*group, len(t.groups))}
+	for name, members := range membersOf(resources) {
+		g := t.groups[name]
+		if g == nil || !slices.Equal(g.members, members) {
+			var err error
+			if g, err = newGroup(name, members); err != nil {
 				return nil, err
 			}
 		}
-		for i := range r.Also {
-			if err := t.add(r, &r.Also[i]); err != nil {
-				return nil, err
-			}
-		}
-		t.resources[r.Resource] = r
-	}
-	t.sort()
-	return t, nil
-}
-
-func (t *Table) add(r *catalogue.Resource, v *catalogue.Version) error {
-	group, version := r.Group, r.Resource.Version
-	if v != nil {
-		version = v.Version
-		if v.Group != "" {
-			group = v.Group
+		out.groups[name] = g
+		if len(g.served.Versions) > 0 {
+			out.Groups = append(out.Groups, g.served)
 		}
 	}
-	if v != nil && v.Resource != nil {
-		r = v.Resource
-	}
-	k := &Kind{
-		Resource: r,
-		Version:  v,
-		GVK:      schema.GroupVersionKind{Group: group, Version: version, Kind: r.Kind},
-		GVR:      schema.GroupVersionResource{Group: group, Version: version, Resource: r.Name},
-		Verbs:    r.Verbs,
-		verbs:    map[string]bool{},
-		subs:     map[string]*catalogue.Subresource{},
-	}
-	if k.Verbs == nil {
-		k.Verbs = allVerbs
-	}
-	allowed := k.Verbs
-	if r.Custom != nil {
-		allowed = allVerbs // also of those that discovery does not list while the definition is going
-	}
-	for _, verb := range allowed {
-		k.verbs[verb] = true
-	}
-	for i := range r.Subresources {
-		k.subs[r.Subresources[i].Name] = &r.Subresources[i]
-	}
-	if t.kinds[k.GVR] != nil {
-		return fmt.Errorf("catalogue: %s is described twice", k.GVR)
-	}
-	t.kinds[k.GVR] = k
-	if k.withheld = r.Withheld; v != nil {
-		k.withheld = v.Withheld
-	}
-	if k.withheld {
-		return nil
-	}
-	in := t.group(group).version(version)
-	in.Kinds = append(in.Kinds, k)
-	return nil
-}
-
-func (t *Table) group(name string) *Group {
-	for i := range t.Groups {
-		if t.Groups[i].Name == name {
-			return &t.Groups[i]
-		}
-	}
-	t.Groups = append(t.Groups, Group{Name: name})
-	return &t.Groups[len(t.Groups)-1]
-}
-
-func (g *Group) version(name string) *Version {
-	for i := range g.Versions {
-		if g.Versions[i].Name == name {
-			return &g.Versions[i]
-		}
-	}
-	g.Versions = append(g.Versions, Version{Name: name})
-	return &g.Versions[len(g.Versions)-1]
-}
-
-func (t *Table) sort() {
-	for i := range t.Groups {
-		g := &t.Groups[i]
-		slices.SortFunc(g.Versions, func(a, b Version) int {
-			p, _ := PriorityOf(g.Name, a.Name)
-			q, _ := PriorityOf(g.Name, b.Name)
-			return CompareVersions(a.Name, p.Version, b.Name, q.Version)
-		})
-		for j := range g.Versions {
-			slices.SortFunc(g.Versions[j].Kinds, func(a, b *Kind) int { return strings.Compare(a.Name, b.Name) })
-		}
-	}
-	slices.SortFunc(t.Groups, func(a, b Group) int {
-		return CompareGroups(a.Name, a.Priority(), b.Name, b.Priority())
+	slices.SortFunc(out.Groups, func(a, b Group) int {
+		return CompareGroups(a.Name, out.groups[a.Name].priority, b.Name, out.groups[b.Name].priority)
 	})
+	return out, nil
 }
 
 // Storage returns the kind of r's storage version, or nil.
 func (t *Table) Storage(r *catalogue.Resource) *Kind {
-	return t.kinds[r.GVR()]
+	return t.Known(r.Group, r.Resource.Version, r.Name)
 }
 
 // Lookup returns the kind that a path names, or nil.
@@ -256,11 +167,19 @@ func (t *Table) Lookup(group, version, resource string) *Kind {
 
 // Known is Lookup for the server itself: what is withheld from clients is known to it all the same.
 func (t *Table) Known(group, version, resource string) *Kind {
-	return t.kinds[schema.GroupVersionResource{Group: group, Version: version, Resource: resource}]
+	if g := t.groups[group]; g != nil {
+		return g.kinds[versioned{version, resource}]
+	}
+	return nil
 }
 
 // Resource returns the description of r, or nil.
-func (t *Table) Resource(r api.Resource) *catalogue.Resource { return t.resources[r] }
+func (t *Table) Resource(r api.Resource) *catalogue.Resource {
+	if g := t.groups[r.Group]; g != nil {
+		return g.resources[r]
+	}
+	return nil
+}
 
 // HasVersion says whether a group version is served.
 func (t *Table) HasVersion(group, version string) bool {
@@ -269,14 +188,13 @@ func (t *Table) HasVersion(group, version string) bool {
 
 // Find returns a served version, or nil.
 func (t *Table) Find(group, version string) *Version {
-	for i := range t.Groups {
-		if t.Groups[i].Name != group {
-			continue
-		}
-		for j := range t.Groups[i].Versions {
-			if t.Groups[i].Versions[j].Name == version {
-				return &t.Groups[i].Versions[j]
-			}
+	g := t.groups[group]
+	if g == nil {
+		return nil
+	}
+	for i := range g.served.Versions {
+		if g.served.Versions[i].Name == version {
+			return &g.served.Versions[i]
 		}
 	}
 	return nil
