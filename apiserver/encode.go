@@ -39,7 +39,7 @@ func wireKind(gvk schema.GroupVersionKind) *wire.Kind {
 
 // encodingKey names an encoding in the cache of an item.
 func encodingKey(f format, k *served.Kind) store.EncodingKey {
-	key := store.EncodingKey{Form: typeJSON, Version: k.GVK.Version}
+	key := store.EncodingKey{Form: typeJSON, Group: k.GVK.Group, Version: k.GVK.Version}
 	if f == formatProtobuf || f == formatCBOR {
 		key.Form = f.String()
 	}

@@ -9,6 +9,7 @@ import (
 // that looking for a form allocates nothing.
 type EncodingKey struct {
 	Form    string // the media type, say
+	Group   string // of the API; events are in two
 	Version string // of the API, which an item may be shown in more than one of
 	Schema  string // of a custom resource; it may change
 }
