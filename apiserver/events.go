@@ -14,6 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 
 	"clipper/api"
+	"clipper/apiserver/h2"
 	"clipper/apiserver/wire"
 	"clipper/store"
 )
@@ -32,6 +33,8 @@ type eventWriter struct {
 	count   prometheus.Counter
 	sizes   prometheus.Observer
 	socket  *websocket.Conn // events go here if it is there
+	shared  h2.Shared       // nil: the connection is this client's alone
+	offers  bool            // shared is not to be waited for
 }
 
 // bufferEvents is how much is gathered before it goes to the connection: four of HTTP/2's usual frames, since
@@ -159,18 +162,34 @@ func (o *eventWriter) frame(eventType string, body []byte) error {
 	return nil
 }
 
+// send hands over what has been gathered. errMustWait: it could not, and it is still there.
 func (o *eventWriter) send() error {
 	if len(o.buf) == 0 {
 		return nil
 	}
 	o.q.writing.Store(time.Now().UnixNano())
-	_, err := o.q.w.Write(o.buf)
+	err := o.write()
 	o.q.writing.Store(0)
+	if errors.Is(err, errMustWait) {
+		return err
+	}
 	o.release(err)
 	if err != nil {
 		return errors.Join(errClientGone, err)
 	}
 	return nil
+}
+
+func (o *eventWriter) write() error {
+	if !o.offers {
+		_, err := o.q.w.Write(o.buf)
+		return err
+	}
+	took, err := o.shared.Offer(o.buf)
+	if err == nil && !took {
+		return errMustWait
+	}
+	return err
 }
 
 // release counts what was sent and gives the buffer back, unless one large event has made it large. After an

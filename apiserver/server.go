@@ -119,6 +119,7 @@ type Server struct {
 	discover discoveryCache
 	nodes    nodeProxy
 	inflight inflight
+	carriers *carriers
 	lanes    lanes
 	pages    pages
 	scrape   func() http.Handler
@@ -138,6 +139,7 @@ func New(o Options) *Server {
 	}
 	s.limits = o.Limits
 	s.limits.complete()
+	s.carriers = newCarriers(o.Pipeline)
 	s.lanes = newLanes()
 	s.judge = impersonation.NewJudge(o.Authz, forbidden)
 	s.metrics = newMetrics()

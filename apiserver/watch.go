@@ -30,6 +30,8 @@ type watcher struct {
 	out       *eventWriter
 	selection pipeline.Selection
 	options   *metav1.ListOptions
+	changes   *store.Watch
+	ride      ride
 	// sent is the revision of the last bookmark or event.
 	sent int64
 }
@@ -157,13 +159,13 @@ func (w *watcher) run(ctx context.Context, req *pipeline.Request) {
 	if w.q.s.pipeline.Reach(ctx, revision) != nil {
 		return // the time is up, or the client has left
 	}
-	changes, err := w.q.s.pipeline.Watch(req, revision)
-	if err != nil {
+	if w.changes, err = w.q.s.pipeline.Watch(req, revision); err != nil {
 		w.fail(revision, err)
 		return
 	}
-	defer changes.Close()
-	w.follow(ctx, changes)
+	defer w.changes.Close()
+	defer w.board()()
+	w.follow(ctx)
 }
 
 // initial sends every selected object as ADDED and returns the revision that they show.
@@ -188,32 +190,32 @@ func (w *watcher) initial(req *pipeline.Request) (int64, error) {
 }
 
 // follow sends changes as they come, and a bookmark from time to time.
-func (w *watcher) follow(ctx context.Context, changes *store.Watch) {
+func (w *watcher) follow(ctx context.Context) {
 	for ctx.Err() == nil {
 		period, cancel := context.WithTimeout(ctx, bookmarkEvery)
-		err := w.until(period, changes)
+		err := w.until(period)
 		cancel()
 		switch {
 		case ctx.Err() != nil:
 			return
 		case errors.Is(err, context.DeadlineExceeded):
-			if w.options.AllowWatchBookmarks && changes.Revision() > w.sent {
-				if w.bookmark(changes.Revision(), nil) != nil {
+			if w.options.AllowWatchBookmarks && w.changes.Revision() > w.sent {
+				if w.bookmark(w.changes.Revision(), nil) != nil {
 					return
 				}
 				w.out.flush()
 			}
 		default:
-			w.fail(changes.Revision(), err)
+			w.fail(w.changes.Revision(), err)
 			return
 		}
 	}
 }
 
 // until sends changes until ctx or the watch ends; it returns why.
-func (w *watcher) until(ctx context.Context, changes *store.Watch) error {
+func (w *watcher) until(ctx context.Context) error {
 	for {
-		events, _, err := changes.Next(ctx)
+		events, err := w.next(ctx)
 		if err != nil {
 			return err
 		}
@@ -222,7 +224,7 @@ func (w *watcher) until(ctx context.Context, changes *store.Watch) error {
 				return err
 			}
 		}
-		w.sent = changes.Revision()
+		w.sent = w.changes.Revision()
 		w.out.flush()
 	}
 }

@@ -221,6 +221,7 @@ func (s *Store) Close() error {
 	s.closeOnce.Do(func() {
 		s.writer.stop()
 		close(s.closing)
+		s.ringAll()
 		err = errors.Join(s.running.Wait(), s.writer.close())
 	})
 	return err

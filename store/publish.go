@@ -17,8 +17,12 @@ func (s *Store) publish(events []*Event, revision int64) {
 		s.tableLocked(e.newest().Key.Resource).applyLocked(e)
 	}
 	s.revision = revision
+	var last *table
 	for _, e := range events {
-		s.tables[e.newest().Key.Resource].wake.broadcastLocked()
+		if t := s.tables[e.newest().Key.Resource]; t != last {
+			t.wake.broadcastLocked()
+			last = t
+		}
 	}
 	s.wake.broadcastLocked()
 	s.sweepLocked(now)

@@ -6,10 +6,11 @@ import (
 	"sync/atomic"
 )
 
-// A wake is a broadcast to those who wait for a change. The store's mu guards ch.
+// A wake is a broadcast to those who wait for a change. The store's mu guards ch and listeners.
 type wake struct {
-	ch      chan struct{}
-	waiters atomic.Int32 // raised under the read lock by all who took ch
+	ch        chan struct{}
+	waiters   atomic.Int32 // raised under the read lock by all who took ch
+	listeners []*Listener
 }
 
 func newWake() wake { return wake{ch: make(chan struct{})} }
@@ -24,6 +25,9 @@ func (w *wake) broadcastLocked() {
 	if w.waiters.Swap(0) > 0 {
 		close(w.ch)
 		w.ch = make(chan struct{})
+	}
+	for _, l := range w.listeners {
+		l.ring()
 	}
 }
 
@@ -55,7 +59,7 @@ func (s *Store) Watch(resource, namespace string, after int64) (*Watch, error) {
 // ErrCompacted means that the ring has overtaken w, ErrClosed that the store or w was closed.
 func (w *Watch) Next(ctx context.Context) (events []*Event, revision int64, err error) {
 	for {
-		batch, wait, err := w.poll()
+		batch, wait, err := w.poll(true)
 		if err != nil {
 			return nil, w.after, err
 		}
@@ -77,8 +81,19 @@ func (w *Watch) Next(ctx context.Context) (events []*Event, revision int64, err 
 	}
 }
 
-// poll takes what is new and moves on; if there is nothing, wait tells when to come again.
-func (w *Watch) poll() (batch []*Event, wait <-chan struct{}, err error) {
+// Poll returns the events that there are of w's namespace, as Next does, without waiting for any.
+func (w *Watch) Poll() ([]*Event, error) {
+	select {
+	case <-w.s.closing:
+		return nil, ErrClosed
+	default:
+	}
+	batch, _, err := w.poll(false)
+	return w.filter(batch), err
+}
+
+// poll takes what is new and moves on; if there is nothing, wait tells when to come again to who means to.
+func (w *Watch) poll(waits bool) (batch []*Event, wait <-chan struct{}, err error) {
 	w.s.mu.RLock()
 	defer w.s.mu.RUnlock()
 	if err := w.s.checkRevisionLocked(w.t, w.after); err != nil {
@@ -89,7 +104,7 @@ func (w *Watch) poll() (batch []*Event, wait <-chan struct{}, err error) {
 	}
 	batch = w.t.ring.after(w.after)
 	w.after = w.s.revision
-	if len(batch) > 0 {
+	if len(batch) > 0 || !waits {
 		return batch, nil, nil
 	}
 	return nil, w.t.wake.waitLocked(), nil

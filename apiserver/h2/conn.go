@@ -1,6 +1,7 @@
 package h2
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"crypto/tls"
@@ -24,6 +25,9 @@ var (
 
 // defaultWindow is what either side may send of a stream, and of all, before anything is agreed on.
 const defaultWindow = 65535
+
+// readAhead holds some of the small frames that clients send together: two for each few kilobytes that they have read.
+const readAhead = 512
 
 // A conn is one connection. The goroutine that serves it reads; handlers of its streams have goroutines of their own.
 type conn struct {
@@ -64,7 +68,7 @@ func newConn(s *server, t net.Conn, w *wire, state tls.ConnectionState) *conn {
 		in: newInflow(defaultWindow)}
 	c.pack = hpack.NewEncoder(&c.block)
 	c.pack.SetMaxDynamicTableSizeLimit(tableSize)
-	c.framer = http2.NewFramer(&c.queue, t)
+	c.framer = http2.NewFramer(&c.queue, bufio.NewReaderSize(t, readAhead))
 	c.framer.ReadMetaHeaders = hpack.NewDecoder(tableSize, nil)
 	c.framer.MaxHeaderListSize = c.maxHeaders()
 	c.framer.SetMaxReadFrameSize(frameSize)

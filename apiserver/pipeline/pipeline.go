@@ -54,6 +54,8 @@ type Store interface {
 	Snapshot(resource string) store.Snapshot
 	ReadAt(ctx context.Context, resource string, revision int64) (store.Snapshot, error)
 	Watch(resource, namespace string, after int64) (*store.Watch, error)
+	Listen(resource string, l *store.Listener)
+	Unlisten(resource string, l *store.Listener)
 	// Stale reports whether an object should be written even if nothing of it changes.
 	Stale(it *store.Item) bool
 	Revision() int64

@@ -12,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"clipper/api"
+	"clipper/catalogue"
 	"clipper/store"
 )
 
@@ -267,6 +268,12 @@ func (p *Pipeline) Revision() int64 { return p.store.Revision() }
 func (p *Pipeline) Watch(req *Request, after int64) (*store.Watch, error) {
 	return p.store.Watch(req.Resource.Prefix, req.Namespace, after)
 }
+
+// Listen has l hear of each change of a resource, until Unlisten.
+func (p *Pipeline) Listen(r *catalogue.Resource, l *store.Listener) { p.store.Listen(r.Prefix, l) }
+
+// Unlisten ends what Listen has begun.
+func (p *Pipeline) Unlisten(r *catalogue.Resource, l *store.Listener) { p.store.Unlisten(r.Prefix, l) }
 
 // Snapshot returns the present state of the request's resource.
 func (p *Pipeline) Snapshot(req *Request) store.Snapshot {

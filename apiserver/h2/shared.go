@@ -1,0 +1,43 @@
+package h2
+
+import "net/http"
+
+// Shared is an http.ResponseWriter of a connection that carries many.
+type Shared interface {
+	http.ResponseWriter
+	// Connection is equal for those of one connection.
+	Connection() Connection
+	// Offer queues p to be sent. It does not if that would have to wait for this response's client to take more of it, or
+	// if there is something that has not been flushed; it does wait if nothing can be sent on the connection.
+	Offer(p []byte) (bool, error)
+}
+
+// A Connection is what the responses to one client share.
+type Connection interface {
+	// Push writes what Offer has queued, as far as the client takes it; what it does not is written when it does.
+	Push()
+}
+
+// Connection implements Shared.
+func (r *response) Connection() Connection { return r.st.c }
+
+// Offer implements Shared.
+func (r *response) Offer(p []byte) (bool, error) {
+	st, c := r.st, r.st.c
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case st.closed:
+		return false, st.err
+	case !r.sent || len(r.parts.piece) > 0 || int64(len(p)) > st.window:
+		return false, nil
+	}
+	return true, st.sendLocked(false, p)
+}
+
+// Push implements Connection.
+func (c *conn) Push() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.flushLocked()
+}
