@@ -15,6 +15,7 @@ func frontFlags(cmd *cobra.Command, o *daemon.FrontOptions) {
 	f, c := cmd.Flags(), &o.Certificates
 	f.StringVar(&c.CertFile, "tls-cert-file", "", "certificate of the API, read again when it changes; pods and nodes must trust its authority: for names that only others use, see --tls-sni-cert-key; default: one of the cluster's own")
 	f.StringVar(&c.KeyFile, "tls-private-key-file", "", "key of --tls-cert-file")
+	f.StringVar(&c.CertDir, "cert-dir", "", "folder of the API's certificate, apiserver.crt, and its key, apiserver.key, without --tls-cert-file; one of the cluster's own is put there if it is empty; default: it stays in the data directory")
 	f.Var(flag.NewNamedCertKeyArray(&c.SNI), "tls-sni-cert-key", "certificate and key for clients that ask for one of its names, or for the names given: cert,key or cert,key:*.example.com,example.com")
 	f.StringVar(&c.MinVersion, "tls-min-version", "", "oldest version of TLS that is spoken: "+strings.Join(flag.TLSPossibleVersions(), ", ")+"; default: VersionTLS12")
 	f.StringSliceVar(&c.CipherSuites, "tls-cipher-suites", nil, "cipher suites of TLS 1.2; default: those of Go")

@@ -19,7 +19,6 @@ var upstream string
 var absent = map[string]string{
 	"admission-control":                           "has been deprecated for years; --enable-admission-plugins",
 	"apiserver-count":                             "belongs to a way to write endpoints that upstream gives up",
-	"cert-dir":                                    "the certificates that a server makes for itself are in its data directory",
 	"coordinated-leadership-lease-duration":       "belongs to CoordinatedLeaderElection, which is off by default",
 	"coordinated-leadership-renew-deadline":       "as coordinated-leadership-lease-duration",
 	"coordinated-leadership-retry-period":         "as coordinated-leadership-lease-duration",

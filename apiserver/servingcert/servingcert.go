@@ -23,10 +23,12 @@ import (
 // Options are kube-apiserver's flags of the same names. The zero value changes nothing.
 type Options struct {
 	CertFile, KeyFile string // what is shown to those who ask for no other
-	SNI               []flag.NamedCertKey
-	MinVersion        string // VersionTLS12, ...; "" for 1.2
-	CipherSuites      []string
-	Curves            []int32 // key exchange mechanisms by their IDs in Go; none: Go's own choice
+	// CertDir is where they are looked for if they are not given. The server's own is put there if it has none.
+	CertDir      string
+	SNI          []flag.NamedCertKey
+	MinVersion   string // VersionTLS12, ...; "" for 1.2
+	CipherSuites []string
+	Curves       []int32 // key exchange mechanisms by their IDs in Go; none: Go's own choice
 }
 
 // LoopbackName is asked for by the server itself alone: it is shown its own certificate, whatever the files say.
@@ -51,6 +53,11 @@ func Apply(c *tls.Config, o Options) (*Files, error) {
 	f := &Files{own: c.Certificates}
 	for _, p := range o.SNI {
 		if err := f.add("--tls-sni-cert-key", &pair{certFile: p.CertFile, keyFile: p.KeyFile, names: p.Names}); err != nil {
+			return nil, err
+		}
+	}
+	if o.CertDir != "" && o.CertFile == "" && o.KeyFile == "" {
+		if o.CertFile, o.KeyFile, err = fromDirectory(o.CertDir, c.Certificates[0]); err != nil {
 			return nil, err
 		}
 	}
