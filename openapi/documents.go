@@ -323,8 +323,17 @@ func (d *Documents) v3(gv string) ([]byte, error) {
 	}
 	return json.Marshal(map[string]any{
 		"openapi": "3.0.0", "info": info(), "paths": paths,
-		"components": map[string]any{"schemas": used, "securitySchemes": bearer()},
+		"components": components(used),
 	})
+}
+
+// components are those of a document: where it has no schemas, it does not say so.
+func components(used schemas) map[string]any {
+	out := map[string]any{"securitySchemes": bearer()}
+	if len(used) > 0 {
+		out["schemas"] = used
+	}
+	return out
 }
 
 // eachOperation calls fn for all that can be done in a group version. Custom ones are found in other ways.

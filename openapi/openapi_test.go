@@ -20,6 +20,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/managedfields"
 	"k8s.io/kube-openapi/pkg/spec3"
 	"k8s.io/kube-openapi/pkg/validation/spec"
@@ -322,5 +323,32 @@ func TestTypeConverterEqualsLibrary(t *testing.T) {
 	unknown := &corev1.Pod{TypeMeta: metav1.TypeMeta{APIVersion: "v9", Kind: "Pod"}}
 	if _, err := TypeConverter().ObjectToTyped(unknown); err == nil {
 		t.Error("an unknown kind was converted")
+	}
+}
+
+// TestForeignGroups: the document of version 2 says of what belongs to every group that it belongs to those, too, that
+// servers know and do not serve; a document of version 3 without schemas does not speak of them.
+func TestForeignGroups(t *testing.T) {
+	var doc struct {
+		Definitions map[string]struct {
+			Kinds []schema.GroupVersionKind `json:"x-kubernetes-group-version-kind"`
+		}
+	}
+	if err := json.Unmarshal(get(t, "/openapi/v2", "").Body.Bytes(), &doc); err != nil {
+		t.Fatal(err)
+	}
+	for _, model := range []string{deleteModel, eventModel} {
+		groups := map[string]bool{}
+		for _, k := range doc.Definitions[model].Kinds {
+			groups[k.GroupVersion().String()] = true
+		}
+		for _, want := range []string{"admission.k8s.io/v1", "admission.k8s.io/v1beta1", "imagepolicy.k8s.io/v1alpha1", "apiextensions.k8s.io/v1beta1", "apiregistration.k8s.io/v1beta1", "apps/v1"} {
+			if !groups[want] {
+				t.Errorf("%s: not of %s", model, want)
+			}
+		}
+	}
+	if text := get(t, "/openapi/v3/openid/v1/jwks", "application/json").Body.String(); strings.Contains(text, `"schemas"`) {
+		t.Errorf("schemas of nothing: %s", text)
 	}
 }

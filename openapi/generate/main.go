@@ -11,16 +11,22 @@ import (
 	"fmt"
 	"log"
 	"os"
+	"slices"
 	"sort"
 	"strings"
 
+	admissionv1 "k8s.io/api/admission/v1"
+	admissionv1beta1 "k8s.io/api/admission/v1beta1"
+	imagepolicyv1alpha1 "k8s.io/api/imagepolicy/v1alpha1"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	apiextensionsv1beta1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1beta1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/version"
 	"k8s.io/apiserver/pkg/endpoints/openapi"
 	"k8s.io/client-go/kubernetes/scheme"
 	apiregistrationv1 "k8s.io/kube-aggregator/pkg/apis/apiregistration/v1"
+	apiregistrationv1beta1 "k8s.io/kube-aggregator/pkg/apis/apiregistration/v1beta1"
 	"k8s.io/kube-openapi/pkg/builder"
 	"k8s.io/kube-openapi/pkg/builder3"
 	"k8s.io/kube-openapi/pkg/common"
@@ -42,17 +48,19 @@ func main() {
 }
 
 func run() error {
-	s := runtime.NewScheme()
-	for _, add := range []func(*runtime.Scheme) error{scheme.AddToScheme, apiextensionsv1.AddToScheme, apiregistrationv1.AddToScheme} {
-		if err := add(s); err != nil {
-			return err
-		}
+	s, err := newScheme(served)
+	if err != nil {
+		return err
+	}
+	all, err := newScheme(slices.Concat(served, known))
+	if err != nil {
+		return err
 	}
 	names := roots(s)
 	namer := openapi.NewDefinitionNamer(s)
 
 	v2, err := builder.BuildOpenAPIDefinitionsForResources(&common.Config{
-		GetDefinitions: definitions.GetOpenAPIDefinitions, GetDefinitionName: namer.GetDefinitionName,
+		GetDefinitions: definitions.GetOpenAPIDefinitions, GetDefinitionName: openapi.NewDefinitionNamer(all).GetDefinitionName,
 	}, names...)
 	if err != nil {
 		return err
@@ -77,6 +85,27 @@ func run() error {
 		}
 	}
 	return nil
+}
+
+type adder = func(*runtime.Scheme) error
+
+var (
+	// served is what the server has of groups, the ones of custom resources aside.
+	served = []adder{scheme.AddToScheme, apiextensionsv1.AddToScheme, apiregistrationv1.AddToScheme}
+	// known is what upstream's servers know beside and do not serve: version 2 of OpenAPI, which has one document for all
+	// groups, says of what belongs to every group (DeleteOptions, WatchEvent) that it belongs to these, too.
+	known = []adder{admissionv1.AddToScheme, admissionv1beta1.AddToScheme, imagepolicyv1alpha1.AddToScheme,
+		apiextensionsv1beta1.AddToScheme, apiregistrationv1beta1.AddToScheme}
+)
+
+func newScheme(groups []adder) (*runtime.Scheme, error) {
+	s := runtime.NewScheme()
+	for _, add := range groups {
+		if err := add(s); err != nil {
+			return nil, err
+		}
+	}
+	return s, nil
 }
 
 // roots returns the model names of all kinds of the scheme's external versions, and of the types that only
