@@ -15,6 +15,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"clipper/api"
+	"clipper/api/packed"
 	"clipper/apiserver/served"
 	"clipper/apiserver/wire"
 	"clipper/store"
@@ -60,6 +61,13 @@ func encoded(k *served.Kind, item *store.Item, f format) ([]byte, error) {
 }
 
 func encodeAs(k *served.Kind, obj api.Object, f format) ([]byte, error) {
+	if f != formatProtobuf && f != formatCBOR {
+		if body, ok, err := packed.JSON(obj); err != nil {
+			return nil, err
+		} else if ok {
+			return wireKind(k.GVK).NamedJSON(body), nil
+		}
+	}
 	versioned, err := k.FromHub(obj)
 	if err != nil {
 		return nil, err

@@ -66,6 +66,12 @@ func TestPackAndOpen(t *testing.T) {
 	if got, _ := json.Marshal(Open(p.DeepCopy())); !bytes.Equal(got, want) {
 		t.Errorf("opened: %s", got)
 	}
+	if got, ok, err := JSON(p); !ok || err != nil || !bytes.Equal(got, want) {
+		t.Errorf("as JSON: %v, %v, %s", ok, err, got)
+	}
+	if _, ok, _ := JSON(d); ok {
+		t.Error("an open definition is taken for a packed one")
+	}
 	if !Is(p) || Is(d) || Is(&corev1.Pod{}) {
 		t.Error("it is not told what is packed")
 	}

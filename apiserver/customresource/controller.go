@@ -63,7 +63,7 @@ func (k described) holds(d *apiextensionsv1.CustomResourceDefinition) bool {
 
 // New returns a controller that does nothing yet.
 func New(c Config) *Controller {
-	return &Controller{Config: c, converters: newConverters(c.Client, c.Self), among: newWarmth(), known: map[types.UID]described{},  nudge: make(chan struct{}, 1), leaving: make(chan struct{}, 1)}
+	return &Controller{Config: c, converters: newConverters(c.Client, c.Self), among: newWarmth(), known: map[types.UID]described{}, nudge: make(chan struct{}, 1), leaving: make(chan struct{}, 1)}
 }
 
 // Run keeps the table in step until ctx ends. The first look is taken before anything is waited for.

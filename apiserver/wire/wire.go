@@ -60,9 +60,14 @@ func (k *Kind) JSON(obj runtime.Object) ([]byte, error) {
 	if _, ok := obj.(runtime.Unstructured); ok || len(body) < 3 {
 		return body, nil // it has its kind already
 	}
+	return k.NamedJSON(body), nil
+}
+
+// NamedJSON returns the JSON form of an object without a kind with its kind.
+func (k *Kind) NamedJSON(body []byte) []byte {
 	out := make([]byte, 0, len(k.jsonHead)+len(body)-1)
 	out = append(out, k.jsonHead...)
-	return append(out, body[1:]...), nil
+	return append(out, body[1:]...)
 }
 
 // BareJSON cuts the kind off what JSON returned.
