@@ -45,7 +45,7 @@ func operationFlags(cmd *cobra.Command, o *daemon.OperationOptions) {
 	})
 	o.Metrics.AddFlags(f)
 	always(cmd, "enable-garbage-collector", "dependents are deleted after their owners")
-	always(cmd, "watch-cache", "watches are served from memory")
+	watchCacheFlags(cmd)
 	f.StringVar(&o.DebugSocket, "debug-socket-path", "", "Unix socket at which /debug is served to everybody who may connect to it")
 	f.BoolVar(&o.Profiling, "profiling", o.Profiling, "serve /debug/pprof and /debug/flags")
 	f.DurationVar(&o.EventTTL, "event-ttl", o.EventTTL, "how long events stay after they were last written")
@@ -65,7 +65,7 @@ func always(cmd *cobra.Command, name, what string) {
 	cmd.Flags().BoolFunc(name, what+"; true is all that can be had", func(s string) error {
 		on, err := strconv.ParseBool(s)
 		if err == nil && !on {
-			return errors.New("this cannot be switched off here")
+			return errAlways
 		}
 		return err
 	})

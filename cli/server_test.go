@@ -25,7 +25,7 @@ func parse(args ...string) (*daemon.ServerOptions, error) {
 // TestUpstreamsForms: flags take what kube-apiserver's do, which is a number of seconds for some and a time for others.
 func TestUpstreamsForms(t *testing.T) {
 	o, err := parse("--min-request-timeout=1800", "--shutdown-watch-termination-grace-period=20s", "--etcd-count-metric-poll-period=0",
-		"--etcd-db-metric-poll-interval=30s", "--storage-backend=etcd3", "--etcd-servers=http://127.0.0.1:2379", "--delete-collection-workers=3")
+		"--etcd-db-metric-poll-interval=30s", "--storage-backend=etcd3", "--etcd-servers=http://127.0.0.1:2379", "--watch-cache-sizes=pods#100,deployments.apps#10", "--default-watch-cache-size=200", "--delete-collection-workers=3")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -41,6 +41,11 @@ func TestUpstreamsForms(t *testing.T) {
 func TestFlagFaults(t *testing.T) {
 	for arg, want := range map[string]string{
 		"--watch-cache=false":                     `invalid argument "false" for "--watch-cache" flag: this cannot be switched off here`,
+		"--default-watch-cache-size=0":            "this cannot be switched off here",
+		"--watch-cache-sizes=pods#100,nodes":      "invalid value of watch cache size: nodes",
+		"--watch-cache-sizes=pods#many":           "invalid size of watch cache size: pods#many",
+		"--watch-cache-sizes=pods#-1":             "watch cache size cannot be negative: pods#-1",
+		"--watch-cache-sizes=deployments.apps#0":  "this cannot be switched off here",
 		"--endpoint-reconciler-type=master-count": "there are lease and none",
 		"--v=much":                                         `invalid argument "much" for "--v" flag`,
 		"--min-request-timeout=30m":                        `invalid argument "30m" for "--min-request-timeout" flag`,

@@ -22,7 +22,6 @@ var absent = map[string]string{
 	"coordinated-leadership-lease-duration":       "belongs to CoordinatedLeaderElection, which is off by default",
 	"coordinated-leadership-renew-deadline":       "as coordinated-leadership-lease-duration",
 	"coordinated-leadership-retry-period":         "as coordinated-leadership-lease-duration",
-	"default-watch-cache-size":                    "has no effect upstream any more",
 	"emulated-version":                            "a server is of one version",
 	"emulation-forward-compatible":                "as emulated-version",
 	"enable-logs-handler":                         "has been deprecated for years; logs go to the standard error",
@@ -41,7 +40,6 @@ var absent = map[string]string{
 	"peer-ca-file":                                "as peer-advertise-ip",
 	"runtime-config-emulation-forward-compatible": "as emulated-version",
 	"storage-initialization-timeout":              "nothing is served before the store is open",
-	"watch-cache-sizes":                           "there is one history of changes, whose size follows the load",
 }
 
 // TestUpstreamsFlags: each flag of kube-apiserver is there, or there is a reason.
