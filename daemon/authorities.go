@@ -62,6 +62,9 @@ func (cp *controlPlane) publish(a authorities) (map[string]string, error) {
 		"requestheader-allowed-names": cp.proxyNames(), "requestheader-username-headers": p.UserHeaders, "requestheader-uid-headers": p.UIDHeaders,
 		"requestheader-group-headers": p.GroupHeaders, "requestheader-extra-headers-prefix": p.ExtraPrefixes,
 	} {
+		if key == "requestheader-uid-headers" && len(list) == 0 {
+			continue // as upstream: servers that never heard of it find nothing new
+		}
 		text, err := json.Marshal(list)
 		if err != nil {
 			return nil, fmt.Errorf("encode %s: %w", key, err)

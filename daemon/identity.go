@@ -51,11 +51,13 @@ type IdentityOptions struct {
 func defaultIdentity() IdentityOptions {
 	return IdentityOptions{
 		TokenWebhook: authn.WebhookConfig{Version: "v1beta1", CacheTTL: 2 * time.Minute},
-		Proxy: authn.ProxyConfig{UserHeaders: []string{"X-Remote-User"}, UIDHeaders: []string{"X-Remote-Uid"},
-			GroupHeaders: []string{"X-Remote-Group"}, ExtraPrefixes: []string{"X-Remote-Extra-"}},
+		Proxy: authn.ProxyConfig{UserHeaders: []string{"X-Remote-User"}, GroupHeaders: []string{"X-Remote-Group"},
+			ExtraPrefixes: []string{"X-Remote-Extra-"}}, // and no UIDs: older proxies let users write such headers
 		Authorization: authz.Options{Webhook: authz.WebhookOptions{Version: "v1beta1", AuthorizedTTL: 5 * time.Minute, UnauthorizedTTL: 30 * time.Second}},
 	}
 }
+
+func (o *IdentityOptions) complete() error { return errors.Join(o.Proxy.Validate(), o.checkSigner()) }
 
 // identity is what finds out who is asking, and what decides whether they may.
 type identity struct {
@@ -140,7 +142,7 @@ func (cp *controlPlane) newSigner(ctx context.Context) (*satoken.Signer, error) 
 		if cp.outside, err = o.dialSigner(ctx); err != nil {
 			return nil, fmt.Errorf("while setting up external-jwt-signer: %w", err)
 		}
-		s.External = cp.outside
+		s.External, cp.collectors = cp.outside, append(cp.collectors, cp.outside.Collectors()...)
 	}
 	return satoken.NewSigner(s)
 }

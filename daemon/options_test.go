@@ -30,3 +30,10 @@ func TestNetworkSizes(t *testing.T) {
 		}
 	}
 }
+
+// TestNoUIDByDefault: proxies are believed a UID only where a flag names its header, as upstream.
+func TestNoUIDByDefault(t *testing.T) {
+	if o := DefaultServerOptions(); len(o.Identity.Proxy.UIDHeaders) != 0 {
+		t.Errorf("UID headers are %q", o.Identity.Proxy.UIDHeaders)
+	}
+}

@@ -17,7 +17,7 @@ const shortestToken = 10 * time.Minute
 // abstractSocket is the form of a name outside of the file system.
 var abstractSocket = regexp.MustCompile(`^@([a-zA-Z0-9_-]+\.)*[a-zA-Z0-9_-]+$`)
 
-func (o *IdentityOptions) complete() error {
+func (o *IdentityOptions) checkSigner() error {
 	if o.SigningEndpoint == "" {
 		return nil
 	}

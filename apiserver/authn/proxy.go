@@ -2,6 +2,8 @@ package authn
 
 import (
 	"crypto/x509"
+	"errors"
+	"fmt"
 	"net/http"
 	"slices"
 	"strings"
@@ -24,6 +26,28 @@ type ProxyConfig struct {
 	AllowedNames []string // common names of the proxies' certificates; none: any
 	UserHeaders, UIDHeaders, GroupHeaders,
 	ExtraPrefixes []string
+}
+
+// Validate reports what is wrong with the headers, in the words of the flags that name them.
+func (c *ProxyConfig) Validate() error {
+	var faults []error
+	for _, of := range []struct {
+		flag   string
+		values []string
+	}{
+		{"requestheader-username-headers", c.UserHeaders}, {"requestheader-group-headers", c.GroupHeaders},
+		{"requestheader-extra-headers-prefix", c.ExtraPrefixes}, {"requestheader-allowed-names", c.AllowedNames},
+		{"requestheader-uid-headers", c.UIDHeaders},
+	} {
+		if slices.ContainsFunc(of.values, func(v string) bool { return strings.TrimSpace(v) == "" }) {
+			faults = append(faults, fmt.Errorf("empty value in %q", of.flag))
+		}
+	}
+	standard := func(h string) bool { return strings.EqualFold(h, "X-Remote-Uid") }
+	if len(c.UIDHeaders) > 0 && !slices.ContainsFunc(c.UIDHeaders, standard) {
+		faults = append(faults, errors.New("--requestheader-uid-headers is set without specifying the standard X-Remote-Uid header - API aggregation will not work"))
+	}
+	return errors.Join(faults...)
 }
 
 // NewFrontProxy returns an authenticator for the proxies of c.

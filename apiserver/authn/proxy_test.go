@@ -178,3 +178,39 @@ func TestTrust(t *testing.T) {
 	proxy.Trust(after.FrontProxyCA.Pool())
 	check(after, before)
 }
+
+// TestProxyConfig: headers that are none, and UIDs that extension servers would not read, are refused in upstream's words.
+func TestProxyConfig(t *testing.T) {
+	for _, tt := range []struct {
+		config ProxyConfig
+		want   string
+	}{
+		{ProxyConfig{}, ""},
+		{ProxyConfig{UIDHeaders: []string{"X-Uid", "x-remote-UID"}}, ""},
+		{ProxyConfig{UIDHeaders: []string{"X-Uid"}}, "--requestheader-uid-headers is set without specifying the standard X-Remote-Uid header - API aggregation will not work"},
+		{ProxyConfig{UIDHeaders: []string{"X-Remote-Uid", " "}}, `empty value in "requestheader-uid-headers"`},
+		{ProxyConfig{UserHeaders: []string{""}}, `empty value in "requestheader-username-headers"`},
+		{ProxyConfig{GroupHeaders: []string{""}}, `empty value in "requestheader-group-headers"`},
+		{ProxyConfig{ExtraPrefixes: []string{""}}, `empty value in "requestheader-extra-headers-prefix"`},
+		{ProxyConfig{AllowedNames: []string{"\t"}}, `empty value in "requestheader-allowed-names"`},
+	} {
+		if err := tt.config.Validate(); (err == nil) != (tt.want == "") || err != nil && err.Error() != tt.want {
+			t.Errorf("%+v: %v, want %q", tt.config, err, tt.want)
+		}
+	}
+}
+
+// TestNoUID: where no header is named that has the UID, none is believed, and none goes on to who is behind the server.
+func TestNoUID(t *testing.T) {
+	keys, err := pki.LoadOrCreate(t.TempDir(), pki.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := New(Config{Proxy: NewFrontProxy(ProxyConfig{CAs: keys.FrontProxyCA.Pool(), UserHeaders: []string{"X-Remote-User"}})})
+	req := &http.Request{Header: http.Header{"X-Remote-User": {"ann"}, "X-Remote-Uid": {"7"}}, URL: &url.URL{Path: "/api"},
+		TLS: &tls.ConnectionState{PeerCertificates: []*x509.Certificate{keys.FrontProxyClient.Leaf}}}
+	resp, ok, err := a.AuthenticateRequest(req)
+	if !ok || resp.User.GetName() != "ann" || resp.User.GetUID() != "" || len(req.Header) != 0 {
+		t.Errorf("%+v %v %v, headers %v", resp, ok, err, req.Header)
+	}
+}

@@ -67,7 +67,6 @@ func (r *run) configMaps(cfg Config) error {
 		"requestheader-allowed-names":        string(names),
 		"requestheader-extra-headers-prefix": `["X-Remote-Extra-"]`,
 		"requestheader-group-headers":        `["X-Remote-Group"]`,
-		"requestheader-uid-headers":          `["X-Remote-Uid"]`,
 		"requestheader-username-headers":     `["X-Remote-User"]`,
 	}
 	maps.Copy(authentication, cfg.Authentication)
