@@ -205,7 +205,7 @@ func followEachOther(t *testing.T, names []string) {
 
 // TestPanicOfOneWatch: a watch whose events cannot be made ends, and the others of its connection go on.
 func TestPanicOfOneWatch(t *testing.T) {
-	resources := all.Resources()
+	resources := slices.Clone(all.Resources())
 	for i, r := range resources {
 		if r.Prefix == "configmaps" {
 			changed := *r
