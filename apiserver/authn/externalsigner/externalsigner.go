@@ -43,9 +43,10 @@ var algorithms = []string{"RS256", "ES256", "ES384", "ES512"}
 
 // A Signer is the connection to the process. It implements satoken.External.
 type Signer struct {
-	conn   *grpc.ClientConn
-	client externaljwtv1.ExternalJWTSignerClient
-	known  atomic.Pointer[known]
+	conn    *grpc.ClientConn
+	client  externaljwtv1.ExternalJWTSignerClient
+	known   atomic.Pointer[known]
+	metrics *metrics
 
 	fetching sync.Mutex
 	searched time.Time // when an unknown key was last looked for
@@ -59,7 +60,9 @@ type known struct {
 
 // Dial connects to the process at socket and fetches its keys. A socket that begins with @ is an abstract one.
 func Dial(ctx context.Context, socket string) (*Signer, error) {
+	counted := newMetrics()
 	conn, err := grpc.NewClient("passthrough:///"+socket,
+		grpc.WithUnaryInterceptor(counted.measure),
 		grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithAuthority("localhost"),
 		grpc.WithDefaultCallOptions(grpc.WaitForReady(true)),
 		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) {
@@ -68,7 +71,7 @@ func Dial(ctx context.Context, socket string) (*Signer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("while dialing grpc socket at %q: %w", socket, err)
 	}
-	s := &Signer{conn: conn, client: externaljwtv1.NewExternalJWTSignerClient(conn)}
+	s := &Signer{conn: conn, client: externaljwtv1.NewExternalJWTSignerClient(conn), metrics: counted}
 	if err := s.fetch(ctx); err != nil {
 		conn.Close()
 		return nil, fmt.Errorf("while initially filling key cache: %w", err)
@@ -133,18 +136,29 @@ func (s *Signer) fetch(ctx context.Context) error {
 
 // fetchLocked holds the lock for as long as the process takes: two would learn the same. REQUIRES: s.fetching.
 func (s *Signer) fetchLocked(ctx context.Context) error {
+	keys, err := s.askForKeys(ctx)
+	s.metrics.fetches.WithLabelValues(code(err)).Inc()
+	if err != nil {
+		return err
+	}
+	s.metrics.fetched.SetToCurrentTime()
+	s.known.Store(keys)
+	return nil
+}
+
+func (s *Signer) askForKeys(ctx context.Context) (*known, error) {
 	ctx, cancel := context.WithTimeout(ctx, fetchTimeout)
 	defer cancel()
 	answer, err := s.client.FetchKeys(ctx, &externaljwtv1.FetchKeysRequest{})
 	if err != nil {
-		return fmt.Errorf("while getting externally supported jwt signing keys: %w", err)
+		return nil, fmt.Errorf("while getting externally supported jwt signing keys: %w", err)
 	}
 	keys, err := read(answer)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	s.known.Store(&known{keys, time.Now().Add(time.Duration(answer.RefreshHintSeconds) * time.Second)})
-	return nil
+	s.metrics.data.Set(float64(answer.DataTimestamp.AsTime().UnixNano()) / float64(time.Second))
+	return &known{keys, time.Now().Add(time.Duration(answer.RefreshHintSeconds) * time.Second)}, nil
 }
 
 // read checks what the process says about its keys.
@@ -179,6 +193,12 @@ func read(answer *externaljwtv1.FetchKeysResponse) ([]satoken.ExternalKey, error
 
 // Sign returns the header and the signature of a token with the payload. All three are in base64.
 func (s *Signer) Sign(ctx context.Context, payload string) (header, signature string, err error) {
+	header, signature, err = s.sign(ctx, payload)
+	s.metrics.signs.WithLabelValues(code(err)).Inc()
+	return header, signature, err
+}
+
+func (s *Signer) sign(ctx context.Context, payload string) (header, signature string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, signTimeout)
 	defer cancel()
 	answer, err := s.client.Sign(ctx, &externaljwtv1.SignJWTRequest{Claims: payload})
@@ -187,7 +207,7 @@ func (s *Signer) Sign(ctx context.Context, payload string) (header, signature st
 	}
 	id, err := readHeader(answer.Header)
 	if err == nil {
-		err = s.mayBeUsed(id)
+		err = s.mayBeUsed(ctx, id)
 	}
 	if err != nil {
 		return "", "", fmt.Errorf("while validating header: %w", err)
@@ -227,12 +247,27 @@ func readHeader(encoded string) (id string, err error) {
 	return header.KeyID, nil
 }
 
-// mayBeUsed refuses keys that are only there for tokens of before: others could not check what they sign.
-func (s *Signer) mayBeUsed(id string) error {
-	for _, k := range s.Keys() {
-		if k.ID == id && k.Hidden {
-			return fmt.Errorf("key used for signing JWT (kid: %s) is excluded from OIDC discovery docs", id)
+// mayBeUsed refuses keys that are only there for tokens of before: others could not check what they sign. What a key is
+// that we have not heard of, the process is asked.
+func (s *Signer) mayBeUsed(ctx context.Context, id string) error {
+	k, ok := s.key(id)
+	if !ok {
+		if err := s.fetch(ctx); err != nil {
+			slog.Warn("keys of the external signer not fetched for one that it has signed with", "id", id, "err", err)
 		}
+		k, _ = s.key(id)
+	}
+	if k.Hidden {
+		return fmt.Errorf("key used for signing JWT (kid: %s) is excluded from OIDC discovery docs", id)
 	}
 	return nil
+}
+
+func (s *Signer) key(id string) (satoken.ExternalKey, bool) {
+	for _, k := range s.Keys() {
+		if k.ID == id {
+			return k, true
+		}
+	}
+	return satoken.ExternalKey{}, false
 }

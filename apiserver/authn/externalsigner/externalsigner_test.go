@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/go-jose/go-jose/v4"
+	"github.com/prometheus/client_golang/prometheus/testutil"
 	"google.golang.org/grpc"
 	"google.golang.org/protobuf/types/known/timestamppb"
 	corev1 "k8s.io/api/core/v1"
@@ -206,6 +207,35 @@ func TestHiddenKeys(t *testing.T) {
 	}
 	if jwks, err := s.JWKS(); err != nil || strings.Contains(string(jwks), "hidden") {
 		t.Errorf("others are told of %s, %v", jwks, err)
+	}
+}
+
+// TestKeyHiddenSince: a key that we have not heard of may be one that must not sign. What was asked is counted.
+func TestKeyHiddenSince(t *testing.T) {
+	p := &process{}
+	p.rotate(t, "shown", true, false)
+	outside := start(t, p)
+	if _, _, err := outside.Sign(t.Context(), ""); err != nil {
+		t.Error(err)
+	}
+	p.rotate(t, "since", true, true)
+	const want = "while validating header: key used for signing JWT (kid: since) is excluded from OIDC discovery docs"
+	if _, _, err := outside.Sign(t.Context(), ""); err == nil || err.Error() != want {
+		t.Error(err)
+	}
+	for text, want := range map[string]float64{"OK": 1, "unknown-non-grpc": 1} {
+		if n := testutil.ToFloat64(outside.metrics.signs.WithLabelValues(text)); n != want {
+			t.Errorf("%v signed with %s", n, text)
+		}
+	}
+	if n := testutil.ToFloat64(outside.metrics.fetches.WithLabelValues("OK")); n != 2 {
+		t.Errorf("keys fetched %v times", n)
+	}
+	if at := testutil.ToFloat64(outside.metrics.data); time.Since(time.Unix(int64(at), 0)) > time.Minute {
+		t.Errorf("keys are of %v", at)
+	}
+	if n := testutil.CollectAndCount(outside.metrics.took); n != 2 {
+		t.Errorf("%d methods were asked", n)
 	}
 }
 

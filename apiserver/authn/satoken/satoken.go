@@ -158,7 +158,7 @@ func (s *Signer) Sign(ctx context.Context, b Binding, now time.Time) (token stri
 		token, err = s.signInside(&c)
 	}
 	if err != nil {
-		return "", time.Time{}, "", fmt.Errorf("service-account tokens: sign for %s: %w", c.Subject, err)
+		return "", time.Time{}, "", err // clients read it as it is
 	}
 	return token, expires, "JTI=" + c.ID, nil
 }
