@@ -26,9 +26,10 @@ import (
 
 // A nodeProxy reaches node agents, pods and services.
 type nodeProxy struct {
-	transport *http.Transport // shows the server's client certificate
-	plain     *http.Transport // for pods and services, which have no certificate that we could know
-	addresses resolve.Preference
+	transport  *http.Transport // shows the server's client certificate
+	unverified *http.Transport // the same, to nodes that need not show who they are: for logs alone, and if asked for
+	plain      *http.Transport // for pods and services, which have no certificate that we could know
+	addresses  resolve.Preference
 }
 
 const (
@@ -52,9 +53,12 @@ func newNodeProxy(o Options) nodeProxy {
 	if limit <= 0 {
 		limit = dialTimeout
 	}
+	unverified := secure.Clone()
+	unverified.InsecureSkipVerify, unverified.RootCAs = true, nil
 	return nodeProxy{
-		addresses: o.NodeAddresses,
-		transport: &http.Transport{DialContext: within(limit, dial), TLSClientConfig: secure, TLSHandshakeTimeout: limit, IdleConnTimeout: nodeIdle},
+		addresses:  o.NodeAddresses,
+		transport:  &http.Transport{DialContext: within(limit, dial), TLSClientConfig: secure, TLSHandshakeTimeout: limit, IdleConnTimeout: nodeIdle},
+		unverified: &http.Transport{DialContext: within(limit, dial), TLSClientConfig: unverified, TLSHandshakeTimeout: limit, IdleConnTimeout: nodeIdle},
 		plain: &http.Transport{DialContext: dial, IdleConnTimeout: nodeIdle, MaxIdleConnsPerHost: podProxyIdle,
 			TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}, // #nosec G402 -- as upstream: a pod's own certificate
 	}

@@ -48,13 +48,18 @@ func (q *request) podLog() error {
 	base.RawQuery = logQuery(o).Encode()
 	ctx, done := q.longRunning(0)
 	defer done()
-	return q.copyFrom(ctx, base)
+	through := q.s.nodes.transport
+	if o.InsecureSkipTLSVerifyBackend {
+		through = q.s.nodes.unverified
+	}
+	return q.copyFrom(ctx, through, base)
 }
 
 // logOptions reads the query as upstream's conversion does: what is no number is an error, what is no bool is true.
 func logOptions(values url.Values) (*corev1.PodLogOptions, error) {
 	o := &corev1.PodLogOptions{Container: values.Get("container")}
-	for name, to := range map[string]*bool{"follow": &o.Follow, "previous": &o.Previous, "timestamps": &o.Timestamps} {
+	for name, to := range map[string]*bool{"follow": &o.Follow, "previous": &o.Previous, "timestamps": &o.Timestamps,
+		"insecureSkipTLSVerifyBackend": &o.InsecureSkipTLSVerifyBackend} {
 		if text := values[name]; len(text) > 0 {
 			if err := runtime.Convert_Slice_string_To_bool(&text, to, nil); err != nil {
 				return nil, err
@@ -127,12 +132,12 @@ func logQuery(o *corev1.PodLogOptions) url.Values {
 }
 
 // copyFrom answers with what the node says.
-func (q *request) copyFrom(ctx context.Context, from *url.URL) error {
+func (q *request) copyFrom(ctx context.Context, through http.RoundTripper, from *url.URL) error {
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, from.String(), nil)
 	if err != nil {
 		return apierrors.NewInternalError(err)
 	}
-	res, err := q.s.nodes.transport.RoundTrip(r)
+	res, err := through.RoundTrip(r)
 	if err != nil {
 		return apierrors.NewInternalError(err)
 	}

@@ -81,6 +81,7 @@ func assign(pod *corev1.Pod, b *corev1.Binding) error {
 		return fmt.Errorf("pod %v has non-empty .spec.schedulingGates", pod.Name)
 	}
 	pod.Spec.NodeName = b.Target.Name
+	pod.Status.NominatedNodeName = "" // what was only meant to be would mislead
 	if len(b.Annotations) > 0 {
 		if pod.Annotations == nil {
 			pod.Annotations = map[string]string{}
