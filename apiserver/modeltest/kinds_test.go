@@ -3,11 +3,13 @@ package modeltest
 // A modelKind is a kind of object that is driven, with what sets its kind apart.
 type modelKind struct {
 	kind           string
-	doors          []door // the versions it is served in; all show the same objects
-	createOnUpdate bool   // a PUT may create
-	unconditional  bool   // a PUT needs no resourceVersion
-	spec           bool   // a number in its spec and one in its status, each with a door of its own, and a generation
-	pod            bool   // a node, a phase, a generation and a grace period
+	doors          []door         // the versions it is served in; all show the same objects
+	createOnUpdate bool           // a PUT may create
+	unconditional  bool           // a PUT needs no resourceVersion
+	spec           bool           // a number in its spec and one in its status, each with a door of its own, and a generation
+	pod            bool           // a node, a phase, a generation and a grace period
+	cluster        bool           // in no namespace
+	fixed          map[string]any // what every object has, and keeps
 }
 
 // A door is where a kind is served in one version.
@@ -18,6 +20,8 @@ var kinds = map[string]modelKind{
 	"pods":       {kind: "Pod", doors: []door{{"/api/v1", "v1"}}, unconditional: true, pod: true},
 	"leases": {kind: "Lease", doors: []door{{"/apis/coordination.k8s.io/v1", "coordination.k8s.io/v1"}},
 		createOnUpdate: true},
+	"runtimeclasses": {kind: "RuntimeClass", doors: []door{{"/apis/node.k8s.io/v1", "node.k8s.io/v1"}}, cluster: true,
+		createOnUpdate: true, fixed: map[string]any{"handler": "h"}},
 	"gizmos": {kind: "Gizmo", doors: []door{{"/apis/example.com/v1", "example.com/v1"}, {"/apis/example.com/v2", "example.com/v2"}},
 		spec: true},
 }
@@ -27,6 +31,14 @@ func (k modelKind) custom() bool { return k.spec }
 
 // namespaces are those that objects are in.
 var namespaces = []string{"one", "two"}
+
+// places are the namespaces that objects of a kind are in.
+func (k modelKind) places() []string {
+	if k.cluster {
+		return []string{""}
+	}
+	return namespaces
+}
 
 // nodes are those that pods are bound to. They need not exist.
 var nodes = []string{"n1", "n2"}

@@ -60,12 +60,15 @@ func choose[T any](o op, die int, from ...T) T { return from[int(o.dice[die])%le
 
 // pick returns a key, of an object or of none, and the door to it.
 func pick(o op) (modelKey, door) {
-	return pickOf(o, choose(o, dieKind, "configmaps", "configmaps", "leases", "gizmos", "gizmos", "pods", "pods"))
+	return pickOf(o, choose(o, dieKind, "configmaps", "configmaps", "leases", "runtimeclasses", "gizmos", "gizmos", "pods", "pods"))
 }
 
 // pickOf returns a key of a kind.
 func pickOf(o op, kind string) (modelKey, door) {
 	k := modelKey{kind: kind, namespace: choose(o, dieNamespace, "one", "one", "two"), name: choose(o, dieName, names...)}
+	if kinds[kind].cluster {
+		k.namespace = ""
+	}
 	return k, choose(o, dieDoor, kinds[kind].doors...)
 }
 

@@ -11,10 +11,7 @@ import (
 
 // path is a collection's address through a door; query asks for more than its selectors.
 func (c collection) path(through door, query url.Values) string {
-	path := through.path + "/" + c.kind
-	if c.namespace != "" {
-		path = through.path + "/namespaces/" + c.namespace + "/" + c.kind
-	}
+	path := modelKey{kind: c.kind, namespace: c.namespace}.collection(through)
 	if query == nil {
 		query = url.Values{}
 	}
@@ -43,7 +40,7 @@ func collectionOf(o op) (collection, door, manner) {
 	k, through := pick(o)
 	in := mannerOf(o, k.kind)
 	in.list = true
-	return collection{k.kind, choose(o, dieNamespace, "", "one", "two"), choose(o, dieSelection, selectionsOf(k.kind)...)}, through, in
+	return collection{k.kind, choose(o, dieNamespace, append([]string{""}, kinds[k.kind].places()...)...), choose(o, dieSelection, selectionsOf(k.kind)...)}, through, in
 }
 
 // listNow lists the present state: without a revision, or one that is not older than what was seen last.

@@ -201,7 +201,7 @@ func (s *server) serves(d door) error {
 
 // empty ends what an earlier run has left.
 func (s *server) empty(kind string) error {
-	for _, namespace := range namespaces {
+	for _, namespace := range kinds[kind].places() {
 		k := modelKey{kind: kind, namespace: namespace}
 		a, err := s.send(call{method: "GET", path: k.collection(kinds[kind].doors[0])}, plainly)
 		if err != nil {
@@ -227,6 +227,9 @@ func (s *server) empty(kind string) error {
 }
 
 func (k modelKey) collection(through door) string {
+	if k.namespace == "" {
+		return through.path + "/" + k.kind
+	}
 	return through.path + "/namespaces/" + k.namespace + "/" + k.kind
 }
 

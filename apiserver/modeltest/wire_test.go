@@ -3,14 +3,19 @@ package modeltest
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"strings"
 )
 
 // body is the object as a client sends it through a door. applied: as it applies it.
 func (o *modelObject) body(k modelKey, through door, applied bool) map[string]any {
-	meta := map[string]any{"name": k.name, "namespace": k.namespace}
+	meta := map[string]any{"name": k.name}
+	if k.namespace != "" {
+		meta["namespace"] = k.namespace
+	}
 	labels, annotations := map[string]any{}, map[string]any{}
 	obj := map[string]any{"apiVersion": through.version, "kind": kinds[k.kind].kind, "metadata": meta}
+	maps.Copy(obj, kinds[k.kind].fixed)
 	for f, v := range o.fields {
 		switch group, name, _ := strings.Cut(f, "/"); group {
 		case "labels":

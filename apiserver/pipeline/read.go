@@ -253,9 +253,13 @@ func collect(req *Request, snap store.Snapshot, sel Selection, after store.Key, 
 	return out
 }
 
+// metadataOnly says whether objects are selected by their name and namespace alone. Those that have no namespace can be asked
+// about it nevertheless: it is empty.
+func metadataOnly(req *Request) bool { return len(req.Resource.Fields) == 0 && req.Resource.Custom == nil }
+
 // unsupportedField is upstream's refusal of a field selector; kinds with fields of their own word it otherwise.
 func unsupportedField(req *Request, label string) error {
-	if len(req.Resource.Fields) > 0 || req.Resource.Custom != nil {
+	if !metadataOnly(req) {
 		return fmt.Errorf("field label not supported: %s", label)
 	}
 	return fmt.Errorf("%q is not a known field selector: only %q, %q", label, "metadata.name", "metadata.namespace")

@@ -67,7 +67,7 @@ func (s *Selection) parseFields(req *Request, sel fields.Selector) error {
 			if r.Operator != selection.NotEquals {
 				s.name = r.Value
 			}
-		case r.Field == "metadata.namespace" && req.Resource.Namespaced:
+		case r.Field == "metadata.namespace" && (req.Resource.Namespaced || metadataOnly(req)):
 		case req.Resource.Fields[r.Field] != nil:
 			if req.Resource.Custom != nil {
 				s.versioned = req.Kind
