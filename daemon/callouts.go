@@ -1,10 +1,13 @@
 package daemon
 
 import (
+	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"clipper/apiserver/clientcert"
 	"clipper/apiserver/egress"
@@ -44,9 +47,20 @@ func (o *CalloutOptions) complete() error {
 
 // callouts are how the server calls others.
 type callouts struct {
-	nodes *tls.Config         // towards nodes' agents
-	proxy clientcert.Identity // towards extension API servers
-	ways  egress.Dialers
+	nodes          *tls.Config         // towards nodes' agents
+	proxy          clientcert.Identity // towards extension API servers
+	ways           egress.Dialers
+	toNodes        egress.Dial // nil is an ordinary dial
+	toExtensions   egress.Dial // likewise
+	kubelet, front *clientcert.Source
+}
+
+// Run ends connections when the certificate that was shown on them changes.
+func (c *callouts) Run(ctx context.Context) error {
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return c.kubelet.Run(ctx) })
+	group.Go(func() error { return c.front.Run(ctx) })
+	return group.Wait()
 }
 
 // open reads the files. own is what the cluster has itself.
@@ -54,22 +68,22 @@ func (o *CalloutOptions) open(own *pki.Cluster) (c callouts, err error) {
 	if c.ways, err = egress.Load(o.EgressFile); err != nil {
 		return c, fmt.Errorf("--egress-selector-config-file: %w", err)
 	}
-	kubelet, err := o.Kubelet.identity(own.KubeletClient)
-	if err != nil {
+	if c.kubelet, err = o.Kubelet.source(own.KubeletClient); err != nil {
 		return c, fmt.Errorf("--kubelet-client-certificate, --kubelet-client-key: %w", err)
 	}
 	authorities, err := withFile(own.CA.CertPEM, "--kubelet-certificate-authority", o.KubeletCAFile)
 	if err != nil {
 		return c, err
 	}
-	c.nodes = &tls.Config{GetClientCertificate: kubelet, RootCAs: pool(authorities), MinVersion: tls.VersionTLS12}
-	if c.proxy, err = o.Proxy.identity(own.FrontProxyClient); err != nil {
+	c.nodes = &tls.Config{GetClientCertificate: c.kubelet.Identity, RootCAs: pool(authorities), MinVersion: tls.VersionTLS12}
+	if c.front, err = o.Proxy.source(own.FrontProxyClient); err != nil {
 		return c, fmt.Errorf("--proxy-client-cert-file, --proxy-client-key-file: %w", err)
 	}
+	c.proxy, c.toNodes, c.toExtensions = c.front.Identity, c.kubelet.Dial(c.ways.Cluster), c.front.Dial(c.ways.Cluster)
 	return c, nil
 }
 
-func (f CertificateFiles) identity(own tls.Certificate) (clientcert.Identity, error) {
+func (f CertificateFiles) source(own tls.Certificate) (*clientcert.Source, error) {
 	if f.Cert == "" {
 		return clientcert.Fixed(own), nil
 	}

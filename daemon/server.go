@@ -223,11 +223,11 @@ func (cp *controlPlane) assemble(ctx context.Context) error {
 	openID["/metrics/resources"] = scheduler.PodResources(cp.client) // upstream's scheduler shows it at a port of its own
 	documents := openapi.New(func() []*catalogue.Resource { return live.Table().Resources })
 	cp.usage = resourcemetrics.New(resourcemetrics.Config{
-		Client: cp.client, Identity: cp.callouts.nodes, Preferred: cp.options.Operation.preference(), Dial: cp.callouts.ways.Cluster,
+		Client: cp.client, Identity: cp.callouts.nodes, Preferred: cp.options.Operation.preference(), Dial: cp.callouts.toNodes,
 	})
 	usage := resourcemetrics.Extension(cp.usage)
 	cp.registrar = aggregation.NewRegistrar(cp.client, live, usage)
-	cp.extensions = aggregation.New(aggregation.Config{Client: cp.client, Identity: cp.callouts.proxy, Dial: cp.callouts.ways.Cluster, Self: cp.loopback(), Changed: documents.Invalidate,
+	cp.extensions = aggregation.New(aggregation.Config{Client: cp.client, Identity: cp.callouts.proxy, Dial: cp.callouts.toExtensions, Self: cp.loopback(), Changed: documents.Invalidate,
 		Local: []*aggregation.Extension{usage}})
 	documents.Extend(cp.extensions.Documents)
 	// Extension servers ask this one what the user may do: upstream's controllers have the rights for it.
@@ -255,7 +255,7 @@ func (cp *controlPlane) assemble(ctx context.Context) error {
 		Address:    cp.advertise.String(),
 		Collectors: cp.counted(),
 		NodeTLS:    cp.callouts.nodes,
-		DialNode:   cp.callouts.ways.Cluster,
+		DialNode:   cp.callouts.toNodes,
 		Log:        slog.Default(),
 	}
 	if err := cp.operate(ctx, &options); err != nil {
@@ -285,6 +285,7 @@ func (cp *controlPlane) run(ctx context.Context, group *errgroup.Group) {
 		group.Go(func() error { return cp.encryption.Run(ctx) })
 	}
 	group.Go(func() error { return cp.certs.Run(ctx) })
+	group.Go(func() error { return cp.callouts.Run(ctx) })
 	group.Go(func() error { return cp.followAuthorities(ctx) })
 	group.Go(func() error { return cp.oidc.Run(ctx) })
 	group.Go(func() error { return cp.authorizer.Run(ctx) })
