@@ -103,10 +103,18 @@ func pack(s *apiextensionsv1.JSONSchemaProps) *apiextensionsv1.JSONSchemaProps {
 		return nil
 	}
 	data, err := json.Marshal(s)
-	if err != nil || len(data) < worthwhile {
+	if err != nil {
 		return nil // what has no such form cannot be written to the log either, which says so
 	}
-	return &apiextensionsv1.JSONSchemaProps{ID: mark, Description: string(s2.EncodeBetter(nil, data))}
+	return PackText(data)
+}
+
+// PackText packs a schema, given its JSON text; nil if that is too small.
+func PackText(text []byte) *apiextensionsv1.JSONSchemaProps {
+	if len(text) < worthwhile {
+		return nil
+	}
+	return &apiextensionsv1.JSONSchemaProps{ID: mark, Description: string(s2.EncodeBetter(nil, text))}
 }
 
 // open returns nil for what is not packed, and for what only looks so: a client may have sent that in protobuf, and

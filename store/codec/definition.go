@@ -7,6 +7,7 @@ import (
 	"k8s.io/apiextensions-apiserver/pkg/apis/apiextensions"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	apiextensionsv1beta1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1beta1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	kjson "sigs.k8s.io/json"
 
@@ -38,13 +39,60 @@ func encodeDefinition(d *apiextensionsv1.CustomResourceDefinition) ([]byte, erro
 	return texts.Insert(data)
 }
 
-// decodeDefinition reads what encodeDefinition, or upstream's server, wrote. ok is false for anything else.
+// A storedDefinition is a definition of v1beta1 whose schemas stay text: of hundreds, few are looked at soon.
+type storedDefinition struct {
+	metav1.TypeMeta   `json:",inline"`
+	metav1.ObjectMeta `json:"metadata,omitempty"`
+	Spec              storedSpec                                          `json:"spec"`
+	Status            apiextensionsv1beta1.CustomResourceDefinitionStatus `json:"status,omitempty"`
+}
+
+// Fields hide those of the same name that are embedded.
+type (
+	storedSpec struct {
+		apiextensionsv1beta1.CustomResourceDefinitionSpec `json:",inline"`
+		Validation                                        *storedSchema   `json:"validation,omitempty"`
+		Versions                                          []storedVersion `json:"versions,omitempty"`
+	}
+	storedVersion struct {
+		apiextensionsv1beta1.CustomResourceDefinitionVersion `json:",inline"`
+		Schema                                               *storedSchema `json:"schema,omitempty"`
+	}
+	storedSchema struct {
+		OpenAPIV3Schema json.RawMessage `json:"openAPIV3Schema,omitempty"`
+	}
+)
+
+// decodeDefinition reads what encodeDefinition, or upstream's server, wrote, without opening the schemas. ok is false for
+// anything else.
 func decodeDefinition(data []byte) (obj *apiextensionsv1beta1.CustomResourceDefinition, ok bool) {
-	if !bytes.HasPrefix(data, definitionHead) {
+	stored := &storedDefinition{}
+	if !bytes.HasPrefix(data, definitionHead) || kjson.UnmarshalCaseSensitivePreserveInts(data, stored) != nil {
 		return nil, false
 	}
-	obj = &apiextensionsv1beta1.CustomResourceDefinition{}
-	return obj, kjson.UnmarshalCaseSensitivePreserveInts(data, obj) == nil
+	obj = &apiextensionsv1beta1.CustomResourceDefinition{
+		TypeMeta: stored.TypeMeta, ObjectMeta: stored.ObjectMeta, Spec: stored.Spec.CustomResourceDefinitionSpec, Status: stored.Status,
+	}
+	obj.Spec.Validation, ok = stored.Spec.Validation.packed()
+	for _, v := range stored.Spec.Versions {
+		version, sound := v.CustomResourceDefinitionVersion, false
+		version.Schema, sound = v.Schema.packed()
+		obj.Spec.Versions, ok = append(obj.Spec.Versions, version), ok && sound
+	}
+	return obj, ok
+}
+
+// packed is s as definitions have it in memory, but in v1beta1, for it is on its way. ok is false for what is no schema.
+func (s *storedSchema) packed() (out *apiextensionsv1beta1.CustomResourceValidation, ok bool) {
+	if s == nil {
+		return nil, true
+	}
+	out = &apiextensionsv1beta1.CustomResourceValidation{}
+	if p := packed.PackText(s.OpenAPIV3Schema); p != nil {
+		out.OpenAPIV3Schema = &apiextensionsv1beta1.JSONSchemaProps{ID: p.ID, Description: p.Description}
+		return out, true
+	}
+	return out, len(s.OpenAPIV3Schema) == 0 || json.Unmarshal(s.OpenAPIV3Schema, &out.OpenAPIV3Schema) == nil
 }
 
 // currentDefinition brings what is stored to the version that is served.
