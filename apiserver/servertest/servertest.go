@@ -121,7 +121,7 @@ func (s *Server) serve(o Options) error {
 		Log:       slog.Default(),
 	}
 	client := inprocess.New(s.Pipeline, s.Live, s.Store, &user.DefaultInfo{Name: user.APIServerUser}, "clipper")
-	s.Extensions = aggregation.New(aggregation.Config{Client: client, Identity: clientcert.Fixed(certificate()), Dial: o.Dial, Changed: documents.Invalidate})
+	s.Extensions = aggregation.New(aggregation.Config{Client: client, Identity: clientcert.Fixed(certificate()).Identity, Dial: o.Dial, Changed: documents.Invalidate})
 	documents.Extend(s.Extensions.Documents)
 	so.Extensions = s.Extensions.Directory
 	so.Collectors = append(so.Collectors, s.Extensions)
