@@ -74,6 +74,14 @@ func newObject(kind string, fields map[string]string, by modelOwner) *modelObjec
 	return o
 }
 
+// fieldsOrNone are the fields of an object that may not be there.
+func (o *modelObject) fieldsOrNone() map[string]string {
+	if o == nil {
+		return map[string]string{}
+	}
+	return o.fields
+}
+
 func (o *modelObject) clone() *modelObject {
 	if o == nil {
 		return nil

@@ -75,7 +75,7 @@ func (o *modelObject) forgetsStatus(through door) {
 
 // sameApplier says whether two owners apply in the same name.
 func (w modelOwner) sameApplier(by modelOwner) bool {
-	return w.applied && by.applied && w.manager == by.manager
+	return w.applied && by.applied && w.manager == by.manager && w.subresource == by.subresource
 }
 
 // applies gives what somebody has applied, through whatever door, to the same through this one.
@@ -123,7 +123,7 @@ func (o *modelObject) apply(fields map[string]string, by modelOwner, force bool)
 		}
 	}
 	for f, v := range fields {
-		if old, had := o.fields[f]; !had || old != v {
+		if old, had := o.fields[f]; !had || old != v || o.owners[f] == nil {
 			o.owners[f] = map[modelOwner]bool{}
 		}
 		o.fields[f] = v

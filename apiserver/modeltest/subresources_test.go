@@ -39,6 +39,54 @@ func (d *driver) status(o op) error {
 	return d.expect(o, k, want, a, http.StatusOK)
 }
 
+// putStatus replaces the status of a custom resource. What else the body says does not count.
+func (d *driver) putStatus(o op) error {
+	k, through := pickOf(o, "gizmos")
+	was := d.objects[k]
+	base := was
+	if was == nil {
+		base = newObject(k.kind, nil, updater(o, through, ""))
+	}
+	sent := base.clone()
+	fields := maps.Clone(was.fieldsOrNone())
+	fields["status"] = strconv.Itoa(int(o.dice[dieFields] % 4))
+	sent.fields = maps.Clone(fields)
+	sent.fields["spec"], sent.fields["labels/x"] = "99", "99"
+	body := sent.body(k, through, false)
+	wantCode := preconditions(o, k, was, body["metadata"].(map[string]any))
+	a, err := d.send(call{method: "PUT", path: k.path(through) + "/status" + query(o), contentType: jsonT, body: body}, mannerOf(o, k.kind))
+	if err != nil {
+		return err
+	}
+	want := base.clone()
+	want.set(fields, updater(o, through, "status"))
+	return d.expect(o, k, want, a, wantCode)
+}
+
+// applyStatus applies the status of a custom resource, which must be there.
+func (d *driver) applyStatus(o op) error {
+	k, through := pickOf(o, "gizmos")
+	was := d.objects[k]
+	by := modelOwner{manager: manager(o), applied: true, version: through.version, subresource: "status"}
+	value := strconv.Itoa(int(o.dice[dieFields] % 4))
+	force := o.dice[dieVariant]%3 == 0
+	body := map[string]any{"apiVersion": through.version, "kind": kinds[k.kind].kind, "metadata": map[string]any{"name": k.name, "namespace": k.namespace},
+		"status": map[string]any{"n": number(value)}}
+	path := k.path(through) + "/status" + query(o) + "&force=" + strconv.FormatBool(force)
+	a, err := d.send(call{method: "PATCH", path: path, contentType: applyT, body: body}, mannerOf(o, k.kind))
+	if err != nil {
+		return err
+	}
+	if was == nil {
+		return d.expect(o, k, nil, a, http.StatusNotFound)
+	}
+	want, wantCode := was.clone(), http.StatusOK
+	if conflicts := want.apply(map[string]string{"status": value}, by, force); len(conflicts) > 0 && !force {
+		wantCode = http.StatusConflict
+	}
+	return d.expect(o, k, want, a, wantCode)
+}
+
 // scale tries to write the number in the spec of a custom resource that has one, through its scale. It is only tried:
 // the entries of managedFields that upstream's library leaves behind a scale depend on the second in which it was.
 func (d *driver) scale(o op) error {

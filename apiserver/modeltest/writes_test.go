@@ -148,6 +148,8 @@ func (d *driver) patch(o op) error {
 		}
 	case contentType == strategicT && kinds[k.kind].custom():
 		wantCode = http.StatusUnsupportedMediaType
+	default:
+		wantCode = patchPreconditions(o, was, body.(map[string]any)["metadata"].(map[string]any))
 	}
 	a, err := d.send(call{method: "PATCH", path: k.path(through) + query(o), contentType: contentType, body: body}, mannerOf(o, k.kind))
 	if err != nil {
@@ -169,6 +171,45 @@ func (d *driver) patch(o op) error {
 		delete(want.owners, "labels") // a custom resource has an empty map for a moment, and the update takes it from its owner
 	}
 	return d.expect(o, k, want, a, wantCode)
+}
+
+// patchPreconditions puts into the metadata of a patch what it asks of the object that was, and says what that comes to.
+func patchPreconditions(o op, was *modelObject, meta map[string]any) int {
+	switch choose(o, diePoint, 0, 0, 0, 0, 1, 2, 3) {
+	case 1:
+		meta["resourceVersion"] = "1"
+		return http.StatusConflict
+	case 2:
+		meta["uid"] = "nobody" // no precondition in a patch, but a change
+		return http.StatusUnprocessableEntity
+	case 3:
+		if was != nil && was.version != "" {
+			meta["resourceVersion"], meta["uid"] = was.version, was.uid
+		}
+	}
+	return http.StatusOK
+}
+
+// patchSpec changes the number in the spec of a custom resource.
+func (d *driver) patchSpec(o op) error {
+	k, through := pickOf(o, "gizmos")
+	was := d.objects[k]
+	value := strconv.Itoa(int(o.dice[dieFields] % 4))
+	body := any(map[string]any{"spec": map[string]any{"n": number(value)}})
+	contentType := choose(o, dieVariant, mergeT, jpatchT)
+	if contentType == jpatchT {
+		body = []any{map[string]any{"op": "add", "path": "/spec", "value": map[string]any{"n": number(value)}}}
+	}
+	a, err := d.send(call{method: "PATCH", path: k.path(through) + query(o), contentType: contentType, body: body}, mannerOf(o, k.kind))
+	if err != nil {
+		return err
+	}
+	if was == nil {
+		return d.expect(o, k, nil, a, http.StatusNotFound)
+	}
+	fields := maps.Clone(was.fields)
+	fields["spec"] = value
+	return d.expect(o, k, replace(was, fields, updater(o, through, "")), a, http.StatusOK)
 }
 
 // labelPatch sets or removes a label by a JSON patch.
