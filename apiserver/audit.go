@@ -20,6 +20,8 @@ import (
 	"k8s.io/apiserver/pkg/audit"
 	"k8s.io/client-go/kubernetes/scheme"
 	"sigs.k8s.io/yaml"
+
+	"clipper/apiserver/yamltext"
 )
 
 var noCache = []string{"no-cache, private"}
@@ -142,6 +144,11 @@ func (q *request) parsed(body []byte) (runtime.Object, error) {
 		}
 		return obj, nil
 	case f == formatYAML:
+		done, err := yamltext.Turn(q.r.Context(), len(body))
+		if err != nil {
+			return nil, err
+		}
+		defer done()
 		if body, err = yaml.YAMLToJSON(body); err != nil {
 			return nil, err
 		}

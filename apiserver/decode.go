@@ -20,11 +20,11 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	"k8s.io/client-go/kubernetes/scheme"
 	kjson "sigs.k8s.io/json"
-	"sigs.k8s.io/yaml"
 
 	"clipper/api/envelope"
 	"clipper/apiserver/extremes"
 	"clipper/apiserver/pipeline"
+	"clipper/apiserver/yamltext"
 )
 
 // maxBody bounds a request's body. Upstream's figure.
@@ -96,6 +96,13 @@ func (q *request) inputFormat() (format, error) {
 // decode reads body into an object that should be of kind want, reporting unknown fields as validation
 // (Ignore, Warn, Strict) says.
 func (q *request) decode(f format, body []byte, into runtime.Object, want schema.GroupVersionKind, validation string) error {
+	if f == formatYAML {
+		done, err := yamltext.Turn(q.r.Context(), len(body))
+		if err != nil {
+			return err
+		}
+		defer done()
+	}
 	if u, ok := into.(*unstructured.Unstructured); ok {
 		return q.decodeCustom(f, body, u, want, validation)
 	}
@@ -140,24 +147,13 @@ func decodeProtobuf(body []byte, into runtime.Object, want schema.GroupVersionKi
 }
 
 func (q *request) decodeText(f format, body []byte, into runtime.Object, want schema.GroupVersionKind, validation string) error {
-	text := body
-	if f == formatYAML {
-		converted, err := yaml.YAMLToJSON(body)
-		if err != nil {
-			return unrecognized(body, want, err)
-		}
-		text = converted
+	text, unknown, err := plainText(f, body)
+	if err != nil {
+		return unrecognized(body, want, err)
 	}
-	var unknown []error
-	var err error
 	if validation == metav1.FieldValidationIgnore {
 		err = kjson.UnmarshalCaseSensitivePreserveInts(text, into)
 	} else {
-		if f == formatYAML {
-			if _, err := yaml.YAMLToJSONStrict(body); err != nil {
-				unknown = append(unknown, err)
-			}
-		}
 		var more []error
 		more, err = kjson.UnmarshalStrict(text, into)
 		unknown = append(unknown, more...)
@@ -175,6 +171,18 @@ func (q *request) decodeText(f format, body []byte, into runtime.Object, want sc
 		return err
 	}
 	return q.reportUnknown(unknown, have, want, validation)
+}
+
+// plainText is body as JSON, and what it said twice where that can be told from YAML alone.
+func plainText(f format, body []byte) (text []byte, duplicates []error, err error) {
+	if f != formatYAML {
+		return body, nil, nil
+	}
+	text, twice, err := yamltext.ToJSON(body)
+	if twice != nil {
+		duplicates = []error{twice}
+	}
+	return text, duplicates, err
 }
 
 // isKindInOtherCase says whether a field is unknown only because of its upper and lower case letters. Upstream reads the
@@ -298,20 +306,16 @@ func (q *request) decodeCustom(f format, body []byte, into *unstructured.Unstruc
 
 // customContent reads a custom resource as it was written, and tells what is written twice.
 func (q *request) customContent(f format, body []byte, want schema.GroupVersionKind) (content map[string]any, duplicates []error, err error) {
-	text := body
 	switch f {
 	case formatProtobuf:
 		return nil, nil, unsupportedMediaType(q.mediaTypes().customs...)
 	case formatCBOR:
 		content, err = decodeCustomCBOR(body, want)
 		return content, nil, err
-	case formatYAML:
-		if text, err = yaml.YAMLToJSON(body); err != nil {
-			return nil, nil, unrecognized(body, want, err)
-		}
-		if _, err := yaml.YAMLToJSONStrict(body); err != nil {
-			duplicates = append(duplicates, err)
-		}
+	}
+	text, duplicates, err := plainText(f, body)
+	if err != nil {
+		return nil, nil, unrecognized(body, want, err)
 	}
 	head, err := serializer.DefaultMetaFactory.Interpret(text)
 	if err != nil {

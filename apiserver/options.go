@@ -18,6 +18,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"clipper/api/envelope"
+	"clipper/apiserver/yamltext"
 )
 
 // options reads one kind of options from the query: bad syntax is a 400, bad values are a 422.
@@ -108,6 +109,11 @@ func (q *request) decodeDeleteOptions(body []byte, o *metav1.DeleteOptions) erro
 		return asBadRequest(openCBORDeleteOptions(body, o))
 	}
 	if f == formatYAML {
+		done, err := yamltext.Turn(q.r.Context(), len(body))
+		if err != nil {
+			return err
+		}
+		defer done()
 		if body, err = yaml.YAMLToJSON(body); err != nil {
 			return asBadRequest(err)
 		}

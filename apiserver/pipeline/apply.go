@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"context"
 	"fmt"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -11,11 +12,12 @@ import (
 	"k8s.io/apimachinery/pkg/util/yaml"
 
 	"clipper/api"
+	"clipper/apiserver/yamltext"
 )
 
 // applyConfiguration merges a server-side apply's configuration into old; nil creates the object.
-func (pa *patch) applyConfiguration(old api.Object) (api.Object, error) {
-	config, err := pa.configuration()
+func (pa *patch) applyConfiguration(ctx context.Context, old api.Object) (api.Object, error) {
+	config, err := pa.configuration(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -34,27 +36,39 @@ func (pa *patch) applyConfiguration(old api.Object) (api.Object, error) {
 }
 
 // configuration reads what is to be applied.
-func (pa *patch) configuration() (*unstructured.Unstructured, error) {
-	config := &unstructured.Unstructured{Object: map[string]any{}}
-	read := func(data []byte, into any) error { return yaml.Unmarshal(data, into) }
+func (pa *patch) configuration(ctx context.Context) (*unstructured.Unstructured, error) {
+	read := pa.readYAML
 	if pa.patchType == types.ApplyCBORPatchType {
-		read = cbor.Unmarshal
+		read = func(into *map[string]any) error { return cbor.Unmarshal(pa.data, into) }
+	} else {
+		done, err := yamltext.Turn(ctx, len(pa.data))
+		if err != nil {
+			return nil, err
+		}
+		defer done()
 	}
-	if err := read(pa.data, &config.Object); err != nil { // in upstream's words, also of CBOR
+	config := &unstructured.Unstructured{Object: map[string]any{}}
+	if err := read(&config.Object); err != nil { // in upstream's words, also of CBOR
 		return nil, apierrors.NewBadRequest(fmt.Sprintf("error decoding YAML: %v", err))
 	}
 	return config, nil
 }
 
+// readYAML reads the text once if it says nothing twice.
+func (pa *patch) readYAML(into *map[string]any) error {
+	if pa.duplicates = yaml.UnmarshalStrict(pa.data, into); pa.duplicates == nil {
+		return nil
+	}
+	*into = map[string]any{}
+	return yaml.Unmarshal(pa.data, into)
+}
+
 // checkDuplicates reports keys that occur twice in the configuration's text; unknown fields have failed
 // against the schema before.
 func (pa *patch) checkDuplicates() error {
-	if !pa.strict() || pa.patchType == types.ApplyCBORPatchType { // what has keys twice is no CBOR
-		return nil
-	}
-	err := yaml.UnmarshalStrict(pa.data, &map[string]any{})
+	err := pa.duplicates // nil of CBOR: what has keys twice is none
 	switch {
-	case err == nil:
+	case err == nil || !pa.strict():
 		return nil
 	case pa.validation == metav1.FieldValidationStrict:
 		return apierrors.NewBadRequest(fmt.Sprintf("error strict decoding YAML: %v", err))

@@ -66,7 +66,7 @@ func FuzzPatch(f *testing.F) {
 		req := &Request{Resource: podResource, Name: "p", Manager: "m"}
 		before := old.DeepCopy()
 		pa := &patch{w: p.begin(req, nil, ""), kind: p.kind(req), patchType: kinds[uint(kind)%4], data: data}
-		_, _ = pa.apply(old)
+		_, _ = pa.apply(t.Context(), old)
 		if !equal(before, old) {
 			t.Fatalf("the stored object was changed by %s", data)
 		}

@@ -42,7 +42,8 @@ type patch struct {
 	data       []byte
 	validation string // field validation: Ignore, Warn, Strict
 	force      bool
-	warned     bool // unknown fields are reported once, not at every attempt
+	duplicates error // of what is applied: keys that its text has twice
+	warned     bool  // unknown fields are reported once, not at every attempt
 }
 
 // Patch changes part of an object, its status or another subresource that shares its kind.
@@ -73,7 +74,7 @@ func (p *Pipeline) Patch(ctx context.Context, req *Request, pt types.PatchType, 
 
 // next is the change that the patch makes.
 func (pa *patch) next(ctx context.Context, old api.Object) (api.Object, error) {
-	next, err := pa.apply(old)
+	next, err := pa.apply(ctx, old)
 	if err != nil {
 		return nil, err
 	}
@@ -87,9 +88,9 @@ func (pa *patch) next(ctx context.Context, old api.Object) (api.Object, error) {
 	return next, req.matchName(next)
 }
 
-func (pa *patch) apply(old api.Object) (api.Object, error) {
+func (pa *patch) apply(ctx context.Context, old api.Object) (api.Object, error) {
 	if pa.applies() {
-		return pa.applyConfiguration(old)
+		return pa.applyConfiguration(ctx, old)
 	}
 	served, err := pa.kind.FromHub(old)
 	if err != nil {

@@ -120,7 +120,7 @@ func (p *Pipeline) patchScale(ctx context.Context, req *Request, pt types.PatchT
 	update := &metav1.UpdateOptions{DryRun: o.DryRun, FieldManager: o.FieldManager}
 	return p.changeScale(ctx, req, update, "", func(old *autoscalingv1.Scale, w *write) (*autoscalingv1.Scale, error) {
 		pa.w = w
-		next, err := pa.patchedScale(old)
+		next, err := pa.patchedScale(ctx, old)
 		if err != nil {
 			return nil, err
 		}
@@ -131,9 +131,9 @@ func (p *Pipeline) patchScale(ctx context.Context, req *Request, pt types.PatchT
 	})
 }
 
-func (pa *patch) patchedScale(old *autoscalingv1.Scale) (*autoscalingv1.Scale, error) {
+func (pa *patch) patchedScale(ctx context.Context, old *autoscalingv1.Scale) (*autoscalingv1.Scale, error) {
 	if pa.applies() {
-		return pa.applyScale(old)
+		return pa.applyScale(ctx, old)
 	}
 	next := &autoscalingv1.Scale{}
 	unknown, shown, err := pa.applyJSON(old, next)

@@ -2,6 +2,7 @@ package pipeline
 
 import (
 	"cmp"
+	"context"
 	"fmt"
 	"reflect"
 	"sync"
@@ -54,8 +55,8 @@ func scaleWithOwners(r *catalogue.Resource, parent api.Object, owners *managedfi
 }
 
 // applyScale merges a server-side apply's configuration into a scale.
-func (pa *patch) applyScale(old *autoscalingv1.Scale) (*autoscalingv1.Scale, error) {
-	config, err := pa.configuration()
+func (pa *patch) applyScale(ctx context.Context, old *autoscalingv1.Scale) (*autoscalingv1.Scale, error) {
+	config, err := pa.configuration(ctx)
 	if err != nil {
 		return nil, err
 	}
