@@ -2,6 +2,7 @@ package scheduler
 
 import (
 	"errors"
+	"slices"
 	"strings"
 	"time"
 
@@ -43,6 +44,7 @@ func (s *Scheduler) placeLocked(it *queue.Item, begun time.Time) *outcome {
 	request, refused := fit.Prepare(pod, s.cluster, s.world.fit)
 	now := passed("PreFilter", refused == nil, begun)
 	if refused != nil {
+		it.Rejected = []string{refused.Plugin}
 		s.queue.Park(it, refused.Wake)
 		message := preempt.Unavailable(len(nodes)) + " " + strings.Join(refused.Reasons, ", ") + ". preemption: " + preempt.NotHelpful(len(nodes))
 		return &outcome{failure: &failure{pod: pod.Pod, message: message, clearNomination: true}}
@@ -132,6 +134,9 @@ func (s *Scheduler) parkLocked(it *queue.Item, r *fit.Request, rejected map[stri
 	var wake cluster.Change
 	for _, rj := range rejected {
 		wake |= rj.Wake
+		if !slices.Contains(it.Rejected, rj.Plugin) {
+			it.Rejected = append(it.Rejected, rj.Plugin)
+		}
 		for _, reason := range rj.Reasons {
 			reasons[reason]++
 		}

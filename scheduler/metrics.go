@@ -22,8 +22,9 @@ var (
 	victims     = histogram("preemption_victims", "Number of selected preemption victims", prometheus.ExponentialBuckets(1, 2, 7))
 	preemptions = prometheus.NewCounter(prometheus.CounterOpts{Name: "scheduler_preemption_attempts_total", Help: "Total preemption attempts in the cluster till now"})
 
-	pendingDesc = prometheus.NewDesc("scheduler_pending_pods", "Number of pending pods, by the queue type. 'active' means number of pods in activeQ; 'backoff' means number of pods in backoffQ; 'unschedulable' means number of pods in unschedulablePods that the scheduler attempted to schedule and failed; 'gated' is the number of unschedulable pods that the scheduler never attempted to schedule because they are gated.", []string{"queue"}, nil)
-	cacheDesc   = prometheus.NewDesc("scheduler_scheduler_cache_size", "Number of nodes, pods, and assumed (bound) pods in the scheduler cache.", []string{"type"}, nil)
+	pendingDesc  = prometheus.NewDesc("scheduler_pending_pods", "Number of pending pods, by the queue type. 'active' means number of pods in activeQ; 'backoff' means number of pods in backoffQ; 'unschedulable' means number of pods in unschedulablePods that the scheduler attempted to schedule and failed; 'gated' is the number of unschedulable pods that the scheduler never attempted to schedule because they are gated.", []string{"queue"}, nil)
+	rejectedDesc = prometheus.NewDesc("scheduler_unschedulable_pods", "The number of unschedulable pods broken down by plugin name. A pod will increment the gauge for all plugins that caused it to not schedule and so this metric have meaning only when broken down by plugin.", []string{"plugin", "profile"}, nil)
+	cacheDesc    = prometheus.NewDesc("scheduler_scheduler_cache_size", "Number of nodes, pods, and assumed (bound) pods in the scheduler cache.", []string{"type"}, nil)
 )
 
 func counters(name, help string, labels ...string) *prometheus.CounterVec {
@@ -95,6 +96,7 @@ func (c *current) set(s *Scheduler) {
 // Describe implements prometheus.Collector.
 func (c *current) Describe(ch chan<- *prometheus.Desc) {
 	ch <- pendingDesc
+	ch <- rejectedDesc
 	ch <- cacheDesc
 }
 
@@ -107,10 +109,14 @@ func (c *current) Collect(ch chan<- prometheus.Metric) {
 		return
 	}
 	s.mu.Lock()
-	waiting, nodes, pods, assumed := s.queue.Count(), len(s.cluster.Nodes()), s.cluster.Pods(), len(s.assumed)
+	waiting, rejected := s.queue.Count(), s.queue.Rejected()
+	nodes, pods, assumed := len(s.cluster.Nodes()), s.cluster.Pods(), len(s.assumed)
 	s.mu.Unlock()
 	for queue, n := range waiting {
 		ch <- prometheus.MustNewConstMetric(pendingDesc, prometheus.GaugeValue, float64(n), queue)
+	}
+	for plugin, n := range rejected {
+		ch <- prometheus.MustNewConstMetric(rejectedDesc, prometheus.GaugeValue, float64(n), plugin, Name)
 	}
 	for what, n := range map[string]int{"nodes": nodes, "pods": pods, "assumed_pods": assumed} {
 		ch <- prometheus.MustNewConstMetric(cacheDesc, prometheus.GaugeValue, float64(n), what)

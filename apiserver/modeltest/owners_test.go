@@ -2,6 +2,7 @@ package modeltest
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 )
@@ -66,10 +67,10 @@ func (o *modelObject) set(fields map[string]string, by modelOwner) {
 // forgetsStatus is what a PUT does whose body has no status: who owns it in another version loses it, though it stays.
 // Upstream knows of a version that an update does not touch its status, and asks about the update's own version alone.
 func (o *modelObject) forgetsStatus(through door) {
-	for who := range o.owners["status"] {
-		if who.version != through.version {
-			delete(o.owners, "status")
-		}
+	owners := o.owners["status"]
+	maps.DeleteFunc(owners, func(who modelOwner, _ bool) bool { return who.version != through.version })
+	if len(owners) == 0 {
+		delete(o.owners, "status")
 	}
 }
 

@@ -33,6 +33,7 @@ func (w World) namespaceLabels(ns string) map[string]string {
 
 // A Rejection says why a pod does not fit on a node. Those without variables are shared: never change one.
 type Rejection struct {
+	Plugin  string // upstream's name for what has rejected
 	Reasons []string
 	// Final: removing other pods from the node would not help.
 	Final bool
@@ -40,19 +41,22 @@ type Rejection struct {
 	Wake cluster.Change
 }
 
+// resourcesPlugin rejects for want of resources.
+const resourcesPlugin = "NodeResourcesFit"
+
 // Rejections that name no particulars.
 var (
-	unschedulable   = &Rejection{[]string{"node(s) were unschedulable"}, true, cluster.NodeAdded | cluster.NodeTaints}
-	otherNode       = &Rejection{[]string{"node(s) didn't match the requested node name"}, true, cluster.NodeAdded}
-	tainted         = &Rejection{[]string{"node(s) had untolerated taint(s)"}, true, cluster.NodeAdded | cluster.NodeTaints}
-	nodeAffinity    = &Rejection{[]string{"node(s) didn't match Pod's node affinity/selector"}, true, cluster.NodeAdded | cluster.NodeLabels}
-	portTaken       = &Rejection{[]string{"node(s) didn't have free ports for the requested pod ports"}, false, cluster.NodeAdded | cluster.PodRemoved}
-	podAffinity     = &Rejection{[]string{"node(s) didn't match pod affinity rules"}, true, cluster.NodeAdded | cluster.NodeLabels | cluster.PodAdded | cluster.PodRemoved | cluster.Namespaces}
-	podAntiAffinity = &Rejection{[]string{"node(s) didn't match pod anti-affinity rules"}, false, podAffinity.Wake}
-	existingAnti    = &Rejection{[]string{"node(s) didn't satisfy existing pods anti-affinity rules"}, false, podAffinity.Wake}
-	spreadSkew      = &Rejection{[]string{"node(s) didn't match pod topology spread constraints"}, false, cluster.NodeAdded | cluster.NodeRemoved | cluster.NodeLabels | cluster.NodeTaints | cluster.PodAdded | cluster.PodRemoved}
-	noFeature       = &Rejection{[]string{"node(s) didn't match Pod's required features"}, true, cluster.NodeAdded | cluster.NodeFeatures}
-	spreadLabel     = &Rejection{[]string{"node(s) didn't match pod topology spread constraints (missing required label)"}, true, spreadSkew.Wake}
+	unschedulable   = &Rejection{"NodeUnschedulable", []string{"node(s) were unschedulable"}, true, cluster.NodeAdded | cluster.NodeTaints}
+	otherNode       = &Rejection{"NodeName", []string{"node(s) didn't match the requested node name"}, true, cluster.NodeAdded}
+	tainted         = &Rejection{"TaintToleration", []string{"node(s) had untolerated taint(s)"}, true, cluster.NodeAdded | cluster.NodeTaints}
+	nodeAffinity    = &Rejection{"NodeAffinity", []string{"node(s) didn't match Pod's node affinity/selector"}, true, cluster.NodeAdded | cluster.NodeLabels}
+	portTaken       = &Rejection{"NodePorts", []string{"node(s) didn't have free ports for the requested pod ports"}, false, cluster.NodeAdded | cluster.PodRemoved}
+	podAffinity     = &Rejection{"InterPodAffinity", []string{"node(s) didn't match pod affinity rules"}, true, cluster.NodeAdded | cluster.NodeLabels | cluster.PodAdded | cluster.PodRemoved | cluster.Namespaces}
+	podAntiAffinity = &Rejection{"InterPodAffinity", []string{"node(s) didn't match pod anti-affinity rules"}, false, podAffinity.Wake}
+	existingAnti    = &Rejection{"InterPodAffinity", []string{"node(s) didn't satisfy existing pods anti-affinity rules"}, false, podAffinity.Wake}
+	spreadSkew      = &Rejection{"PodTopologySpread", []string{"node(s) didn't match pod topology spread constraints"}, false, cluster.NodeAdded | cluster.NodeRemoved | cluster.NodeLabels | cluster.NodeTaints | cluster.PodAdded | cluster.PodRemoved}
+	noFeature       = &Rejection{"NodeDeclaredFeatures", []string{"node(s) didn't match Pod's required features"}, true, cluster.NodeAdded | cluster.NodeFeatures}
+	spreadLabel     = &Rejection{"PodTopologySpread", []string{"node(s) didn't match pod topology spread constraints (missing required label)"}, true, spreadSkew.Wake}
 )
 
 // A Request is a pod with everything worked out that does not depend on the node to check.
@@ -124,7 +128,7 @@ func (r *Request) NodeNames() []string {
 }
 
 // NotNamed is the rejection of nodes that NodeNames leaves out.
-var NotNamed = &Rejection{[]string{"node(s) didn't satisfy plugin(s) [NodeAffinity]"}, true, cluster.NodeAdded}
+var NotNamed = &Rejection{"NodeAffinity", []string{"node(s) didn't satisfy plugin(s) [NodeAffinity]"}, true, cluster.NodeAdded}
 
 // Check returns nil if the pod fits on n. With pods nominated to n of its priority or above, it must fit with
 // and without them: they may come or not.
@@ -279,7 +283,7 @@ var shortfalls = func() (all [shortFinal << 1]*Rejection) {
 			}
 		}
 		slices.Sort(reasons)
-		all[bits] = &Rejection{reasons, bits&shortFinal != 0, resourceWake}
+		all[bits] = &Rejection{resourcesPlugin, reasons, bits&shortFinal != 0, resourceWake}
 	}
 	return all
 }()
@@ -318,7 +322,7 @@ func resources(want *cluster.Resources, n *cluster.Node) *Rejection {
 		return shortfalls[bits]
 	}
 	slices.Sort(more)
-	return &Rejection{append(slices.Clone(shortfalls[bits].Reasons), more...), bits&shortFinal != 0, resourceWake}
+	return &Rejection{resourcesPlugin, append(slices.Clone(shortfalls[bits].Reasons), more...), bits&shortFinal != 0, resourceWake}
 }
 
 // Avoids reports whether a taint speaks against a node without forbidding it.

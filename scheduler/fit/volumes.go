@@ -23,15 +23,21 @@ type Storage interface {
 	Class(name string) (*storagev1.StorageClass, bool)
 }
 
+// What rejects for want of storage.
+const (
+	bindingPlugin      = "VolumeBinding"
+	restrictionsPlugin = "VolumeRestrictions"
+)
+
 const storageWake = cluster.Claims | cluster.Volumes | cluster.Classes
 
 var (
-	volumeElsewhere = &Rejection{[]string{"node(s) didn't match PersistentVolume's node affinity"}, true, cluster.NodeAdded | cluster.NodeLabels | cluster.Volumes}
-	noVolume        = &Rejection{[]string{"node(s) didn't find available persistent volumes to bind"}, true, cluster.NodeAdded | cluster.NodeLabels | storageWake}
-	volumeGone      = &Rejection{[]string{"node(s) unavailable due to one or more pvc(s) bound to non-existent pv(s)"}, true, storageWake}
-	otherZone       = &Rejection{[]string{"node(s) had no available volume zone"}, true, cluster.NodeAdded | cluster.NodeLabels | storageWake}
-	diskInUse       = &Rejection{[]string{"node(s) had no available disk"}, false, cluster.NodeAdded | cluster.PodRemoved}
-	oncePodInUse    = &Rejection{[]string{"node(s) unavailable due to PersistentVolumeClaim with ReadWriteOncePod access mode already in-use by another pod"}, false, cluster.PodRemoved | cluster.Claims}
+	volumeElsewhere = &Rejection{bindingPlugin, []string{"node(s) didn't match PersistentVolume's node affinity"}, true, cluster.NodeAdded | cluster.NodeLabels | cluster.Volumes}
+	noVolume        = &Rejection{bindingPlugin, []string{"node(s) didn't find available persistent volumes to bind"}, true, cluster.NodeAdded | cluster.NodeLabels | storageWake}
+	volumeGone      = &Rejection{bindingPlugin, []string{"node(s) unavailable due to one or more pvc(s) bound to non-existent pv(s)"}, true, storageWake}
+	otherZone       = &Rejection{"VolumeZone", []string{"node(s) had no available volume zone"}, true, cluster.NodeAdded | cluster.NodeLabels | storageWake}
+	diskInUse       = &Rejection{restrictionsPlugin, []string{"node(s) had no available disk"}, false, cluster.NodeAdded | cluster.PodRemoved}
+	oncePodInUse    = &Rejection{restrictionsPlugin, []string{"node(s) unavailable due to PersistentVolumeClaim with ReadWriteOncePod access mode already in-use by another pod"}, false, cluster.PodRemoved | cluster.Claims}
 )
 
 // A volumeState is a pod's volumes, looked up.
@@ -65,16 +71,16 @@ func prepareVolumes(pod *corev1.Pod, storage Storage) (*volumeState, *Rejection)
 		}
 		claim, err := usableClaim(pod, storage, name, v.Ephemeral != nil)
 		if err != nil {
-			return nil, &Rejection{[]string{err.Error()}, true, storageWake}
+			return nil, &Rejection{bindingPlugin, []string{err.Error()}, true, storageWake}
 		}
 		unbound, err := s.addClaim(claim)
 		if err != nil {
-			return nil, &Rejection{[]string{err.Error()}, true, storageWake}
+			return nil, &Rejection{bindingPlugin, []string{err.Error()}, true, storageWake}
 		}
 		immediate = immediate || unbound
 	}
 	if immediate {
-		return nil, &Rejection{[]string{"pod has unbound immediate PersistentVolumeClaims"}, true, storageWake}
+		return nil, &Rejection{bindingPlugin, []string{"pod has unbound immediate PersistentVolumeClaims"}, true, storageWake}
 	}
 	if len(s.bound)+len(s.delayed)+len(s.disks)+len(s.oncePod) == 0 && !s.missing {
 		return nil, nil

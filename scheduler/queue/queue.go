@@ -33,6 +33,7 @@ type Item struct {
 	Added    time.Time
 	First    time.Time      // when it was first tried; zero before
 	Wake     cluster.Change // what un-parks it
+	Rejected []string       // by what it was rejected, when it was last tried: upstream's names of plug-ins
 
 	order uint64 // of arrival, for those of the same instant
 	tried time.Time
@@ -167,7 +168,7 @@ func (q *Queue) Pop(now time.Time) *Item {
 	q.enter(it, nowhere, "")
 	delete(q.items, it.Pod.UID)
 	it.Attempts++
-	it.tried = now
+	it.tried, it.Rejected = now, nil
 	if it.First.IsZero() {
 		it.First = now
 	}
@@ -253,6 +254,23 @@ func (q *Queue) Count() map[string]int {
 		"active": len(q.active.items), "backoff": len(q.backoff.items),
 		"unschedulable": len(q.parked), "gated": len(q.items) - waiting,
 	}
+}
+
+// gatesPlugin is upstream's name for what keeps gated pods from being tried.
+const gatesPlugin = "SchedulingGates"
+
+// Rejected returns how many pods wait that a plug-in has rejected. Several may have rejected the same.
+func (q *Queue) Rejected() map[string]int {
+	out := map[string]int{}
+	for _, it := range q.items {
+		for _, plugin := range it.Rejected {
+			out[plugin]++
+		}
+		if it.where == gated {
+			out[gatesPlugin]++
+		}
+	}
+	return out
 }
 
 // tell says that a pod has come to a place. To upstream, a gated pod is one of the unschedulable.
