@@ -2,7 +2,6 @@ package daemon
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -15,9 +14,6 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apiserver/pkg/authentication/serviceaccount"
-	"k8s.io/apiserver/pkg/authentication/user"
 
 	"clipper/apiserver"
 	"clipper/apiserver/aggregation"
@@ -25,18 +21,12 @@ import (
 	"clipper/apiserver/audit"
 	"clipper/apiserver/bootstrap"
 	"clipper/apiserver/customresource"
-	"clipper/apiserver/enablement"
 	"clipper/apiserver/fairness"
 	"clipper/apiserver/inprocess"
 	"clipper/apiserver/pipeline"
 	"clipper/apiserver/resourcemetrics"
-	"clipper/apiserver/reviews"
-	"clipper/apiserver/served"
 	"clipper/apiserver/servingcert"
-	"clipper/catalogue"
-	"clipper/openapi"
 	"clipper/pki"
-	"clipper/scheduler"
 	"clipper/store"
 	"clipper/store/encrypt"
 	"clipper/store/log/etcd/member"
@@ -188,83 +178,6 @@ func (cp *controlPlane) listen() error {
 		ip = bound // nothing answers at the node's
 	}
 	cp.advertise = netip.AddrPortFrom(ip, uint16(port))
-	return nil
-}
-
-// assemble builds the way of a request, from the store outwards.
-func (cp *controlPlane) assemble(ctx context.Context) error {
-	builtin, err := enablement.Apply(described(), cp.options.Operation.RuntimeConfig)
-	if err != nil {
-		return fmt.Errorf("--runtime-config: %w", err)
-	}
-	table, err := served.NewTable(builtin)
-	if err != nil {
-		return err
-	}
-	live := served.NewLive(table)
-	cp.pipeline = pipeline.New(pipeline.Config{Store: cp.store, Served: live, TypeConverter: openapi.TypeConverter(),
-		DeleteWorkers: max(cp.options.Operation.DeleteWorkers, 1)})
-	if cp.auditor, err = audit.New(cp.options.Operation.Audit); err != nil {
-		return err
-	}
-	cp.client = inprocess.New(cp.auditor.Door(cp.pipeline), live, cp.store,
-		&user.DefaultInfo{Name: user.APIServerUser, Groups: []string{user.SystemPrivilegedGroup}}, "clipper")
-	if err := cp.identify(ctx); err != nil {
-		return err
-	}
-	if err := cp.guard(); err != nil {
-		return err
-	}
-	openID, err := reviews.OIDC(cp.signer, cp.jwksURI())
-	if err != nil {
-		return err
-	}
-	openID[encryptionPath] = cp.encryptionHandler(live)
-	openID["/metrics/resources"] = scheduler.PodResources(cp.client) // upstream's scheduler shows it at a port of its own
-	documents := openapi.New(func() []*catalogue.Resource { return live.Table().Resources })
-	cp.usage = resourcemetrics.New(resourcemetrics.Config{
-		Client: cp.client, Identity: cp.callouts.nodes, Preferred: cp.options.Operation.preference(), Dial: cp.callouts.toNodes,
-	})
-	usage := resourcemetrics.Extension(cp.usage)
-	cp.registrar = aggregation.NewRegistrar(cp.client, live, usage)
-	cp.extensions = aggregation.New(aggregation.Config{Client: cp.client, Identity: cp.callouts.proxy, Dial: cp.callouts.toExtensions, Self: cp.loopback(), Changed: documents.Invalidate,
-		Local: []*aggregation.Extension{usage}})
-	documents.Extend(cp.extensions.Documents)
-	// Extension servers ask this one what the user may do: upstream's controllers have the rights for it.
-	if cp.held, err = cp.extensions.Held(serviceaccount.UserInfo(metav1.NamespaceSystem, "namespace-controller", "")); err != nil {
-		return err
-	}
-	if cp.collected, err = cp.extensions.Held(serviceaccount.UserInfo(metav1.NamespaceSystem, "generic-garbage-collector", "")); err != nil {
-		return err
-	}
-	cp.customs = customresource.New(customresource.Config{Client: cp.client, Live: live, Builtin: builtin, Self: cp.loopback(), Changed: func() {
-		documents.Invalidate()
-		cp.pipeline.Forget()
-		cp.registrar.Changed()
-	}})
-	options := apiserver.Options{
-		Pipeline:   cp.pipeline,
-		Authn:      cp.authenticator,
-		Authz:      cp.authorizer,
-		Extra:      openID,
-		TLS:        &tls.Config{Certificates: []tls.Certificate{cp.pki.Serving}, ClientAuth: tls.RequestClientCert, MinVersion: tls.VersionTLS12},
-		Listeners:  cp.listeners,
-		Version:    apiserver.Version(),
-		OpenAPI:    documents,
-		Extensions: cp.extensions.Directory,
-		Address:    cp.advertise.String(),
-		Collectors: cp.counted(),
-		NodeTLS:    cp.callouts.nodes,
-		DialNode:   cp.callouts.toNodes,
-		Log:        slog.Default(),
-	}
-	if err := cp.operate(ctx, &options); err != nil {
-		return err
-	}
-	if err := cp.face(&options); err != nil {
-		return err
-	}
-	cp.api = apiserver.New(options)
 	return nil
 }
 
