@@ -138,6 +138,12 @@ func Describe[O, L any, T interface {
 	if k.GracePeriod != nil {
 		r.GracePeriod = func(obj api.Object, asked *int64) int64 { return k.GracePeriod(obj.(T), asked) }
 	}
+	k.present(r)
+	return r
+}
+
+// present adds how objects are shown in tables, and by which fields they are selected.
+func (k Kind[T]) present(r *Resource) {
 	if k.Row != nil {
 		r.Row = func(obj api.Object, now time.Time) []any { return k.Row(obj.(T), now) }
 	}
@@ -153,7 +159,6 @@ func Describe[O, L any, T interface {
 			r.Fields[name] = func(obj api.Object) string { return get(obj.(T)) }
 		}
 	}
-	return r
 }
 
 func (k Kind[T]) prepareCreate() func(api.Object) {

@@ -1,6 +1,8 @@
 package bootstrap
 
 import (
+	"slices"
+
 	rbacv1 "k8s.io/api/rbac/v1"
 )
 
@@ -9,7 +11,7 @@ const controllerPrefix = "system:controller:"
 // controllerRoles are the roles of upstream's controllers, for those who run one of their own under its
 // usual service account. Clipper's controllers do not use them: they are part of the server.
 func controllerRoles() []*rbacv1.ClusterRole {
-	return append(workloadControllers(), clusterControllers()...)
+	return slices.Concat(workloadControllers(), storageControllers(), networkControllers(), clusterControllers())
 }
 
 func controller(name string, rules ...rbacv1.PolicyRule) *rbacv1.ClusterRole {
@@ -67,26 +69,38 @@ func workloadControllers() []*rbacv1.ClusterRole {
 	}
 }
 
-func clusterControllers() []*rbacv1.ClusterRole {
-	const (
-		storage  = "storage.k8s.io"
-		certs    = "certificates.k8s.io"
-		discover = "discovery.k8s.io"
-		net      = "networking.k8s.io"
-	)
+func storageControllers() []*rbacv1.ClusterRole {
+	const storage = "storage.k8s.io"
 	return []*rbacv1.ClusterRole{
 		controller("attachdetach-controller",
 			allow("list watch", core, "persistentvolumeclaims persistentvolumes"), allow(read, core, "nodes"), allow("patch update", core, "nodes/status"),
 			allow("list watch", core, "pods"), events(), allow(read+" create delete", storage, "volumeattachments"),
 			allow(read, storage, "csidrivers"), allow(read, storage, "csinodes")),
-		controller("certificate-controller",
-			allow(read+" delete", certs, "certificatesigningrequests"),
-			allow("update", certs, "certificatesigningrequests/approval certificatesigningrequests/status"),
-			allow("approve", certs, "signers", "kubernetes.io/kube-apiserver-client-kubelet"),
-			allow("sign", certs, "signers", "kubernetes.io/kube-apiserver-client", "kubernetes.io/kube-apiserver-client-kubelet",
-				"kubernetes.io/kubelet-serving", "kubernetes.io/legacy-unknown"),
-			allow("create", "authorization.k8s.io", "subjectaccessreviews"), events()),
-		controller("clusterrole-aggregation-controller", allow(read+" escalate patch update", "rbac.authorization.k8s.io", "clusterroles")),
+		controller("expand-controller",
+			allow(read+" update patch", core, "persistentvolumes"), allow("update patch", core, "persistentvolumeclaims/status"),
+			allow(read, core, "persistentvolumeclaims"), events()),
+		controller("persistent-volume-binder",
+			allow(read+" update create delete", core, "persistentvolumes"), allow("update", core, "persistentvolumes/status"),
+			allow(read+" update", core, "persistentvolumeclaims"), allow("update", core, "persistentvolumeclaims/status"),
+			allow(read+" create delete", core, "pods"), allow(read, storage, "storageclasses"), allow("list watch", core, "nodes"),
+			events(), allow("watch", core, "events")),
+		controller("pv-protection-controller", allow(read+" update", core, "persistentvolumes"), events()),
+		controller("pvc-protection-controller", allow(read+" update", core, "persistentvolumeclaims"), allow("update", core, "persistentvolumeclaims/status"),
+			allow(read, core, "pods"), events()),
+		controller("selinux-warning-controller", events(), allow(read, core, "persistentvolumes"), allow(read, core, "persistentvolumeclaims"),
+			allow(read, core, "pods"), allow(read, storage, "csidrivers")),
+		controller("volumeattributesclass-protection-controller",
+			allow(read, core, "persistentvolumeclaims"), allow(read, core, "persistentvolumes"),
+			allow(read+" update", storage, "volumeattributesclasses"), events()),
+	}
+}
+
+func networkControllers() []*rbacv1.ClusterRole {
+	const (
+		discover = "discovery.k8s.io"
+		net      = "networking.k8s.io"
+	)
+	return []*rbacv1.ClusterRole{
 		controller("endpoint-controller",
 			allow(read, core, "pods services"), allow(read+" create update delete", core, "endpoints"), allow("create", core, "endpoints/restricted"), events()),
 		controller("endpointslice-controller",
@@ -95,9 +109,26 @@ func clusterControllers() []*rbacv1.ClusterRole {
 		controller("endpointslicemirroring-controller",
 			allow(read, core, "endpoints services"), allow("update", core, "services/finalizers"), allow("update", core, "endpoints/finalizers"),
 			allow(read+" create update delete", discover, "endpointslices"), events()),
-		controller("expand-controller",
-			allow(read+" update patch", core, "persistentvolumes"), allow("update patch", core, "persistentvolumeclaims/status"),
-			allow(read, core, "persistentvolumeclaims"), events()),
+		controller("route-controller", allow("list watch", core, "nodes"), allow("patch", core, "nodes/status"), events()),
+		controller("service-cidrs-controller",
+			allow(read+" patch update", net, "servicecidrs"), allow("patch update", net, "servicecidrs/finalizers"),
+			allow("patch update", net, "servicecidrs/status"), allow(read, net, "ipaddresses"), events()),
+		controller("service-controller",
+			allow(read, core, "services"), allow("patch update", core, "services/status"), allow("list watch", core, "nodes"), events()),
+	}
+}
+
+func clusterControllers() []*rbacv1.ClusterRole {
+	const certs = "certificates.k8s.io"
+	return []*rbacv1.ClusterRole{
+		controller("certificate-controller",
+			allow(read+" delete", certs, "certificatesigningrequests"),
+			allow("update", certs, "certificatesigningrequests/approval certificatesigningrequests/status"),
+			allow("approve", certs, "signers", "kubernetes.io/kube-apiserver-client-kubelet"),
+			allow("sign", certs, "signers", "kubernetes.io/kube-apiserver-client", "kubernetes.io/kube-apiserver-client-kubelet",
+				"kubernetes.io/kubelet-serving", "kubernetes.io/legacy-unknown"),
+			allow("create", "authorization.k8s.io", "subjectaccessreviews"), events()),
+		controller("clusterrole-aggregation-controller", allow(read+" escalate patch update", "rbac.authorization.k8s.io", "clusterroles")),
 		controller("generic-garbage-collector", allow(read+" patch update delete", "*", "*"), events()),
 		controller("legacy-service-account-token-cleaner",
 			allow("get", core, "configmaps", legacyTokenTracking), allow("patch delete", core, "secrets")),
@@ -107,32 +138,13 @@ func clusterControllers() []*rbacv1.ClusterRole {
 		controller("node-controller",
 			allow(read+" update delete patch", core, "nodes"), allow("patch update", core, "nodes/status"),
 			allow("patch update", core, "pods/status"), allow(read+" delete", core, "pods"), events()),
-		controller("persistent-volume-binder",
-			allow(read+" update create delete", core, "persistentvolumes"), allow("update", core, "persistentvolumes/status"),
-			allow(read+" update", core, "persistentvolumeclaims"), allow("update", core, "persistentvolumeclaims/status"),
-			allow(read+" create delete", core, "pods"), allow(read, storage, "storageclasses"), allow("list watch", core, "nodes"),
-			events(), allow("watch", core, "events")),
-		controller("pv-protection-controller", allow(read+" update", core, "persistentvolumes"), events()),
-		controller("pvc-protection-controller", allow(read+" update", core, "persistentvolumeclaims"), allow("update", core, "persistentvolumeclaims/status"),
-			allow(read, core, "pods"), events()),
 		controller("resourcequota-controller", allow("list watch", "*", "*"), allow("update", core, "resourcequotas/status"), events()),
 		controller("root-ca-cert-publisher", allow("create update", core, "configmaps"), events()),
-		controller("route-controller", allow("list watch", core, "nodes"), allow("patch", core, "nodes/status"), events()),
-		controller("selinux-warning-controller", events(), allow(read, core, "persistentvolumes"), allow(read, core, "persistentvolumeclaims"),
-			allow(read, core, "pods"), allow(read, storage, "csidrivers")),
 		controller("service-account-controller", allow("create", core, "serviceaccounts"), events()),
-		controller("service-cidrs-controller",
-			allow(read+" patch update", net, "servicecidrs"), allow("patch update", net, "servicecidrs/finalizers"),
-			allow("patch update", net, "servicecidrs/status"), allow(read, net, "ipaddresses"), events()),
-		controller("service-controller",
-			allow(read, core, "services"), allow("patch update", core, "services/status"), allow("list watch", core, "nodes"), events()),
 		controller("ttl-controller", allow("update patch list watch", core, "nodes"), events()),
 		controller("validatingadmissionpolicy-status-controller",
 			allow(read, "admissionregistration.k8s.io", "validatingadmissionpolicies"),
 			allow("get patch update", "admissionregistration.k8s.io", "validatingadmissionpolicies/status"), events()),
-		controller("volumeattributesclass-protection-controller",
-			allow(read, core, "persistentvolumeclaims"), allow(read, core, "persistentvolumes"),
-			allow(read+" update", storage, "volumeattributesclasses"), events()),
 	}
 }
 
