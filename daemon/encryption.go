@@ -80,7 +80,7 @@ func (cp *controlPlane) encryptionHandler(live *served.Live) http.Handler {
 		var uerr error
 		for _, k := range cp.store.Unreadable() {
 			st.Stale[k.Resource]++
-			uerr = fmt.Errorf("the value of %s cannot be decrypted with any key in the file", k.Path())
+			uerr = fmt.Errorf("the value of %s cannot be read: no key in the file decrypts it, or it is spoilt", k.Path())
 		}
 		for _, err := range []error{err, serr, uerr} {
 			if err != nil {

@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"clipper/api"
 	"clipper/store/log"
 )
 
@@ -97,12 +98,25 @@ func (s *Store) decode(e log.Entry) (*Item, error) {
 	}
 	plain, mark, err := s.unseal(k.Resource, e.Key, e.Value)
 	if err != nil {
-		return nil, &UnreadableError{Path: e.Key, Err: err}
+		return nil, &UnreadableError{Path: e.Key, Sealed: true, Err: err}
 	}
+	obj, err := s.object(k, plain)
+	sealed := mark != unencrypted // not every provider notices that its key is a wrong one
+	if _, known := s.options.Resources[k.Resource]; err != nil && (known || sealed) {
+		err = &UnreadableError{Path: e.Key, Sealed: sealed, Err: err}
+	}
+	if err != nil {
+		return nil, err
+	}
+	k.Namespace, k.Name = obj.GetNamespace(), obj.GetName() // the object's strings: one copy in memory
+	obj.SetResourceVersion(formatRevision(e.Revision))
+	it := &Item{Key: k, Revision: e.Revision, Created: e.Created, Object: obj, size: len(plain), mark: mark}
+	return it, s.remember(it)
+}
+
+// object decodes what is below a key.
+func (s *Store) object(k Key, plain []byte) (api.Object, error) {
 	obj, err := s.options.Codec.Decode(k, plain)
-	if err != nil && mark != unencrypted { // not every provider notices that its key is a wrong one
-		err = &UnreadableError{Path: e.Key, Err: err}
-	}
 	if err != nil {
 		return nil, err
 	}
@@ -113,13 +127,10 @@ func (s *Store) decode(e log.Entry) (*Item, error) {
 	if obj.GetNamespace() != k.Namespace || obj.GetName() != k.Name {
 		return nil, fmt.Errorf("the object in it is %s/%s", obj.GetNamespace(), obj.GetName())
 	}
-	k.Namespace, k.Name = obj.GetNamespace(), obj.GetName() // the object's strings: one copy in memory
-	obj.SetResourceVersion(formatRevision(e.Revision))
-	it := &Item{Key: k, Revision: e.Revision, Created: e.Created, Object: obj, size: len(plain), mark: mark}
-	return it, s.remember(it)
+	return obj, nil
 }
 
-// Adopts says whether a store with options o that follows a log would show an entry, or would if it could decrypt it.
+// Adopts says whether a store with options o that follows a log would show an entry, or would if it could read it.
 // An error means that it would not start.
 func Adopts(e log.Entry, o Options) (bool, error) {
 	s := newStore(o)

@@ -30,14 +30,13 @@ type replica struct {
 	ctx    context.Context // ends when the store closes
 	cancel context.CancelFunc
 
-	mu     sync.Mutex
-	broken map[string]error // keys whose present state cannot be decoded; their last good one is shown
-	fault  error            // why the log cannot be followed at the moment
-	asked  time.Time        // for progress
+	mu    sync.Mutex
+	fault error     // why the log cannot be followed at the moment
+	asked time.Time // for progress
 }
 
 func newReplica(s *Store, l log.Shared) *replica {
-	r := &replica{s: s, log: l, broken: map[string]error{}}
+	r := &replica{s: s, log: l}
 	r.ctx, r.cancel = context.WithCancel(context.Background())
 	r.reads = newRounds(l.Revision)
 	return r
@@ -251,14 +250,10 @@ func (r *replica) adopt(e log.Entry) (k Key, it *Item, ok bool) {
 		r.s.markUnreadable(p)
 		return k, nil, false
 	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
 	if err != nil {
-		slog.Error("a key holds what cannot be decoded; its last good state is shown", "key", e.Key, "revision", e.Revision, "err", err)
-		r.broken[e.Key] = err
+		slog.Error("a change is not shown", "key", e.Key, "revision", e.Revision, "err", err)
 		return k, nil, false
 	}
-	delete(r.broken, e.Key)
 	return k, it, it != nil || e.Value == nil
 }
 
@@ -295,9 +290,6 @@ func (r *replica) resync() error {
 func (r *replica) healthy(ctx context.Context) error {
 	r.mu.Lock()
 	err := r.fault
-	for key, cause := range r.broken {
-		err = errors.Join(err, fmt.Errorf("key %s: %w", key, cause))
-	}
 	r.mu.Unlock()
 	if err != nil {
 		return err

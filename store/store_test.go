@@ -577,7 +577,7 @@ func TestDamagedValueNamesTheKey(t *testing.T) {
 	for _, bad := range []string{"", "{", "k8s\x00\xff\xff", `{"apiVersion":"v1","kind":"Pod","metadata":{"name":"other"}}`} {
 		l := &memory{rev: 5, entries: map[string]log.Entry{
 			"/registry/pods/ns/a": {Key: "/registry/pods/ns/a", Value: []byte(bad), Created: 4, Revision: 4}}}
-		if _, err := store.Open(l, options()); err == nil || !strings.Contains(err.Error(), "/registry/pods/ns/a") {
+		if _, _, err := open(t, l, options()).Lookup(podKey("ns", "a")); err == nil || !strings.Contains(err.Error(), "/registry/pods/ns/a") {
 			t.Errorf("value %q: %v", bad, err)
 		}
 	}

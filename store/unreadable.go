@@ -11,13 +11,15 @@ import (
 )
 
 // A value that cannot be decrypted may be readable tomorrow: its key is missing from the configuration, or the plug-in
-// that knows it is away. So its key stays as it is: reads of it, and lists that it belongs to, fail; nobody may write
-// over it; everything else is served. Every such read tries again.
+// that knows it is away. One that cannot be decoded may be of a later version, or spoilt by whoever else writes to the
+// log. Either stays as it is: reads of it, and lists that it belongs to, fail; nobody may write over it; everything
+// else is served. Every such read tries again.
 
-// An UnreadableError says that a key holds a value that cannot be decrypted.
+// An UnreadableError says that a key holds a value that cannot be decrypted, or not be decoded.
 type UnreadableError struct {
-	Path string
-	Err  error // the sealer's own words
+	Path   string
+	Sealed bool  // it is encrypted, or says so
+	Err    error // the words of the sealer, or of the codec
 }
 
 func (e *UnreadableError) Error() string { return fmt.Sprintf("key %s: %v", e.Path, e.Err) }
@@ -25,7 +27,7 @@ func (e *UnreadableError) Error() string { return fmt.Sprintf("key %s: %v", e.Pa
 // Unwrap returns the cause.
 func (e *UnreadableError) Unwrap() error { return e.Err }
 
-// A puzzle is an entry that could not be decrypted.
+// A puzzle is an entry that could not be read.
 type puzzle struct {
 	key   Key
 	entry log.Entry
@@ -62,11 +64,16 @@ func (s *Store) markLocked(p *puzzle) {
 }
 
 func (p *puzzle) report() {
+	if !p.err.Sealed {
+		slog.Error("a value cannot be decoded; it is kept as it is, and reads of it fail until it is replaced or deleted in the store below",
+			"key", p.err.Path, "revision", p.entry.Revision, "err", p.err.Err)
+		return
+	}
 	slog.Error("a value cannot be decrypted; it is kept as it is, and reads of it fail until the encryption configuration names its key",
 		"key", p.err.Path, "revision", p.entry.Revision, "err", p.err.Err)
 }
 
-// Lookup is Get, with an error for a key whose value cannot be decrypted.
+// Lookup is Get, with an error for a key whose value cannot be read.
 func (s *Store) Lookup(k Key) (*Item, bool, error) {
 	s.mu.RLock()
 	it, ok := s.getLocked(k)
@@ -78,7 +85,7 @@ func (s *Store) Lookup(k Key) (*Item, bool, error) {
 	return s.retry(p)
 }
 
-// Complete returns an *UnreadableError if a resource has a value that cannot be decrypted, below a namespace or ("")
+// Complete returns an *UnreadableError if a resource has a value that cannot be read, below a namespace or ("")
 // anywhere.
 func (s *Store) Complete(resource, namespace string) error {
 	for _, p := range s.puzzles(resource, namespace) {
@@ -89,7 +96,7 @@ func (s *Store) Complete(resource, namespace string) error {
 	return nil
 }
 
-// Hides is whether a resource has a value that could not be decrypted so far, below a namespace or ("") anywhere.
+// Hides is whether a resource has a value that could not be read so far, below a namespace or ("") anywhere.
 func (s *Store) Hides(resource, namespace string) bool {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
@@ -101,7 +108,7 @@ func (s *Store) Hides(resource, namespace string) bool {
 	return false
 }
 
-// puzzles lists what cannot be decrypted of a resource ("": of all), in the order of keys.
+// puzzles lists what cannot be read of a resource ("": of all), in the order of keys.
 func (s *Store) puzzles(resource, namespace string) []*puzzle {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
@@ -118,7 +125,7 @@ func (s *Store) puzzles(resource, namespace string) []*puzzle {
 	return out
 }
 
-// retry decrypts again. What can be read now becomes visible to everyone.
+// retry reads again. What can be read now becomes visible to everyone.
 func (s *Store) retry(p *puzzle) (*Item, bool, error) {
 	it, err := s.decode(p.entry)
 	if err != nil {
@@ -154,7 +161,7 @@ func (s *Store) reveal(p *puzzle, it *Item) {
 	t.epoch++
 	t.frozen, t.past = nil, nil
 	t.wake.broadcastLocked()
-	slog.Info("a value can be decrypted again", "key", p.entry.Key)
+	slog.Info("a value can be read again", "key", p.entry.Key)
 }
 
 // hides says whether a key is there and cannot be read.
@@ -178,7 +185,7 @@ func (s *Store) gone(k Key, revision int64) {
 	s.forgetLocked(k, revision)
 }
 
-// Unreadable lists the keys whose values cannot be decrypted, in order.
+// Unreadable lists the keys whose values cannot be read, in order.
 func (s *Store) Unreadable() []Key {
 	var out []Key
 	for _, p := range s.puzzles("", "") {

@@ -163,3 +163,67 @@ func TestUnreadableWhileFollowing(t *testing.T) {
 		t.Error(fmt.Sprint("deleted, and yet ", it, err, third.Unreadable()))
 	}
 }
+
+// TestSpoilt: a value that somebody else has spoilt stops neither the start nor a server that runs, hides nothing else
+// and is not written over. Once it is gone, so is the fault.
+func TestSpoilt(t *testing.T) {
+	cluster := etcdtest.Start(t, 1)
+	server := func() *store.Store {
+		l, err := etcd.Open(t.Context(), etcd.Config{Endpoints: cluster.Endpoints(), Compaction: -1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		s, err := store.OpenShared(context.Background(), l, options())
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { s.Close() })
+		return s
+	}
+	client := cluster.Client()
+	put := func(key, value string) int64 {
+		t.Helper()
+		answer, err := client.Put(t.Context(), key, value)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return answer.Header.Revision
+	}
+	running := server()
+	create(t, running, "ns", "good", "n1")
+	create(t, running, "ns", "a", "n1")
+	spoilt := put("/registry/pods/ns/a", "bogus data")
+	put("/registry/unheard.of/ns/b", "bogus data")
+	if err := running.WaitRevision(t.Context(), spoilt); err != nil {
+		t.Fatal(err)
+	}
+	for name, s := range map[string]*store.Store{"running": running, "started": server()} {
+		var unreadable *store.UnreadableError
+		if it, _, err := s.Lookup(podKey("ns", "a")); !errors.As(err, &unreadable) || unreadable.Sealed || !strings.Contains(err.Error(), "neither protobuf nor JSON") {
+			t.Errorf("%s: %v %v", name, it, err)
+		}
+		if err := s.Complete("pods", ""); !errors.As(err, &unreadable) {
+			t.Errorf("%s: the list is complete: %v", name, err)
+		}
+		if _, ok := s.Get(podKey("ns", "good")); !ok || s.Complete("pods", "other") != nil || s.Healthy(t.Context()) != nil {
+			t.Errorf("%s: one value hides others, or makes the server unhealthy", name)
+		}
+		var conflict *store.ConflictError
+		if _, err := s.Commit(t.Context(), store.Write{Key: podKey("ns", "a"), Object: pod("ns", "a", "over it")}); !errors.As(err, &conflict) {
+			t.Errorf("%s: created over it: %v", name, err)
+		}
+		if got := s.Unreadable(); len(got) != 1 {
+			t.Errorf("%s: unreadable are %v", name, got)
+		}
+	}
+	gone, err := client.Delete(t.Context(), "/registry/pods/ns/a")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := running.WaitRevision(t.Context(), gone.Header.Revision); err != nil {
+		t.Fatal(err)
+	}
+	if it, ok, err := running.Lookup(podKey("ns", "a")); err != nil || running.Complete("pods", "") != nil {
+		t.Errorf("deleted, and yet %v %v %v", it, ok, err)
+	}
+}

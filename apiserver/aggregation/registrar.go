@@ -15,6 +15,7 @@ import (
 	apiregistrationv1 "k8s.io/kube-aggregator/pkg/apis/apiregistration/v1"
 
 	"clipper/api"
+	"clipper/apiserver/customresource"
 	"clipper/apiserver/served"
 )
 
@@ -125,6 +126,9 @@ func (r *Registrar) keep(ctx context.Context, have, want *apiregistrationv1.APIS
 	var err error
 	switch status, stale := local.apply(have, metav1.Now().Rfc3339Copy()); {
 	case want == nil && managed:
+		if err := r.sure(); err != nil {
+			return fmt.Errorf("APIService %s: not served, and kept: %w", have.Name, err)
+		}
 		err = APIServices.Delete(ctx, r.client, "", have.Name, metav1.DeleteOptions{Preconditions: &metav1.Preconditions{UID: &have.UID}})
 	case want != nil && managed && !equality.Semantic.DeepEqual(have.Spec, want.Spec):
 		next := have.DeepCopy()
@@ -140,6 +144,14 @@ func (r *Registrar) keep(ctx context.Context, have, want *apiregistrationv1.APIS
 	}
 	if err != nil {
 		return fmt.Errorf("APIService %s: %w", have.Name, err)
+	}
+	return nil
+}
+
+// sure returns an error while there are definitions that cannot be read: what they define may only seem not to be served.
+func (r *Registrar) sure() error {
+	if p, ok := r.client.View(customresource.Definitions.Resource).(api.Partial); ok {
+		return p.Complete("")
 	}
 	return nil
 }

@@ -130,7 +130,7 @@ func (p *Pipeline) readable(req *Request, sel Selection) error {
 }
 
 // Complete refuses a list, or the initial state of a watch, that would lack an object because its value cannot be
-// decrypted: who takes it for the whole would act on that.
+// read: who takes it for the whole would act on that.
 func (p *Pipeline) Complete(req *Request) error {
 	err := p.store.Complete(req.Resource.Prefix, req.Namespace)
 	if err == nil {
@@ -138,6 +138,9 @@ func (p *Pipeline) Complete(req *Request) error {
 	}
 	var unreadable *store.UnreadableError
 	if errors.As(err, &unreadable) {
+		if !unreadable.Sealed {
+			return apierrors.NewInternalError(unreadable.Err)
+		}
 		return apierrors.NewInternalError(fmt.Errorf("unable to transform key %q: %w", unreadable.Path, unreadable.Err))
 	}
 	return storeError(err)
