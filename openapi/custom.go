@@ -5,8 +5,10 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"runtime"
 	"strings"
 
+	"golang.org/x/sync/errgroup"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
@@ -28,20 +30,51 @@ func addCustom(resources []*catalogue.Resource, wanted func(schema.GroupVersion)
 	if of == catalogue.OpenAPI2 {
 		c.refs = definitionRefs
 	}
+	found := customOf(resources, wanted)
+	texts := make([]catalogue.Schema, len(found))
+	var writing errgroup.Group // of hundreds of kinds, they take most of the time
+	writing.SetLimit(runtime.GOMAXPROCS(0))
+	for i, f := range found {
+		writing.Go(func() (err error) {
+			texts[i], err = f.Custom.Schema(of)
+			if err != nil {
+				slog.Warn("schema of a custom resource left out", "resource", f.GroupResource(), "version", f.version.Version, "err", err)
+			}
+			return nil
+		})
+	}
+	writing.Wait()
+	for i, f := range found {
+		if texts[i].Text != nil {
+			c.add(f.Resource, f.version, texts[i])
+		}
+	}
+	return c.models
+}
+
+// A custom is one version of a custom resource.
+type custom struct {
+	*catalogue.Resource
+	version schema.GroupVersion
+}
+
+// customOf lists the served ones that wanted says.
+func customOf(resources []*catalogue.Resource, wanted func(schema.GroupVersion) bool) []custom {
+	var out []custom
 	for _, r := range resources {
 		if r.Custom == nil {
 			continue
 		}
 		if gv := r.GVK().GroupVersion(); !r.Custom.Unserved && wanted(gv) {
-			c.add(r, gv)
+			out = append(out, custom{r, gv})
 		}
 		for _, v := range r.Also {
 			if gv := (schema.GroupVersion{Group: r.Group, Version: v.Version}); wanted(gv) {
-				c.add(v.Resource, gv)
+				out = append(out, custom{v.Resource, gv})
 			}
 		}
 	}
-	return c.models
+	return out
 }
 
 // How documents refer to schemas.
@@ -53,12 +86,7 @@ const (
 func everything(schema.GroupVersion) bool { return true }
 
 // add adds r's schema as gv has it.
-func (c customizer) add(r *catalogue.Resource, gv schema.GroupVersion) {
-	s, err := r.Custom.Schema(c.of)
-	if err != nil {
-		slog.Warn("schema of a custom resource left out", "resource", r.GroupResource(), "version", gv.Version, "err", err)
-		return
-	}
+func (c customizer) add(r *catalogue.Resource, gv schema.GroupVersion, s catalogue.Schema) {
 	model, list := c.name(s.Model), c.name(strings.TrimSuffix(s.Model, "."+r.Kind)+"."+r.ListKind)
 	key := gv.String() + "/"
 	c.models[key+r.Kind], c.models[key+r.ListKind] = model, list

@@ -47,9 +47,9 @@ func resourcesOperation(group, version string) operation {
 }
 
 // groups are the paths of the groups that have built-in kinds. Those of custom ones alone have no document.
-func (d *Documents) groups() []string {
+func (e *edition) groups() []string {
 	seen := map[string]bool{}
-	for gv, resources := range d.groupVersions() {
+	for gv, resources := range e.groupVersions {
 		if group, _ := parseGroupVersion(gv); group != "" && resources[0].Custom == nil {
 			seen["apis/"+group] = true
 		}
@@ -63,11 +63,11 @@ func (d *Documents) groups() []string {
 }
 
 // lone returns the operation of a document of version 3 that has but one.
-func (d *Documents) lone(path string) (operation, bool) {
+func (e *edition) lone(path string) (operation, bool) {
 	if o, ok := aside()[path]; ok {
 		return o, true
 	}
-	if slices.Contains(d.groups(), path) {
+	if slices.Contains(e.groups(), path) {
 		return groupOperation(path), true
 	}
 	return operation{}, false

@@ -2,22 +2,19 @@ package openapi
 
 import (
 	"bytes"
-	"compress/gzip"
 	"crypto/sha512"
-	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
-	"sort"
 	"strings"
 	"sync"
 	"time"
 
 	openapiv2 "github.com/google/gnostic-models/openapiv2"
 	openapiv3 "github.com/google/gnostic-models/openapiv3"
+	"github.com/klauspost/compress/gzip"
 	"github.com/munnerz/goautoneg"
 	"google.golang.org/protobuf/proto"
-	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"clipper/catalogue"
 )
@@ -45,12 +42,16 @@ type Documents struct {
 	resources  func() []*catalogue.Resource
 	extensions func() []Extension
 
-	mu   sync.Mutex
-	docs map[string]*document // by path and media type
+	mu      sync.Mutex
+	number  int
+	current *edition             // nil until somebody asks
+	docs    map[string]*document // by path and media type
 }
 
 // A document is one rendered form of one specification.
 type document struct {
+	path   string
+	hash   string // of what it is made from
 	once   sync.Once
 	packed []byte
 	etag   string
@@ -62,24 +63,42 @@ func New(resources func() []*catalogue.Resource) *Documents {
 	return &Documents{resources: resources, extensions: func() []Extension { return nil }, docs: map[string]*document{}}
 }
 
-// Invalidate forgets all documents; the next request makes them anew.
+// Invalidate says that other resources are served, or others describe theirs in another way. The next request sees to it.
 func (d *Documents) Invalidate() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.docs = map[string]*document{}
+	d.current = nil
+}
+
+// edition returns what is served now. Documents that are made from something else are forgotten.
+func (d *Documents) edition() *edition {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.current == nil {
+		d.number++
+		d.current = newEdition(d.number, d.resources(), d.extensions)
+		for key, doc := range d.docs {
+			if hash, ok := d.current.hash(doc.path); !ok || hash != doc.hash {
+				delete(d.docs, key)
+			}
+		}
+	}
+	return d.current
 }
 
 // ServeHTTP answers GET below /openapi/.
 func (d *Documents) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	path := strings.TrimSuffix(r.URL.Path, "/")
 	switch {
-	case path == "/openapi/v2":
+	case path == v2Path:
 		media, ok := negotiate(r, mediaProtoV2)
-		d.serve(w, r, path, media, ok, d.v2)
-	case path == "/openapi/v3":
-		d.serve(w, r, path, mediaJSON, true, d.v3Index)
-	case strings.HasPrefix(path, "/openapi/v3/"):
-		d.serveV3(w, r, strings.TrimPrefix(path, "/openapi/v3/"))
+		e := d.edition()
+		d.serve(w, r, e, path, media, ok, e.v2)
+	case path == indexPath:
+		e := d.edition()
+		d.serve(w, r, e, path, mediaJSON, true, e.v3Index)
+	case strings.HasPrefix(path, indexPath+"/"):
+		d.serveV3(w, r, strings.TrimPrefix(path, indexPath+"/"))
 	default:
 		http.NotFound(w, r)
 	}
@@ -88,7 +107,8 @@ func (d *Documents) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // serveV3 answers with the document of one group and version. An address with another document's hash leads
 // to the present one; with the right hash it may be kept for good.
 func (d *Documents) serveV3(w http.ResponseWriter, r *http.Request, gv string) {
-	hash, ok := d.hash(gv)
+	e, path := d.edition(), indexPath+"/"+gv
+	hash, ok := e.hash(path)
 	if !ok {
 		http.NotFound(w, r)
 		return
@@ -102,7 +122,7 @@ func (d *Documents) serveV3(w http.ResponseWriter, r *http.Request, gv string) {
 		w.Header().Set("Expires", time.Now().AddDate(1, 0, 0).UTC().Format(http.TimeFormat))
 	}
 	media, ok := negotiate(r, mediaProtoV3)
-	d.serve(w, r, "/openapi/v3/"+gv, media, ok, func() ([]byte, error) { return d.v3(gv) })
+	d.serve(w, r, e, path, media, ok, func() ([]byte, error) { return e.v3(gv) })
 }
 
 // negotiate returns the media type to answer with: JSON, or proto where the client prefers it.
@@ -123,7 +143,7 @@ func negotiate(r *http.Request, proto string) (media string, ok bool) {
 	return "", false
 }
 
-func (d *Documents) serve(w http.ResponseWriter, r *http.Request, path, media string, ok bool, make func() ([]byte, error)) {
+func (d *Documents) serve(w http.ResponseWriter, r *http.Request, e *edition, path, media string, ok bool, make func() ([]byte, error)) {
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
 		w.WriteHeader(http.StatusMethodNotAllowed)
 		return
@@ -132,7 +152,7 @@ func (d *Documents) serve(w http.ResponseWriter, r *http.Request, path, media st
 		w.WriteHeader(http.StatusNotAcceptable)
 		return
 	}
-	doc := d.document(path + " " + media)
+	doc := d.document(e, path, media)
 	doc.once.Do(func() { doc.make(media, make) })
 	if doc.err != nil {
 		http.Error(w, fmt.Sprintf("make %s: %v", path, doc.err), http.StatusInternalServerError)
@@ -156,12 +176,15 @@ func (d *Documents) serve(w http.ResponseWriter, r *http.Request, path, media st
 	}
 }
 
-func (d *Documents) document(key string) *document {
+// document returns the one of an edition, which is not the current one any more perhaps.
+func (d *Documents) document(e *edition, path, media string) *document {
+	hash, _ := e.hash(path)
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	key := path + " " + media
 	doc := d.docs[key]
-	if doc == nil {
-		doc = &document{}
+	if doc == nil || doc.hash != hash {
+		doc = &document{path: path, hash: hash}
 		d.docs[key] = doc
 	}
 	return doc
@@ -177,8 +200,8 @@ func (doc *document) make(media string, make func() ([]byte, error)) {
 		return
 	}
 	var packed bytes.Buffer
-	z := gzip.NewWriter(&packed)
-	z.Write(data) // into memory: cannot fail
+	z, _ := gzip.NewWriterLevel(&packed, gzip.BestSpeed) // there is such a level
+	z.Write(data)                                        // into memory: cannot fail
 	z.Close()
 	doc.packed, doc.etag = packed.Bytes(), fmt.Sprintf("%q", fmt.Sprintf("%X", sha512.Sum512(data)))
 }
@@ -198,215 +221,3 @@ func toProto(media string, data []byte) ([]byte, error) {
 	}
 	return proto.Marshal(doc)
 }
-
-// groupVersions returns the served ones in the form of v3 paths ("api/v1", "apis/apps/v1") with their
-// resources.
-func (d *Documents) groupVersions() map[string][]*catalogue.Resource {
-	out := map[string][]*catalogue.Resource{}
-	for _, r := range d.resources() {
-		add := func(r *catalogue.Resource, group, version string) {
-			gv := strings.TrimPrefix(basePath(group, version), "/")
-			out[gv] = append(out[gv], r)
-		}
-		if r.Served() {
-			add(r, r.Group, r.Version)
-		}
-		for _, v := range r.Also {
-			if v.Withheld {
-				continue
-			}
-			group, as := r.Group, r
-			if v.Group != "" {
-				group = v.Group
-			}
-			if v.Resource != nil {
-				as = v.Resource
-			}
-			add(as, group, v.Version)
-		}
-	}
-	return out
-}
-
-// parseGroupVersion undoes what groupVersions' keys are: "api/v1" or "apis/GROUP/VERSION".
-func parseGroupVersion(gv string) (group, version string) {
-	if rest, ok := strings.CutPrefix(gv, "apis/"); ok {
-		group, version, _ = strings.Cut(rest, "/")
-		return group, version
-	}
-	return "", strings.TrimPrefix(gv, "api/")
-}
-
-// v3Index renders /openapi/v3: where the document of each group and version is. The hash in the address
-// lets clients keep a document for good; it covers all that the documents are made from.
-func (d *Documents) v3Index() ([]byte, error) {
-	type entry struct {
-		URL string `json:"serverRelativeURL"`
-	}
-	paths := map[string]entry{}
-	for gv, resources := range d.groupVersions() {
-		paths[gv] = entry{addressV3(gv, hashOf(resources))}
-	}
-	for path := range aside() {
-		paths[path] = entry{addressV3(path, hashOf(nil))}
-	}
-	for _, path := range d.groups() {
-		paths[path] = entry{addressV3(path, hashOf(nil))}
-	}
-	for _, e := range d.extensions() {
-		if delete(paths, e.Path); e.V3 != "" {
-			paths[e.Path] = entry{e.V3}
-		}
-	}
-	return json.Marshal(map[string]any{"paths": paths})
-}
-
-// hash is that of a document of version 3, if there is one.
-func (d *Documents) hash(path string) (string, bool) {
-	if resources, ok := d.groupVersions()[path]; ok {
-		return hashOf(resources), true
-	}
-	_, ok := d.lone(path)
-	return hashOf(nil), ok
-}
-
-// ownSum covers the schemas of the server's own kinds.
-var ownSum = sync.OnceValue(func() [sha512.Size]byte { return sha512.Sum512(packedV3) })
-
-// hashOf covers all that a group version's document is made from.
-func hashOf(resources []*catalogue.Resource) string {
-	sum, own := sha512.New(), ownSum()
-	sum.Write(own[:])
-	for _, r := range resources {
-		fmt.Fprintf(sum, "%v %v %v %v %v\n", r.Resource, r.Verbs, len(r.Subresources), r.Status != nil, r.Scale != nil)
-		if r.Custom != nil {
-			fmt.Fprintln(sum, r.Custom.ID)
-		}
-	}
-	return fmt.Sprintf("%X", sum.Sum(nil))
-}
-
-func addressV3(gv, hash string) string { return "/openapi/v3/" + gv + "?hash=" + hash }
-
-// v3 renders the document of one group and version.
-func (d *Documents) v3(gv string) ([]byte, error) {
-	var all schemas
-	if err := unpack(packedV3, &all); err != nil {
-		return nil, err
-	}
-	all[patchModel] = json.RawMessage(`{"description":"Patch is provided to give a concrete name and type to the Kubernetes PATCH request body.","type":"object"}`)
-	models, err := kindModels()
-	if err != nil {
-		return nil, err
-	}
-	var of schema.GroupVersion
-	of.Group, of.Version = parseGroupVersion(gv)
-	wanted := func(gv schema.GroupVersion) bool { return gv == of }
-	models = addCustom(d.resources(), wanted, models, all, catalogue.OpenAPI3)
-	paths := map[string]pathItem{}
-	var roots []string
-	add := func(o operation) {
-		addPath(paths, o, o.v3())
-		roots = append(roots, o.body, o.response)
-	}
-	if o, ok := d.lone(gv); ok {
-		add(o)
-	} else {
-		d.eachOperation(gv, models, add)
-	}
-	for _, item := range paths {
-		lift(item)
-	}
-	used := all.closure(roots)
-	if err := used.narrow(parseGroupVersion(gv)); err != nil {
-		return nil, err
-	}
-	return json.Marshal(map[string]any{
-		"openapi": "3.0.0", "info": info(), "paths": paths,
-		"components": components(used),
-	})
-}
-
-// components are those of a document: where it has no schemas, it does not say so.
-func components(used schemas) map[string]any {
-	out := map[string]any{"securitySchemes": bearer()}
-	if len(used) > 0 {
-		out["schemas"] = used
-	}
-	return out
-}
-
-// eachOperation calls fn for all that can be done in a group version. Custom ones are found in other ways.
-func (d *Documents) eachOperation(gv string, models map[string]string, fn func(operation)) {
-	group, version := parseGroupVersion(gv)
-	resources := d.groupVersions()[gv]
-	if resources[0].Custom == nil {
-		fn(resourcesOperation(group, version))
-	}
-	for _, r := range resources {
-		for _, o := range operations(r, group, version, models) {
-			fn(o)
-		}
-	}
-}
-
-// v2 renders the one document of OpenAPI v2.
-func (d *Documents) v2() ([]byte, error) {
-	var all schemas
-	if err := unpack(packedV2, &all); err != nil {
-		return nil, err
-	}
-	all[patchModel] = json.RawMessage(`{"description":"Patch is provided to give a concrete name and type to the Kubernetes PATCH request body.","type":"object"}`)
-	models, err := kindModels()
-	if err != nil {
-		return nil, err
-	}
-	models = addCustom(d.resources(), everything, models, all, catalogue.OpenAPI2)
-	paths := map[string]pathItem{}
-	var roots []string
-	add := func(o operation) {
-		addPath(paths, o, o.v2())
-		roots = append(roots, o.body, o.response)
-	}
-	for gv := range d.groupVersions() {
-		d.eachOperation(gv, models, add)
-	}
-	for _, path := range d.groups() {
-		add(groupOperation(path))
-	}
-	for _, o := range aside() {
-		add(o)
-	}
-	for _, item := range paths {
-		lift(item)
-	}
-	shared, err := share(paths)
-	if err != nil {
-		return nil, err
-	}
-	sort.Strings(roots)
-	doc, err := json.Marshal(map[string]any{
-		"swagger": "2.0", "info": info(), "paths": paths, "definitions": all.closure(roots), "parameters": shared,
-		"securityDefinitions": bearer(), "security": []map[string][]string{{"BearerToken": {}}},
-	})
-	if err != nil {
-		return nil, err
-	}
-	return mergeV2(doc, d.extensions())
-}
-
-func addPath(paths map[string]pathItem, o operation, rendered map[string]any) {
-	if paths[o.path] == nil {
-		paths[o.path] = pathItem{}
-	}
-	paths[o.path][o.method] = rendered
-}
-
-// bearer is how clients prove who they are.
-func bearer() map[string]any {
-	return map[string]any{"BearerToken": map[string]string{
-		"description": "Bearer Token authentication", "type": "apiKey", "name": "authorization", "in": "header",
-	}}
-}
-
-func info() map[string]string { return map[string]string{"title": "Kubernetes", "version": "v1.36.3"} }

@@ -7,8 +7,11 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"regexp"
 	"slices"
+	"strings"
+	"sync"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
@@ -31,6 +34,44 @@ func unpack(packed []byte, out any) error {
 	}
 	return json.Unmarshal(data, out)
 }
+
+// patchSchema is that of patches, which have no Go type.
+var patchSchema = json.RawMessage(`{"description":"Patch is provided to give a concrete name and type to the Kubernetes PATCH request body.","type":"object"}`)
+
+// ownSchemas returns the server's own schemas for the document of a group version of version 3. Custom kinds refer to few
+// of them, and there may be hundreds of documents of these. The result is the caller's.
+func (e *edition) ownSchemas(gv string) (schemas, error) {
+	if of := e.groupVersions[gv]; len(of) > 0 && of[0].Custom != nil {
+		all, err := besideCustom()
+		return maps.Clone(all), err
+	}
+	var all schemas
+	if err := unpack(packedV3, &all); err != nil {
+		return nil, err
+	}
+	all[patchModel] = patchSchema
+	return all, nil
+}
+
+// besideCustom are the schemas that custom kinds refer to.
+var besideCustom = sync.OnceValues(func() (schemas, error) {
+	var all schemas
+	if err := unpack(packedV3, &all); err != nil {
+		return nil, err
+	}
+	all[patchModel] = patchSchema
+	var roots []string
+	for name := range all {
+		if strings.HasPrefix(name, metaModel) || strings.HasPrefix(name, scaleModel) {
+			roots = append(roots, name)
+		}
+	}
+	few := all.closure(roots)
+	for name, text := range few {
+		few[name] = slices.Clone(text) // the rest of the text that it was cut out of may go
+	}
+	return few, nil
+})
 
 // schemas are component schemas by model name, each still encoded.
 type schemas map[string]json.RawMessage

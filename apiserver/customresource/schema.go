@@ -88,7 +88,7 @@ func (v *version) encodeSchema(d dialect) schemaText {
 	if err != nil {
 		return schemaText{err: err}
 	}
-	data, err := json.Marshal(v.published(made.sound.Unfold(), d))
+	data, err := v.published(made.sound.Unfold(), d).MarshalJSON() // json.Marshal would read it again
 	if err != nil {
 		return schemaText{err: fmt.Errorf("schema of %s: %w", v.gvk, err)}
 	}

@@ -83,9 +83,13 @@ func (v *version) compile() *shape {
 	return s
 }
 
-// structure opens v's schema.
+// structure opens v's schema. Nobody else has what it returns.
 func (v *version) structure() (*structure, error) {
-	s, err := newStructure(packed.Schema(v.spec), v.preserve)
+	schema := packed.Schema(v.spec)
+	if schema != nil && v.spec.Schema.OpenAPIV3Schema == schema {
+		schema = schema.DeepCopy() // it is too small to be packed, and the definition's own, which nobody may change
+	}
+	s, err := newStructure(schema, v.preserve)
 	if err != nil {
 		return nil, fmt.Errorf("definition %s, version %s: %w", v.of.Name, v.name, err)
 	}
@@ -109,7 +113,6 @@ func newStructure(schema *apiextensionsv1.JSONSchemaProps, preserve bool) (s *st
 	if err != nil || preserve {
 		return s, err
 	}
-	s.structural = s.structural.DeepCopy() // its defaults are the definition's own, which nobody may change
 	s.sound = s.structural
 	return s, defaulting.PruneDefaults(s.structural)
 }
