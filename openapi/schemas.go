@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -76,8 +75,23 @@ var besideCustom = sync.OnceValues(func() (schemas, error) {
 // schemas are component schemas by model name, each still encoded.
 type schemas map[string]json.RawMessage
 
-// reference finds what a schema refers to, in the form of either version.
-var reference = regexp.MustCompile(`"#/(?:definitions|components/schemas)/([^"]+)"`)
+// eachReference calls fn with the name of every schema that text refers to, in the form of either version.
+func eachReference(text []byte, fn func(name string)) {
+	for {
+		_, rest, found := bytes.Cut(text, []byte(`"#/`))
+		if !found {
+			return
+		}
+		text = rest
+		for _, kind := range []string{definitionRefs[len("#/"):], schemaRefs[len("#/"):]} {
+			if name, ok := bytes.CutPrefix(rest, []byte(kind)); ok {
+				if end := bytes.IndexByte(name, '"'); end > 0 {
+					fn(string(name[:end]))
+				}
+			}
+		}
+	}
+}
 
 // closure returns the schemas named by roots and all that they refer to.
 func (s schemas) closure(roots []string) schemas {
@@ -89,9 +103,7 @@ func (s schemas) closure(roots []string) schemas {
 			continue
 		}
 		out[name] = schema
-		for _, m := range reference.FindAllSubmatch(schema, -1) {
-			queue = append(queue, string(m[1]))
-		}
+		eachReference(schema, func(name string) { queue = append(queue, name) })
 	}
 	return out
 }
