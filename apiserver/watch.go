@@ -99,7 +99,7 @@ func (q *request) watchFrom(o *metav1.ListOptions) error {
 	if o.SendInitialEvents == nil || !*o.SendInitialEvents {
 		return nil
 	}
-	return q.s.pipeline.WaitFor(q.r.Context(), o.ResourceVersion)
+	return q.s.pipeline.WaitFor(q.r.Context(), q.pipelineRequest(), o.ResourceVersion)
 }
 
 // wantsInitial says whether a watch begins with the objects that there are: if it is told so, or if it names no revision
@@ -152,11 +152,11 @@ func (w *watcher) run(ctx context.Context, req *pipeline.Request) {
 			return
 		}
 	} else if legacy {
-		revision = w.q.s.pipeline.Revision()
+		revision = w.q.s.pipeline.Revision(req)
 	}
 	w.q.release() // from here on the watch costs next to nothing
 	w.sent = revision
-	if w.q.s.pipeline.Reach(ctx, revision) != nil {
+	if w.q.s.pipeline.Reach(ctx, req, revision) != nil {
 		return // the time is up, or the client has left
 	}
 	if w.changes, err = w.q.s.pipeline.Watch(req, revision); err != nil {
@@ -260,7 +260,7 @@ func (w *watcher) bookmark(revision int64, annotations map[string]string) error 
 func (w *watcher) fail(revision int64, err error) {
 	switch {
 	case errors.Is(err, store.ErrCompacted):
-		err = apierrors.NewResourceExpired(fmt.Sprintf("too old resource version: %d (%d)", revision, w.q.s.pipeline.Revision()))
+		err = apierrors.NewResourceExpired(fmt.Sprintf("too old resource version: %d (%d)", revision, w.q.s.pipeline.Revision(w.q.pipelineRequest())))
 	case errors.Is(err, store.ErrClosed), errors.Is(err, context.Canceled), errors.Is(err, errClientGone):
 		return
 	default:

@@ -31,6 +31,7 @@ type writer interface {
 
 // Commit implements Committer.
 func (s *Store) Commit(ctx context.Context, w Write) (*Item, error) {
+	s = s.Of(w.Key.Resource)
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}

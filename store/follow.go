@@ -19,7 +19,7 @@ type Follower struct {
 
 // Follow starts a Follower that has seen nothing yet.
 func (s *Store) Follow(resource string) *Follower {
-	return &Follower{s: s, resource: resource, seen: btree.NewBTreeGOptions(itemLess, btree.Options{NoLocks: true})}
+	return &Follower{s: s.Of(resource), resource: resource, seen: btree.NewBTreeGOptions(itemLess, btree.Options{NoLocks: true})}
 }
 
 // Next returns what has changed since the last call; the first time, every object there is, without

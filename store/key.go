@@ -53,6 +53,15 @@ func parsePath(path, root string, known map[string]api.Resource) (Key, error) {
 	return k, nil
 }
 
+// keyAt is the key at a path of a log that others write to; an error if it is none that s keeps.
+func (s *Store) keyAt(path string) (Key, error) {
+	k, err := parsePath(path, s.options.Root, s.options.Resources)
+	if keeps := s.options.Keeps; err == nil && keeps != nil && !keeps(k.Resource) {
+		return Key{}, fmt.Errorf("key %s: kept in another log", path)
+	}
+	return k, err
+}
+
 // check refuses a key that would not come back from the log as itself.
 func (k Key) check(known map[string]api.Resource) error {
 	back, err := parsePath(k.Path(), DefaultRoot, known)

@@ -31,6 +31,7 @@ func (l *Listener) ring() {
 
 // Listen has l hear of each change of a resource, and of the store's end, until Unlisten.
 func (s *Store) Listen(resource string, l *Listener) {
+	s = s.Of(resource)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	w := &s.tableLocked(resource).wake
@@ -39,6 +40,7 @@ func (s *Store) Listen(resource string, l *Listener) {
 
 // Unlisten ends what Listen has begun.
 func (s *Store) Unlisten(resource string, l *Listener) {
+	s = s.Of(resource)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	w := &s.tableLocked(resource).wake

@@ -17,7 +17,8 @@ import (
 type Store struct {
 	options Options
 	writer  writer
-	log     any // the log.Log or log.Shared that writer writes to
+	log     any               // the log.Log or log.Shared that writer writes to
+	annexes map[string]*Store // which keep the resources of these prefixes
 
 	// mu guards what readers see. It is held for a lookup or for the publication of a batch.
 	mu         sync.RWMutex
@@ -184,6 +185,7 @@ func (s *Store) waitPublished(ctx context.Context, revision int64) error {
 
 // Get returns the latest published state of an object.
 func (s *Store) Get(k Key) (*Item, bool) {
+	s = s.Of(k.Resource)
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	return s.getLocked(k)
@@ -199,13 +201,15 @@ func (s *Store) getLocked(k Key) (*Item, bool) {
 
 // Resources lists the prefixes that hold objects, in order.
 func (s *Store) Resources() []string {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
 	var out []string
-	for name, t := range s.tables {
-		if t.tree.Len() > 0 {
-			out = append(out, name)
+	for _, kept := range s.all() {
+		kept.mu.RLock()
+		for name, t := range kept.tables {
+			if t.tree.Len() > 0 {
+				out = append(out, name)
+			}
 		}
+		kept.mu.RUnlock()
 	}
 	slices.Sort(out)
 	return out
@@ -217,6 +221,7 @@ func (s *Store) Fresh(ctx context.Context) error { return s.writer.fresh(ctx) }
 
 // Latest is Get after Fresh: the newest state of an object that anyone may know of.
 func (s *Store) Latest(ctx context.Context, k Key) (*Item, bool, error) {
+	s = s.Of(k.Resource)
 	if err := s.Fresh(ctx); err != nil {
 		return nil, false, err
 	}
@@ -226,14 +231,18 @@ func (s *Store) Latest(ctx context.Context, k Key) (*Item, bool, error) {
 // Healthy returns nil if writes can be expected to work. How long to wait for the log is up to ctx.
 func (s *Store) Healthy(ctx context.Context) error { return s.writer.healthy(ctx) }
 
-// Close waits for the writes under way, ends all watches and closes the log.
+// Close waits for the writes under way, ends all watches and closes the log; and all that of the stores that keep
+// something for s.
 func (s *Store) Close() error {
 	var err error
+	for _, a := range s.all()[1:] {
+		err = errors.Join(err, a.Close())
+	}
 	s.closeOnce.Do(func() {
 		s.writer.stop()
 		close(s.closing)
 		s.ringAll()
-		err = errors.Join(s.running.Wait(), s.writer.close())
+		err = errors.Join(err, s.running.Wait(), s.writer.close())
 	})
 	return err
 }

@@ -16,6 +16,9 @@ type Options struct {
 	// element. A prefix that is missing here is stored all the same, without indexes.
 	Resources map[string]api.Resource
 
+	// Keeps says of a storage prefix whether its keys in a log that others write to are the store's. Nil: all are.
+	Keeps func(prefix string) bool
+
 	// TTL says, by storage prefix, how long an object stays when nobody writes to it again: events, for one.
 	// After a restart an object counts from when it says that it was written.
 	TTL map[string]time.Duration

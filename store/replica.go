@@ -239,7 +239,7 @@ func (r *replica) apply(entries []log.Entry, revision int64) error {
 // adopt decodes an entry; ok is false for what the store has nothing to do with, or cannot read. A nil item
 // means that the key is gone.
 func (r *replica) adopt(e log.Entry) (k Key, it *Item, ok bool) {
-	k, err := parsePath(e.Key, r.s.options.Root, r.s.options.Resources)
+	k, err := r.s.keyAt(e.Key)
 	if err != nil {
 		return k, nil, false
 	}
@@ -259,7 +259,7 @@ func (r *replica) adopt(e log.Entry) (k Key, it *Item, ok bool) {
 
 // adopt decodes an entry of a log that others write to; nil is what others put there for themselves.
 func (s *Store) adopt(e log.Entry) (*Item, error) {
-	k, err := parsePath(e.Key, s.options.Root, s.options.Resources)
+	k, err := s.keyAt(e.Key)
 	if err != nil {
 		return nil, nil
 	}

@@ -119,6 +119,7 @@ func (x index) lookup(value string) []*Item {
 
 // Snapshot returns the present state of a resource.
 func (s *Store) Snapshot(resource string) Snapshot {
+	s = s.Of(resource)
 	s.mu.RLock()
 	if t := s.tables[resource]; t != nil && t.frozen != nil {
 		sn := Snapshot{s.revision, t.frozen, resource}
@@ -138,6 +139,7 @@ func (s *Store) snapshotLocked(t *table) Snapshot {
 // SnapshotAt returns the state of a resource at a revision: ErrFuture if it has not been published,
 // ErrCompacted if it is older than Options.RingAge or than the ring.
 func (s *Store) SnapshotAt(resource string, revision int64) (Snapshot, error) {
+	s = s.Of(resource)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.sweepLocked(time.Now())
@@ -157,6 +159,7 @@ func (s *Store) SnapshotAt(resource string, revision int64) (Snapshot, error) {
 // ReadAt is SnapshotAt for revisions that the log may still have when the store does not: a list that was begun
 // on another server, say.
 func (s *Store) ReadAt(ctx context.Context, resource string, revision int64) (Snapshot, error) {
+	s = s.Of(resource)
 	sn, err := s.SnapshotAt(resource, revision)
 	if !errors.Is(err, ErrCompacted) {
 		return sn, err

@@ -19,11 +19,13 @@ type Tally struct {
 
 // Tally returns a Tally for every resource that was ever looked at.
 func (s *Store) Tally() []Tally {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	out := make([]Tally, 0, len(s.tables))
-	for name, t := range s.tables {
-		out = append(out, Tally{Resource: s.groupResource(name), Published: t.published, Size: meanSize(t.tree) * t.tree.Len()})
+	var out []Tally
+	for _, kept := range s.all() {
+		kept.mu.Lock()
+		for name, t := range kept.tables {
+			out = append(out, Tally{Resource: s.groupResource(name), Published: t.published, Size: meanSize(t.tree) * t.tree.Len()})
+		}
+		kept.mu.Unlock()
 	}
 	return out
 }

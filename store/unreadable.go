@@ -40,7 +40,7 @@ func (s *Store) puzzle(e log.Entry, err error) *puzzle {
 	if err == nil || !errors.As(err, &cause) {
 		return nil
 	}
-	k, err := parsePath(e.Key, s.options.Root, s.options.Resources)
+	k, err := s.keyAt(e.Key)
 	if err != nil {
 		return nil
 	}
@@ -75,6 +75,7 @@ func (p *puzzle) report() {
 
 // Lookup is Get, with an error for a key whose value cannot be read.
 func (s *Store) Lookup(k Key) (*Item, bool, error) {
+	s = s.Of(k.Resource)
 	s.mu.RLock()
 	it, ok := s.getLocked(k)
 	p := s.unreadable[k]
@@ -88,6 +89,7 @@ func (s *Store) Lookup(k Key) (*Item, bool, error) {
 // Complete returns an *UnreadableError if a resource has a value that cannot be read, below a namespace or ("")
 // anywhere.
 func (s *Store) Complete(resource, namespace string) error {
+	s = s.Of(resource)
 	for _, p := range s.puzzles(resource, namespace) {
 		if _, _, err := s.retry(p); err != nil {
 			return err
@@ -98,6 +100,7 @@ func (s *Store) Complete(resource, namespace string) error {
 
 // Hides is whether a resource has a value that could not be read so far, below a namespace or ("") anywhere.
 func (s *Store) Hides(resource, namespace string) bool {
+	s = s.Of(resource)
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	for k := range s.unreadable {
@@ -188,8 +191,10 @@ func (s *Store) gone(k Key, revision int64) {
 // Unreadable lists the keys whose values cannot be read, in order.
 func (s *Store) Unreadable() []Key {
 	var out []Key
-	for _, p := range s.puzzles("", "") {
-		out = append(out, p.key)
+	for _, kept := range s.all() {
+		for _, p := range kept.puzzles("", "") {
+			out = append(out, p.key)
+		}
 	}
 	return out
 }

@@ -45,6 +45,7 @@ type Watch struct {
 // Watch starts a watch of a resource, in one namespace or all with "", that delivers every event after
 // a revision. It returns ErrCompacted or ErrFuture if the ring does not hold that revision.
 func (s *Store) Watch(resource, namespace string, after int64) (*Watch, error) {
+	s = s.Of(resource)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	t := s.tableLocked(resource)

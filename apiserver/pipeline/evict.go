@@ -120,11 +120,16 @@ func (p *Pipeline) markEvicted(ctx context.Context, req *Request, uid types.UID,
 
 // spendBudget takes one disruption from the budget that covers pod, if there is one.
 func (p *Pipeline) spendBudget(ctx context.Context, req *Request, pod *corev1.Pod, dryRun bool) error {
-	if err := p.store.Fresh(ctx); err != nil {
+	r := p.served.Table().Resource(api.PodDisruptionBudgets.Resource)
+	if r == nil {
+		return nil
+	}
+	kept := p.store.Of(r.Prefix)
+	if err := kept.Fresh(ctx); err != nil {
 		return storeError(err)
 	}
 	for {
-		budgets := p.budgets(pod)
+		budgets := covering(kept.Snapshot(r.Prefix), pod)
 		switch {
 		case len(budgets) == 0:
 			return nil
@@ -139,13 +144,13 @@ func (p *Pipeline) spendBudget(ctx context.Context, req *Request, pod *corev1.Po
 		if err != nil || dryRun {
 			return err
 		}
-		_, err = p.store.Commit(ctx, store.Write{Key: budgets[0].Key, Expect: budgets[0].Revision, Object: next})
+		_, err = kept.Commit(ctx, store.Write{Key: budgets[0].Key, Expect: budgets[0].Revision, Object: next})
 		var conflict *store.ConflictError
 		if !errors.As(err, &conflict) {
 			return storeError(err)
 		}
 		if conflict.Current != nil {
-			if err := p.store.WaitRevision(ctx, conflict.Current.Revision); err != nil {
+			if err := kept.WaitRevision(ctx, conflict.Current.Revision); err != nil {
 				return storeError(err)
 			}
 		}
@@ -171,14 +176,10 @@ func podReady(pod *corev1.Pod) bool {
 	return false
 }
 
-// budgets returns the disruption budgets that select pod.
-func (p *Pipeline) budgets(pod *corev1.Pod) []*store.Item {
-	r := p.served.Table().Resource(api.PodDisruptionBudgets.Resource)
-	if r == nil {
-		return nil
-	}
+// covering returns the disruption budgets that select pod.
+func covering(budgets store.Snapshot, pod *corev1.Pod) []*store.Item {
 	var out []*store.Item
-	p.store.Snapshot(r.Prefix).Ascend(pod.Namespace, store.Key{}, func(item *store.Item) bool {
+	budgets.Ascend(pod.Namespace, store.Key{}, func(item *store.Item) bool {
 		pdb := item.Object.(*policyv1.PodDisruptionBudget)
 		sel, err := metav1.LabelSelectorAsSelector(pdb.Spec.Selector)
 		if err == nil && sel.Matches(labels.Set(pod.Labels)) {

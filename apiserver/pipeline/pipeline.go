@@ -58,11 +58,9 @@ type Store interface {
 	Unlisten(resource string, l *store.Listener)
 	// Stale reports whether an object should be written even if nothing of it changes.
 	Stale(it *store.Item) bool
-	Revision() int64
-	// Fresh returns when the others show all that anyone was told of before the call.
-	Fresh(ctx context.Context) error
 	Latest(ctx context.Context, k store.Key) (*store.Item, bool, error)
-	WaitRevision(ctx context.Context, revision int64) error
+	// Of returns the store that keeps a resource, whose revisions are those of its objects.
+	Of(resource string) *store.Store
 }
 
 // A Result is what a write leaves behind.

@@ -35,7 +35,7 @@ func (p *Pipeline) Get(ctx context.Context, req *Request) (*store.Item, error) {
 
 // GetNotOlder returns a state of an object that is not older than a revision: "" for the latest, "0" for any.
 func (p *Pipeline) GetNotOlder(ctx context.Context, req *Request, resourceVersion string) (*store.Item, error) {
-	if err := p.WaitFor(ctx, resourceVersion); err != nil {
+	if err := p.WaitFor(ctx, req, resourceVersion); err != nil {
 		return nil, err
 	}
 	item, ok, err := p.store.Lookup(req.key())
@@ -50,18 +50,19 @@ func (p *Pipeline) GetNotOlder(ctx context.Context, req *Request, resourceVersio
 
 // WaitFor waits until readers see the revision named by a client, for as long as upstream would; with none
 // named, all that has been acknowledged to anyone.
-func (p *Pipeline) WaitFor(ctx context.Context, resourceVersion string) error {
+func (p *Pipeline) WaitFor(ctx context.Context, req *Request, resourceVersion string) error {
+	kept := p.kept(req)
 	if resourceVersion == "" {
-		return storeError(p.store.Fresh(ctx))
+		return storeError(kept.Fresh(ctx))
 	}
 	revision, err := parseRevision(resourceVersion)
-	if err != nil || revision <= p.store.Revision() {
+	if err != nil || revision <= kept.Revision() {
 		return err
 	}
 	waiting, cancel := context.WithTimeout(ctx, freshWait)
 	defer cancel()
-	if err := p.store.WaitRevision(waiting, revision); err != nil && revision > p.store.Revision() {
-		return tooLarge(revision, p.store.Revision(), 1)
+	if err := kept.WaitRevision(waiting, revision); err != nil && revision > kept.Revision() {
+		return tooLarge(revision, kept.Revision(), 1)
 	}
 	return nil
 }
@@ -161,7 +162,7 @@ func (p *Pipeline) listOn(ctx context.Context, req *Request, o *metav1.ListOptio
 		after.Namespace = req.Namespace
 	}
 	if token.revision < 0 {
-		if err := p.WaitFor(ctx, ""); err != nil {
+		if err := p.WaitFor(ctx, req, ""); err != nil {
 			return nil, err
 		}
 		return collect(req, p.store.Snapshot(prefix), sel, after, o.Limit, time.Now()), nil
@@ -171,7 +172,7 @@ func (p *Pipeline) listOn(ctx context.Context, req *Request, o *metav1.ListOptio
 		err = store.ErrCompacted
 	}
 	if err != nil {
-		return nil, p.continueError(err, token)
+		return nil, p.continueError(req, err, token)
 	}
 	return collect(req, snap, sel, after, o.Limit, token.issued), nil
 }
@@ -185,7 +186,7 @@ func (p *Pipeline) listFrom(ctx context.Context, req *Request, o *metav1.ListOpt
 	}
 	exact := o.ResourceVersionMatch == metav1.ResourceVersionMatchExact ||
 		o.ResourceVersionMatch == "" && o.Limit > 0 && revision > 0 // upstream's rule for old clients
-	if err := p.WaitFor(ctx, o.ResourceVersion); err != nil {
+	if err := p.WaitFor(ctx, req, o.ResourceVersion); err != nil {
 		return store.Snapshot{}, err
 	}
 	if !exact {
@@ -200,10 +201,10 @@ func (p *Pipeline) listFrom(ctx context.Context, req *Request, o *metav1.ListOpt
 
 // continueError answers an expired token with one that goes on in the present state. One of a revision to come was
 // made up.
-func (p *Pipeline) continueError(err error, t continueToken) error {
+func (p *Pipeline) continueError(req *Request, err error, t continueToken) error {
 	switch {
 	case errors.Is(err, store.ErrFuture):
-		return tooLarge(t.revision, p.store.Revision(), 0)
+		return tooLarge(t.revision, p.Revision(req), 0)
 	case !errors.Is(err, store.ErrCompacted):
 		return storeError(err)
 	}
@@ -268,8 +269,11 @@ func unsupportedField(req *Request, label string) error {
 	return fmt.Errorf("%q is not a known field selector: only %q, %q", label, "metadata.name", "metadata.namespace")
 }
 
-// Revision is the latest one that readers see.
-func (p *Pipeline) Revision() int64 { return p.store.Revision() }
+// kept is the store that keeps the request's resource.
+func (p *Pipeline) kept(req *Request) *store.Store { return p.store.Of(req.Resource.Prefix) }
+
+// Revision is the latest one that readers of the request's resource see.
+func (p *Pipeline) Revision(req *Request) int64 { return p.kept(req).Revision() }
 
 // Watch starts a watch of the request's resource and namespace behind a revision.
 func (p *Pipeline) Watch(req *Request, after int64) (*store.Watch, error) {
@@ -287,10 +291,12 @@ func (p *Pipeline) Snapshot(req *Request) store.Snapshot {
 	return p.store.Snapshot(req.Resource.Prefix)
 }
 
-// Reach waits until a revision has been written that may be in the future, as long as ctx lets it.
-func (p *Pipeline) Reach(ctx context.Context, revision int64) error {
-	if revision <= p.store.Revision() {
+// Reach waits until a revision of the request's resource has been written that may be in the future, as long as ctx lets
+// it.
+func (p *Pipeline) Reach(ctx context.Context, req *Request, revision int64) error {
+	kept := p.kept(req)
+	if revision <= kept.Revision() {
 		return nil
 	}
-	return p.store.WaitRevision(ctx, revision)
+	return kept.WaitRevision(ctx, revision)
 }

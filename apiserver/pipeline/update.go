@@ -262,7 +262,7 @@ func (w *write) commitUpdate(ctx context.Context, current *store.Item, next api.
 	case unchanged(current.Object, next) && !w.p.store.Stale(current):
 		w.rollback()
 		// The state may still be on its way to the log; nobody may hear of it before it is durable.
-		if err := w.p.store.WaitRevision(ctx, current.Revision); err != nil {
+		if err := w.p.store.Of(current.Key.Resource).WaitRevision(ctx, current.Revision); err != nil {
 			return nil, storeError(err)
 		}
 		return &Result{Object: current.Object, Item: current}, nil
