@@ -18,6 +18,7 @@ import (
 	"k8s.io/streaming/pkg/httpstream"
 
 	"clipper/apiserver/clientcert"
+	"clipper/apiserver/tracing"
 )
 
 const (
@@ -157,7 +158,7 @@ func (e *Extension) Serve(w http.ResponseWriter, r *http.Request, u user.Info) {
 	if upgrade { // the connection is made without the round tripper below
 		transport.SetAuthProxyHeaders(out, u.GetName(), u.GetUID(), u.GetGroups(), u.GetExtra())
 	}
-	through := transport.NewAuthProxyRoundTripper(u.GetName(), u.GetUID(), u.GetGroups(), u.GetExtra(), b.transport)
+	through := transport.NewAuthProxyRoundTripper(u.GetName(), u.GetUID(), u.GetGroups(), u.GetExtra(), tracing.Outgoing(b.transport))
 	h := proxy.NewUpgradeAwareHandler(to, through, true, upgrade, unavailable{})
 	h.RejectForwardingRedirects = true // clients would follow with the credentials that they have for this server
 	h.ServeHTTP(w, out)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -12,6 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	apiregistrationv1 "k8s.io/kube-aggregator/pkg/apis/apiregistration/v1"
 
 	"clipper/api"
@@ -27,11 +29,12 @@ const (
 
 // A Registrar keeps an APIService for every served group and version.
 type Registrar struct {
-	client api.Client
-	live   *served.Live
-	local  []*Extension
-	nudge  chan struct{}
-	synced atomic.Bool // everything has been registered once
+	client  api.Client
+	live    *served.Live
+	local   []*Extension
+	nudge   chan struct{}
+	synced  atomic.Bool           // everything has been registered once
+	offered []schema.GroupVersion // by the table that Changed was told of last
 }
 
 // NewRegistrar returns a registrar that does nothing yet. It also sees to it that extensions answered for in this
@@ -40,8 +43,22 @@ func NewRegistrar(c api.Client, live *served.Live, local ...*Extension) *Registr
 	return &Registrar{client: c, live: live, local: local, nudge: make(chan struct{}, 1)}
 }
 
-// Changed tells the registrar that the served table is another one.
+// Changed tells the registrar that the served table is another one. Tables follow each other: one goroutine tells of all.
+// A kind more in a group version that is registered is nothing to the registrar.
 func (r *Registrar) Changed() {
+	var offered []schema.GroupVersion
+	for _, g := range r.live.Table().Groups {
+		for _, v := range g.Versions {
+			offered = append(offered, schema.GroupVersion{Group: g.Name, Version: v.Name})
+		}
+	}
+	if !slices.Equal(offered, r.offered) {
+		r.offered = offered
+		r.poke()
+	}
+}
+
+func (r *Registrar) poke() {
 	select {
 	case r.nudge <- struct{}{}:
 	default: // a look is due already
@@ -52,7 +69,7 @@ func (r *Registrar) Changed() {
 func (r *Registrar) Run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error {
-		err := APIServices.View(r.client).Watch(ctx, func(api.Event) { r.Changed() })
+		err := APIServices.View(r.client).Watch(ctx, func(api.Event) { r.poke() })
 		if ctx.Err() != nil {
 			return nil
 		}

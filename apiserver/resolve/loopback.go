@@ -9,6 +9,7 @@ import (
 
 	"clipper/apiserver/egress"
 	"clipper/apiserver/extremes"
+	"clipper/apiserver/tracing"
 )
 
 // The service that is the API server itself. A webhook that an extension API server answers is reached through it.
@@ -37,7 +38,7 @@ func (l *Loopback) resolves(namespace, name string, port int32) (*url.URL, bool)
 }
 
 // Identities says as whom webhooks are called: the server's own address in its own name, all others as next says. Of
-// what those answer only so much is read.
+// what those answer only so much is read, and they are told which trace they are asked in.
 func (l *Loopback) Identities(next webhookutil.AuthenticationInfoResolver) webhookutil.AuthenticationInfoResolver {
 	return &webhookutil.AuthenticationInfoResolverDelegator{
 		ClientConfigForFunc: func(host string) (*rest.Config, error) {
@@ -74,5 +75,6 @@ func bounded(c *rest.Config, err error, dial egress.Dial) (*rest.Config, error) 
 		c.Dial = dial
 	}
 	c.Wrap(extremes.BoundAnswers)
+	c.Wrap(tracing.Outgoing)
 	return c, nil
 }

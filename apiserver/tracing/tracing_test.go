@@ -3,6 +3,7 @@ package tracing
 import (
 	"context"
 	"encoding/json"
+	"net/http"
 	"net/http/httptest"
 	"reflect"
 	"strings"
@@ -38,6 +39,59 @@ func TestSpans(t *testing.T) {
 	}
 	if s := spans[0].Status().Code.String(); s != "Error" {
 		t.Errorf("status %s", s)
+	}
+}
+
+// TestAttributes: a span says of a request what upstream's say.
+func TestAttributes(t *testing.T) {
+	r := httptest.NewRequest("GET", "https://[::1]:6443/api/v1/pods?limit=1", nil)
+	r.RemoteAddr = "192.0.2.1:40000"
+	r.Header.Set("User-Agent", "kubectl/v1.36.3")
+	r.Header.Set("X-Forwarded-For", "198.51.100.1, 192.0.2.9")
+	got := []string{}
+	for _, a := range attributes(r) {
+		got = append(got, string(a.Key)+"="+a.Value.Emit())
+	}
+	want := []string{"server.address=::1", "http.request.method=GET", "url.scheme=https", "network.peer.address=192.0.2.1", "network.peer.port=40000",
+		"client.address=198.51.100.1", "url.path=/api/v1/pods", "network.protocol.version=1.1", "http.target=/api/v1/pods?limit=1", "server.port=6443",
+		"user_agent.original=kubectl/v1.36.3"}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("%q", got)
+	}
+}
+
+// TestOutgoing: whom a traced request leads to is told of its trace; whom another one does is not.
+func TestOutgoing(t *testing.T) {
+	told := make(chan string, 1)
+	server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { told <- r.Header.Get("Traceparent") }))
+	defer server.Close()
+	recorded := tracetest.NewSpanRecorder()
+	tracer := newTracer(sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(recorded)))
+	ask := func(ctx context.Context) string {
+		t.Helper()
+		r, err := http.NewRequestWithContext(ctx, http.MethodPost, server.URL, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		res, err := (&http.Client{Transport: Outgoing(http.DefaultTransport)}).Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		res.Body.Close()
+		return <-told
+	}
+	if told := ask(t.Context()); told != "" {
+		t.Errorf("without a trace: %s", told)
+	}
+	ctx, end := tracer.Start(httptest.NewRequest("POST", "/api/v1/pods", nil), "POST /api/v1/pods", &user.DefaultInfo{}, "id", time.Now())
+	parent := ask(ctx)
+	end(200)
+	spans := recorded.Ended()
+	if len(spans) != 2 || spans[0].Name() != "HTTP POST" || spans[0].Parent().SpanID() != spans[1].SpanContext().SpanID() {
+		t.Fatalf("%d spans", len(spans))
+	}
+	if !strings.Contains(parent, spans[1].SpanContext().TraceID().String()+"-"+spans[0].SpanContext().SpanID().String()) {
+		t.Errorf("they were told of %s", parent)
 	}
 }
 
