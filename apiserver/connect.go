@@ -260,7 +260,9 @@ func (q *request) stream(location *url.URL) {
 	} else {
 		values := location.Query()
 		o := streams.Options{Stdin: values.Has("input"), Stdout: values.Has("output"), Stderr: values.Has("error"), Tty: values.Has("tty")}
-		h = streams.NewTranslatingHandler(h, streams.NewStreamTranslatorHandler(location, transport, q.s.limits.StreamRate, o), wsstream.IsWebSocketRequestWithStreamCloseProtocol)
+		guarded := *location
+		guarded.Scheme = "http" // and yet it is HTTPS
+		h = streams.NewTranslatingHandler(h, streams.NewStreamTranslatorHandler(&guarded, q.s.nodes.translated, q.s.limits.StreamRate, o), wsstream.IsWebSocketRequestWithStreamCloseProtocol)
 	}
 	q.code, q.wrote = http.StatusSwitchingProtocols, true
 	h.ServeHTTP(q.w, r)

@@ -46,7 +46,7 @@ var ways = []struct{ path, upgrade, protocols string }{
 
 // FuzzStreams: whatever a client sends over a stream to a pod, and whenever it goes, neither the server nor a node panics,
 // and the server is done with it soon. Goroutines are not counted: the library that translates waits up to half a minute for an
-// answer to a stream that it opened, though the connection has gone; and one that is reset just then it never lets go.
+// answer to a stream that it opened, though the connection has gone.
 func FuzzStreams(f *testing.F) {
 	opening, content := spdySeed(f)
 	for way := range uint8(len(ways)) {

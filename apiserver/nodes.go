@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net"
@@ -22,12 +23,14 @@ import (
 	"clipper/apiserver/egress"
 	"clipper/apiserver/pipeline"
 	"clipper/apiserver/resolve"
+	"clipper/apiserver/streamguard"
 )
 
 // A nodeProxy reaches node agents, pods and services.
 type nodeProxy struct {
 	transport  *http.Transport // shows the server's client certificate
-	unverified *http.Transport // the same, to nodes that need not show who they are: for logs alone, and if asked for
+	translated *http.Transport // speaks TLS itself, to what looks like HTTP: for streams that are translated, whose frames are guarded
+	unverified *http.Transport // the same as transport, to nodes that need not show who they are: for logs alone, and if asked for
 	plain      *http.Transport // for pods and services, which have no certificate that we could know
 	addresses  resolve.Preference
 }
@@ -58,6 +61,7 @@ func newNodeProxy(o Options) nodeProxy {
 	return nodeProxy{
 		addresses:  o.NodeAddresses,
 		transport:  &http.Transport{DialContext: within(limit, dial), TLSClientConfig: secure, TLSHandshakeTimeout: limit, IdleConnTimeout: nodeIdle},
+		translated: &http.Transport{DialContext: within(limit, guarded(dial, secure)), IdleConnTimeout: nodeIdle},
 		unverified: &http.Transport{DialContext: within(limit, dial), TLSClientConfig: unverified, TLSHandshakeTimeout: limit, IdleConnTimeout: nodeIdle},
 		plain: &http.Transport{DialContext: dial, IdleConnTimeout: nodeIdle, MaxIdleConnsPerHost: podProxyIdle,
 			TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}, // #nosec G402 -- as upstream: a pod's own certificate
@@ -70,6 +74,26 @@ func within(limit time.Duration, dial egress.Dial) egress.Dial {
 		ctx, cancel := context.WithTimeout(ctx, limit)
 		defer cancel()
 		return dial(ctx, network, address)
+	}
+}
+
+// guarded dials a node and guards what it sends.
+func guarded(dial egress.Dial, secure *tls.Config) egress.Dial {
+	return func(ctx context.Context, network, address string) (net.Conn, error) {
+		plain, err := dial(ctx, network, address)
+		if err != nil {
+			return nil, err
+		}
+		config := secure
+		if host, _, err := net.SplitHostPort(address); err == nil && config.ServerName == "" {
+			config = config.Clone()
+			config.ServerName = host
+		}
+		c := tls.Client(plain, config)
+		if err := c.HandshakeContext(ctx); err != nil {
+			return nil, errors.Join(err, plain.Close())
+		}
+		return streamguard.New(c), nil
 	}
 }
 
