@@ -15,6 +15,7 @@ import (
 func datastoreFlags(cmd *cobra.Command, o *daemon.DatastoreOptions) {
 	f := cmd.Flags()
 	f.StringSliceVar(&o.Servers, "etcd-servers", nil, "keep the state in this etcd cluster: URLs, comma separated; default: in the data directory. What is stored there goes to the cluster, which must be empty")
+	f.StringSliceVar(&o.Overrides, "etcd-servers-overrides", nil, "keep built-in resources in other etcd clusters: group/resource#servers, comma separated, where servers are URLs, semicolon separated, such as /events#https://etcd4:2379;https://etcd5:2379")
 	f.StringVar(&o.CAFile, "etcd-cafile", "", "certificate authority of --etcd-servers")
 	f.StringVar(&o.CertFile, "etcd-certfile", "", "client certificate for --etcd-servers")
 	f.StringVar(&o.KeyFile, "etcd-keyfile", "", "key of --etcd-certfile")

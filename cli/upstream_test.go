@@ -25,7 +25,6 @@ var absent = map[string]string{
 	"emulated-version":                            "a server is of one version",
 	"emulation-forward-compatible":                "as emulated-version",
 	"enable-logs-handler":                         "has been deprecated for years; logs go to the standard error",
-	"etcd-servers-overrides":                      "the state is in one store, at one revision",
 	"kubelet-port":                                "is deprecated; nodes say at which port their agent listens",
 	"kubelet-read-only-port":                      "is deprecated, and without effect",
 	"kubernetes-service-node-port":                "the service default/kubernetes has no node port",

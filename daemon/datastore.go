@@ -33,6 +33,7 @@ import (
 // others is asked for.
 type DatastoreOptions struct {
 	Servers                   []string // URLs of an etcd cluster of the user's
+	Overrides                 []string // group/resource#servers: what other clusters of theirs keep
 	CAFile, CertFile, KeyFile string
 	Prefix                    string
 	Compaction                time.Duration // 0: never
@@ -91,6 +92,12 @@ func (o *DatastoreOptions) complete() error {
 			faults = append(faults, fmt.Errorf("--etcd-servers %q: not of the form https://host:2379 or unix:///path/of/socket", s))
 		}
 	}
+	switch _, err := parseOverrides(o.Overrides); {
+	case err != nil:
+		faults = append(faults, err)
+	case len(o.Overrides) > 0 && (len(o.Servers) == 0 || o.ClusterEnd):
+		faults = append(faults, errors.New("--etcd-servers-overrides goes with --etcd-servers, and not with --cluster-end: what they keep would not come along"))
+	}
 	if o.Backend != "" && o.Backend != storagebackend.StorageTypeETCD3 {
 		faults = append(faults, errors.New("--storage-backend invalid, allowed values: etcd3. If not specified, the state is kept in the data directory"))
 	}
@@ -143,13 +150,17 @@ func (cp *controlPlane) openStore(ctx context.Context) error {
 		Root:      etcd.Root(cp.options.Datastore.Prefix),
 		TTL:       cp.options.Operation.timeToLive(),
 	}
+	overrides, err := parseOverrides(cp.options.Datastore.Overrides)
+	if err != nil {
+		return err
+	}
+	cp.apart = apartments(overrides)
 	cp.meter = meter.New()
 	cp.meter.Hide(meter.Hidden{Estimates: cp.options.Datastore.HideCounts, Size: cp.options.Datastore.HideSize})
 	o.Committed = cp.meter.Committed
 	d := cp.options.Datastore
 	dir := filepath.Join(cp.options.Node.DataDir, memberDir)
-	err := finishConversion(cp.options.Node.DataDir)
-	if err != nil {
+	if err := finishConversion(cp.options.Node.DataDir); err != nil {
 		return err
 	}
 	if d.ClusterEnd {
@@ -250,7 +261,11 @@ func (cp *controlPlane) openExternal(ctx context.Context, o store.Options) error
 		return err
 	}
 	own, err := cp.has(storeDir)
-	if err == nil && own {
+	switch {
+	case err != nil:
+	case own && len(cp.apart) > 0:
+		err = errors.New("what this server has stored alone goes to --etcd-servers as a whole: start it once without --etcd-servers-overrides, and move what those name there")
+	case own:
 		err = cp.toServers(ctx, c, o)
 	}
 	if err != nil {
@@ -329,7 +344,13 @@ func (cp *controlPlane) openShared(ctx context.Context, c etcd.Config, o store.O
 	}
 	o.Sealer = cp.encryption
 	cp.shared = true
+	if len(cp.apart) > 0 {
+		o.Keeps = func(prefix string) bool { return !cp.keptApart(prefix) }
+	}
 	if cp.store, err = store.OpenShared(ctx, l, o); err != nil {
+		return err
+	}
+	if err := cp.openApart(ctx, c, o); err != nil {
 		return err
 	}
 	cp.claims = &claims{log: l, store: cp.store, root: "/clipper" + o.Root + "claims/", server: string(uuid.NewUUID())}
@@ -343,15 +364,6 @@ func (cp *controlPlane) claim(ctx context.Context, l *etcd.Log, root string) (st
 		err = fmt.Errorf("etcd holds a cluster whose certificate authority is another than that in %s; make this machine one of its servers with --join and a token of `clipper token create --server`, or put that cluster's pki directory there", cp.pki.Dir)
 	}
 	return claimed, err
-}
-
-// healthy checks the store, for a time at most.
-func (cp *controlPlane) healthy(timeout time.Duration) func(context.Context) error {
-	return func(ctx context.Context) error {
-		ctx, cancel := context.WithTimeout(ctx, timeout)
-		defer cancel()
-		return cp.store.Healthy(ctx)
-	}
 }
 
 // claims are the values that a server is about to give to a service: it implements allocate.Claims.
@@ -371,7 +383,7 @@ func (c *claims) Claim(ctx context.Context, value string) (bool, error) {
 	if err != nil || by != "" && by != c.server {
 		return false, err
 	}
-	return true, c.store.Fresh(ctx)
+	return true, c.store.Of(prefixOf(api.Services.GroupResource())).Fresh(ctx)
 }
 
 // Release implements allocate.Claims.

@@ -147,9 +147,9 @@ func (cp *controlPlane) operate(ctx context.Context, o *apiserver.Options) (err 
 	}
 	o.NodeTimeout = cp.options.Callouts.KubeletTimeout
 	o.HideCounts, o.DebugListener = cp.options.Datastore.HideCounts, cp.debug
-	o.Checks = map[string]func(context.Context) error{"etcd": cp.healthy(cp.options.Datastore.HealthTimeout)}
+	o.Checks = cp.storeChecks("etcd", "etcd-override", cp.options.Datastore.HealthTimeout)
 	o.OutsideChecks = cp.encryptionChecks()
-	o.ReadyChecks = map[string]func(context.Context) error{"etcd-readiness": cp.healthy(cp.options.Datastore.ReadyTimeout)}
+	o.ReadyChecks = cp.storeChecks("etcd-readiness", "etcd-override-readiness", cp.options.Datastore.ReadyTimeout)
 	defer func() { o.Hooks = cp.hooks() }()
 	if !operation.Fairness {
 		o.InFlight = &fairness.Limit{Reads: int64(operation.MaxReads), Writes: int64(operation.MaxWrites)}

@@ -43,6 +43,7 @@ type controlPlane struct {
 	shared     bool            // other servers may work on the same state
 	claims     allocate.Claims // among them; nil if there are none
 	store      *store.Store
+	apart      []apart      // what other etcds keep for it
 	meter      *meter.Meter // of the store
 	pipeline   *pipeline.Pipeline
 	auditor    *audit.Auditor    // nil: nothing is recorded

@@ -1,7 +1,5 @@
 package store
 
-import "slices"
-
 // Annex has another store, whose log is another one, keep some resources, by their storage prefixes. Everything that is
 // asked of s about them is answered by it, at its revisions. s and the other must have been opened with Options.Keeps that say
 // the same. It is to be called before anybody else uses s, which owns the other from then on.
@@ -9,6 +7,7 @@ func (s *Store) Annex(other *Store, resources ...string) {
 	if s.annexes == nil {
 		s.annexes = map[string]*Store{}
 	}
+	s.annexed = append(s.annexed, other)
 	for _, r := range resources {
 		s.annexes[r] = other
 	}
@@ -22,13 +21,5 @@ func (s *Store) Of(resource string) *Store {
 	return s
 }
 
-// all lists s and the stores that keep something for it.
-func (s *Store) all() []*Store {
-	out := []*Store{s}
-	for _, a := range s.annexes {
-		if !slices.Contains(out, a) {
-			out = append(out, a)
-		}
-	}
-	return out
-}
+// Stores lists s, and then the stores that keep something for it, in the order in which they were annexed.
+func (s *Store) Stores() []*Store { return append([]*Store{s}, s.annexed...) }

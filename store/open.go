@@ -19,6 +19,7 @@ type Store struct {
 	writer  writer
 	log     any               // the log.Log or log.Shared that writer writes to
 	annexes map[string]*Store // which keep the resources of these prefixes
+	annexed []*Store          // the same, each once
 
 	// mu guards what readers see. It is held for a lookup or for the publication of a batch.
 	mu         sync.RWMutex
@@ -202,7 +203,7 @@ func (s *Store) getLocked(k Key) (*Item, bool) {
 // Resources lists the prefixes that hold objects, in order.
 func (s *Store) Resources() []string {
 	var out []string
-	for _, kept := range s.all() {
+	for _, kept := range s.Stores() {
 		kept.mu.RLock()
 		for name, t := range kept.tables {
 			if t.tree.Len() > 0 {
@@ -235,7 +236,7 @@ func (s *Store) Healthy(ctx context.Context) error { return s.writer.healthy(ctx
 // something for s.
 func (s *Store) Close() error {
 	var err error
-	for _, a := range s.all()[1:] {
+	for _, a := range s.annexed {
 		err = errors.Join(err, a.Close())
 	}
 	s.closeOnce.Do(func() {

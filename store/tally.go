@@ -20,7 +20,7 @@ type Tally struct {
 // Tally returns a Tally for every resource that was ever looked at.
 func (s *Store) Tally() []Tally {
 	var out []Tally
-	for _, kept := range s.all() {
+	for _, kept := range s.Stores() {
 		kept.mu.Lock()
 		for name, t := range kept.tables {
 			out = append(out, Tally{Resource: s.groupResource(name), Published: t.published, Size: meanSize(t.tree) * t.tree.Len()})
@@ -30,7 +30,7 @@ func (s *Store) Tally() []Tally {
 	return out
 }
 
-// Size returns how much room the log takes, where it can tell.
+// Size returns how much room the store's own log takes, where it can tell.
 func (s *Store) Size(ctx context.Context) (int64, error) {
 	if l, ok := s.log.(log.Sized); ok {
 		return l.Size(ctx)

@@ -191,7 +191,7 @@ func (s *Store) gone(k Key, revision int64) {
 // Unreadable lists the keys whose values cannot be read, in order.
 func (s *Store) Unreadable() []Key {
 	var out []Key
-	for _, kept := range s.all() {
+	for _, kept := range s.Stores() {
 		for _, p := range kept.puzzles("", "") {
 			out = append(out, p.key)
 		}

@@ -5,6 +5,7 @@ package meter
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -26,9 +27,6 @@ var (
 	sizeDesc     = prometheus.NewDesc("apiserver_storage_size_bytes", "Size of the storage database file physically allocated in bytes.", []string{"storage_cluster_id"}, nil)
 	estimateDesc = prometheus.NewDesc("apiserver_resource_size_estimate_bytes", "Estimated size of stored objects in database. Estimate is based on sum of last observed sizes of serialized objects. In case of a fetching error, the value will be -1.", []string{"group", "resource"}, nil)
 )
-
-// cluster is the name of the only storage cluster, in upstream's form.
-const cluster = "etcd-0"
 
 // A Meter counts for one store.
 type Meter struct {
@@ -118,7 +116,9 @@ func (m *Meter) Collect(ch chan<- prometheus.Metric) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), sizeTimeout)
 	defer cancel()
-	if size, err := s.Size(ctx); err == nil {
-		ch <- prometheus.MustNewConstMetric(sizeDesc, prometheus.GaugeValue, float64(size), cluster)
+	for i, kept := range s.Stores() {
+		if size, err := kept.Size(ctx); err == nil {
+			ch <- prometheus.MustNewConstMetric(sizeDesc, prometheus.GaugeValue, float64(size), fmt.Sprint("etcd-", i)) // upstream's names
+		}
 	}
 }
