@@ -186,7 +186,7 @@ func (a *Allocator) Admit(ctx context.Context, at *admission.Attributes) error {
 	}
 	svc := at.Object.(*corev1.Service)
 	old, _ := at.Old.(*corev1.Service)
-	t := &taking{Allocator: a, ctx: ctx, svc: svc, old: old,
+	t := &taking{Allocator: a, ctx: ctx, svc: svc, old: old, dryRun: at.DryRun,
 		holder: types.NamespacedName{Namespace: at.Namespace, Name: svc.Name}}
 	if old == nil {
 		if svc.Spec.ClusterIP != "" && len(svc.Spec.ClusterIPs) == 0 {
@@ -211,6 +211,8 @@ type taking struct {
 	svc, old *corev1.Service // old is nil on create
 	holder   types.NamespacedName
 	giveBack []func()
+	dryRun   bool
+	dryPorts []int32 // that a dry run has given
 }
 
 func (t *taking) undo() {
@@ -236,13 +238,8 @@ func (t *taking) take() error {
 // invalid is a 422 about one field.
 func (t *taking) invalid(fault *field.Error) error { return t.refuse(field.ErrorList{fault}) }
 
-func needsClusterIP(svc *corev1.Service) bool {
-	switch svc.Spec.Type {
-	case corev1.ServiceTypeClusterIP, corev1.ServiceTypeNodePort, corev1.ServiceTypeLoadBalancer:
-		return true
-	}
-	return false
-}
+// needsClusterIP says whether addresses are there for svc; a type that is none is for validation to refuse, afterwards.
+func needsClusterIP(svc *corev1.Service) bool { return svc.Spec.Type != corev1.ServiceTypeExternalName }
 
 func needsNodePort(svc *corev1.Service) bool {
 	return svc.Spec.Type == corev1.ServiceTypeNodePort || svc.Spec.Type == corev1.ServiceTypeLoadBalancer

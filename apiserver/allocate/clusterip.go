@@ -113,6 +113,9 @@ func (t *taking) keptForOthers(ip netip.Addr) bool {
 }
 
 func (t *taking) takeAddress(f *family, ip netip.Addr) error {
+	if t.dryRun {
+		return t.dryAddress(f, ip)
+	}
 	blocks := t.blocks(f)
 	i := slices.IndexFunc(blocks, func(b block) bool { return b.contains(ip) })
 	if i < 0 {
@@ -138,6 +141,9 @@ func (t *taking) takeInside(f *family, ip netip.Addr) error {
 }
 
 func (t *taking) takeAnyAddress(f *family) (netip.Addr, error) {
+	if t.dryRun {
+		return t.dryAnyAddress(f)
+	}
 	for _, b := range t.blocks(f) {
 		for offset := range b.span.offsets {
 			ip := b.at(offset)
@@ -184,7 +190,7 @@ func (t *taking) takeClusterIPs() error {
 				continue
 			}
 			if err := t.takeAddress(f, ip); err != nil {
-				return t.invalid(field.Invalid(ipsPath, spec.ClusterIPs, fmt.Sprintf("failed to allocate IP %v: %v", ip, err)))
+				return t.invalid(field.Invalid(ipsPath, t.asked(), fmt.Sprintf("failed to allocate IP %v: %v", ip, err)))
 			}
 			continue
 		}
@@ -210,9 +216,14 @@ func (t *taking) noAddress(err error) error {
 	if errors.Is(err, errFull) {
 		return apierrors.NewInternalError(fmt.Errorf("failed to allocate a serviceIP for Service %q: %w", t.svc.Name, err))
 	}
+	return t.invalid(field.Invalid(ipsPath, t.asked(), fmt.Sprintf("failed to allocate IP: %v", err)))
+}
+
+// asked are the addresses that the client named, and "" for each that it wants, whichever it is.
+func (t *taking) asked() []string {
 	asked := slices.Clone(t.svc.Spec.ClusterIPs)
 	for len(asked) < len(t.svc.Spec.IPFamilies) {
-		asked = append(asked, "") // wanted, whichever it is
+		asked = append(asked, "")
 	}
-	return t.invalid(field.Invalid(ipsPath, asked, fmt.Sprintf("failed to allocate IP: %v", err)))
+	return asked
 }

@@ -13,6 +13,9 @@ import (
 var errPortAllocated = errors.New("provided port is already allocated")
 
 func (t *taking) takePort(port int32) error {
+	if t.dryRun {
+		return t.dryPort(port)
+	}
 	if port < t.first || port > t.last {
 		return fmt.Errorf("provided port is not in the valid range. The range of valid ports is %d-%d", t.first, t.last)
 	}
@@ -32,6 +35,9 @@ func (t *taking) takePort(port int32) error {
 }
 
 func (t *taking) takeAnyPort() (int32, error) {
+	if t.dryRun {
+		return t.dryAnyPort(), nil
+	}
 	for offset := range t.portSpan.offsets {
 		port := t.first + int32(offset)
 		if err := t.takePort(port); !errors.Is(err, errPortAllocated) {
@@ -71,7 +77,11 @@ func (t *taking) takeNodePorts() error {
 			continue
 		}
 		if !slices.Contains(taken, want) {
-			if err := counted(portsGiven, portsRefused, t.takePort(want), static); err != nil {
+			err := t.takePort(want)
+			if !t.dryRun {
+				err = counted(portsGiven, portsRefused, err, static)
+			}
+			if err != nil {
 				return t.invalid(field.Invalid(field.NewPath("spec", "ports").Index(i).Child("nodePort"), want, err.Error()))
 			}
 			taken = append(taken, want)

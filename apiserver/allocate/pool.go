@@ -43,6 +43,13 @@ func (p *pool[K]) take(by types.NamespacedName, v K) bool {
 	return true
 }
 
+// has says whether v is held.
+func (p *pool[K]) has(v K) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.heldLocked(v)
+}
+
 func (p *pool[K]) heldLocked(v K) bool {
 	h, ok := p.held[v]
 	if !ok {
