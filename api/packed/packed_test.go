@@ -127,3 +127,20 @@ func BenchmarkPack(b *testing.B) {
 		})
 	}
 }
+
+// FuzzOpen: what only looks packed, as a client may send it in protobuf, is left as it is.
+func FuzzOpen(f *testing.F) {
+	p := Pack(definition(50)).(*apiextensionsv1.CustomResourceDefinition)
+	f.Add(p.Spec.Versions[0].Schema.OpenAPIV3Schema.Description)
+	f.Add("\x8f\x80\x80\x80\x04") // says that it is a gigabyte
+	f.Add("")
+	f.Fuzz(func(t *testing.T, text string) {
+		d := definition(0)
+		d.Spec.Versions[0].Schema.OpenAPIV3Schema = &apiextensionsv1.JSONSchemaProps{ID: mark, Description: text}
+		Open(d)
+		if Schema(&d.Spec.Versions[0]) == nil {
+			t.Error("a schema is gone")
+		}
+		_, _, _ = JSON(d)
+	})
+}

@@ -154,16 +154,22 @@ func FuzzDefinition(f *testing.F) {
 		if err != nil {
 			return
 		}
-		first, err := c.Encode(store.Key{}, obj)
-		if err != nil {
-			return // what is no JSON within a schema
+		again := func(obj api.Object) (api.Object, []byte) {
+			t.Helper()
+			data, err := c.Encode(store.Key{}, obj)
+			if err != nil {
+				t.Skip(err) // what is no JSON within a schema
+			}
+			back, err := c.Decode(store.Key{}, data)
+			if err != nil {
+				t.Fatalf("%q cannot be read again: %v", data, err)
+			}
+			return back, data
 		}
-		back, err := c.Decode(store.Key{}, first)
-		if err != nil {
-			t.Fatalf("%q cannot be read again: %v", first, err)
-		}
-		if second, err := c.Encode(store.Key{}, back); err != nil || !bytes.Equal(first, second) {
-			t.Fatalf("%q is written as %q the second time: %v", first, second, err)
+		read, _ := again(obj) // with the defaults of what was left out
+		back, first := again(read)
+		if _, second := again(back); !bytes.Equal(first, second) {
+			t.Fatalf("%q is written as %q the second time", first, second)
 		}
 	})
 }

@@ -3,19 +3,25 @@ package extension_test
 import (
 	"fmt"
 	"reflect"
+	"strings"
 	"testing"
 
 	appsv1 "k8s.io/api/apps/v1"
 	autoscalingv1 "k8s.io/api/autoscaling/v1"
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	corev1 "k8s.io/api/core/v1"
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	upstream "k8s.io/apiserver/pkg/admission"
 
+	"clipper/api/packed"
 	"clipper/apiserver/admission/extension"
+	"clipper/apiserver/customresource"
 	"clipper/apiserver/inprocess/inprocesstest"
+	"clipper/apiserver/served"
+	"clipper/catalogue"
 )
 
 // TestVersions: an object in another version and back again is what it was.
@@ -52,6 +58,38 @@ func TestVersions(t *testing.T) {
 	}
 	if err := o.Convert(stored, &corev1.Pod{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Pod"}}, nil); err == nil {
 		t.Error("an autoscaler became a pod")
+	}
+}
+
+// tableOnly is a client that is asked for its table alone.
+type tableOnly struct {
+	extension.Client
+	table *served.Table
+}
+
+func (c tableOnly) Table() *served.Table { return c.table }
+
+// TestPacked: nobody is shown a definition in the form that it has in memory, be it the old state or, where a status is
+// written, the new one. The pipeline names the kind of neither.
+func TestPacked(t *testing.T) {
+	table, err := served.NewTable([]*catalogue.Resource{customresource.Definition()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := &apiextensionsv1.CustomResourceDefinition{}
+	d.Spec.Versions = []apiextensionsv1.CustomResourceDefinitionVersion{{Name: "v1", Schema: &apiextensionsv1.CustomResourceValidation{
+		OpenAPIV3Schema: &apiextensionsv1.JSONSchemaProps{Type: "object", Description: strings.Repeat("long ", 1000)},
+	}}}
+	kept := packed.Pack(d)
+	if !packed.Is(kept) {
+		t.Fatal("nothing is packed")
+	}
+	shown, err := upstream.ConvertToGVK(kept, customresource.Definitions.GVK(), extension.NewObjects(tableOnly{table: table}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := shown.(*apiextensionsv1.CustomResourceDefinition); got.Kind == "" || got.Spec.Versions[0].Schema.OpenAPIV3Schema.Type != "object" || !packed.Is(kept) {
+		t.Errorf("shown as %.300v", got)
 	}
 }
 
