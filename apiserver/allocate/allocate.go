@@ -194,8 +194,8 @@ func (a *Allocator) Admit(ctx context.Context, at *admission.Attributes) error {
 		}
 	} else {
 		t.holder = name(old)
-		alignClusterIPs(svc, old)
 		keepAllocated(svc, old)
+		alignClusterIPs(svc, old)
 	}
 	at.Undo(t.undo)
 	if err := t.take(); err != nil {
