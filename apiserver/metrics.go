@@ -13,6 +13,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/validation"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apiserver/pkg/authentication/user"
 	"k8s.io/component-base/metrics/legacyregistry"
 
 	"clipper/apiserver/served"
@@ -28,6 +29,7 @@ type metrics struct {
 	longRunning  *prometheus.GaugeVec
 	terminations *prometheus.CounterVec
 	aborts       *prometheus.CounterVec
+	own          *prometheus.CounterVec
 	events       *prometheus.CounterVec
 	eventSizes   *prometheus.HistogramVec
 	handshakes   prometheus.Counter
@@ -78,6 +80,7 @@ func newMetrics() *metrics {
 	m.longRunning = prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "apiserver_longrunning_requests", Help: "Gauge of all active long-running apiserver requests broken out by verb, group, version, resource, scope and component. Not all requests are tracked this way."}, targetLabels)
 	m.terminations = m.counter("request_terminations_total", "Number of requests which apiserver terminated in self-defense.", append(targetLabels[:7:7], "code")...)
 	m.aborts = m.counter("request_aborts_total", "Number of requests which apiserver aborted possibly due to a timeout, for each group, version, verb, resource, subresource and scope", targetLabels[:6]...)
+	m.own = m.counter("selfrequest_total", "Counter of apiserver self-requests broken out for each verb, API resource and subresource.", "verb", "group", "resource", "subresource")
 	m.events = m.counter("watch_events_total", "Number of events sent in watch clients", "group", "version", "resource")
 	m.eventSizes = m.histogram("watch_events_sizes", "Watch event size distribution in bytes", prometheus.ExponentialBuckets(1024, 2, 8), "group", "version", "resource")
 	m.handshakes = prometheus.NewCounter(prometheus.CounterOpts{Name: "apiserver_tls_handshake_errors_total", Help: "Number of requests dropped with 'TLS handshake error from' error"})
@@ -116,6 +119,9 @@ func (m *metrics) observe(q *request, now time.Time) {
 	}
 	s := m.get(key, q.kind)
 	s.count.Inc()
+	if q.user != nil && q.user.GetName() == user.APIServerUser {
+		m.own.WithLabelValues(key.verb, key.group, key.resource, key.subresource).Inc()
+	}
 	if s.deprecated != nil {
 		s.deprecated.Set(1)
 	}

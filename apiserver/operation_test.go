@@ -179,6 +179,18 @@ func TestMetrics(t *testing.T) {
 	}
 }
 
+// TestSelfRequests: what the server asks of itself is counted apart.
+func TestSelfRequests(t *testing.T) {
+	s := start(t, servertest.Options{})
+	for _, name := range []string{"system:apiserver", "somebody"} {
+		ask(t, s, "admin", "GET", "/api/v1/namespaces/default/configmaps", "", "Impersonate-User", name)
+	}
+	const want = `apiserver_selfrequest_total{group="",resource="configmaps",subresource="",verb="LIST"} 1`
+	if _, text := ask(t, s, "admin", "GET", "/metrics", ""); !strings.Contains(text, "\n"+want+"\n") {
+		t.Errorf("/metrics lacks %s", want)
+	}
+}
+
 // TestMetricsReset: DELETE makes what was counted begin anew, and counting goes on.
 func TestMetricsReset(t *testing.T) {
 	s := start(t, servertest.Options{Server: func(o *apiserver.Options) { o.Profiling = true }})

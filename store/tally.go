@@ -14,6 +14,7 @@ import (
 type Tally struct {
 	Resource  schema.GroupResource
 	Published uint64 // changes since the store was opened
+	Revision  int64  // up to which they are known
 	Size      int    // of all objects, encoded, estimated from a few
 }
 
@@ -23,7 +24,7 @@ func (s *Store) Tally() []Tally {
 	for _, kept := range s.Stores() {
 		kept.mu.Lock()
 		for name, t := range kept.tables {
-			out = append(out, Tally{Resource: s.groupResource(name), Published: t.published, Size: meanSize(t.tree) * t.tree.Len()})
+			out = append(out, Tally{Resource: s.groupResource(name), Published: t.published, Revision: kept.revision, Size: meanSize(t.tree) * t.tree.Len()})
 		}
 		kept.mu.Unlock()
 	}
