@@ -209,25 +209,7 @@ func (e *edition) v2() ([]byte, error) {
 		return nil, err
 	}
 	models = addCustom(e.resources, everything, models, all, catalogue.OpenAPI2)
-	paths := map[string]pathItem{}
-	var roots []string
-	add := func(o operation) {
-		addPath(paths, o, o.v2())
-		roots = append(roots, o.body, o.response)
-	}
-	for gv := range e.groupVersions {
-		e.eachOperation(gv, models, add)
-	}
-	for _, path := range e.groups() {
-		add(groupOperation(path))
-	}
-	for _, o := range aside() {
-		add(o)
-	}
-	for _, item := range paths {
-		lift(item)
-	}
-	shared, err := share(paths)
+	paths, shared, roots, err := e.pathsV2(models)
 	if err != nil {
 		return nil, err
 	}

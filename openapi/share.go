@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"encoding/base64"
 	"encoding/json"
-	"fmt"
 	"hash/fnv"
 	"slices"
 	"strings"
@@ -56,51 +55,6 @@ func lift(item pathItem) {
 		setParameters(op.(map[string]any), slices.DeleteFunc(slices.Clone(parametersIn(op)), isCommon))
 	}
 	setParameters(item, lifted)
-}
-
-// share replaces the parameters of all paths that say the same everywhere by references, as version 2 can: the text
-// of a list's would otherwise be there hundreds of times. It returns what is referred to.
-func share(paths map[string]pathItem) (map[string]json.RawMessage, error) {
-	shared, names := map[string]json.RawMessage{}, map[string]string{}
-	replace := func(of map[string]any) error {
-		parameters := parametersIn(of)
-		if parameters == nil {
-			return nil
-		}
-		out := make([]any, len(parameters))
-		for i, p := range parameters {
-			out[i] = p
-			if !isShared(p) {
-				continue
-			}
-			key := fmt.Sprint(p["in"], p["name"], p["description"], p["schema"])
-			if names[key] == "" {
-				text, err := canonical(p)
-				if err != nil {
-					return err
-				}
-				names[key] = p["name"].(string) + "-" + shortHash(text)
-				shared[names[key]] = text
-			}
-			out[i] = map[string]string{"$ref": "#/parameters/" + names[key]}
-		}
-		of["parameters"] = out
-		return nil
-	}
-	for path, item := range paths {
-		for key, op := range item {
-			if key == "parameters" {
-				continue
-			}
-			if err := replace(op.(map[string]any)); err != nil {
-				return nil, fmt.Errorf("parameters of %s: %w", path, err)
-			}
-		}
-		if err := replace(item); err != nil {
-			return nil, fmt.Errorf("parameters of %s: %w", path, err)
-		}
-	}
-	return shared, nil
 }
 
 // isShared leaves out what names a kind, and what clients before 1.27 look for in the operation itself.
