@@ -11,6 +11,7 @@ import (
 
 	"clipper/apiserver/aggregation"
 	"clipper/apiserver/served"
+	"clipper/catalogue"
 )
 
 // An offeredGroup is an API group as discovery shows it: what is served here, and by extension servers.
@@ -111,6 +112,18 @@ func storageHash(k *served.Kind) string {
 	return base64.StdEncoding.EncodeToString(sum[:8])
 }
 
+// subresourceKind is the kind of a subresource's bodies: what it does not say of itself is as the resource has it.
+func subresourceKind(k *served.Kind, s *catalogue.Subresource) schema.GroupVersionKind {
+	gvk := schema.GroupVersionKind{Group: s.Group, Version: s.Version, Kind: s.Kind}
+	if gvk.Version == "" {
+		gvk.Group, gvk.Version = k.GVK.Group, k.GVK.Version
+	}
+	if gvk.Kind == "" {
+		gvk.Kind = k.Kind
+	}
+	return gvk
+}
+
 type subresource struct {
 	name  string
 	kind  schema.GroupVersionKind
@@ -122,14 +135,7 @@ func subresources(k *served.Kind) []subresource {
 	var out []subresource
 	listed := map[string]bool{}
 	for _, s := range k.Subresources {
-		gvk := schema.GroupVersionKind{Group: s.Group, Version: s.Version, Kind: s.Kind}
-		if gvk.Version == "" {
-			gvk.Group, gvk.Version = k.GVK.Group, k.GVK.Version
-		}
-		if gvk.Kind == "" {
-			gvk.Kind = k.Kind
-		}
-		out = append(out, subresource{s.Name, gvk, s.Verbs})
+		out = append(out, subresource{s.Name, subresourceKind(k, &s), s.Verbs})
 		listed[s.Name] = true
 	}
 	if k.Status != nil && !listed["status"] {

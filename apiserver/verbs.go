@@ -364,11 +364,7 @@ func (q *request) bodyKind() schema.GroupVersionKind {
 	if sub == nil {
 		return q.kind.GVK
 	}
-	gvk := schema.GroupVersionKind{Group: sub.Group, Version: sub.Version, Kind: sub.Kind}
-	if gvk.Version == "" {
-		gvk.Group, gvk.Version = q.kind.GVK.Group, q.kind.GVK.Version
-	}
-	return gvk
+	return subresourceKind(q.kind, sub)
 }
 
 // writeOther answers with an object of another kind than the resource's.
