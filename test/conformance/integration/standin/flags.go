@@ -91,7 +91,7 @@ func values(v pflag.Value) []string {
 		kept := slices.DeleteFunc(strings.Split(v.String(), ","), func(pair string) bool { return slices.Contains(classes, pair) })
 		return []string{strings.Join(kept, ",")}
 	}
-	if v.Type() == "stringSlice" { // one that is wrapped
+	if t := v.Type(); t == "stringSlice" || t == "stringToString" { // a slice that is wrapped
 		return []string{strings.Trim(v.String(), "[]")}
 	}
 	return []string{v.String()}

@@ -2,7 +2,9 @@ package standin
 
 import (
 	"fmt"
+	"os"
 	"slices"
+	"strings"
 
 	"k8s.io/apiserver/pkg/util/compatibility"
 	utilfeature "k8s.io/apiserver/pkg/util/feature"
@@ -34,7 +36,7 @@ func (g *Gates) Settle(t featuregatetesting.TB) error {
 	if err := g.registry.Set(); err != nil {
 		return err
 	}
-	if v := g.gate.EmulationVersion(); !v.EqualTo(compatibility.DefaultKubeEffectiveVersionForTest().BinaryVersion()) {
+	if v := g.gate.EmulationVersion(); !skewed() && !v.EqualTo(compatibility.DefaultKubeEffectiveVersionForTest().BinaryVersion()) {
 		return notInClipper("emulation of " + v.String())
 	}
 	moved := map[featuregate.Feature]bool{}
@@ -49,13 +51,20 @@ func (g *Gates) Settle(t featuregatetesting.TB) error {
 	return nil
 }
 
+// skewVariable says, unless it is empty, that a test is about the scheduler that runs beside the server: the server
+// keeps its own version, and the features that the scheduler is to be without, or has alone.
+const skewVariable = "CLIPPER_SKEW"
+
+func skewed() bool { return os.Getenv(skewVariable) != "" }
+
 // Flags are the values of --feature-gates. A test that asks for every feature gets those that are on by default, and those
 // that the server can be told to have.
 func (g *Gates) Flags() []string {
 	flags, everything := []string{}, g.gate.Enabled("AllAlpha") || g.gate.Enabled("AllBeta")
 	for name, spec := range g.gate.GetAll() {
 		on := g.gate.Enabled(name)
-		if on != spec.Default && !slices.Contains(ofClients, name) && (!everything || slices.Contains(offered, name)) {
+		left := everything && !slices.Contains(offered, name) || skewed() && (!on || strings.HasPrefix(string(name), "Scheduler"))
+		if on != spec.Default && !slices.Contains(ofClients, name) && !left {
 			flags = append(flags, fmt.Sprintf("%s=%t", name, on))
 		}
 	}

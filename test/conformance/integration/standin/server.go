@@ -94,11 +94,14 @@ func Start(ctx context.Context, dir string, o Options) (*Server, error) {
 		if err := s.run(dir, socket, o.arguments(dir)); err != nil {
 			return err
 		}
-		if err := s.await(ctx, o.DoNotWait); err != nil {
-			s.Stop()
-			return err
+		err := s.await(ctx, o.DoNotWait)
+		if err == nil {
+			s.Config.CAData, err = os.ReadFile(s.CAFile) // some tests write it into kubeconfigs
 		}
-		return nil
+		if err != nil {
+			s.Stop()
+		}
+		return err
 	})
 }
 

@@ -153,19 +153,21 @@ func fromOutside(modify func(*controlplane.Config), o *options.ServerRunOptions)
 	generic.OpenAPIConfig = DefaultOpenAPIConfig()
 	generic.LoopbackClientConfig = &rest.Config{BearerToken: "ours"}
 	generic.Authentication.Authenticator = authenticator.RequestFunc(func(*http.Request) (*authenticator.Response, bool, error) { return nil, false, nil })
+	generic.Authentication.APIAudiences = o.Authentication.APIAudiences
 	generic.Authorization.Authorizer = standin.Rest
 	before := *generic
 	h.rbac = makesRBAC(func() { modify(config) })
 	after := config.ControlPlane.Generic
 	o.Authentication.ServiceAccounts.MaxExpiration, o.Authentication.ServiceAccounts.ExtendExpiration = extra.ServiceAccountMaxExpiration, extra.ExtendExpiration
 	for hook, set := range map[string]bool{
-		"admission": after.AdmissionControl != nil, "an audit backend": after.AuditBackend != nil, "an audit policy": after.AuditPolicyRuleEvaluator != nil,
+		"admission": after.AdmissionControl != nil && !ours(after.AdmissionControl, o), "an audit backend": after.AuditBackend != nil, "an audit policy": after.AuditPolicyRuleEvaluator != nil,
 		"a resolver of requests": after.RequestInfoResolver != before.RequestInfoResolver,
 	} {
 		if set {
 			return h, &standin.NotOffered{Reason: "a hook in upstream's process: " + hook}
 		}
 	}
+	h.AnyAudience = after.Authentication.APIAudiences == nil
 	h.anonymous = after.LoopbackClientConfig.BearerToken == ""
 	if !same(after.Authentication.Authenticator, before.Authentication.Authenticator) {
 		h.Authenticator = after.Authentication.Authenticator
@@ -174,6 +176,21 @@ func fromOutside(modify func(*controlplane.Config), o *options.ServerRunOptions)
 		h.Authorizer = after.Authorization.Authorizer
 	}
 	return h, nil
+}
+
+// plugins are those of upstream's admission that a test makes and the server has itself, by package.
+var plugins = map[string]string{
+	"k8s.io/kubernetes/plugin/pkg/admission/defaulttolerationseconds": "DefaultTolerationSeconds",
+	"k8s.io/kubernetes/plugin/pkg/admission/podtolerationrestriction": "PodTolerationRestriction",
+}
+
+// ours switches on the server's own plug-in that does what a does, and off one that a test without others would fail by.
+func ours(a any, o *options.ServerRunOptions) bool {
+	name, ok := plugins[reflect.Indirect(reflect.ValueOf(a)).Type().PkgPath()]
+	if generic := o.Admission.GenericAdmission; ok {
+		generic.EnablePlugins, generic.DisablePlugins = append(generic.EnablePlugins, name), append(generic.DisablePlugins, "ServiceAccount")
+	}
+	return ok
 }
 
 // same compares interfaces that hold functions, which == does not.
