@@ -109,7 +109,6 @@ func publishDefinitions(ctx context.Context, s *server, name string, many, size 
 	go func() {
 		var err error
 		for i := 0; i < many && err == nil; i++ {
-			created[i] = time.Now() // before: what is published is never later than that it is asked for
 			_, err = createDefinition(ctx, client, definition(i, size))
 			created[i] = time.Now()
 		}
