@@ -259,7 +259,9 @@ func collect(req *Request, snap store.Snapshot, sel Selection, after store.Key, 
 
 // metadataOnly says whether objects are selected by their name and namespace alone. Those that have no namespace can be asked
 // about it nevertheless: it is empty.
-func metadataOnly(req *Request) bool { return len(req.Resource.Fields) == 0 && req.Resource.Custom == nil }
+func metadataOnly(req *Request) bool {
+	return len(req.Resource.Fields) == 0 && req.Resource.Custom == nil
+}
 
 // unsupportedField is upstream's refusal of a field selector; kinds with fields of their own word it otherwise.
 func unsupportedField(req *Request, label string) error {
