@@ -20,7 +20,7 @@ type info struct {
 	deprecatedWatch        bool   // /api/v1/watch/…
 }
 
-// namespaceSubresources are not resources within a namespace but parts of the namespace itself.
+// namespaceSubresource says whether what follows a namespace is a part of it, and no resource within it.
 func namespaceSubresource(s string) bool { return s == "status" || s == "finalize" }
 
 // next cuts the first segment off a path without leading slash.
@@ -88,7 +88,7 @@ func (in *info) resource(rest string) {
 		return
 	}
 	in.Subresource, after = next(after)
-	if at := strings.Index(in.Path, "/"+in.Subresource); after != "" && at >= 0 {
+	if after != "" {
 		in.Rest = "/" + after
 	}
 	if strings.HasSuffix(in.Path, "/") && in.Subresource == "proxy" {

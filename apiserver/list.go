@@ -3,6 +3,7 @@ package apiserver
 import (
 	"bufio"
 	"encoding/json"
+	"fmt"
 	"io"
 	"net/http"
 	"strconv"
@@ -125,8 +126,7 @@ func writeMessage(w io.Writer, buf []byte, m wire.Message) ([]byte, error) {
 
 // writeJSONList writes the items without their kind, as typed lists have them.
 func (q *request) writeJSONList(m media, items []*store.Item, meta metav1.ListMeta) {
-	list := q.listKind()
-	metaJSON, err := json.Marshal(meta)
+	open, tail, err := q.jsonFrame(meta)
 	if err != nil {
 		q.fail(err)
 		return
@@ -136,48 +136,45 @@ func (q *request) writeJSONList(m media, items []*store.Item, meta metav1.ListMe
 		q.fail(err)
 		return
 	}
-	size := 0
+	size := len(open) + len(tail)
 	for _, part := range parts {
 		size += len(part) + 1
 	}
-	body := make([]byte, 0, size+len(metaJSON)+200)
-	if q.kind.Custom != nil { // upstream keeps these as maps, so their keys are in order
-		body = append(body, `{"apiVersion":`...)
-		body = strconv.AppendQuote(body, list.GVK.GroupVersion().String())
-	} else {
-		body = append(body, `{"kind":`...)
-		body = strconv.AppendQuote(body, list.GVK.Kind)
-		body = append(body, `,"apiVersion":`...)
-		body = strconv.AppendQuote(body, list.GVK.GroupVersion().String())
-		body = append(body, `,"metadata":`...)
-		body = append(body, metaJSON...)
-	}
-	body = append(body, `,"items":[`...)
+	body := append(make([]byte, 0, size), open...)
 	item := wireKind(q.kind.GVK)
 	for i, part := range parts {
 		if i > 0 {
 			body = append(body, ',')
 		}
-		open, rest := item.BareJSON(part)
-		body = append(append(body, open), rest...)
+		brace, rest := item.BareJSON(part)
+		body = append(append(body, brace), rest...)
 	}
-	body = append(body, ']')
-	if q.kind.Custom != nil {
-		body = append(body, `,"kind":`...)
-		body = strconv.AppendQuote(body, list.GVK.Kind)
-		body = append(body, `,"metadata":`...)
-		shown, err := json.Marshal(customListMeta(meta))
-		if err != nil {
-			q.fail(err)
-			return
-		}
-		body = append(body, shown...)
-	}
-	body = append(body, '}')
+	body = append(body, tail...)
 	if m.format == formatProtobuf {
 		m.format = formatJSON // a kind without protobuf form
 	}
 	q.writeBody(http.StatusOK, m, body)
+}
+
+// jsonFrame is what stands around the items of a list. Upstream keeps custom resources as maps, so that the keys of their
+// lists are in order.
+func (q *request) jsonFrame(meta metav1.ListMeta) (open, tail []byte, err error) {
+	list := q.listKind().GVK
+	kind := strconv.AppendQuote([]byte(`"kind":`), list.Kind)
+	version := strconv.AppendQuote([]byte(`"apiVersion":`), list.GroupVersion().String())
+	shown := any(meta)
+	if q.kind.Custom != nil {
+		shown = customListMeta(meta)
+	}
+	text, err := json.Marshal(shown)
+	if err != nil {
+		return nil, nil, err
+	}
+	text = append([]byte(`"metadata":`), text...)
+	if q.kind.Custom != nil {
+		return fmt.Appendf(nil, `{%s,"items":[`, version), fmt.Appendf(nil, `],%s,%s}`, kind, text), nil
+	}
+	return fmt.Appendf(nil, `{%s,%s,%s,"items":[`, kind, version, text), []byte(`]}`), nil
 }
 
 // encodeItems encodes a list's items. What a webhook converts goes to it in one piece.

@@ -2,7 +2,6 @@ package apiserver
 
 import (
 	"fmt"
-	"log/slog"
 	"net/http"
 	"strconv"
 	"strings"
@@ -121,5 +120,5 @@ func (q *request) recovered(cause any, stack []byte) {
 	if q.wrote {
 		panic(http.ErrAbortHandler) // half an answer must not look like a whole one
 	}
-	http.Error(q.w, fmt.Sprintf("This request caused apiserver to panic. Look in the logs for details. (%s)", slog.AnyValue(q.auditID)), http.StatusInternalServerError)
+	http.Error(q.w, fmt.Sprintf("This request caused apiserver to panic. Look in the logs for details. (%s)", q.auditID), http.StatusInternalServerError)
 }
