@@ -168,7 +168,7 @@ func (a *Allocator) family(name corev1.IPFamily) *family {
 // takeClusterIPs allocates one address for each family, the given one where there is one.
 func (t *taking) takeClusterIPs() error {
 	spec := &t.svc.Spec
-	if !needsClusterIP(t.svc) || headless(t.svc) || spec.ClusterIP == "" && len(spec.ClusterIPs) > 0 {
+	if !needsClusterIP(t.svc) || headless(t.svc) && !t.upgraded() || spec.ClusterIP == "" && len(spec.ClusterIPs) > 0 {
 		return nil // the last is for validation to explain
 	}
 	var had []string // what a service has stays: validation explains to those who would change it
@@ -181,13 +181,14 @@ func (t *taking) takeClusterIPs() error {
 		if f == nil || len(spec.ClusterIPs) > len(spec.IPFamilies) {
 			return nil // validation explains
 		}
-		if i < len(ips) && ips[i] != "" {
+		named := i < len(ips) && ips[i] != ""
+		if named && i < len(had) {
+			continue
+		}
+		if named {
 			ip, err := netip.ParseAddr(ips[i])
 			if err != nil || familyOf(ip) != name {
 				return nil
-			}
-			if i < len(had) {
-				continue
 			}
 			if err := t.takeAddress(f, ip); err != nil {
 				return t.invalid(field.Invalid(ipsPath, t.asked(), fmt.Sprintf("failed to allocate IP %v: %v", ip, err)))
@@ -209,6 +210,12 @@ func (t *taking) takeClusterIPs() error {
 		spec.ClusterIP = ips[0]
 	}
 	return nil
+}
+
+// upgraded says that an update gives a second family to a service that has an address. It gets one for it although the
+// update would take the first away: that validation refuses, and names what there would have been.
+func (t *taking) upgraded() bool {
+	return t.old != nil && needsClusterIP(t.old) && !headless(t.old) && len(t.old.Spec.IPFamilies) == 1 && len(t.svc.Spec.IPFamilies) == 2
 }
 
 // noAddress says why a service gets no address: there are none left, or else, as upstream, that it is the service's fault.

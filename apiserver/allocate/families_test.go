@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/utils/ptr"
 
 	"clipper/api/apitest"
 )
@@ -110,5 +111,36 @@ func TestNodePortsAreGivenBack(t *testing.T) {
 		if got := next.Spec.Ports[0].NodePort; got != tt.want {
 			t.Errorf("%+v: node port %d", tt, got)
 		}
+	}
+}
+
+// TestUpgradeToNone: an update that asks for a second family and no addresses gets the second, for validation to refuse both.
+func TestUpgradeToNone(t *testing.T) {
+	a := New(&apitest.Client{}, Config{ClusterIPs: []netip.Prefix{netip.MustParsePrefix("10.96.0.0/16"), netip.MustParsePrefix("fd00::/112")}})
+	old := service("s", func(s *corev1.ServiceSpec) {
+		s.ClusterIP, s.ClusterIPs, s.IPFamilies = "10.96.0.7", []string{"10.96.0.7"}, []corev1.IPFamily{corev1.IPv4Protocol}
+		s.IPFamilyPolicy = ptr.To(corev1.IPFamilyPolicySingleStack)
+	})
+	next := service("s", func(s *corev1.ServiceSpec) {
+		s.ClusterIP, s.IPFamilyPolicy = corev1.ClusterIPNone, ptr.To(corev1.IPFamilyPolicyRequireDualStack)
+	})
+	if _, err := admit(t, a, next, old); err != nil {
+		t.Fatal(err)
+	}
+	if ips := next.Spec.ClusterIPs; len(ips) != 2 || ips[0] != corev1.ClusterIPNone || !strings.HasPrefix(ips[1], "fd00::") {
+		t.Errorf("addresses are %q", ips)
+	}
+}
+
+// TestPutOfAnotherIP: a PUT that names another clusterIP and no clusterIPs names one address.
+func TestPutOfAnotherIP(t *testing.T) {
+	a := New(&apitest.Client{}, Config{ClusterIPs: []netip.Prefix{netip.MustParsePrefix("10.96.0.0/16"), netip.MustParsePrefix("fd00::/112")}})
+	old := service("s", func(s *corev1.ServiceSpec) {
+		s.ClusterIP, s.ClusterIPs, s.IPFamilies = "10.96.0.7", []string{"10.96.0.7", "fd00::7"}, []corev1.IPFamily{corev1.IPv4Protocol, corev1.IPv6Protocol}
+		s.IPFamilyPolicy = ptr.To(corev1.IPFamilyPolicyRequireDualStack)
+	})
+	_, err := admit(t, a, service("s", func(s *corev1.ServiceSpec) { s.ClusterIP = "10.96.0.8" }), old)
+	if want := "must be 'SingleStack' to release the secondary cluster IP"; err == nil || !strings.Contains(err.Error(), want) {
+		t.Errorf("got %v, want %q", err, want)
 	}
 }
