@@ -26,6 +26,12 @@ func (o *modelObject) leavesNull(next *modelObject) bool {
 	return had && !has && len(o.owners[specMap]) > 0
 }
 
+// mayHoldNull says whether the labels of a custom resource may be stored as null: an apply that takes the last one leaves
+// that behind, in upstream's library, where somebody owns the map. Nobody sees it, and the next write drops it.
+func (o *modelObject) mayHoldNull() bool {
+	return !has(o.fields, "labels") && len(o.owners["labels"]) > 0
+}
+
 func has(fields map[string]string, group string) bool {
 	for f := range fields {
 		if strings.HasPrefix(f, group+"/") {
