@@ -156,9 +156,11 @@ func (m *Manager) watch(ctx context.Context) error {
 			default:
 				m.cfg.Event("Shutdown", "Shutdown manager detected shutdown cancellation")
 				m.set(false)
-				if release, err = login.Hold(ctx); err != nil {
+				again, err := login.Hold(ctx)
+				if err != nil {
 					return err
 				}
+				release = again
 			}
 		}
 	}

@@ -276,6 +276,36 @@ func TestShutdownIsHeldBackUntilPodsHaveEnded(t *testing.T) {
 	}
 }
 
+// A deafLogin is a login manager that gives a lock once.
+type deafLogin struct {
+	announced chan bool
+	held      int
+}
+
+func (l *deafLogin) Allow(context.Context, time.Duration) error { return nil }
+
+func (l *deafLogin) Hold(context.Context) (func() error, error) {
+	if l.held++; l.held > 1 {
+		return nil, errors.New("no more locks")
+	}
+	return func() error { return nil }, nil
+}
+
+func (l *deafLogin) Announced(context.Context) (<-chan bool, error) { return l.announced, nil }
+
+func (l *deafLogin) Close() error { return nil }
+
+// TestNoLockAfterCancellation: that a shutdown which is called off leaves no lock for the next one is an error, and no more.
+func TestNoLockAfterCancellation(t *testing.T) {
+	n := &fakeNode{events: make(chan string, 20)}
+	login := &deafLogin{announced: make(chan bool, 1)}
+	login.announced <- false
+	m := New(n.config(t, []Period{{0, time.Second}}, func(context.Context) (Login, error) { return login, nil }))
+	if err := m.watch(t.Context()); err == nil || err.Error() != "no more locks" || login.held != 2 {
+		t.Errorf("%v, after %d locks", err, login.held)
+	}
+}
+
 func TestWithoutTimeForPods(t *testing.T) {
 	n := &fakeNode{events: make(chan string, 1)}
 	m := New(n.config(t, nil, func(context.Context) (Login, error) { t.Error("connected"); return nil, errors.New("no") }))

@@ -18,7 +18,7 @@ import (
 // An event is a line of test2json.
 type event struct {
 	Action, Package, Test, Output string
-	ImportPath                    string
+	ImportPath, FailedBuild       string
 	Elapsed                       float64
 }
 
@@ -120,6 +120,7 @@ func (t *tally) add(e event) {
 func (t *tally) end(e event, key string) {
 	if e.Test == "" {
 		if e.Action == "fail" {
+			t.crashed(e)
 			t.show(key, "FAIL "+e.Package)
 		} else if e.Action == "pass" {
 			fmt.Printf("ok   %-60s %6.1fs\n", e.Package, e.Elapsed)
@@ -146,6 +147,25 @@ func (t *tally) end(e event, key string) {
 		t.show(key, "FAIL "+e.Package+" "+e.Test)
 	}
 	delete(t.output, key)
+}
+
+// crashed counts a package whose process has ended in the middle of tests, or that has failed without a test that has. The
+// last words of those tests are shown.
+func (t *tally) crashed(e event) {
+	if e.FailedBuild != "" {
+		return // it has been counted
+	}
+	found := len(t.failures[e.Package]) == 0
+	for key := range t.output {
+		if test, ok := strings.CutPrefix(key, e.Package+" "); ok && test != "" {
+			t.show(key, "CRASHED "+key)
+			found = true
+		}
+	}
+	if found {
+		t.failed++
+		t.broken = true
+	}
 }
 
 func (t *tally) show(key, title string) {
