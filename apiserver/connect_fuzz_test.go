@@ -18,8 +18,6 @@ import (
 	"time"
 
 	"github.com/moby/spdystream/spdy"
-	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/cri-streaming/pkg/streaming/portforward"
 	"k8s.io/cri-streaming/pkg/streaming/remotecommand"
@@ -138,17 +136,7 @@ func newStreamCaller(f *testing.F) *streamCaller {
 			f.Error(err)
 		}
 	})
-	client := kubernetes.NewForConfigOrDie(s.Config)
-	host := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n"}}
-	host.Status.Addresses = []corev1.NodeAddress{{Type: corev1.NodeInternalIP, Address: "192.0.2.1"}}
-	if _, err := client.CoreV1().Nodes().Create(f.Context(), host, metav1.CreateOptions{}); err != nil {
-		f.Fatal(err)
-	}
-	p := pod("p")
-	p.Spec.NodeName = "n"
-	if _, err := client.CoreV1().Pods("default").Create(f.Context(), p, metav1.CreateOptions{}); err != nil {
-		f.Fatal(err)
-	}
+	podOnNode(f, kubernetes.NewForConfigOrDie(s.Config))
 	server := apiserver.New(options)
 	server.SetReady(true)
 	front := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

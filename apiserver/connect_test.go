@@ -17,6 +17,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/kubernetes"
 
 	"clipper/apiserver"
 	"clipper/apiserver/admission"
@@ -70,6 +71,21 @@ func (mutates) Admit(_ context.Context, a *admission.Attributes) error {
 	return nil
 }
 
+// podOnNode creates the pod p on a node n, which has an address that nobody answers at.
+func podOnNode(t testing.TB, client kubernetes.Interface) {
+	t.Helper()
+	node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n"}}
+	node.Status.Addresses = []corev1.NodeAddress{{Type: corev1.NodeInternalIP, Address: "192.0.2.1"}}
+	if _, err := client.CoreV1().Nodes().Create(t.Context(), node, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	p := pod("p")
+	p.Spec.NodeName = "n"
+	if _, err := client.CoreV1().Pods("default").Create(t.Context(), p, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // TestStreamParameters: what a client asks of a stream reaches the node under the names that nodes read, and as
 // admission has left it.
 func TestStreamParameters(t *testing.T) {
@@ -91,12 +107,7 @@ func TestStreamParameters(t *testing.T) {
 		p.Admit(admission.NewChain(admission.Plugin{Name: "Mutates", Mutate: mutates{}}))
 	}})
 	client, _ := clients(t, s)
-	node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n"}}
-	node.Status.Addresses = []corev1.NodeAddress{{Type: corev1.NodeInternalIP, Address: "192.0.2.1"}}
-	must(client.CoreV1().Nodes().Create(t.Context(), node, metav1.CreateOptions{}))(t)
-	p := pod("p")
-	p.Spec.NodeName = "n"
-	must(client.CoreV1().Pods("default").Create(t.Context(), p, metav1.CreateOptions{}))(t)
+	podOnNode(t, client)
 	upgrading := &http.Transport{DisableKeepAlives: true, TLSClientConfig: &tls.Config{InsecureSkipVerify: true}} // #nosec G402 -- likewise
 	for in, want := range map[string]string{
 		"portforward?ports=80,81&ports=82":                     "/portForward/default/p?port=80&port=81&port=82",

@@ -30,12 +30,7 @@ func TestLogsOfUnverifiedNode(t *testing.T) {
 		}
 	}})
 	client, _ := clients(t, s)
-	node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n"}}
-	node.Status.Addresses = []corev1.NodeAddress{{Type: corev1.NodeInternalIP, Address: "192.0.2.1"}}
-	must(client.CoreV1().Nodes().Create(t.Context(), node, metav1.CreateOptions{}))(t)
-	p := pod("p")
-	p.Spec.NodeName = "n"
-	must(client.CoreV1().Pods("default").Create(t.Context(), p, metav1.CreateOptions{}))(t)
+	podOnNode(t, client)
 
 	err := client.CoreV1().Pods("default").GetLogs("p", &corev1.PodLogOptions{}).Do(t.Context()).Error()
 	if err == nil || !strings.Contains(err.Error(), "tls: failed to verify certificate") {
