@@ -304,8 +304,8 @@ func keepNodePorts(ports, old []corev1.ServicePort) {
 }
 
 func (t *taking) takeHealthCheckPort() error {
-	if !needsHealthCheckPort(t.svc) || t.old != nil && t.old.Spec.HealthCheckNodePort == t.svc.Spec.HealthCheckNodePort && t.svc.Spec.HealthCheckNodePort != 0 {
-		return nil
+	if !needsHealthCheckPort(t.svc) || t.old != nil && needsHealthCheckPort(t.old) {
+		return nil // validation refuses to those who would change it
 	}
 	if want := t.svc.Spec.HealthCheckNodePort; want != 0 {
 		if err := t.takePort(want); err != nil {

@@ -168,11 +168,15 @@ func (a *Allocator) family(name corev1.IPFamily) *family {
 // takeClusterIPs allocates one address for each family, the given one where there is one.
 func (t *taking) takeClusterIPs() error {
 	spec := &t.svc.Spec
-	if !needsClusterIP(t.svc) || headless(t.svc) && !t.upgraded() || spec.ClusterIP == "" && len(spec.ClusterIPs) > 0 {
-		return nil // the last is for validation to explain
+	has := t.old != nil && needsClusterIP(t.old)
+	switch {
+	case !needsClusterIP(t.svc), has && !t.upgraded(), !has && headless(t.svc):
+		return nil
+	case spec.ClusterIP == "" && len(spec.ClusterIPs) > 0:
+		return nil // validation explains
 	}
 	var had []string // what a service has stays: validation explains to those who would change it
-	if t.old != nil && needsClusterIP(t.old) {
+	if has {
 		had = t.old.Spec.ClusterIPs
 	}
 	ips := slices.Clone(spec.ClusterIPs)

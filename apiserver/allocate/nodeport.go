@@ -58,59 +58,103 @@ func wantsNodePorts(svc *corev1.Service) bool {
 	return false
 }
 
-// takeNodePorts gives every port a node port. Entries with the same port number and different protocols
-// share one, as DNS needs.
+// takeNodePorts gives every port a node port. Who asks for one twice hears of it as upstream says it: of a new service,
+// that it is taken; of one that changes, by number; from validation otherwise.
 func (t *taking) takeNodePorts() error {
-	if !needsNodePort(t.svc) {
+	switch {
+	case !needsNodePort(t.svc):
 		return nil
+	case t.old == nil:
+		return t.takeFirstNodePorts()
 	}
-	var had []int32
-	if t.old != nil && needsNodePort(t.old) {
-		had = portsOf(t.old)
-	}
-	ports := t.svc.Spec.Ports
-	byPort := map[int32]int32{} // service port → node port taken in this request
-	taken := slices.Clone(had)
-	for i := range ports {
-		want := ports[i].NodePort
-		if want == 0 {
-			continue
-		}
-		if !slices.Contains(taken, want) {
-			err := t.takePort(want)
-			if !t.dryRun {
-				err = counted(portsGiven, portsRefused, err, static)
-			}
-			if err != nil {
-				return t.invalid(field.Invalid(field.NewPath("spec", "ports").Index(i).Child("nodePort"), want, err.Error()))
-			}
-			taken = append(taken, want)
-		}
-		if _, ok := byPort[ports[i].Port]; !ok {
-			byPort[ports[i].Port] = want
-		}
-	}
-	if !wantsNodePorts(t.svc) {
-		return nil
-	}
+	return t.takeMoreNodePorts()
+}
+
+// takeFirstNodePorts gives a new service its node ports. Ports with the same number share one, as DNS needs, unless they
+// name others; where that is one protocol's twice, validation refuses it.
+func (t *taking) takeFirstNodePorts() error {
+	ports, shared := t.svc.Spec.Ports, map[int32]int32{} // service port → node port
 	for i := range ports {
 		p := &ports[i]
-		if p.NodePort != 0 {
+		if p.NodePort == 0 && !wantsNodePorts(t.svc) {
 			continue
 		}
-		if shared, ok := byPort[p.Port]; ok && !usedWith(ports, shared, p.Protocol) {
-			p.NodePort = shared
+		has, ok := shared[p.Port]
+		switch {
+		case ok && (p.NodePort == 0 || p.NodePort == has):
+			p.NodePort = has
 			continue
+		case !ok:
+			p.NodePort = namedFor(p.Port, ports[i:])
 		}
-		port, err := t.takeAnyPort()
-		if err != nil {
-			return apierrors.NewInternalError(fmt.Errorf("failed to allocate a nodePort: %v", err))
+		if err := t.takeNodePort(i); err != nil {
+			return err
 		}
-		p.NodePort, byPort[p.Port] = port, port
+		if !ok {
+			shared[p.Port] = p.NodePort
+		}
 	}
 	return nil
 }
 
-func usedWith(ports []corev1.ServicePort, nodePort int32, protocol corev1.Protocol) bool {
-	return slices.ContainsFunc(ports, func(p corev1.ServicePort) bool { return p.NodePort == nodePort && p.Protocol == protocol })
+// namedFor is the node port that the first of ports with a number names, or 0.
+func namedFor(port int32, ports []corev1.ServicePort) int32 {
+	for _, p := range ports {
+		if p.Port == port && p.NodePort != 0 {
+			return p.NodePort
+		}
+	}
+	return 0
+}
+
+// takeMoreNodePorts gives a service that changes the node ports that it has not: each port its own.
+func (t *taking) takeMoreNodePorts() error {
+	type use struct {
+		protocol corev1.Protocol
+		port     int32
+	}
+	ports, used := t.svc.Spec.Ports, map[use]bool{}
+	has := map[int32]bool{}
+	for _, p := range t.old.Spec.Ports {
+		has[p.NodePort] = p.NodePort != 0
+	}
+	for i := range ports {
+		p := &ports[i]
+		if p.NodePort == 0 && !wantsNodePorts(t.svc) {
+			continue
+		}
+		if !has[p.NodePort] {
+			if err := t.takeNodePort(i); err != nil {
+				return err
+			}
+			has[p.NodePort] = true
+		}
+		is := use{p.Protocol, p.NodePort}
+		if used[is] {
+			return fmt.Errorf("duplicate nodePort: {%s %d}", p.Protocol, p.NodePort) // to clients a bare 500, as upstream's
+		}
+		used[is] = true
+	}
+	return nil
+}
+
+// takeNodePort takes the node port that the port at i names, or else any.
+func (t *taking) takeNodePort(i int) error {
+	p := &t.svc.Spec.Ports[i]
+	if p.NodePort == 0 {
+		port, err := t.takeAnyPort()
+		if err != nil {
+			return apierrors.NewInternalError(fmt.Errorf("failed to allocate a nodePort: %v", err))
+		}
+		p.NodePort = port
+		return nil
+	}
+	err := t.takePort(p.NodePort)
+	if !t.dryRun {
+		err = counted(portsGiven, portsRefused, err, static)
+	}
+	if err != nil {
+		return t.invalid(field.Invalid(field.NewPath("spec", "ports").Index(i).Child("nodePort"), p.NodePort, err.Error()))
+	}
+	return nil
 }
