@@ -8,7 +8,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/net/websocket"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -28,10 +27,8 @@ type eventWriter struct {
 	m       media
 	flusher http.Flusher
 	buf     []byte // events that have not been handed to the connection; from a pool while there are any
-	counted int    // events of which count knows nothing yet
-	headers bool   // a table's columns have been sent
-	count   prometheus.Counter
-	sizes   prometheus.Observer
+	tally   eventTally
+	headers bool            // a table's columns have been sent
 	socket  *websocket.Conn // events go here if it is there
 	shared  h2.Shared       // nil: the connection is this client's alone
 	offers  bool            // shared is not to be waited for
@@ -46,10 +43,7 @@ var eventBuffers = sync.Pool{New: func() any { b := make([]byte, 0, 4<<10); retu
 
 func newEventWriter(q *request, m media) *eventWriter {
 	flusher, _ := q.w.(http.Flusher)
-	gvr := q.kind.GVR
-	return &eventWriter{q: q, m: m, flusher: flusher,
-		count: q.s.metrics.events.WithLabelValues(gvr.Group, gvr.Version, gvr.Resource),
-		sizes: q.s.metrics.eventSizes.WithLabelValues(gvr.Group, gvr.Version, gvr.Resource)}
+	return &eventWriter{q: q, m: m, flusher: flusher}
 }
 
 // open starts the answer: the client learns at once that the watch stands.
@@ -138,8 +132,7 @@ func (o *eventWriter) status(s *metav1.Status) error {
 }
 
 func (o *eventWriter) frame(eventType string, body []byte) error {
-	o.counted++
-	o.sizes.Observe(float64(len(body)))
+	o.tally.add(len(body))
 	if o.buf == nil {
 		o.buf = (*eventBuffers.Get().(*[]byte))[:0]
 	}
@@ -195,8 +188,7 @@ func (o *eventWriter) write() error {
 // release counts what was sent and gives the buffer back, unless one large event has made it large. After an
 // error the connection may still be reading it: it must not come to hold what another client asked for.
 func (o *eventWriter) release(err error) {
-	o.count.Add(float64(o.counted))
-	o.counted = 0
+	o.q.s.metrics.events.add(o.q.kind.GVR, &o.tally)
 	if b := o.buf; err == nil && cap(b) <= 2*bufferEvents {
 		eventBuffers.Put(&b)
 	}

@@ -30,8 +30,7 @@ type metrics struct {
 	terminations *prometheus.CounterVec
 	aborts       *prometheus.CounterVec
 	own          *prometheus.CounterVec
-	events       *prometheus.CounterVec
-	eventSizes   *prometheus.HistogramVec
+	events       eventMetrics
 	handshakes   prometheus.Counter
 	watchLists   *prometheus.HistogramVec
 	deprecated   *prometheus.GaugeVec
@@ -81,14 +80,12 @@ func newMetrics() *metrics {
 	m.terminations = m.counter("request_terminations_total", "Number of requests which apiserver terminated in self-defense.", append(targetLabels[:7:7], "code")...)
 	m.aborts = m.counter("request_aborts_total", "Number of requests which apiserver aborted possibly due to a timeout, for each group, version, verb, resource, subresource and scope", targetLabels[:6]...)
 	m.own = m.counter("selfrequest_total", "Counter of apiserver self-requests broken out for each verb, API resource and subresource.", "verb", "group", "resource", "subresource")
-	m.events = m.counter("watch_events_total", "Number of events sent in watch clients", "group", "version", "resource")
-	m.eventSizes = m.histogram("watch_events_sizes", "Watch event size distribution in bytes", prometheus.ExponentialBuckets(1024, 2, 8), "group", "version", "resource")
 	m.handshakes = prometheus.NewCounter(prometheus.CounterOpts{Name: "apiserver_tls_handshake_errors_total", Help: "Number of requests dropped with 'TLS handshake error from' error"})
 	m.watchLists = m.histogram("watch_list_duration_seconds", "Response latency distribution in seconds for watch list requests broken by group, version, resource and scope.", watchListBuckets, "group", "version", "resource", "scope")
 	m.deprecated = prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "apiserver_requested_deprecated_apis", Help: "Gauge of deprecated APIs that have been requested, broken out by API group, version, resource, subresource, and removed_release."}, []string{"group", "version", "resource", "subresource", "removed_release"})
-	m.registry.MustRegister(m.deprecated, m.longRunning, m.handshakes, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	m.registry.MustRegister(m.deprecated, m.longRunning, &m.events, m.handshakes, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	m.registry.MustRegister(m.identity.all()...)
-	m.forgets = append(m.forgets, m.deprecated)
+	m.forgets = append(m.forgets, m.deprecated, &m.events)
 	return m
 }
 
