@@ -71,7 +71,7 @@ var parts = []struct {
 		"runtime.closechan", "runtime.gopark", "runtime.goready", "runtime.ready", "runtime.mstart", "runtime.sysmon", "runtime.netpoll"}},
 	{"memory", []string{"runtime.mallocgc", "runtime.gc", "runtime.bg", "runtime.morestack", "runtime.newstack"}},
 	{"http2", []string{"golang.org/x/net/", "clipper/apiserver/h2."}},
-	{"events", []string{"clipper/apiserver.(*watcher)", "clipper/apiserver.(*eventWriter)", "clipper/store.(*Watch)"}},
+	{"events", []string{"clipper/apiserver.(*watcher)", "clipper/apiserver.(*carrier)", "clipper/apiserver.(*event", "clipper/store.(*Watch)"}},
 	{"rest", []string{""}}, // writes, and the start of the watches
 }
 
