@@ -23,7 +23,7 @@ import (
 	"clipper/apiserver/egress"
 	"clipper/apiserver/pipeline"
 	"clipper/apiserver/resolve"
-	"clipper/apiserver/streamguard"
+	"clipper/streamguard"
 )
 
 // A nodeProxy reaches node agents, pods and services.
