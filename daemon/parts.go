@@ -49,6 +49,8 @@ func (cp *controlPlane) guard() error {
 		FirstNodePort: int32(cp.options.Front.NodePorts.Base),
 		LastNodePort:  int32(cp.options.Front.NodePorts.Base + cp.options.Front.NodePorts.Size - 1),
 	})
+	self := cp.client.As(&user.DefaultInfo{Name: user.APIServerUser, Groups: []string{user.SystemPrivilegedGroup, user.AllAuthenticated}}, "kube-apiserver")
+	cp.addresses = servicecidr.NewAddresses(complete.Only(self))
 	admission := cp.options.Admission
 	admission.Self = cp.loopback()
 	chain, err := all.New(cp.client, cp.authorizer, cp.allocator, admission)
@@ -56,6 +58,7 @@ func (cp *controlPlane) guard() error {
 		return err
 	}
 	cp.pipeline.Admit(chain)
+	cp.pipeline.Follow(api.Services.Resource.GroupResource(), cp.addresses.Follow)
 	cp.collectors = append(cp.collectors, chain.Collector())
 	for resource, creater := range reviews.Creaters(reviews.Config{Client: cp.client, Authorizer: cp.authorizer, Tokens: cp.authenticator, Signer: cp.signer, Limits: cp.options.Identity.TokenLimits}) {
 		cp.pipeline.Handle(resource, creater)
@@ -67,6 +70,12 @@ func (cp *controlPlane) guard() error {
 func (cp *controlPlane) runControllers(ctx context.Context, group *errgroup.Group) {
 	manager, scheduling := cp.as(user.KubeControllerManager), cp.as(user.KubeScheduler)
 	group.Go(func() error { return cp.allocator.Run(ctx) })
+	group.Go(func() error { return cp.addresses.Run(ctx) })
+	ranges := record.New(cp.client, servicecidr.DefaultComponent, "")
+	group.Go(func() error { return ranges.Run(ctx) })
+	group.Go(func() error {
+		return servicecidr.NewDefault(complete.Only(cp.client), bootstrap.DefaultServiceCIDR(cp.services), ranges).Run(ctx)
+	})
 	group.Go(func() error {
 		return cp.duty(ctx, manager, "kube-controller-manager", func(ctx context.Context, group *errgroup.Group) {
 			cp.manage(ctx, group, manager)
@@ -108,11 +117,6 @@ func (cp *controlPlane) manage(ctx context.Context, group *errgroup.Group, manag
 		group.Go(func() error { return c.Run(ctx) })
 	}
 	cp.runClaims(ctx, group)
-	ranges := record.New(cp.client, servicecidr.DefaultComponent, "")
-	group.Go(func() error { return ranges.Run(ctx) })
-	group.Go(func() error {
-		return servicecidr.NewDefault(complete.Only(cp.client), bootstrap.DefaultServiceCIDR(cp.services), ranges).Run(ctx)
-	})
 	rescales := record.New(manager, "horizontal-pod-autoscaler", "")
 	group.Go(func() error { return rescales.Run(ctx) })
 	group.Go(func() error {

@@ -26,6 +26,7 @@ import (
 	"clipper/apiserver/pipeline"
 	"clipper/apiserver/resourcemetrics"
 	"clipper/apiserver/servingcert"
+	"clipper/controllers/servicecidr"
 	"clipper/pki"
 	"clipper/store"
 	"clipper/store/encrypt"
@@ -49,6 +50,7 @@ type controlPlane struct {
 	auditor    *audit.Auditor    // nil: nothing is recorded
 	client     *inprocess.Client // as the API server itself
 	allocator  *allocate.Allocator
+	addresses  *servicecidr.Addresses // that it has given
 	collectors []prometheus.Collector // what parts of the server count
 	api        *apiserver.Server
 	fairness   *fairness.Controller // nil: off

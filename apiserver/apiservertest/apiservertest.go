@@ -36,6 +36,7 @@ import (
 	"clipper/controllers/namespace"
 	"clipper/controllers/rootca"
 	"clipper/controllers/serviceaccount"
+	"clipper/controllers/servicecidr"
 	"clipper/controllers/tokensecret"
 	"clipper/pki"
 	"clipper/store"
@@ -117,6 +118,7 @@ func (s *Server) run(t testing.TB, ctx context.Context, group *errgroup.Group, l
 		t.Fatal(err)
 	}
 	p.Admit(chain)
+	p.Follow(api.Services.Resource.GroupResource(), servicecidr.NewAddresses(s.Client).Follow)
 	for gr, creater := range reviews.Creaters(reviews.Config{Client: s.Client, Authorizer: az, Tokens: an, Signer: s.Signer}) {
 		p.Handle(gr, creater)
 	}

@@ -143,6 +143,7 @@ func (w *write) commitCreate(ctx context.Context, obj api.Object) (*Result, erro
 		if err != nil {
 			return nil, storeError(err)
 		}
+		w.committed(ctx, nil, item.Object)
 		return &Result{Object: item.Object, Item: item, Created: true}, nil
 	}
 	item, found, err := w.p.store.Latest(ctx, key)

@@ -110,6 +110,7 @@ func (w *write) tryDelete(ctx context.Context, current *store.Item, o *metav1.De
 		if err != nil {
 			return nil, storeError(err)
 		}
+		w.committed(ctx, current.Object, nil)
 		return w.deleted(item, nil, true), nil
 	case d.next == nil || equal(current.Object, d.next):
 		return &Result{Object: current.Object, Item: current}, nil

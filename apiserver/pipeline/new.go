@@ -38,6 +38,7 @@ type Pipeline struct {
 	types     managedfields.TypeConverter
 	admission *admission.Chain
 	creaters  map[schema.GroupResource]Creater
+	followers map[schema.GroupResource]Follower
 	owners    ownership.Managers
 	managers  sync.Map // managerKey → *ownership.Manager
 	scales    scales
@@ -60,6 +61,7 @@ func New(c Config) *Pipeline {
 		p.types = managedfields.NewDeducedTypeConverter()
 	}
 	p.scales.types = p.types
+	p.followers = map[schema.GroupResource]Follower{}
 	p.creaters = map[schema.GroupResource]Creater{
 		{Resource: "pods/binding"}:  p.bindPod,
 		{Resource: "bindings"}:      p.bindFromBody,
@@ -74,6 +76,9 @@ func (p *Pipeline) Admit(chain *admission.Chain) { p.admission = chain }
 // Handle sets what answers creates of a kind that is never stored, or of a subresource: the resource is
 // written "subjectaccessreviews" or "serviceaccounts/token". Not to be called once requests are served.
 func (p *Pipeline) Handle(gr schema.GroupResource, c Creater) { p.creaters[gr] = c }
+
+// Follow sets who is told of what becomes of a resource's objects. Not to be called once requests are served.
+func (p *Pipeline) Follow(gr schema.GroupResource, f Follower) { p.followers[gr] = f }
 
 // Handles says whether a Creater answers for gr.
 func (p *Pipeline) Handles(gr schema.GroupResource) bool { return p.creaters[gr] != nil }
@@ -194,6 +199,13 @@ func (w *write) commit(ctx context.Context, c store.Write) (*store.Item, error) 
 	}
 	c.Object.SetManagedFields(nil)
 	return w.p.store.Commit(ctx, c)
+}
+
+// committed tells who follows the resource that old has become next.
+func (w *write) committed(ctx context.Context, old, next api.Object) {
+	if f := w.p.followers[w.req.Resource.GroupResource()]; f != nil {
+		f(ctx, old, next)
+	}
 }
 
 // clearKind empties an object's kind and version: stored objects carry none, as their Go type says it all.

@@ -79,6 +79,10 @@ type Result struct {
 // than their parent object (serviceaccounts/token).
 type Creater func(ctx context.Context, req *Request, body api.Object, o metav1.CreateOptions) (runtime.Object, error)
 
+// A Follower is told of each write of a resource's objects that is there to stay, before the request is answered: old is nil
+// for an object that is new, next for one that has gone. Both are the store's.
+type Follower func(ctx context.Context, old, next api.Object)
+
 // Door is the pipeline's face, method by method.
 type Door interface {
 	// Get returns the latest committed state of an object; NotFound if there is none.

@@ -273,6 +273,7 @@ func (w *write) commitUpdate(ctx context.Context, current *store.Item, next api.
 	if err != nil {
 		return nil, storeError(err)
 	}
+	w.committed(ctx, current.Object, item.Object)
 	return &Result{Object: item.Object, Item: item}, nil
 }
 
@@ -297,5 +298,6 @@ func (w *write) deleteEmptied(ctx context.Context, current *store.Item, last api
 	if _, err := w.p.store.Commit(ctx, store.Write{Key: w.req.key(), Expect: current.Revision}); err != nil {
 		return nil, storeError(err)
 	}
+	w.committed(ctx, current.Object, nil)
 	return &Result{Object: last}, nil
 }

@@ -8,6 +8,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"clipper/api"
 	"clipper/api/record"
@@ -19,14 +21,15 @@ import (
 const DefaultComponent = "kubernetes-service-cidr-controller"
 
 // A Default keeps the ServiceCIDR that a server's own ranges are in: it is made again when it has gone, gets its second
-// range when the servers have, and events say where it differs.
+// range when the servers have, is said to be ready, and events say where it differs. Every server keeps it, as upstream.
 type Default struct {
 	client api.Client
 	ranges api.TypedView[*networkingv1.ServiceCIDR]
 	want   *networkingv1.ServiceCIDR
 	events *record.Recorder
 	queue  *queue.Queue[owner.Key]
-	told   bool // that it differs
+
+	told, doubted bool // that it differs; that it is not ready
 }
 
 // NewDefault returns the controller that keeps want; Run starts it.
@@ -54,6 +57,8 @@ const (
 	create
 	addRange // the second: the cluster has two families from now on
 	tell     // that it differs from what this server was started with
+	judge    // it is ready: nobody has said so yet
+	doubt    // somebody has said that it is not
 )
 
 func planDefault(is, want *networkingv1.ServiceCIDR) upkeep {
@@ -62,8 +67,16 @@ func planDefault(is, want *networkingv1.ServiceCIDR) upkeep {
 		return create
 	case len(is.Spec.CIDRs) == 1 && len(want.Spec.CIDRs) == 2 && is.Spec.CIDRs[0] == want.Spec.CIDRs[0]:
 		return addRange
-	case is.DeletionTimestamp == nil && !slices.Equal(is.Spec.CIDRs, want.Spec.CIDRs):
+	case is.DeletionTimestamp != nil:
+		return nothing
+	case !slices.Equal(is.Spec.CIDRs, want.Spec.CIDRs):
 		return tell
+	}
+	switch ready := meta.FindStatusCondition(is.Status.Conditions, networkingv1.ServiceCIDRConditionReady); {
+	case ready == nil || ready.Status == metav1.ConditionUnknown:
+		return judge
+	case ready.Status == metav1.ConditionFalse:
+		return doubt
 	}
 	return nothing
 }
@@ -88,6 +101,26 @@ func (d *Default) sync(ctx context.Context, at owner.Key) error {
 			d.warn(is, "KubernetesDefaultServiceCIDRInconsistent", "The default ServiceCIDR %v does not match the controller flag configurations %s", is.Spec.CIDRs, d.want.Spec.CIDRs)
 			d.told = true
 		}
+	case judge:
+		return d.judge(ctx, is)
+	case doubt:
+		if c := meta.FindStatusCondition(is.Status.Conditions, networkingv1.ServiceCIDRConditionReady); !d.doubted {
+			d.warn(is, c.Reason, "Configuration matches, but %s", c.Message)
+			d.doubted = true
+		}
+	}
+	return nil
+}
+
+// judge says that the range is ready, for addresses come from it already.
+func (d *Default) judge(ctx context.Context, is *networkingv1.ServiceCIDR) error {
+	ready := metav1.Condition{Type: networkingv1.ServiceCIDRConditionReady, Status: metav1.ConditionTrue, Message: "Kubernetes default Service CIDR is ready"}
+	_, err := api.ServiceCIDRs.Mutate(ctx, d.client, "", is.Name, "status", func(c *networkingv1.ServiceCIDR) (bool, error) {
+		return planDefault(c, d.want) == judge && meta.SetStatusCondition(&c.Status.Conditions, ready), nil
+	})
+	if err != nil && !apierrors.IsNotFound(err) {
+		d.warn(is, "KubernetesDefaultServiceCIDRError", "The default ServiceCIDR Status can not be set to Ready=True")
+		return fmt.Errorf("default ServiceCIDR %s: set condition %s: %w", is.Name, ready.Type, err)
 	}
 	return nil
 }

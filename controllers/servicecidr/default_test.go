@@ -7,6 +7,7 @@ import (
 	"testing/synctest"
 
 	networkingv1 "k8s.io/api/networking/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"clipper/api"
@@ -23,7 +24,11 @@ func TestPlanDefault(t *testing.T) {
 		plan     upkeep
 	}{
 		"gone":                        {nil, one, create},
-		"as it is":                    {one, one, nothing},
+		"as it is":                    {judged(one, metav1.ConditionTrue), one, nothing},
+		"not judged yet":              {one, one, judge},
+		"not known to be ready":       {judged(one, metav1.ConditionUnknown), one, judge},
+		"not ready":                   {judged(one, metav1.ConditionFalse), one, doubt},
+		"not ready, and another":      {judged(cidr("kubernetes", "10.1.0.0/16"), metav1.ConditionFalse), one, tell},
 		"a second range":              {one, both, addRange},
 		"a second range, other first": {cidr("kubernetes", "10.1.0.0/16"), both, tell},
 		"a range less":                {both, one, tell},
@@ -33,6 +38,12 @@ func TestPlanDefault(t *testing.T) {
 			t.Errorf("%s: %d, want %d", name, got, tt.plan)
 		}
 	}
+}
+
+func judged(c *networkingv1.ServiceCIDR, ready metav1.ConditionStatus) *networkingv1.ServiceCIDR {
+	c = c.DeepCopy()
+	c.Status.Conditions = []metav1.Condition{{Type: networkingv1.ServiceCIDRConditionReady, Status: ready, Reason: "Why", Message: "somebody says so"}}
+	return c
 }
 
 // TestDefault: the object gets what it lacks, comes back when it has gone, and events say once what else is wrong.
@@ -54,6 +65,9 @@ func TestDefault(t *testing.T) {
 			}
 		}
 		is("10.0.0.0/16", "fd00::/108")
+		if got, _ := api.ServiceCIDRs.View(c).Get("", "kubernetes"); meta.FindStatusCondition(got.Status.Conditions, "Ready").Message != "Kubernetes default Service CIDR is ready" {
+			t.Errorf("conditions: %+v", got.Status.Conditions)
+		}
 		if err := api.ServiceCIDRs.Delete(ctx, c, "", "kubernetes", metav1.DeleteOptions{}); err != nil {
 			t.Fatal(err)
 		}

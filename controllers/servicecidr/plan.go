@@ -81,9 +81,9 @@ func prefixes(c *networkingv1.ServiceCIDR) []netip.Prefix {
 	return out
 }
 
-// addresses are the cluster IPs that a service holds.
-func addresses(svc *corev1.Service) []netip.Addr {
-	if svc.Spec.Type == corev1.ServiceTypeExternalName {
+// addressesOf are the cluster IPs that a service holds; nil is none.
+func addressesOf(svc *corev1.Service) []netip.Addr {
+	if svc == nil || svc.Spec.Type == corev1.ServiceTypeExternalName {
 		return nil
 	}
 	var out []netip.Addr

@@ -9,6 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -83,9 +84,11 @@ func TestObjectsFollowServices(t *testing.T) {
 		theirs := &networkingv1.IPAddress{ObjectMeta: metav1.ObjectMeta{Name: "10.96.0.8"}, Spec: networkingv1.IPAddressSpec{ParentRef: &networkingv1.ParentReference{Resource: "gateways", Name: "g"}}}
 		c.Add(api.IPAddresses.Resource, stale, theirs)
 		ctx, cancel := context.WithCancel(t.Context())
-		done := make(chan error)
-		go func() { done <- New(c).Run(ctx) }()
+		var group errgroup.Group
+		group.Go(func() error { return New(c).Run(ctx) })
+		group.Go(func() error { return NewAddresses(c).Run(ctx) })
 		names := func() (out []string) {
+			time.Sleep(settling)
 			synctest.Wait()
 			for _, a := range api.IPAddresses.View(c).List("") {
 				out = append(out, a.Name)
@@ -123,8 +126,55 @@ func TestObjectsFollowServices(t *testing.T) {
 			t.Error("the range stayed")
 		}
 		cancel()
-		if err := <-done; err != nil {
+		if err := group.Wait(); err != nil {
 			t.Error(err)
 		}
 	})
+}
+
+// TestFollow: a request leaves IPAddresses behind as its service needs them, without anything that runs.
+func TestFollow(t *testing.T) {
+	service := func(name string, ips ...string) *corev1.Service {
+		return &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: name}, Spec: corev1.ServiceSpec{Type: corev1.ServiceTypeClusterIP, ClusterIPs: ips}}
+	}
+	c := &apitest.Client{}
+	k := NewAddresses(c)
+	for _, tt := range []struct {
+		was, is *corev1.Service
+		want    string
+	}{
+		{nil, service("a", "10.96.0.1"), "10.96.0.1=a"},
+		{service("a", "10.96.0.1"), service("a", "10.96.0.1", "fd00::1"), "10.96.0.1=a fd00::1=a"},
+		{nil, service("headless", corev1.ClusterIPNone), "10.96.0.1=a fd00::1=a"},
+		{service("a", "10.96.0.1", "fd00::1"), service("a", "10.96.0.1"), "10.96.0.1=a"},
+		{nil, service("b", "10.96.0.1"), "10.96.0.1=b"}, // from a, whose address has not gone with it yet
+		{service("b", "10.96.0.1"), nil, ""},
+	} {
+		if svc, ok := api.Services.View(c).Get("ns", "a"); ok && tt.is != nil && tt.is.Name == "b" {
+			if err := api.Services.Delete(t.Context(), c, "ns", svc.Name, metav1.DeleteOptions{}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if tt.was != nil {
+			if err := api.Services.Delete(t.Context(), c, "ns", tt.was.Name, metav1.DeleteOptions{}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		var was, is api.Object
+		if tt.was != nil {
+			was = tt.was
+		}
+		if tt.is != nil {
+			is = tt.is
+			c.Add(api.Services.Resource, tt.is)
+		}
+		k.Follow(t.Context(), was, is)
+		var got []string
+		for _, a := range api.IPAddresses.View(c).List("") {
+			got = append(got, a.Name+"="+a.Spec.ParentRef.Name)
+		}
+		if strings.Join(got, " ") != tt.want {
+			t.Errorf("%v to %v: %v, want %s", was, is, got, tt.want)
+		}
+	}
 }
