@@ -135,6 +135,9 @@ type Custom struct {
 	Remote bool
 	// Schema returns the version's schema as a version of OpenAPI writes it.
 	Schema func(OpenAPI) (Schema, error)
+	// Keep returns what make made of the version under a name: it stays, packed, while it is used, and is made again when
+	// it is needed after that.
+	Keep func(name string, make func() ([]byte, error)) ([]byte, error)
 	// ID differs whenever the schemas do.
 	ID string
 	// Unserved says that the version itself is not served, only those of Also.

@@ -1,7 +1,6 @@
 package openapi
 
 import (
-	"encoding/json"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -15,41 +14,51 @@ import (
 	"clipper/catalogue"
 )
 
-// A customizer adds the schemas of custom resources, which come with their descriptions, and of their lists.
-type customizer struct {
-	of     catalogue.OpenAPI
-	refs   string // how the document's version writes a reference to a schema
-	models map[string]string
-	all    schemas
-	own    schemas // those of the server's own kinds
+// addCustom adds the schemas of the custom resources that wanted says, and of their lists, to all, for a document of version
+// 3. It returns models with theirs.
+func addCustom(resources []*catalogue.Resource, wanted func(schema.GroupVersion) bool, models map[string]string, all schemas) map[string]string {
+	models = maps.Clone(models) // it is shared by all documents
+	own := maps.Clone(all)
+	put := func(model string, text []byte) {
+		if own[model] == nil || !isEverywhere(model) { // what every document refers to stays as it is
+			all[model] = text
+		}
+	}
+	kinds := customOf(resources, wanted)
+	for i, p := range definitionsV3(kinds) {
+		kinds[i].nameModels(models, p)
+		for _, e := range p {
+			put(e.name, e.text)
+		}
+	}
+	return models
 }
 
-// addCustom adds what wanted says. It returns models with those that were added.
-func addCustom(resources []*catalogue.Resource, wanted func(schema.GroupVersion) bool, models map[string]string, all schemas, of catalogue.OpenAPI) map[string]string {
-	c := customizer{of, schemaRefs, maps.Clone(models), all, maps.Clone(all)} // models are shared by all documents
-	if of == catalogue.OpenAPI2 {
-		c.refs = definitionRefs
-	}
-	found := customOf(resources, wanted)
-	texts := make([]catalogue.Schema, len(found))
-	var writing errgroup.Group // of hundreds of kinds, they take most of the time
+// definitionsV3 returns the definitions of kinds.
+func definitionsV3(kinds []custom) []part {
+	out := make([]part, len(kinds))
+	var writing errgroup.Group // of hundreds of kinds in a group, they take most of the time
 	writing.SetLimit(runtime.GOMAXPROCS(0))
-	for i, f := range found {
-		writing.Go(func() (err error) {
-			texts[i], err = f.Custom.Schema(of)
-			if err != nil {
-				slog.Warn("schema of a custom resource left out", "resource", f.GroupResource(), "version", f.version.Version, "err", err)
+	for i, c := range kinds {
+		writing.Go(func() error {
+			data, err := c.Custom.Keep("version 3", func() ([]byte, error) {
+				p, err := c.definitions(catalogue.OpenAPI3, schemaRefs, func(model string) (string, error) { return model, nil })
+				return p.encode(), err
+			})
+			if err == nil {
+				out[i], err = decodePart(data)
 			}
+			c.report(err)
 			return nil
 		})
 	}
-	writing.Wait()
-	for i, f := range found {
-		if texts[i].Text != nil {
-			c.add(f.Resource, f.version, texts[i])
-		}
-	}
-	return c.models
+	writing.Wait() // none fails
+	return out
+}
+
+// isEverywhere says whether a model may be one that every document refers to.
+func isEverywhere(model string) bool {
+	return strings.HasPrefix(model, metaModel) || strings.HasPrefix(model, scaleModel)
 }
 
 // A custom is one version of a custom resource.
@@ -85,41 +94,52 @@ const (
 
 func everything(schema.GroupVersion) bool { return true }
 
-// add adds r's schema as gv has it.
-func (c customizer) add(r *catalogue.Resource, gv schema.GroupVersion, s catalogue.Schema) {
-	model, list := c.name(s.Model), c.name(strings.TrimSuffix(s.Model, "."+r.Kind)+"."+r.ListKind)
-	key := gv.String() + "/"
-	c.models[key+r.Kind], c.models[key+r.ListKind] = model, list
-	c.put(model, json.RawMessage(s.Text))
-	selectable := ""
-	if s.Selectable != nil {
-		selectable = `,"x-kubernetes-selectable-fields":` + string(s.Selectable)
+// definitions returns the schemas of c's objects and of their lists, in that order. refs is how the document's version writes
+// a reference to a schema, and name says what a model is to be called.
+func (c custom) definitions(of catalogue.OpenAPI, refs string, name func(model string) (string, error)) (part, error) {
+	s, err := c.Custom.Schema(of)
+	if err != nil {
+		return nil, err
 	}
-	c.put(list, json.RawMessage(fmt.Sprintf(`{"description":"%[1]s is a list of %[2]s","type":"object","required":["items"],"properties":{`+
-		`"apiVersion":{"description":"%[9]s","type":"string"},"kind":{"description":"%[10]s","type":"string"},`+
-		`"items":{"description":"List of %[3]s. More info: https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md","type":"array","items":{"$ref":"%[4]s%[5]s"}},`+
-		`"metadata":{"$ref":"%[4]s%[6]sListMeta"}},"x-kubernetes-group-version-kind":[{"group":"%[7]s","kind":"%[1]s","version":"%[8]s"}]%[11]s}`,
-		r.ListKind, r.Kind, r.Name, c.refs, model, metaModel, gv.Group, gv.Version, typeDocs["apiVersion"], typeDocs["kind"], selectable)))
+	object, err := name(s.Model)
+	if err != nil {
+		return nil, err
+	}
+	list, err := name(strings.TrimSuffix(s.Model, "."+c.Kind) + "." + c.ListKind)
+	if err != nil {
+		return nil, err
+	}
+	return part{{inDefinitions, object, s.Text}, {inDefinitions, list, c.listSchema(object, refs, s.Selectable)}}, nil
 }
 
-// name gives way to the server's own kinds. Only the document of version 2 has all of them beside the custom ones.
-func (c customizer) name(model string) string {
-	if c.of != catalogue.OpenAPI2 || c.own[model] == nil {
-		return model
+// report says why c's schema is in no document.
+func (c custom) report(err error) {
+	if err != nil {
+		slog.Warn("schema of a custom resource left out", "resource", c.GroupResource(), "version", c.version.Version, "err", err)
 	}
-	for i := 2; ; i++ {
-		if other := fmt.Sprintf("%s_v%d", model, i); c.own[other] == nil {
-			return other
+}
+
+// nameModels says which models are those of c's kinds: the names of its definitions, if it has any.
+func (c custom) nameModels(models map[string]string, definitions part) {
+	key := c.version.String() + "/"
+	for i, kind := range []string{c.Kind, c.ListKind} {
+		if i < len(definitions) {
+			models[key+kind] = definitions[i].name
 		}
 	}
 }
 
-// put adds a schema. What every document refers to stays as it is.
-func (c customizer) put(model string, schema json.RawMessage) {
-	if c.own[model] != nil && (strings.HasPrefix(model, metaModel) || strings.HasPrefix(model, scaleModel)) {
-		return
+// listSchema is that of a list of c's objects. refs is how the document's version writes a reference to a schema.
+func (c custom) listSchema(model, refs string, selectable []byte) []byte {
+	more := ""
+	if selectable != nil {
+		more = `,"x-kubernetes-selectable-fields":` + string(selectable)
 	}
-	c.all[model] = schema
+	return fmt.Appendf(nil, `{"description":"%[1]s is a list of %[2]s","type":"object","required":["items"],"properties":{`+
+		`"apiVersion":{"description":"%[9]s","type":"string"},"kind":{"description":"%[10]s","type":"string"},`+
+		`"items":{"description":"List of %[3]s. More info: https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md","type":"array","items":{"$ref":"%[4]s%[5]s"}},`+
+		`"metadata":{"$ref":"%[4]s%[6]sListMeta"}},"x-kubernetes-group-version-kind":[{"group":"%[7]s","kind":"%[1]s","version":"%[8]s"}]%[11]s}`,
+		c.ListKind, c.Kind, c.Name, refs, model, metaModel, c.version.Group, c.version.Version, typeDocs["apiVersion"], typeDocs["kind"], more)
 }
 
 // scaleModel begins the names of the schemas that a scale has.

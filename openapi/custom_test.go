@@ -18,7 +18,7 @@ func namesake(group, version, kind, model string) *catalogue.Resource {
 		Verbs: []string{"get", "list"},
 		Custom: &catalogue.Custom{ID: "1", Schema: func(catalogue.OpenAPI) (catalogue.Schema, error) {
 			return catalogue.Schema{Model: model, Text: []byte(`{"type":"object","description":"custom"}`)}, nil
-		}},
+		}, Keep: func(_ string, make func() ([]byte, error)) ([]byte, error) { return make() }},
 	}
 }
 

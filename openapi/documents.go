@@ -8,13 +8,11 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
-	openapiv2 "github.com/google/gnostic-models/openapiv2"
-	openapiv3 "github.com/google/gnostic-models/openapiv3"
 	"github.com/klauspost/compress/gzip"
 	"github.com/munnerz/goautoneg"
-	"google.golang.org/protobuf/proto"
 
 	"clipper/catalogue"
 )
@@ -46,6 +44,9 @@ type Documents struct {
 	number  int
 	current *edition             // nil until somebody asks
 	docs    map[string]*document // by path and media type
+
+	making sync.Mutex // held while a document of version 2 is made, which takes the memory of all schemas
+	own    ownPart    // of the documents of version 2; making must be held
 }
 
 // A document is one rendered form of one specification.
@@ -53,6 +54,7 @@ type document struct {
 	path   string
 	hash   string // of what it is made from
 	once   sync.Once
+	made   atomic.Bool
 	packed []byte
 	etag   string
 	err    error
@@ -91,12 +93,9 @@ func (d *Documents) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	path := strings.TrimSuffix(r.URL.Path, "/")
 	switch {
 	case path == v2Path:
-		media, ok := negotiate(r, mediaProtoV2)
-		e := d.edition()
-		d.serve(w, r, e, path, media, ok, e.v2)
+		d.serve(w, r, mediaProtoV2, d.v2)
 	case path == indexPath:
-		e := d.edition()
-		d.serve(w, r, e, path, mediaJSON, true, e.v3Index)
+		d.serve(w, r, "", d.v3Index)
 	case strings.HasPrefix(path, indexPath+"/"):
 		d.serveV3(w, r, strings.TrimPrefix(path, indexPath+"/"))
 	default:
@@ -121,14 +120,44 @@ func (d *Documents) serveV3(w http.ResponseWriter, r *http.Request, gv string) {
 		w.Header().Set("Cache-Control", "public, immutable")
 		w.Header().Set("Expires", time.Now().AddDate(1, 0, 0).UTC().Format(http.TimeFormat))
 	}
-	media, ok := negotiate(r, mediaProtoV3)
-	d.serve(w, r, e, path, media, ok, func() ([]byte, error) { return e.v3(gv) })
+	d.serve(w, r, mediaProtoV3, func(media string) *document {
+		doc := d.document(e, path, media)
+		doc.make(func(w io.Writer) error {
+			data, err := e.v3(gv)
+			if err != nil {
+				return err
+			}
+			return writeAs(w, media, data)
+		})
+		return doc
+	})
 }
 
-// negotiate returns the media type to answer with: JSON, or proto where the client prefers it.
+// v3Index returns the index of the documents of version 3.
+func (d *Documents) v3Index(media string) *document {
+	e := d.edition()
+	doc := d.document(e, indexPath, media)
+	doc.make(e.v3Index)
+	return doc
+}
+
+// v2 returns the document of version 2. Who has waited for another gets one of what there is by then.
+func (d *Documents) v2(media string) *document {
+	if doc := d.document(d.edition(), v2Path, media); doc.made.Load() {
+		return doc
+	}
+	d.making.Lock()
+	defer d.making.Unlock()
+	e := d.edition()
+	doc := d.document(e, v2Path, media)
+	doc.make(func(w io.Writer) error { return newV2Writer(e, &d.own).write(w, media) })
+	return doc
+}
+
+// negotiate returns the media type to answer with: JSON, or proto, if there is such a form, where the client prefers it.
 func negotiate(r *http.Request, proto string) (media string, ok bool) {
 	accept := r.Header.Get("Accept")
-	if accept == "" {
+	if accept == "" || proto == "" {
 		return mediaJSON, true
 	}
 	for _, clause := range goautoneg.ParseAccept(accept) {
@@ -143,19 +172,20 @@ func negotiate(r *http.Request, proto string) (media string, ok bool) {
 	return "", false
 }
 
-func (d *Documents) serve(w http.ResponseWriter, r *http.Request, e *edition, path, media string, ok bool, make func() ([]byte, error)) {
+// serve answers with the document that find returns of a media type: JSON, or proto if the client prefers that.
+func (d *Documents) serve(w http.ResponseWriter, r *http.Request, proto string, find func(media string) *document) {
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
 		w.WriteHeader(http.StatusMethodNotAllowed)
 		return
 	}
+	media, ok := negotiate(r, proto)
 	if !ok {
 		w.WriteHeader(http.StatusNotAcceptable)
 		return
 	}
-	doc := d.document(e, path, media)
-	doc.once.Do(func() { doc.make(media, make) })
+	doc := find(media)
 	if doc.err != nil {
-		http.Error(w, fmt.Sprintf("make %s: %v", path, doc.err), http.StatusInternalServerError)
+		http.Error(w, fmt.Sprintf("make %s: %v", doc.path, doc.err), http.StatusInternalServerError)
 		return
 	}
 	h := w.Header()
@@ -190,34 +220,16 @@ func (d *Documents) document(e *edition, path, media string) *document {
 	return doc
 }
 
-func (doc *document) make(media string, make func() ([]byte, error)) {
-	data, err := make()
-	if err == nil && media != mediaJSON {
-		data, err = toProto(media, data)
-	}
-	if err != nil {
-		doc.err = err
-		return
-	}
-	var packed bytes.Buffer
-	z, _ := gzip.NewWriterLevel(&packed, gzip.BestSpeed) // there is such a level
-	z.Write(data)                                        // into memory: cannot fail
-	z.Close()
-	doc.packed, doc.etag = packed.Bytes(), fmt.Sprintf("%q", fmt.Sprintf("%X", sha512.Sum512(data)))
-}
-
-// toProto converts a document from JSON to the protobuf form that media names.
-func toProto(media string, data []byte) ([]byte, error) {
-	if media == mediaProtoV3 {
-		doc, err := openapiv3.ParseDocument(data)
-		if err != nil {
-			return nil, err
+// make makes the document, once, of what write writes.
+func (doc *document) make(write func(io.Writer) error) {
+	doc.once.Do(func() {
+		var packed bytes.Buffer
+		z, _ := gzip.NewWriterLevel(&packed, gzip.BestSpeed) // there is such a level
+		sum := sha512.New()
+		if doc.err = write(io.MultiWriter(z, sum)); doc.err == nil {
+			doc.err = z.Close()
 		}
-		return proto.Marshal(doc)
-	}
-	doc, err := openapiv2.ParseDocument(data)
-	if err != nil {
-		return nil, err
-	}
-	return proto.Marshal(doc)
+		doc.packed, doc.etag = bytes.Clone(packed.Bytes()), fmt.Sprintf("%q", fmt.Sprintf("%X", sum.Sum(nil)))
+		doc.made.Store(true)
+	})
 }

@@ -4,7 +4,7 @@ import (
 	"crypto/sha512"
 	"encoding/json"
 	"fmt"
-	"sort"
+	"io"
 	"strconv"
 	"strings"
 	"sync"
@@ -73,7 +73,7 @@ func parseGroupVersion(gv string) (group, version string) {
 
 // v3Index renders /openapi/v3: where the document of each group and version is. The hash in the address
 // lets clients keep a document for good; it covers all that the documents are made from.
-func (e *edition) v3Index() ([]byte, error) {
+func (e *edition) v3Index(w io.Writer) error {
 	type entry struct {
 		URL string `json:"serverRelativeURL"`
 	}
@@ -92,7 +92,12 @@ func (e *edition) v3Index() ([]byte, error) {
 			paths[x.Path] = entry{x.V3}
 		}
 	}
-	return json.Marshal(map[string]any{"paths": paths})
+	data, err := json.Marshal(map[string]any{"paths": paths})
+	if err != nil {
+		return err
+	}
+	_, err = w.Write(data)
+	return err
 }
 
 // hash is that of what the document at a path is made from; ok if there is one.
@@ -149,7 +154,7 @@ func (e *edition) v3(gv string) ([]byte, error) {
 	var of schema.GroupVersion
 	of.Group, of.Version = parseGroupVersion(gv)
 	wanted := func(gv schema.GroupVersion) bool { return gv == of }
-	models = addCustom(e.resources, wanted, models, all, catalogue.OpenAPI3)
+	models = addCustom(e.resources, wanted, models, all)
 	paths := map[string]pathItem{}
 	var roots []string
 	add := func(o operation) {
@@ -195,33 +200,6 @@ func (e *edition) eachOperation(gv string, models map[string]string, fn func(ope
 			fn(o)
 		}
 	}
-}
-
-// v2 renders the one document of OpenAPI v2.
-func (e *edition) v2() ([]byte, error) {
-	var all schemas
-	if err := unpack(packedV2, &all); err != nil {
-		return nil, err
-	}
-	all[patchModel] = patchSchema
-	models, err := kindModels()
-	if err != nil {
-		return nil, err
-	}
-	models = addCustom(e.resources, everything, models, all, catalogue.OpenAPI2)
-	paths, shared, roots, err := e.pathsV2(models)
-	if err != nil {
-		return nil, err
-	}
-	sort.Strings(roots)
-	doc, err := json.Marshal(map[string]any{
-		"swagger": "2.0", "info": info(), "paths": paths, "definitions": all.closure(roots), "parameters": shared,
-		"securityDefinitions": bearer(), "security": []map[string][]string{{"BearerToken": {}}},
-	})
-	if err != nil {
-		return nil, err
-	}
-	return mergeV2(doc, e.extensions())
 }
 
 func addPath(paths map[string]pathItem, o operation, rendered map[string]any) {

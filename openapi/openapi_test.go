@@ -234,6 +234,49 @@ func TestProtobufDocumentsParse(t *testing.T) {
 	}
 }
 
+// TestProtobufEqualsLibrary: the protobuf forms say what the library makes of the JSON ones.
+func TestProtobufEqualsLibrary(t *testing.T) {
+	odd := namesake("example.com", "v1", "Odd", "com.example.v1.Odd")
+	odd.Custom.Schema = func(catalogue.OpenAPI) (catalogue.Schema, error) {
+		return catalogue.Schema{Model: "com.example.v1.Odd", Selectable: []byte(`[{"fieldPath":"spec.a"}]`), Text: []byte(`{"type":"object","description":"a: b\n\"c\" <é> 😀","properties":{` +
+			`"number":{"type":"number","minimum":-1.5e3,"maximum":12345678901234567890,"default":1.0,"enum":[1,2.5,1e400,123456789012345678901,-0,"3",null,true]},` +
+			`"text":{"type":"string","default":"2020-01-01","enum":["yes","~","","0x1"," x"],"pattern":"^\\d$"},"empty":{"type":"object","default":{},"x-kubernetes-map-type":"atomic"},` +
+			`"list":{"type":"array","default":[],"items":{"type":"object"},"x-kubernetes-list-map-keys":["a","1"],"maxItems":10,"uniqueItems":true},` +
+			`"any":{"x-kubernetes-int-or-string":true,"x-kubernetes-validations":[{"rule":"self == 1 || self == 'a'","message":"no: \"x\""}]}},` +
+			`"x-kubernetes-group-version-kind":[{"group":"example.com","kind":"Odd","version":"v1"}]}`)}, nil
+	}
+	documents := New(func() []*catalogue.Resource {
+		return append(testResources(), odd, namesake("core.api.k8s.io", "v1", "Pod", "io.k8s.api.core.v1.Pod"))
+	})
+	body := func(path, accept string) []byte {
+		r := httptest.NewRequest(http.MethodGet, path, nil)
+		r.Header.Set("Accept", accept)
+		w := httptest.NewRecorder()
+		documents.ServeHTTP(w, r)
+		if w.Code != http.StatusOK {
+			t.Fatalf("%s: %d %s", path, w.Code, w.Body)
+		}
+		return w.Body.Bytes()
+	}
+	for path, form := range map[string]struct {
+		media string
+		got   proto.Message
+		parse func([]byte) (proto.Message, error)
+	}{
+		"/openapi/v2":                     {mediaProtoV2, &openapiv2.Document{}, func(b []byte) (proto.Message, error) { return openapiv2.ParseDocument(b) }},
+		"/openapi/v3/apis/example.com/v1": {mediaProtoV3, &openapiv3.Document{}, func(b []byte) (proto.Message, error) { return openapiv3.ParseDocument(b) }},
+		"/openapi/v3/apis/apps/v1":        {mediaProtoV3, &openapiv3.Document{}, func(b []byte) (proto.Message, error) { return openapiv3.ParseDocument(b) }},
+	} {
+		want, err := form.parse(body(path, mediaJSON))
+		if err != nil {
+			t.Fatalf("%s: %v", path, err)
+		}
+		if err := proto.Unmarshal(body(path, form.media), form.got); err != nil || !proto.Equal(form.got, want) {
+			t.Errorf("%s differs: %v; %d bytes, want %d", path, err, proto.Size(form.got), proto.Size(want))
+		}
+	}
+}
+
 func TestHTTP(t *testing.T) {
 	for _, tt := range []struct {
 		path, accept string

@@ -3,51 +3,8 @@ package openapi
 import (
 	"encoding/json"
 	"fmt"
-	"runtime"
 	"sync"
-
-	"golang.org/x/sync/errgroup"
 )
-
-// pathsV2 writes the paths of version 2: a group version at a time, on all processors, so that of a thousand kinds little
-// but text is there at any moment. It also returns the parameters that they share and the models that they refer to.
-func (e *edition) pathsV2(models map[string]string) (paths, shared map[string]json.RawMessage, roots []string, err error) {
-	var mu sync.Mutex
-	common := sharing{names: map[string]string{}, texts: map[string]json.RawMessage{}}
-	paths = map[string]json.RawMessage{}
-	var writing errgroup.Group
-	writing.SetLimit(runtime.GOMAXPROCS(0))
-	write := func(each func(add func(operation))) {
-		writing.Go(func() error {
-			items, models := map[string]pathItem{}, []string(nil)
-			each(func(o operation) {
-				addPath(items, o, o.v2())
-				models = append(models, o.body, o.response)
-			})
-			texts, err := common.write(items)
-			mu.Lock()
-			defer mu.Unlock()
-			for path, text := range texts {
-				paths[path] = text
-			}
-			roots = append(roots, models...)
-			return err
-		})
-	}
-	for gv := range e.groupVersions {
-		write(func(add func(operation)) { e.eachOperation(gv, models, add) })
-	}
-	write(func(add func(operation)) {
-		for _, path := range e.groups() {
-			add(groupOperation(path))
-		}
-		for _, o := range aside() {
-			add(o)
-		}
-	})
-	err = writing.Wait()
-	return paths, common.texts, roots, err
-}
 
 // A sharing gives names to the parameters of all paths that say the same everywhere, as version 2 can: the text of a
 // list's would otherwise be there hundreds of times.
@@ -57,32 +14,48 @@ type sharing struct {
 	texts map[string]json.RawMessage
 }
 
-// write returns the items as text, with references to what is shared.
-func (s *sharing) write(items map[string]pathItem) (map[string]json.RawMessage, error) {
-	out := make(map[string]json.RawMessage, len(items))
-	for path, item := range items {
-		lift(item)
-		for key, op := range item {
-			if key == "parameters" {
-				continue
-			}
-			if err := s.replace(op.(map[string]any)); err != nil {
-				return nil, fmt.Errorf("parameters of %s: %w", path, err)
-			}
-		}
-		if err := s.replace(item); err != nil {
-			return nil, fmt.Errorf("parameters of %s: %w", path, err)
-		}
-		text, err := json.Marshal(item)
-		if err != nil {
-			return nil, fmt.Errorf("path %s: %w", path, err)
-		}
-		out[path] = text
+// common are those of all documents. They say what upstream's options do, so that there are few of them.
+var common = sharing{names: map[string]string{}, texts: map[string]json.RawMessage{}}
+
+// paths writes operations, with references to the parameters that are shared. It also returns the models that they are
+// about.
+func (s *sharing) paths(operations []operation) (out part, models []string, err error) {
+	items, used := map[string]pathItem{}, map[string]bool{}
+	for _, o := range operations {
+		addPath(items, o, o.v2())
+		models = append(models, o.body, o.response)
 	}
-	return out, nil
+	for path, item := range items {
+		text, err := s.item(item, used)
+		if err != nil {
+			return nil, nil, fmt.Errorf("path %s: %w", path, err)
+		}
+		out = append(out, entry{inPaths, path, text})
+	}
+	for name := range used {
+		out = append(out, entry{section: inParameters, name: name})
+	}
+	return out, models, nil
 }
 
-func (s *sharing) replace(of map[string]any) error {
+// item writes one path, and notes which parameters it uses.
+func (s *sharing) item(item pathItem, used map[string]bool) ([]byte, error) {
+	lift(item)
+	for key, op := range item {
+		if key == "parameters" {
+			continue
+		}
+		if err := s.replace(op.(map[string]any), used); err != nil {
+			return nil, err
+		}
+	}
+	if err := s.replace(item, used); err != nil {
+		return nil, err
+	}
+	return json.Marshal(item)
+}
+
+func (s *sharing) replace(of map[string]any, used map[string]bool) error {
 	parameters := parametersIn(of)
 	if parameters == nil {
 		return nil
@@ -95,8 +68,9 @@ func (s *sharing) replace(of map[string]any) error {
 		}
 		name, err := s.name(p)
 		if err != nil {
-			return err
+			return fmt.Errorf("parameter %v: %w", p["name"], err)
 		}
+		used[name] = true
 		out[i] = map[string]string{"$ref": "#/parameters/" + name}
 	}
 	of["parameters"] = out
@@ -118,4 +92,13 @@ func (s *sharing) name(p map[string]any) (string, error) {
 	name := p["name"].(string) + "-" + shortHash(text)
 	s.names[key], s.texts[name] = name, text
 	return name, nil
+}
+
+// describe gives entries, which name parameters, their texts.
+func (s *sharing) describe(entries []entry) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for i, e := range entries {
+		entries[i].text = s.texts[e.name]
+	}
 }

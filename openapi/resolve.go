@@ -32,7 +32,7 @@ func (r Resolver) ResolveSchema(gvk schema.GroupVersionKind) (*spec.Schema, erro
 		return nil, err
 	}
 	wanted := func(gv schema.GroupVersion) bool { return gv == gvk.GroupVersion() }
-	models = addCustom(r.Resources(), wanted, models, all, catalogue.OpenAPI3)
+	models = addCustom(r.Resources(), wanted, models, all)
 	model, ok := models[mergetype.KindKey(gvk)]
 	if !ok {
 		return nil, fmt.Errorf("cannot resolve %v: %w", gvk, resolver.ErrSchemaNotFound)

@@ -49,50 +49,51 @@ func (d dialect) metadata() spec.Schema {
 	return spec.Schema{SchemaProps: spec.SchemaProps{Description: metadataDoc, AllOf: []spec.Schema{*ref}}}
 }
 
-// openAPI returns what encodes v's schema for the documents of a version of OpenAPI. The text stays while it is used, for
-// the document of version 2 is made anew whenever a kind comes or goes, of all schemas; it stays packed, for they are many.
-func (v *version) openAPI() func(catalogue.OpenAPI) (catalogue.Schema, error) {
-	v2 := newWarm(v.of.among, func() schemaText { return v.encodeSchema(dialectV2) })
-	v3 := newWarm(v.of.among, func() schemaText { return v.encodeSchema(dialectV3) })
-	return func(of catalogue.OpenAPI) (out catalogue.Schema, err error) {
-		encoded := v3
-		if of == catalogue.OpenAPI2 {
-			encoded = v2
+// keep returns what make made under a name. It stays while it is used, for the document of version 2 is made anew whenever a
+// kind comes or goes, of all of them; it stays packed, for they are many.
+func (v *version) keep(name string, make func() ([]byte, error)) ([]byte, error) {
+	kept, _ := v.kept.LoadOrStore(name, newWarm[packedText](v.of.among, nil))
+	return kept.(*warm[packedText]).or(func() packedText {
+		data, err := make()
+		if err != nil {
+			return packedText{err: err}
 		}
-		out.Model = v.model()
-		if out.Text, err = encoded.get().open(); err != nil {
-			return out, err
-		}
-		if fields := v.selectable(); fields != nil {
-			out.Selectable, err = json.Marshal(fields)
-		}
-		return out, err
-	}
+		return packedText{packed: bytes.Clone(s2.Encode(nil, data))}
+	}).open()
 }
 
-// A schemaText is an encoded schema, packed, or why there is none.
-type schemaText struct {
+// A packedText is a text, packed, or why there is none.
+type packedText struct {
 	packed []byte
 	err    error
 }
 
-func (t schemaText) open() ([]byte, error) {
+func (t packedText) open() ([]byte, error) {
 	if t.err != nil {
 		return nil, t.err
 	}
 	return s2.Decode(nil, t.packed)
 }
 
-func (v *version) encodeSchema(d dialect) schemaText {
+// openAPI returns v's schema as it is in the documents of a version of OpenAPI.
+func (v *version) openAPI(of catalogue.OpenAPI) (out catalogue.Schema, err error) {
+	d := dialectV3
+	if of == catalogue.OpenAPI2 {
+		d = dialectV2
+	}
 	made, err := v.structure()
 	if err != nil {
-		return schemaText{err: err}
+		return out, err
 	}
-	data, err := v.published(made.sound.Unfold(), d).MarshalJSON() // json.Marshal would read it again
+	out.Model = v.model()
+	out.Text, err = v.published(made.sound.Unfold(), d).MarshalJSON() // json.Marshal would read it again
 	if err != nil {
-		return schemaText{err: fmt.Errorf("schema of %s: %w", v.gvk, err)}
+		return out, fmt.Errorf("schema of %s: %w", v.gvk, err)
 	}
-	return schemaText{packed: bytes.Clone(s2.Encode(nil, data))}
+	if fields := v.selectable(); fields != nil {
+		out.Selectable, err = json.Marshal(fields)
+	}
+	return out, err
 }
 
 // published is what clients are told of s.

@@ -2,6 +2,7 @@ package customresource
 
 import (
 	"fmt"
+	"sync"
 
 	"k8s.io/apiextensions-apiserver/pkg/apis/apiextensions"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
@@ -31,6 +32,7 @@ type version struct {
 	preserve bool                  // unknown fields are kept everywhere: definitions that come from v1beta1
 	shape    func() *shape         // warm
 	rules    func() *cel.Validator // nil if the schema has none; warm
+	kept     sync.Map              // name → *warm[packedText]
 }
 
 // A structure is a schema as pruning and defaulting walk along it.

@@ -23,7 +23,10 @@ type warm[T any] struct {
 
 func newWarm[T any](among *warmth, make func() T) *warm[T] { return &warm[T]{make: make, among: among} }
 
-func (w *warm[T]) get() T {
+func (w *warm[T]) get() T { return w.or(w.make) }
+
+// or is get for what nobody but its users knows how to make.
+func (w *warm[T]) or(make func() T) T {
 	if v := w.value.Load(); v != nil {
 		w.touch()
 		return *v
@@ -34,7 +37,7 @@ func (w *warm[T]) get() T {
 	if v := w.value.Load(); v != nil {
 		return *v
 	}
-	v := w.make()
+	v := make()
 	w.value.Store(&v)
 	w.among.add(w)
 	return v
