@@ -39,6 +39,9 @@ type Kind[T api.Object] struct {
 	Canonicalize    func(T)
 	PrepareStatus   func(obj, old T) // after Spec is carried over
 	ValidateStatus  func(obj, old T) field.ErrorList
+	Metadata        []MetaCheck
+	StatusMetadata  []MetaCheck // Metadata of updates of the status
+	MetadataLast    bool
 	GracePeriod     func(obj T, asked *int64) int64
 	Permanent       func(name string) string
 	Scale           *Scale
@@ -109,6 +112,9 @@ func Describe[O, L any, T interface {
 		PrepareUpdate:            k.prepareUpdate(),
 		ValidateCreate:           k.oneErrors(k.ValidateCreate),
 		ValidateUpdate:           k.twoErrors(k.ValidateUpdate),
+		Metadata:                 k.Metadata,
+		MetadataLast:             k.MetadataLast,
+		AnyFinalizers:            k.AnyFinalizers,
 		ValidateName:             k.ValidateName,
 		Canonicalize:             one(k.Canonicalize),
 		AllowCreateOnUpdate:      k.CreateOnUpdate,
@@ -124,7 +130,7 @@ func Describe[O, L any, T interface {
 		r.Prefix = k.Name
 	}
 	if k.Status != nil {
-		r.Status = &Status{Prepare: k.prepareStatus()}
+		r.Status = &Status{Prepare: k.prepareStatus(), Metadata: k.StatusMetadata}
 		if k.ValidateStatus != nil {
 			r.Status.Validate = k.twoErrors(k.ValidateStatus)
 		}

@@ -64,6 +64,12 @@ type Resource struct {
 	ValidateUpdate func(obj, old api.Object) field.ErrorList
 	// Warnings returns what upstream says in Warning headers; old is nil on create.
 	Warnings func(obj, old api.Object) []string
+	// Metadata are the looks that ValidateUpdate's kind takes at the metadata before; nil: OnlyChanges.
+	Metadata []MetaCheck
+	// MetadataLast says that the metadata of new objects is looked at where all else is right. For most kinds it is first.
+	MetadataLast bool
+	// AnyFinalizers says that finalizers need no domain.
+	AnyFinalizers bool
 	// ValidateName says what is wrong with a name (prefix: it will get a generated suffix). Nil means the
 	// usual: a DNS-1123 subdomain.
 	ValidateName func(name string, prefix bool) []string
@@ -173,6 +179,7 @@ type Status struct {
 	Prepare func(obj, old api.Object)
 	// Validate returns every fault of the new status.
 	Validate func(obj, old api.Object) field.ErrorList
+	Metadata []MetaCheck // before, as a Resource's
 }
 
 // A Scale maps an object to and from autoscaling/v1 Scale.

@@ -49,9 +49,13 @@ func Definition() *catalogue.Resource {
 		ValidateName:             path.ValidatePathSegmentName, // "v1." is the core group's
 		ValidateCreate:           func(o api.Object) field.ErrorList { return validate(o, nil) },
 		ValidateUpdate:           validate,
+		Metadata:                 catalogue.NoMetadata,
+		MetadataLast:             true,
 		AllowUnconditionalUpdate: false,
 		Status: &catalogue.Status{
-			Prepare: prepareStatus,
+			Prepare:  prepareStatus,
+			Validate: validateStatus,
+			Metadata: catalogue.NoMetadata,
 		},
 		Columns: []metav1.TableColumnDefinition{
 			table.Name,
@@ -82,17 +86,31 @@ func prepareStatus(o, old api.Object) {
 }
 
 func validate(o, old api.Object) field.ErrorList {
-	next, was := &apiregistration.APIService{}, &apiregistration.APIService{}
-	if err := apiregistrationv1.Convert_v1_APIService_To_apiregistration_APIService(service(o).DeepCopy(), next, nil); err != nil {
+	return withInternal(o, func(next *apiregistration.APIService) field.ErrorList {
+		if old == nil {
+			return validation.ValidateAPIService(next)
+		}
+		return withInternal(old, func(was *apiregistration.APIService) field.ErrorList {
+			return validation.ValidateAPIServiceUpdate(next, was)
+		})
+	})
+}
+
+func validateStatus(o, old api.Object) field.ErrorList {
+	return withInternal(o, func(next *apiregistration.APIService) field.ErrorList {
+		return withInternal(old, func(was *apiregistration.APIService) field.ErrorList {
+			return validation.ValidateAPIServiceStatusUpdate(next, was)
+		})
+	})
+}
+
+// withInternal hands check the registration in the form that upstream's validation reads.
+func withInternal(o api.Object, check func(*apiregistration.APIService) field.ErrorList) field.ErrorList {
+	in := &apiregistration.APIService{}
+	if err := apiregistrationv1.Convert_v1_APIService_To_apiregistration_APIService(service(o).DeepCopy(), in, nil); err != nil {
 		return field.ErrorList{field.InternalError(field.NewPath("spec"), err)}
 	}
-	if old == nil {
-		return validation.ValidateAPIService(next)
-	}
-	if err := apiregistrationv1.Convert_v1_APIService_To_apiregistration_APIService(service(old).DeepCopy(), was, nil); err != nil {
-		return field.ErrorList{field.InternalError(field.NewPath("spec"), err)}
-	}
-	return validation.ValidateAPIServiceUpdate(next, was)
+	return check(in)
 }
 
 func row(o api.Object, now time.Time) []any {

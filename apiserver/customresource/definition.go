@@ -59,10 +59,12 @@ func Definition() *catalogue.Resource {
 		PrepareUpdate:            prepareUpdate,
 		ValidateCreate:           validateCreate,
 		ValidateUpdate:           validateUpdate,
+		Metadata:                 catalogue.NoMetadata,
+		MetadataLast:             true,
 		Warnings:                 warnings,
 		AllowUnconditionalUpdate: false,
 		BeginDelete:              beginDelete,
-		Status:                   &catalogue.Status{Prepare: prepareStatus, Validate: validateStatus},
+		Status:                   &catalogue.Status{Prepare: prepareStatus, Validate: validateStatus, Metadata: catalogue.NoMetadata},
 		Columns: []metav1.TableColumnDefinition{
 			{Name: "Name", Type: "string", Format: "name", Description: metav1.ObjectMeta{}.SwaggerDoc()["name"]},
 			{Name: "Created At", Type: "date", Description: metav1.ObjectMeta{}.SwaggerDoc()["creationTimestamp"]},

@@ -138,27 +138,23 @@ func (w *write) dedupOwners(obj api.Object, format string) {
 	}
 }
 
-// validateName checks a name by the resource's own rule.
-func (req *Request) validateName(name string, prefix bool) []string {
-	if req.Resource.ValidateName != nil {
-		return req.Resource.ValidateName(name, prefix)
-	}
-	return apivalidation.NameIsDNSSubdomain(name, prefix)
-}
-
 // validateCreate returns the faults of a new object, examined being what the chain found. Upstream runs a resource's own
 // validation with its name rule first, and the common rule only where that one passed.
 func (req *Request) validateCreate(obj api.Object, examined field.ErrorList) error {
-	faults := append(examined, apivalidation.ValidateObjectMetaAccessor(obj, req.Resource.Namespaced, req.validateName, metadataPath)...)
-	own := req.Resource.ValidateCreate
+	r := req.Resource
+	faults := examined
+	if !r.MetadataLast {
+		faults = append(faults, apivalidation.ValidateObjectMetaAccessor(obj, r.Namespaced, r.NameFaults, metadataPath)...)
+	}
+	own := r.ValidateCreate
 	if req.Kind != nil && req.Kind.Version != nil && req.Kind.Version.ValidateCreate != nil {
 		own = req.Kind.Version.ValidateCreate
 	}
 	if own != nil {
 		faults = append(faults, own(obj)...)
 	}
-	if len(faults) == 0 && !isPathSegment(obj) { // only in their names the two can differ
-		faults = apivalidation.ValidateObjectMetaAccessor(obj, req.Resource.Namespaced, path.ValidatePathSegmentName, metadataPath)
+	if len(faults) == 0 && (r.MetadataLast || !isPathSegment(obj)) { // only in their names the two can differ
+		faults = apivalidation.ValidateObjectMetaAccessor(obj, r.Namespaced, path.ValidatePathSegmentName, metadataPath)
 	}
 	return req.invalid(obj, faults)
 }
@@ -172,15 +168,15 @@ func isPathSegment(obj api.Object) bool {
 		(prefix == "" || len(path.ValidatePathSegmentName(prefix, true)) == 0)
 }
 
-// validateUpdate returns the faults of an object that replaces old: examined are what the chain found, and own those that
-// only its kind knows.
-func (req *Request) validateUpdate(obj, old api.Object, examined field.ErrorList, own func(obj, old api.Object) field.ErrorList) error {
+// validateUpdate returns the faults of an object that replaces old: examined are what the chain found, and the
+// rules' those that only its kind knows.
+func (req *Request) validateUpdate(obj, old api.Object, examined field.ErrorList, rules rules) error {
 	meta := metadataPath
 	faults := apivalidation.ValidateObjectMetaAccessor(obj, req.Resource.Namespaced, path.ValidatePathSegmentName, meta)
 	changed := apivalidation.ValidateObjectMetaAccessorUpdate(obj, old, meta)
 	faults = append(append(faults, changed...), examined...)
-	if own != nil { // upstream's validation of each kind looks at the metadata once more, and clients see both
-		faults = append(append(faults, changed...), own(obj, old)...)
+	if rules.validate != nil {
+		faults = append(append(faults, req.Resource.MetadataFaults(rules.metadata, obj, old)...), rules.validate(obj, old)...)
 	}
 	return req.invalid(obj, faults)
 }

@@ -66,7 +66,7 @@ func (p *Pipeline) changeScale(ctx context.Context, req *Request, o *metav1.Upda
 	shown := func(obj api.Object) api.Object { return ScaleOf(r, obj) }
 	res, err = w.update(ctx, update{
 		uid:   uid,
-		rules: rules{prepare: r.PrepareUpdate, validate: r.ValidateUpdate, shown: shown},
+		rules: rules{prepare: r.PrepareUpdate, validate: r.ValidateUpdate, metadata: r.Metadata, shown: shown},
 		next:  func(ctx context.Context, old api.Object) (api.Object, error) { return w.scaled(ctx, old, fn) },
 	})
 	if err != nil {

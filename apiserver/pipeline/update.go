@@ -14,6 +14,7 @@ import (
 	"clipper/api"
 	"clipper/api/packed"
 	"clipper/apiserver/admission"
+	"clipper/catalogue"
 	"clipper/store"
 )
 
@@ -36,6 +37,7 @@ type update struct {
 type rules struct {
 	prepare  func(obj, old api.Object)
 	validate func(obj, old api.Object) field.ErrorList
+	metadata []catalogue.MetaCheck
 	warn     bool
 	// shown is what admission sees of an object, nil for the object itself. The change has asked the
 	// mutators then: what they do to that must become part of the object.
@@ -47,15 +49,15 @@ func (req *Request) rules() (rules, bool) {
 	r := req.Resource
 	switch {
 	case req.Subresource == "" && req.Kind != nil && req.Kind.Version != nil && req.Kind.Version.ValidateUpdate != nil:
-		return rules{prepare: r.PrepareUpdate, validate: req.Kind.Version.ValidateUpdate, warn: true}, true
+		return rules{prepare: r.PrepareUpdate, validate: req.Kind.Version.ValidateUpdate, metadata: r.Metadata, warn: true}, true
 	case req.Subresource == "":
-		return rules{prepare: r.PrepareUpdate, validate: r.ValidateUpdate, warn: true}, true
+		return rules{prepare: r.PrepareUpdate, validate: r.ValidateUpdate, metadata: r.Metadata, warn: true}, true
 	case req.Subresource == "status" && r.Status != nil:
-		return rules{prepare: r.Status.Prepare, validate: r.Status.Validate}, true
+		return rules{prepare: r.Status.Prepare, validate: r.Status.Validate, metadata: r.Status.Metadata}, true
 	}
 	for i := range r.Subresources {
 		if s := &r.Subresources[i]; s.Name == req.Subresource && s.Update != nil {
-			return rules{prepare: s.Update.Prepare, validate: s.Update.Validate}, true
+			return rules{prepare: s.Update.Prepare, validate: s.Update.Validate, metadata: s.Update.Metadata}, true
 		}
 	}
 	return rules{}, false
@@ -239,7 +241,7 @@ func (w *write) prepareUpdate(ctx context.Context, rules rules, next, old api.Ob
 	if grace := old.GetDeletionGracePeriodSeconds(); grace != nil && next.GetDeletionGracePeriodSeconds() == nil {
 		next.SetDeletionGracePeriodSeconds(grace)
 	}
-	if err := w.req.validateUpdate(next, old, w.examine(ctx, admission.Update, next, old), rules.validate); err != nil {
+	if err := w.req.validateUpdate(next, old, w.examine(ctx, admission.Update, next, old), rules); err != nil {
 		return err
 	}
 	if rules.warn {

@@ -17,6 +17,7 @@ func mutatingPolicies() *catalogue.Resource {
 		Resource:       api.Resource{Group: "admissionregistration.k8s.io", Version: "v1", Name: "mutatingadmissionpolicies", Kind: "MutatingAdmissionPolicy"},
 		AnyFinalizers:  true,
 		ValidateCreate: validateMutatingPolicy,
+		Metadata:       catalogue.OnlyWhole,
 		ValidateUpdate: validateMutatingPolicyUpdate,
 		Warnings:       reservedName[*admissionv1.MutatingAdmissionPolicy],
 		Columns:        mutatingPolicyColumns,

@@ -17,6 +17,7 @@ func mutatingPolicyBindings() *catalogue.Resource {
 		Resource:       api.Resource{Group: "admissionregistration.k8s.io", Version: "v1", Name: "mutatingadmissionpolicybindings", Kind: "MutatingAdmissionPolicyBinding"},
 		AnyFinalizers:  true,
 		ValidateCreate: validateMutatingBinding,
+		Metadata:       catalogue.OnlyWhole,
 		ValidateUpdate: func(o, _ *admissionv1.MutatingAdmissionPolicyBinding) field.ErrorList {
 			return validateMutatingBinding(o)
 		},

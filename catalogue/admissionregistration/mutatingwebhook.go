@@ -17,6 +17,7 @@ func mutatingWebhooks() *catalogue.Resource {
 		Resource:       api.Resource{Group: "admissionregistration.k8s.io", Version: "v1", Name: "mutatingwebhookconfigurations", Kind: "MutatingWebhookConfiguration"},
 		AnyFinalizers:  true,
 		ValidateCreate: validateMutatingHooks,
+		Metadata:       catalogue.OnlyWhole,
 		ValidateUpdate: validateMutatingHooksUpdate,
 		Warnings:       reservedName[*admissionv1.MutatingWebhookConfiguration],
 		Columns:        mutatingWebhooksColumns,

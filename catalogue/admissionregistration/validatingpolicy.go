@@ -18,6 +18,7 @@ func validatingPolicies() *catalogue.Resource {
 		Resource:       api.Resource{Group: "admissionregistration.k8s.io", Version: "v1", Name: "validatingadmissionpolicies", Kind: "ValidatingAdmissionPolicy"},
 		AnyFinalizers:  true,
 		ValidateCreate: validatePolicy,
+		Metadata:       catalogue.OnlyWhole,
 		ValidateUpdate: validatePolicyUpdate,
 		Warnings:       reservedName[*admissionv1.ValidatingAdmissionPolicy],
 		Columns:        validatingPolicyColumns,

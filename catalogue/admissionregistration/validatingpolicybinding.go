@@ -17,6 +17,7 @@ func validatingPolicyBindings() *catalogue.Resource {
 		Resource:       api.Resource{Group: "admissionregistration.k8s.io", Version: "v1", Name: "validatingadmissionpolicybindings", Kind: "ValidatingAdmissionPolicyBinding"},
 		AnyFinalizers:  true,
 		ValidateCreate: validateBinding,
+		Metadata:       catalogue.OnlyWhole,
 		ValidateUpdate: func(o, _ *admissionv1.ValidatingAdmissionPolicyBinding) field.ErrorList { return validateBinding(o) },
 		Warnings:       reservedName[*admissionv1.ValidatingAdmissionPolicyBinding],
 		Columns:        bindingColumns,

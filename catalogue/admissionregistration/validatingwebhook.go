@@ -16,6 +16,7 @@ func validatingWebhooks() *catalogue.Resource {
 		Resource:       api.Resource{Group: "admissionregistration.k8s.io", Version: "v1", Name: "validatingwebhookconfigurations", Kind: "ValidatingWebhookConfiguration"},
 		AnyFinalizers:  true,
 		ValidateCreate: validateValidatingHooks,
+		Metadata:       catalogue.OnlyWhole,
 		ValidateUpdate: validateValidatingHooksUpdate,
 		Warnings:       reservedName[*admissionv1.ValidatingWebhookConfiguration],
 		Columns:        validatingWebhooksColumns,

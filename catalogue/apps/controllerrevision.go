@@ -22,6 +22,7 @@ func controllerRevisions() *catalogue.Resource {
 	return catalogue.Describe[appsv1.ControllerRevision, appsv1.ControllerRevisionList](catalogue.Kind[*appsv1.ControllerRevision]{
 		Resource:       api.ControllerRevisions.Resource,
 		ValidateCreate: validateRevision,
+		Metadata:       catalogue.ChangesThenWhole,
 		ValidateUpdate: validateRevisionUpdate,
 		Columns:        controllerRevisionColumns,
 		Row:            controllerRevisionRow,

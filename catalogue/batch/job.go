@@ -30,6 +30,7 @@ func jobs() *catalogue.Resource {
 			return jobWarnings(&j.ObjectMeta, podspec.MetaOf(old), &j.Spec, specPath)
 		},
 		ValidateCreate: validateJob,
+		Metadata:       catalogue.WholeThenChanges,
 		ValidateUpdate: validateJobUpdate,
 		ValidateStatus: validateJobStatus,
 		PrepareCreate:  prepareJob,

@@ -20,6 +20,7 @@ func certificateSigningRequests() *catalogue.Resource {
 		Resource:       api.Resource{Group: "certificates.k8s.io", Version: "v1", Name: "certificatesigningrequests", Kind: "CertificateSigningRequest"},
 		ValidateName:   func(string, bool) []string { return nil }, // any name that fits into a path
 		ValidateCreate: validateCreate,
+		Metadata:       catalogue.ChangesThenWhole, StatusMetadata: catalogue.ChangesThenWhole,
 		ValidateUpdate: validateUpdate,
 		ValidateStatus: validateStatus,
 		PrepareUpdate:  func(r, old *certificatesv1.CertificateSigningRequest) { r.Spec = old.Spec },
@@ -43,6 +44,7 @@ func certificateSigningRequests() *catalogue.Resource {
 		}},
 	})
 	r.PrepareCreateFor = setRequestor
+	r.Subresources[0].Update.Metadata = catalogue.ChangesThenWhole
 	return r
 }
 

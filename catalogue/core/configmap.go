@@ -21,6 +21,7 @@ func configMaps() *catalogue.Resource {
 	return catalogue.Describe[corev1.ConfigMap, corev1.ConfigMapList](catalogue.Kind[*corev1.ConfigMap]{
 		Resource:       api.ConfigMaps.Resource,
 		ValidateCreate: validateConfigMap,
+		Metadata:       catalogue.ChangesThenWhole,
 		ValidateUpdate: validateConfigMapUpdate,
 		Columns:        configMapColumns,
 		Row:            configMapRow,

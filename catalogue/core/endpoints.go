@@ -23,6 +23,7 @@ func endpoints() *catalogue.Resource {
 		Deprecated:     "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice",
 		Warnings:       endpointsWarnings,
 		ValidateCreate: func(e *corev1.Endpoints) field.ErrorList { return validateSubsets(e.Subsets) },
+		Metadata:       catalogue.ChangesThenWhole,
 		ValidateUpdate: func(e, old *corev1.Endpoints) field.ErrorList {
 			if equality.Semantic.DeepEqual(e.Subsets, old.Subsets) {
 				return nil // what came in under older rules may stay

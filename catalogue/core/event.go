@@ -22,6 +22,7 @@ func events() *catalogue.Resource {
 		ValidateUpdate: func(e, _ *corev1.Event) field.ErrorList { return eventsv1.ValidateAny(e, "reportingComponent") },
 		ValidateName:   path.ValidatePathSegmentName,
 		AnyFinalizers:  true,
+		MetadataLast:   true,
 		Also:           []catalogue.Version{eventsv1.Version()},
 		Columns:        eventColumns,
 		Row:            eventRow,

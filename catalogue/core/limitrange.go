@@ -23,6 +23,7 @@ func limitRanges() *catalogue.Resource {
 	return catalogue.Describe[corev1.LimitRange, corev1.LimitRangeList](catalogue.Kind[*corev1.LimitRange]{
 		Resource:       api.LimitRanges.Resource,
 		ValidateCreate: validateLimitRange,
+		Metadata:       catalogue.OnlyWhole,
 		ValidateUpdate: func(r, _ *corev1.LimitRange) field.ErrorList { return validateLimitRange(r) },
 		Columns:        limitRangeColumns,
 		Row:            limitRangeRow,

@@ -20,6 +20,7 @@ func namespaces() *catalogue.Resource {
 	return catalogue.Describe[corev1.Namespace, corev1.NamespaceList](catalogue.Kind[*corev1.Namespace]{
 		Resource:       api.Namespaces.Resource,
 		ValidateCreate: validateNamespace,
+		Metadata:       catalogue.WholeThenChanges,
 		ValidateUpdate: func(n, _ *corev1.Namespace) field.ErrorList { return validateNamespace(n) },
 		ValidateStatus: validateNamespaceStatus,
 		PrepareCreate:  prepareNamespace,

@@ -26,6 +26,7 @@ func replicationControllers() *catalogue.Resource {
 		Warnings: func(c, old *rc) []string {
 			return podspec.OwnerWarnings(&c.ObjectMeta, podspec.MetaOf(old), c.Spec.Template, field.NewPath("spec", "template"), true)
 		},
+		ValidateName:   catalogue.OnlyWholeNames,
 		ValidateCreate: func(c *rc) field.ErrorList { return validateReplicationController(c, nil) },
 		ValidateUpdate: func(c, old *rc) field.ErrorList { return validateReplicationController(c, old.Spec.Template) },
 		ValidateStatus: validateReplicationControllerStatus,

@@ -23,6 +23,7 @@ func secrets() *catalogue.Resource {
 	return catalogue.Describe[corev1.Secret, corev1.SecretList](catalogue.Kind[*corev1.Secret]{
 		Resource:       api.Secrets.Resource,
 		ValidateCreate: validateSecret,
+		Metadata:       catalogue.ChangesThenWhole,
 		ValidateUpdate: validateSecretUpdate,
 		Warnings:       secretWarnings,
 		PrepareUpdate:  func(s, old *corev1.Secret) { rule.SetIfEmpty(&s.Type, old.Type) },

@@ -15,6 +15,7 @@ import (
 // serviceAccounts describes ServiceAccount.
 func serviceAccounts() *catalogue.Resource {
 	return catalogue.Describe[corev1.ServiceAccount, corev1.ServiceAccountList](catalogue.Kind[*corev1.ServiceAccount]{
+		Metadata:      catalogue.ChangesThenWhole,
 		Resource:      api.ServiceAccounts.Resource,
 		Warnings:      serviceAccountWarnings,
 		PrepareCreate: keepSecretNames,

@@ -29,6 +29,7 @@ func endpointSlices() *catalogue.Resource {
 		},
 		Warnings:       sliceWarnings,
 		ValidateCreate: validateSlice,
+		Metadata:       catalogue.OnlyWhole,
 		ValidateUpdate: validateSliceUpdate,
 		Columns:        sliceColumns,
 		Row:            sliceRow,

@@ -6,6 +6,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	eventsv1 "k8s.io/api/events/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"clipper/api"
 	"clipper/catalogue"
@@ -21,7 +22,7 @@ func Version() catalogue.Version {
 		ToHub:   func(in api.Object) (api.Object, error) { return toCore(in.(*eventsv1.Event)), nil },
 		FromHub: func(in api.Object) (api.Object, error) { return fromCore(in.(*corev1.Event)), nil },
 
-		ValidateCreate: catalogue.OneErrors(validateCreate),
+		ValidateCreate: func(o api.Object) field.ErrorList { return validateCreate(o.(*corev1.Event)) },
 		ValidateUpdate: catalogue.TwoErrors(validateUpdate),
 
 		Fields: map[string]string{

@@ -10,6 +10,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
+	"clipper/catalogue"
 	"clipper/catalogue/rule"
 )
 
@@ -50,7 +51,7 @@ func bounded(f *rule.Faults, name, value string, limit int) {
 // validateCreate checks an event written through events.k8s.io, which takes the newer shape only.
 func validateCreate(e *corev1.Event) field.ErrorList {
 	f := &rule.Faults{List: ValidateAny(e, "reportingController")}
-	f.Each(field.NewPath("metadata", "name"), e.Name, validation.NameIsDNSSubdomain(e.Name, false))
+	f.Add(catalogue.NewMetadataFaults(e, true, validation.NameIsDNSSubdomain)...)
 	series(f, e.Series)
 	if e.EventTime.IsZero() {
 		f.Required(field.NewPath("eventTime"), "")

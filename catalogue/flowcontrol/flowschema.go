@@ -19,6 +19,7 @@ func flowSchemas() *catalogue.Resource {
 	return catalogue.Describe[flowcontrolv1.FlowSchema, flowcontrolv1.FlowSchemaList](catalogue.Kind[*flowcontrolv1.FlowSchema]{
 		Resource:       api.Resource{Group: "flowcontrol.apiserver.k8s.io", Version: "v1", Name: "flowschemas", Kind: "FlowSchema"},
 		ValidateCreate: validateSchema,
+		Metadata:       catalogue.OnlyWhole,
 		ValidateUpdate: func(o, _ *flowcontrolv1.FlowSchema) field.ErrorList { return validateSchema(o) },
 		ValidateStatus: func(o, _ *flowcontrolv1.FlowSchema) field.ErrorList { return schemaStatus(o) },
 		PrepareStatus: func(o, old *flowcontrolv1.FlowSchema) {

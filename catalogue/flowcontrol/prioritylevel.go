@@ -18,6 +18,7 @@ func priorityLevels() *catalogue.Resource {
 	return catalogue.Describe[flowcontrolv1.PriorityLevelConfiguration, flowcontrolv1.PriorityLevelConfigurationList](catalogue.Kind[*flowcontrolv1.PriorityLevelConfiguration]{
 		Resource:       api.Resource{Group: "flowcontrol.apiserver.k8s.io", Version: "v1", Name: "prioritylevelconfigurations", Kind: "PriorityLevelConfiguration"},
 		ValidateCreate: validateLevel,
+		Metadata:       catalogue.OnlyWhole,
 		ValidateUpdate: func(o, _ *flowcontrolv1.PriorityLevelConfiguration) field.ErrorList { return validateLevel(o) },
 		ValidateStatus: func(o, _ *flowcontrolv1.PriorityLevelConfiguration) field.ErrorList { return levelStatus(o) },
 		PrepareStatus: func(o, old *flowcontrolv1.PriorityLevelConfiguration) {

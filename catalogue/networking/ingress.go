@@ -18,6 +18,7 @@ func ingresses() *catalogue.Resource {
 	return catalogue.Describe[networkingv1.Ingress, networkingv1.IngressList](catalogue.Kind[*networkingv1.Ingress]{
 		Resource:       api.Resource{Group: "networking.k8s.io", Version: "v1", Name: "ingresses", Kind: "Ingress", Namespaced: true},
 		ValidateCreate: validateIngress,
+		Metadata:       catalogue.ChangesThenWhole,
 		ValidateUpdate: validateIngressUpdate,
 		ValidateStatus: validateIngressStatus,
 		Warnings:       ingressWarnings,

@@ -16,6 +16,7 @@ func ingressClasses() *catalogue.Resource {
 	return catalogue.Describe[networkingv1.IngressClass, networkingv1.IngressClassList](catalogue.Kind[*networkingv1.IngressClass]{
 		Resource:       api.Resource{Group: "networking.k8s.io", Version: "v1", Name: "ingressclasses", Kind: "IngressClass"},
 		ValidateCreate: validateIngressClass,
+		Metadata:       catalogue.ChangesThenWhole,
 		ValidateUpdate: validateIngressClassUpdate,
 		Columns:        ingressClassColumns,
 		Row:            ingressClassRow,

@@ -20,6 +20,7 @@ func ipAddresses() *catalogue.Resource {
 		Resource:       api.Resource{Group: "networking.k8s.io", Version: "v1", Name: "ipaddresses", Kind: "IPAddress"},
 		ValidateName:   ipAddressName,
 		ValidateCreate: validateIPAddress,
+		Metadata:       catalogue.WholeThenChanges,
 		ValidateUpdate: func(a, old *networkingv1.IPAddress) field.ErrorList {
 			f := &rule.Faults{List: validateIPAddress(a)}
 			f.Unchanged(specPath.Child("parentRef"), a.Spec.ParentRef, old.Spec.ParentRef)

@@ -22,6 +22,7 @@ func runtimeClasses() *catalogue.Resource {
 		Resource:       api.Resource{Group: "node.k8s.io", Version: "v1", Name: "runtimeclasses", Kind: "RuntimeClass"},
 		Warnings:       runtimeClassWarnings,
 		ValidateCreate: validateRuntimeClass,
+		Metadata:       catalogue.WholeThenChanges,
 		ValidateUpdate: func(c, old *nodev1.RuntimeClass) field.ErrorList {
 			f := &rule.Faults{List: validateRuntimeClass(c)}
 			f.Unchanged(field.NewPath("handler"), c.Handler, old.Handler)

@@ -20,6 +20,7 @@ func podDisruptionBudgets() *catalogue.Resource {
 	return catalogue.Describe[policyv1.PodDisruptionBudget, policyv1.PodDisruptionBudgetList](catalogue.Kind[*policyv1.PodDisruptionBudget]{
 		Resource:       api.PodDisruptionBudgets.Resource,
 		ValidateCreate: func(b *policyv1.PodDisruptionBudget) field.ErrorList { return validateBudget(b, false) },
+		Metadata:       catalogue.NoMetadata, StatusMetadata: catalogue.NoMetadata, MetadataLast: true,
 		ValidateUpdate: func(b, old *policyv1.PodDisruptionBudget) field.ErrorList {
 			return validateBudget(b, rule.LaxSelector(old.Spec.Selector))
 		},

@@ -17,6 +17,7 @@ func clusterRoles() *catalogue.Resource {
 	return catalogue.Describe[rbacv1.ClusterRole, rbacv1.ClusterRoleList](catalogue.Kind[*rbacv1.ClusterRole]{
 		Resource:       api.ClusterRoles.Resource,
 		ValidateCreate: func(r *rbacv1.ClusterRole) field.ErrorList { return validateClusterRole(r, false) },
+		Metadata:       catalogue.ChangesThenWhole,
 		ValidateUpdate: func(r, old *rbacv1.ClusterRole) field.ErrorList { return validateClusterRole(r, laxRole(old)) },
 		Columns:        clusterRoleColumns,
 		Row:            clusterRoleRow,

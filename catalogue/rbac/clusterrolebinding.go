@@ -21,6 +21,7 @@ func clusterRoleBindings() *catalogue.Resource {
 	return catalogue.Describe[rbacv1.ClusterRoleBinding, rbacv1.ClusterRoleBindingList](catalogue.Kind[*rbacv1.ClusterRoleBinding]{
 		Resource:       api.ClusterRoleBindings.Resource,
 		ValidateCreate: func(b *rbacv1.ClusterRoleBinding) field.ErrorList { return binding(b.RoleRef, b.Subjects, false).List },
+		Metadata:       catalogue.ChangesThenWhole,
 		ValidateUpdate: func(b, old *rbacv1.ClusterRoleBinding) field.ErrorList {
 			return sameRef(binding(b.RoleRef, b.Subjects, false), b.RoleRef, old.RoleRef)
 		},

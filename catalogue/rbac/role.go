@@ -17,6 +17,7 @@ func roles() *catalogue.Resource {
 	return catalogue.Describe[rbacv1.Role, rbacv1.RoleList](catalogue.Kind[*rbacv1.Role]{
 		Resource:       api.Roles.Resource,
 		ValidateCreate: validateRole,
+		Metadata:       catalogue.ChangesThenWhole,
 		ValidateUpdate: func(r, _ *rbacv1.Role) field.ErrorList { return validateRole(r) },
 		Columns:        roleColumns,
 		Row:            roleRow,

@@ -19,6 +19,7 @@ func roleBindings() *catalogue.Resource {
 	return catalogue.Describe[rbacv1.RoleBinding, rbacv1.RoleBindingList](catalogue.Kind[*rbacv1.RoleBinding]{
 		Resource:       api.RoleBindings.Resource,
 		ValidateCreate: func(b *rbacv1.RoleBinding) field.ErrorList { return binding(b.RoleRef, b.Subjects, true).List },
+		Metadata:       catalogue.ChangesThenWhole,
 		ValidateUpdate: func(b, old *rbacv1.RoleBinding) field.ErrorList {
 			return sameRef(binding(b.RoleRef, b.Subjects, true), b.RoleRef, old.RoleRef)
 		},

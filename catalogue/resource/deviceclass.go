@@ -15,7 +15,9 @@ import (
 func deviceClasses() *catalogue.Resource {
 	return catalogue.Describe[resourcev1.DeviceClass, resourcev1.DeviceClassList](catalogue.Kind[*resourcev1.DeviceClass]{
 		Resource:       api.Resource{Group: "resource.k8s.io", Version: "v1", Name: "deviceclasses", Kind: "DeviceClass"},
+		ValidateName:   catalogue.OnlyWholeNames,
 		ValidateCreate: validateClass,
+		Metadata:       catalogue.ChangesThenWhole,
 		ValidateUpdate: func(c, _ *resourcev1.DeviceClass) field.ErrorList { return validateClass(c) },
 		Columns:        deviceClassColumns,
 		Row:            deviceClassRow,

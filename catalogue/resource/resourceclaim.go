@@ -18,6 +18,7 @@ func resourceClaims() *catalogue.Resource {
 	return catalogue.Describe[resourcev1.ResourceClaim, resourcev1.ResourceClaimList](catalogue.Kind[*resourcev1.ResourceClaim]{
 		Resource:       api.Resource{Group: "resource.k8s.io", Version: "v1", Name: "resourceclaims", Kind: "ResourceClaim", Namespaced: true},
 		ValidateCreate: validateClaim,
+		Metadata:       catalogue.WholeThenChanges,
 		ValidateUpdate: validateClaimUpdate,
 		ValidateStatus: validateClaimStatus,
 		PrepareStatus: func(c, old *resourcev1.ResourceClaim) {

@@ -15,6 +15,7 @@ func resourceClaimTemplates() *catalogue.Resource {
 	return catalogue.Describe[resourcev1.ResourceClaimTemplate, resourcev1.ResourceClaimTemplateList](catalogue.Kind[*resourcev1.ResourceClaimTemplate]{
 		Resource:       api.Resource{Group: "resource.k8s.io", Version: "v1", Name: "resourceclaimtemplates", Kind: "ResourceClaimTemplate", Namespaced: true},
 		ValidateCreate: validateTemplate,
+		Metadata:       catalogue.WholeThenChanges,
 		ValidateUpdate: validateTemplateUpdate,
 		Columns:        claimTemplateColumns,
 		Row:            claimTemplateRow,

@@ -15,6 +15,7 @@ func csiNodes() *catalogue.Resource {
 	return catalogue.Describe[storagev1.CSINode, storagev1.CSINodeList](catalogue.Kind[*storagev1.CSINode]{
 		Resource:       api.Resource{Group: "storage.k8s.io", Version: "v1", Name: "csinodes", Kind: "CSINode"},
 		ValidateCreate: validateCSINode,
+		Metadata:       catalogue.OnlyWhole,
 		ValidateUpdate: validateCSINodeUpdate,
 		Columns:        csiNodeColumns,
 		Row:            csiNodeRow,

@@ -20,6 +20,7 @@ func csiStorageCapacities() *catalogue.Resource {
 		Resource:       api.Resource{Group: "storage.k8s.io", Version: "v1", Name: "csistoragecapacities", Kind: "CSIStorageCapacity", Namespaced: true},
 		Warnings:       capacityWarnings,
 		ValidateCreate: func(c *storagev1.CSIStorageCapacity) field.ErrorList { return validateCapacity(c, false) },
+		Metadata:       catalogue.WholeThenChanges,
 		ValidateUpdate: validateCapacityUpdate,
 		Columns:        csiStorageCapacityColumns,
 		Row:            csiStorageCapacityRow,

@@ -19,6 +19,7 @@ func storageClasses() *catalogue.Resource {
 		Resource:       api.StorageClasses.Resource,
 		Warnings:       storageClassWarnings,
 		ValidateCreate: validateStorageClass,
+		Metadata:       catalogue.WholeThenChanges,
 		ValidateUpdate: validateStorageClassUpdate,
 		Columns:        storageClassColumns,
 		Row:            storageClassRow,

@@ -19,6 +19,7 @@ func volumeAttachments() *catalogue.Resource {
 	return catalogue.Describe[storagev1.VolumeAttachment, storagev1.VolumeAttachmentList](catalogue.Kind[*storagev1.VolumeAttachment]{
 		Resource:       api.Resource{Group: "storage.k8s.io", Version: "v1", Name: "volumeattachments", Kind: "VolumeAttachment"},
 		ValidateCreate: validateAttachment,
+		Metadata:       catalogue.OnlyWhole, StatusMetadata: catalogue.OnlyWhole,
 		ValidateUpdate: validateAttachmentUpdate,
 		PrepareStatus: func(a, old *storagev1.VolumeAttachment) {
 			metav1.ResetObjectMetaForStatus(&a.ObjectMeta, &old.ObjectMeta)

@@ -15,6 +15,7 @@ func volumeAttributesClasses() *catalogue.Resource {
 	return catalogue.Describe[storagev1.VolumeAttributesClass, storagev1.VolumeAttributesClassList](catalogue.Kind[*storagev1.VolumeAttributesClass]{
 		Resource:       api.Resource{Group: "storage.k8s.io", Version: "v1", Name: "volumeattributesclasses", Kind: "VolumeAttributesClass"},
 		ValidateCreate: validateAttributesClass,
+		Metadata:       catalogue.ChangesThenWhole,
 		ValidateUpdate: validateAttributesClassUpdate,
 		Columns:        attributesClassColumns,
 		Row:            attributesClassRow,

@@ -27,6 +27,7 @@ func Resource() *catalogue.Resource {
 			}
 		},
 		ValidateCreate: validateCreate,
+		Metadata:       catalogue.WholeThenChanges,
 		ValidateUpdate: validateUpdate,
 		ValidateStatus: validateChange,
 		Warnings:       warnings,

@@ -24,6 +24,7 @@ func Resource() *catalogue.Resource {
 		Resource:       api.Pods.Resource,
 		Warnings:       warnings,
 		ValidateCreate: validateCreate,
+		Metadata:       catalogue.ChangesThenWhole,
 		ValidateUpdate: validateUpdate,
 		ValidateStatus: validateStatus,
 		Canonicalize:   func(p *corev1.Pod) { podspec.SyncServiceAccount(&p.Spec) }, // admission may have named one

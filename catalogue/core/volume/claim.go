@@ -19,6 +19,7 @@ func Claims() *catalogue.Resource {
 	return catalogue.Describe[corev1.PersistentVolumeClaim, corev1.PersistentVolumeClaimList](catalogue.Kind[*corev1.PersistentVolumeClaim]{
 		Resource:       api.PersistentVolumeClaims.Resource,
 		ValidateCreate: validateClaim,
+		Metadata:       catalogue.ChangesThenWhole,
 		ValidateUpdate: validateClaimUpdate,
 		ValidateStatus: validateClaimStatus,
 		Warnings:       claimWarnings,

@@ -21,6 +21,7 @@ func Volumes() *catalogue.Resource {
 	return catalogue.Describe[corev1.PersistentVolume, corev1.PersistentVolumeList](catalogue.Kind[*corev1.PersistentVolume]{
 		Resource:       api.PersistentVolumes.Resource,
 		ValidateCreate: validateVolume,
+		Metadata:       catalogue.WholeTwice,
 		ValidateUpdate: validateVolumeUpdate,
 		ValidateStatus: func(_, _ *corev1.PersistentVolume) field.ErrorList { return nil },
 		Warnings:       volumeWarnings,

@@ -75,15 +75,6 @@ var accepted = []acceptance{
 	},
 	// What upstream checks in other places.
 	{
-		why:    "a prefix for names has no effect on what has a name; upstream checks it again on update, for many kinds",
-		aspect: faults, upstream: `^FieldValueInvalid metadata\.generateName: `,
-	},
-	{
-		why:    "upstream's generated validation checks no prefix of an object that has a name",
-		kinds:  `replicationcontrollers|deviceclasses\.resource\.k8s\.io`,
-		aspect: faults, ours: `^FieldValueInvalid metadata\.generateName: `,
-	},
-	{
 		why:    "upstream takes a prefix for names back in a status update, which nobody has a use for",
 		kinds:  `(flowschemas|prioritylevelconfigurations)\..*`,
 		aspect: object, ours: `^\.metadata\.generateName: `,
@@ -92,16 +83,6 @@ var accepted = []acceptance{
 		why:    "upstream drops the internal traffic policy of ExternalName services when they are read, not when they are stored",
 		kinds:  `services`,
 		aspect: object, upstream: `^\.spec\.internalTrafficPolicy: `,
-	},
-	{
-		why:    "upstream checks the metadata of these only where their own fields have no fault",
-		kinds:  `poddisruptionbudgets\.policy|events`,
-		aspect: faults, ours: `^FieldValue(Invalid|Required) metadata\.`,
-	},
-	{
-		why:    "upstream checks the metadata of these after their own fields",
-		kinds:  `events@events\.k8s\.io\.v1`,
-		aspect: faults + inOrder, upstream: `.`, ours: `.`,
 	},
 	// What is wrong upstream.
 	{

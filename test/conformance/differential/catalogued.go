@@ -13,6 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"clipper/api"
+	"clipper/catalogue"
 )
 
 var metadataPath = field.NewPath("metadata")
@@ -74,14 +75,14 @@ func (k *kind) create(obj api.Object) error {
 	if r.PrepareCreateFor != nil {
 		r.PrepareCreateFor(obj, writer)
 	}
-	name, own := r.ValidateName, r.ValidateCreate
-	if name == nil {
-		name = apivalidation.NameIsDNSSubdomain
-	}
+	own := r.ValidateCreate
 	if k.version != nil && k.version.ValidateCreate != nil {
 		own = k.version.ValidateCreate
 	}
-	faults := apivalidation.ValidateObjectMetaAccessor(obj, r.Namespaced, name, metadataPath)
+	var faults field.ErrorList
+	if !r.MetadataLast {
+		faults = apivalidation.ValidateObjectMetaAccessor(obj, r.Namespaced, r.NameFaults, metadataPath)
+	}
 	if own != nil {
 		faults = append(faults, own(obj)...)
 	}
@@ -92,7 +93,7 @@ func (k *kind) create(obj api.Object) error {
 }
 
 func (k *kind) update(sub string, obj, old api.Object) error {
-	prepare, own, err := k.updateRules(sub)
+	prepare, own, metadata, err := k.updateRules(sub)
 	if err != nil {
 		return err
 	}
@@ -105,28 +106,28 @@ func (k *kind) update(sub string, obj, old api.Object) error {
 	changed := apivalidation.ValidateObjectMetaAccessorUpdate(obj, old, metadataPath)
 	faults = append(faults, changed...)
 	if own != nil {
-		faults = append(append(faults, changed...), own(obj, old)...)
+		faults = append(append(faults, k.resource.MetadataFaults(metadata, obj, old)...), own(obj, old)...)
 	}
 	return k.invalid(obj, faults)
 }
 
 // updateRules returns what the catalogue says about updates of a subresource, or of the kind itself.
-func (k *kind) updateRules(sub string) (prepare func(obj, old api.Object), own func(obj, old api.Object) field.ErrorList, err error) {
+func (k *kind) updateRules(sub string) (prepare func(obj, old api.Object), own func(obj, old api.Object) field.ErrorList, metadata []catalogue.MetaCheck, err error) {
 	r := k.resource
 	switch {
 	case sub == "" && k.version != nil && k.version.ValidateUpdate != nil:
-		return r.PrepareUpdate, k.version.ValidateUpdate, nil
+		return r.PrepareUpdate, k.version.ValidateUpdate, r.Metadata, nil
 	case sub == "":
-		return r.PrepareUpdate, r.ValidateUpdate, nil
+		return r.PrepareUpdate, r.ValidateUpdate, r.Metadata, nil
 	case sub == "status" && r.Status != nil:
-		return r.Status.Prepare, r.Status.Validate, nil
+		return r.Status.Prepare, r.Status.Validate, r.Status.Metadata, nil
 	}
 	for _, s := range r.Subresources {
 		if s.Name == sub && s.Update != nil {
-			return s.Update.Prepare, s.Update.Validate, nil
+			return s.Update.Prepare, s.Update.Validate, s.Update.Metadata, nil
 		}
 	}
-	return nil, nil, fmt.Errorf("the catalogue has no subresource %s to update", sub)
+	return nil, nil, nil, fmt.Errorf("the catalogue has no subresource %s to update", sub)
 }
 
 // keepManaged carries over what no update changes.
