@@ -5,12 +5,26 @@ import (
 	"encoding/binary"
 )
 
-// SPDY's control frames that open, answer and end streams.
+// SPDY's control frames that open, answer and end streams, and others of which a connection may be weary.
 const (
 	synStream = 1
 	synReply  = 2
 	rstStream = 3
+	settings  = 4
+	ping      = 6
+	headers   = 8
 )
+
+// misleads says whether the library reads another length than a frame says it has, so that the next begins elsewhere.
+func misleads(kind uint16, length int) bool {
+	switch kind {
+	case rstStream:
+		return length != 2*idLength
+	case ping:
+		return length != idLength
+	}
+	return kind == settings // as many as it says, and nobody sends any
+}
 
 const (
 	headLength = 8 // of each frame, its length included
@@ -66,7 +80,11 @@ func (s *scanner) headRead() (seen *frame, known bool) {
 	}
 	kind := binary.BigEndian.Uint16(s.head[2:])
 	length := int(binary.BigEndian.Uint32(s.head[4:]) & 0xffffff)
-	if control := s.head[0]&0x80 != 0; control && kind >= synStream && kind <= rstStream && length >= idLength {
+	control := s.head[0]&0x80 != 0
+	switch {
+	case control && misleads(kind, length):
+		seen = &frame{kind: kind}
+	case control && (kind >= synStream && kind <= rstStream || kind == headers) && length >= idLength:
 		if len(s.head) < headLength+idLength {
 			return nil, false
 		}

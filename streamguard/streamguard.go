@@ -1,7 +1,12 @@
-// Package streamguard stands between the SPDY library and the nodes whose streams the server translates. Of a stream that
-// the library opens it takes the answer, or the end, while it waits for that. What comes at another time, and streams that
-// a node opens, hold goroutines of the library until somebody takes them, which is for good, whether the connection still
-// stands or not. A node that sends such things has its connection ended before the library hears of them.
+// Package streamguard stands between the SPDY library and whoever is at the other end.
+//
+// New is for the server that translates the streams of nodes. Of a stream that the library opens it takes the answer, or
+// the end, while it waits for that. What comes at another time, and streams that a node opens, hold goroutines of the
+// library until somebody takes them, which is for good, whether the connection still stands or not. A node that sends such
+// things has its connection ended before the library hears of them.
+//
+// Accept is for the node that serves the streams of clients. There it is streams beyond those that are asked for which
+// nobody takes, and answers that come too late for the client.
 package streamguard
 
 import (
@@ -102,8 +107,8 @@ func (c *conn) Read(b []byte) (int, error) {
 
 // expected says whether the library takes f in at once.
 func (c *conn) expected(f *frame) bool {
-	if f.kind == synStream || f.stream == 0 {
-		return false // the server asks, and is not asked; no stream has that number
+	if f.kind == synStream || f.kind == headers || f.stream == 0 {
+		return false // the server asks, and is not asked; nobody reads more headers; no stream has that number
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()

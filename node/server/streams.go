@@ -11,10 +11,13 @@ import (
 
 	"k8s.io/cri-streaming/pkg/streaming/portforward"
 	"k8s.io/cri-streaming/pkg/streaming/remotecommand"
+	"k8s.io/streaming/pkg/httpstream"
+	"k8s.io/streaming/pkg/httpstream/wsstream"
 	utilexec "k8s.io/utils/exec"
 
 	"clipper/node/runtime"
 	"clipper/node/runtime/stream"
+	"clipper/streamguard"
 )
 
 // streamCreation bounds how long a client may take to open its streams. Upstream's figure.
@@ -44,6 +47,28 @@ func (s streams) AttachContainer(ctx context.Context, _, _, container string, in
 	return s.rt.Attach(ctx, container, stream.Request(ctx, nil, in, out, stderr, tty, resize))
 }
 
+// guarded returns what the library may take over, if the client speaks SPDY, and what is to be done when it is through.
+func guarded(w http.ResponseWriter, r *http.Request, most func() int) (http.ResponseWriter, func()) {
+	if wsstream.IsWebSocketRequest(r) {
+		return w, func() {}
+	}
+	g := streamguard.Accept(w, most)
+	return g, g.Close
+}
+
+// expected is how many streams the library takes of a client that has agreed upon a protocol, which the answer names.
+func expected(answer http.Header, opts *remotecommand.Options) int {
+	version := answer.Get(httpstream.HeaderProtocolVersion)
+	resizes := version == remotecommand.StreamProtocolV3Name || version == remotecommand.StreamProtocolV4Name
+	n := 1 // for errors
+	for _, wanted := range []bool{opts.Stdin, opts.Stdout, opts.Stderr, opts.TTY && resizes} {
+		if wanted {
+			n++
+		}
+	}
+	return n
+}
+
 func (s *Server) exec(w http.ResponseWriter, r *http.Request) {
 	opts, err := remotecommand.NewOptions(r)
 	if err != nil {
@@ -55,6 +80,8 @@ func (s *Server) exec(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	name, uid := r.PathValue("ns")+"/"+r.PathValue("pod"), r.PathValue("uid")
+	w, done := guarded(w, r, func() int { return expected(w.Header(), opts) })
+	defer done()
 	remotecommand.ServeExec(w, r, streams{s.cfg.Runtime}, name, uid, id, r.Form["command"], opts,
 		s.idle(), streamCreation, remotecommand.SupportedStreamingProtocols)
 }
@@ -75,6 +102,8 @@ func (s *Server) attach(w http.ResponseWriter, r *http.Request) {
 		opts.Stderr = opts.Stderr && !spec.TTY
 	}
 	name, uid := r.PathValue("ns")+"/"+r.PathValue("pod"), r.PathValue("uid")
+	w, done := guarded(w, r, func() int { return expected(w.Header(), opts) })
+	defer done()
 	remotecommand.ServeAttach(w, r, streams{s.cfg.Runtime}, name, uid, id, opts,
 		s.idle(), streamCreation, remotecommand.SupportedStreamingProtocols)
 }
@@ -116,6 +145,8 @@ func (s *Server) portForward(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, fmt.Sprintf("sandbox of pod %s/%s is not running", obj.Namespace, obj.Name), http.StatusInternalServerError)
 		return
 	}
+	w, done := guarded(w, r, func() int { return 0 })
+	defer done()
 	portforward.ServePortForward(w, r, forwarder{s.cfg.Runtime, sandbox}, obj.Name, string(obj.UID), opts,
 		s.idle(), streamCreation, portforward.SupportedProtocols)
 }
