@@ -48,6 +48,7 @@ func (q *request) readBody() ([]byte, error) {
 		body := make([]byte, n)
 		_, err := io.ReadFull(q.r.Body, body)
 		q.bodyRead(body)
+		q.traffic.received, q.traffic.read = len(body), err == nil
 		return body, bodyError(err)
 	}
 	var body bytes.Buffer
@@ -57,6 +58,7 @@ func (q *request) readBody() ([]byte, error) {
 		err = tooLargeBody()
 	}
 	q.bodyRead(body.Bytes())
+	q.traffic.received, q.traffic.read = body.Len(), err == nil
 	return body.Bytes(), bodyError(err)
 }
 

@@ -34,6 +34,7 @@ type metrics struct {
 	handshakes   prometheus.Counter
 	watchLists   *prometheus.HistogramVec
 	deprecated   *prometheus.GaugeVec
+	traffic      trafficMetrics
 	identity     identityMetrics
 	health       healthMetrics
 
@@ -53,6 +54,8 @@ type series struct {
 	took  prometheus.Observer
 	sli   prometheus.Observer
 	size  prometheus.Observer // nil: not a read
+
+	traffic trafficSeries
 
 	deprecated prometheus.Gauge // nil: it is not
 }
@@ -84,6 +87,7 @@ func newMetrics() *metrics {
 	m.watchLists = m.histogram("watch_list_duration_seconds", "Response latency distribution in seconds for watch list requests broken by group, version, resource and scope.", watchListBuckets, "group", "version", "resource", "scope")
 	m.deprecated = prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "apiserver_requested_deprecated_apis", Help: "Gauge of deprecated APIs that have been requested, broken out by API group, version, resource, subresource, and removed_release."}, []string{"group", "version", "resource", "subresource", "removed_release"})
 	m.registry.MustRegister(m.deprecated, m.longRunning, &m.events, m.handshakes, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	m.traffic = newTrafficMetrics(m)
 	m.registry.MustRegister(m.identity.all()...)
 	m.forgets = append(m.forgets, m.deprecated, &m.events)
 	return m
@@ -133,6 +137,7 @@ func (m *metrics) observe(q *request, now time.Time) {
 	if s.size != nil {
 		s.size.Observe(float64(q.size))
 	}
+	s.traffic.observe(&q.traffic)
 }
 
 func (m *metrics) get(key seriesKey, kind *served.Kind) *series {
@@ -154,6 +159,7 @@ func (m *metrics) get(key seriesKey, kind *served.Kind) *series {
 	if kind != nil && (kind.Deprecated != "" || kind.Custom != nil && kind.Custom.Deprecated != "") {
 		s.deprecated = m.deprecated.WithLabelValues(key.group, key.version, key.resource, key.subresource, removedIn(kind))
 	}
+	s.traffic = m.traffic.series(key)
 	m.series.Store(key, s)
 	return s
 }

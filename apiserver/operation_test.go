@@ -146,6 +146,7 @@ func TestMetrics(t *testing.T) {
 	s := start(t, servertest.Options{})
 	ask(t, s, "admin", "POST", "/api/v1/namespaces/default/configmaps", `{"metadata":{"name":"a"}}`)
 	ask(t, s, "admin", "GET", "/api/v1/namespaces/default/configmaps", "")
+	ask(t, s, "admin", "GET", "/api/v1/namespaces/default/configmaps?labelSelector=none", "")
 	ask(t, s, "admin", "GET", "/api/v1/namespaces/default/configmaps/a", "")
 	ask(t, s, "admin", "GET", "/api/v1/configmaps?watch=1&timeoutSeconds=1", "")
 	ask(t, s, "admin", "GET", "/livez", "")
@@ -153,7 +154,7 @@ func TestMetrics(t *testing.T) {
 	_, text := ask(t, s, "admin", "GET", "/metrics", "")
 	for _, want := range []string{
 		`apiserver_request_total{code="201",component="apiserver",dry_run="",group="",resource="configmaps",scope="resource",subresource="",verb="POST",version="v1"} 1`,
-		`apiserver_request_total{code="200",component="apiserver",dry_run="",group="",resource="configmaps",scope="namespace",subresource="",verb="LIST",version="v1"} 1`,
+		`apiserver_request_total{code="200",component="apiserver",dry_run="",group="",resource="configmaps",scope="namespace",subresource="",verb="LIST",version="v1"} 2`,
 		`apiserver_request_total{code="200",component="apiserver",dry_run="",group="",resource="configmaps",scope="cluster",subresource="",verb="WATCH",version="v1"} 1`,
 		`apiserver_request_total{code="200",component="apiserver",dry_run="",group="",resource="",scope="",subresource="/livez",verb="GET",version=""} 1`,
 		`apiserver_request_duration_seconds_count{component="apiserver",dry_run="",group="",resource="configmaps",scope="resource",subresource="",verb="GET",version="v1"} 1`,
@@ -163,12 +164,18 @@ func TestMetrics(t *testing.T) {
 		`apiserver_watch_events_total{group="",resource="configmaps",version="v1"} 1`,
 		`apiserver_watch_events_sizes_count{group="",resource="configmaps",version="v1"} 1`,
 		`apiserver_current_inflight_requests{request_kind="readOnly"}`,
+		`apiserver_request_body_size_bytes_bucket{group="",resource="configmaps",verb="create",le="50000"} 1`,
+		`apiserver_cache_list_total{group="",index="",resource="configmaps"} 2`,
+		`apiserver_cache_list_fetched_objects_total{group="",index="",resource="configmaps"} 2`,
+		`apiserver_cache_list_returned_objects_total{group="",resource="configmaps"} 1`,
+		`apiserver_init_events_total{group="",resource="configmaps"} 1`,
+		`apiserver_request_slo_duration_seconds_count{component="apiserver",group="",resource="configmaps",scope="resource",subresource="",verb="GET",version="v1"} 1`,
 		`apiserver_storage_objects{resource="configmaps"} 1`,
 		`apiserver_resource_objects{group="",resource="configmaps"} 1`,
-		`authentication_attempts{result="success"} 6`,
+		`authentication_attempts{result="success"} 7`,
 		`authentication_attempts{result="failure"} 1`,
-		`authenticated_user_requests{username="admin"} 6`,
-		`authorization_attempts_total{result="allowed"} 6`,
+		`authenticated_user_requests{username="admin"} 7`,
+		`authorization_attempts_total{result="allowed"} 7`,
 		`kubernetes_build_info{`, `kubernetes_feature_enabled{name="APIServerTracing"`,
 		`go_goroutines`, `process_start_time_seconds`, `apiserver_tls_handshake_errors_total`, `apiserver_audit_event_total`,
 	} {

@@ -49,6 +49,7 @@ type request struct {
 	auditID  string
 	code     int // answered with; 0: not yet
 	size     int // of the answer's body
+	traffic  traffic
 	wrote    bool
 	routed   bool // somebody has looked what the request is about
 	values   url.Values

@@ -3,6 +3,7 @@ package apiserver
 import (
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -39,6 +40,7 @@ func (m merged) Gather() ([]*dto.MetricFamily, error) {
 	if err != nil {
 		return families, err
 	}
+	families = withOldNames(families)
 	known := map[string]bool{}
 	for _, f := range families {
 		known[f.GetName()] = true
@@ -54,6 +56,17 @@ func (m merged) Gather() ([]*dto.MetricFamily, error) {
 	return families, err
 }
 
+// withOldNames shows the latencies of requests under their former name, too, which dashboards still ask for.
+func withOldNames(families []*dto.MetricFamily) []*dto.MetricFamily {
+	was := "apiserver_request_slo_duration_seconds"
+	for _, f := range families {
+		if f.GetName() == "apiserver_request_sli_duration_seconds" {
+			return append(families, &dto.MetricFamily{Name: &was, Help: f.Help, Type: f.Type, Unit: f.Unit, Metric: f.Metric})
+		}
+	}
+	return families
+}
+
 // state shows what is true at the moment: it is read off when somebody asks, and costs nothing until then.
 type state struct{ s *Server }
 
@@ -62,13 +75,14 @@ var (
 	objectsDesc  = prometheus.NewDesc("apiserver_resource_objects", "Number of stored objects at the time of last check split by kind. In case of a fetching error, the value will be -1.", []string{"group", "resource"}, nil)
 	storedDesc   = prometheus.NewDesc("apiserver_storage_objects", "[DEPRECATED, consider using apiserver_resource_objects instead] Number of stored objects at the time of last check split by kind. In case of a fetching error, the value will be -1.", []string{"resource"}, nil)
 	featureDesc  = prometheus.NewDesc("kubernetes_feature_enabled", "This metric records the data about the stage and enablement of a k8s feature.", []string{"name", "stage"}, nil)
+	compatDesc   = prometheus.NewDesc("version_info", "Provides the compatibility version info of the component. The component label is the name of the component, usually kube, but is relevant for aggregated-apiservers.", []string{"component", "binary", "emulation", "min_compat"}, nil)
 	buildDesc    = prometheus.NewDesc("kubernetes_build_info", "A metric with a constant '1' value labeled by major, minor, git version, git commit, git tree state, build date, Go version, and compiler from which Kubernetes was built, and platform on which it is running.",
 		[]string{"major", "minor", "git_version", "git_commit", "git_tree_state", "build_date", "go_version", "compiler", "platform"}, nil)
 )
 
 // Describe implements prometheus.Collector.
 func (c *state) Describe(out chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{inflightDesc, objectsDesc, storedDesc, featureDesc, buildDesc} {
+	for _, d := range []*prometheus.Desc{inflightDesc, objectsDesc, storedDesc, featureDesc, compatDesc, buildDesc} {
 		out <- d
 	}
 }
@@ -95,7 +109,18 @@ func (c *state) Collect(out chan<- prometheus.Metric) {
 		gauge(featureDesc, on, string(name), string(spec.PreRelease))
 	}
 	v := c.s.options.Version
+	release, before := v.Major+"."+v.Minor, v.Major+"."+minorBefore(v.Minor)
+	gauge(compatDesc, 1, "kube", release, release, before)
 	gauge(buildDesc, 1, v.Major, v.Minor, v.GitVersion, v.GitCommit, v.GitTreeState, v.BuildDate, v.GoVersion, v.Compiler, v.Platform)
+}
+
+// minorBefore is the oldest minor version whose servers a cluster may have beside this one.
+func minorBefore(minor string) string {
+	n, err := strconv.Atoi(minor)
+	if err != nil {
+		return minor
+	}
+	return strconv.Itoa(n - 1)
 }
 
 // count returns how many objects of a stored resource there are.

@@ -172,12 +172,15 @@ func (w *watcher) run(ctx context.Context, req *pipeline.Request) {
 func (w *watcher) initial(req *pipeline.Request) (int64, error) {
 	snap := w.q.s.pipeline.Snapshot(req)
 	var err error
+	sent := 0
 	snap.Ascend(req.Namespace, store.Key{}, func(item *store.Item) bool {
 		if w.selection.Matches(item.Object) {
 			err = w.out.item("ADDED", item)
+			sent++
 		}
 		return err == nil
 	})
+	w.q.s.metrics.traffic.began(w.q, sent)
 	if err != nil {
 		return 0, err
 	}
@@ -206,6 +209,9 @@ func (w *watcher) follow(ctx context.Context) {
 				w.out.flush()
 			}
 		default:
+			if errors.Is(err, store.ErrCompacted) {
+				w.q.s.metrics.traffic.overtook(w.q)
+			}
 			w.fail(w.changes.Revision(), err)
 			return
 		}

@@ -16,6 +16,7 @@ type Tally struct {
 	Published uint64 // changes since the store was opened
 	Revision  int64  // up to which they are known
 	Size      int    // of all objects, encoded, estimated from a few
+	Capacity  int    // changes that watches may lag behind, at most
 }
 
 // Tally returns a Tally for every resource that was ever looked at.
@@ -24,7 +25,7 @@ func (s *Store) Tally() []Tally {
 	for _, kept := range s.Stores() {
 		kept.mu.Lock()
 		for name, t := range kept.tables {
-			out = append(out, Tally{Resource: s.groupResource(name), Published: t.published, Revision: kept.revision, Size: meanSize(t.tree) * t.tree.Len()})
+			out = append(out, Tally{Resource: s.groupResource(name), Published: t.published, Revision: kept.revision, Size: meanSize(t.tree) * t.tree.Len(), Capacity: t.ring.maxEvents})
 		}
 		kept.mu.Unlock()
 	}

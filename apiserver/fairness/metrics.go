@@ -137,6 +137,9 @@ var (
 	servedRequests  = flowGauge("current_executing_requests", "Number of requests in initial (for a WATCH) or any (for a non-WATCH) execution stage in the API Priority and Fairness subsystem")
 	servedSeats     = flowGauge("current_executing_seats", "Concurrency (number of seats) occupied by the currently executing (initial stage for a WATCH, any stage otherwise) requests in the API Priority and Fairness subsystem")
 
+	usedConcurrency = flowGauge("request_concurrency_in_use", "Concurrency (number of seats) occupied by the currently executing (initial stage for a WATCH, any stage otherwise) requests in the API Priority and Fairness subsystem") // servedSeats' old name
+	concurrency     = levelGauge("request_concurrency_limit", "Nominal number of execution seats configured for each priority level")                                                                                                   // nominalSeats'
+
 	nominalSeats   = levelGauge("nominal_limit_seats", "Nominal number of execution seats configured for each priority level")
 	lowerSeats     = levelGauge("lower_limit_seats", "Configured lower bound on number of execution seats available to each priority level")
 	upperSeats     = levelGauge("upper_limit_seats", "Configured upper bound on number of execution seats available to each priority level")
@@ -180,6 +183,7 @@ func (s *flowStats) collect(out chan<- prometheus.Metric) {
 		dispatchedTotal.send(out, float64(n), s.level, s.schema)
 		servedRequests.send(out, float64(s.executing.Load()), s.level, s.schema)
 		servedSeats.send(out, float64(s.executingSeats.Load()), s.level, s.schema)
+		usedConcurrency.send(out, float64(s.executingSeats.Load()), s.level, s.schema)
 		queuedRequests.send(out, float64(s.waiting.Load()), s.level, s.schema)
 		queuedSeats.send(out, float64(s.waitingSeats.Load()), s.level, s.schema)
 	}
@@ -201,7 +205,7 @@ func (l *level) collect(out chan<- prometheus.Metric) {
 		figure
 		value float64
 	}{
-		{nominalSeats, float64(l.demand.nominal)}, {lowerSeats, float64(l.demand.lower)}, {upperSeats, float64(l.demand.upper)},
+		{nominalSeats, float64(l.demand.nominal)}, {concurrency, float64(l.demand.nominal)}, {lowerSeats, float64(l.demand.lower)}, {upperSeats, float64(l.demand.upper)},
 		{currentSeats, float64(l.current)}, {highDemand, float64(l.demand.high)}, {averageDemand, l.last.average},
 		{deviation, l.last.deviation}, {smoothedDemand, l.demand.smoothed}, {targetSeats, l.demand.target()}, {currentMeter, meter.Seconds()},
 	} {

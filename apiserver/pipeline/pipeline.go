@@ -105,4 +105,5 @@ type List struct {
 	// Continue is the token for the rest, "" at the end; Remaining counts it where that is known.
 	Continue  string
 	Remaining *int64
+	Looked    int // at how many objects, to select Items
 }

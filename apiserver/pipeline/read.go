@@ -224,6 +224,7 @@ func collect(req *Request, snap store.Snapshot, sel Selection, after store.Key, 
 		if item, ok := snap.Get(key); ok && sel.Matches(item.Object) {
 			out.Items = append(out.Items, item)
 		}
+		out.Looked = 1
 		return out
 	}
 	if limit == 0 && sel.Everything() {
@@ -237,6 +238,7 @@ func collect(req *Request, snap store.Snapshot, sel Selection, after store.Key, 
 			return false
 		}
 		last = item.Key
+		out.Looked++
 		if sel.Matches(item.Object) {
 			out.Items = append(out.Items, item)
 		}

@@ -25,6 +25,9 @@ var buckets = []float64{0.005, 0.025, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0, 1.25, 
 var (
 	eventsDesc   = prometheus.NewDesc("apiserver_storage_events_received_total", "Number of etcd events received split by kind.", []string{"group", "resource"}, nil)
 	receivedDesc = prometheus.NewDesc("apiserver_watch_cache_events_received_total", "Counter of events received in watch cache broken by resource type.", []string{"group", "resource"}, nil)
+	sentDesc     = prometheus.NewDesc("apiserver_watch_cache_events_dispatched_total", "Counter of events dispatched in watch cache broken by resource type.", []string{"group", "resource"}, nil)
+	beganDesc    = prometheus.NewDesc("apiserver_watch_cache_initializations_total", "Counter of watch cache initializations broken by resource type.", []string{"group", "resource"}, nil)
+	capacityDesc = prometheus.NewDesc("watch_cache_capacity", "Total capacity of watch cache broken by resource type.", []string{"group", "resource"}, nil)
 	versionDesc  = prometheus.NewDesc("apiserver_watch_cache_resource_version", "Current resource version of watch cache broken by resource type. This is truncated to the 15 least significant digits.", []string{"group", "resource"}, nil)
 	sizeDesc     = prometheus.NewDesc("apiserver_storage_size_bytes", "Size of the storage database file physically allocated in bytes.", []string{"storage_cluster_id"}, nil)
 	estimateDesc = prometheus.NewDesc("apiserver_resource_size_estimate_bytes", "Estimated size of stored objects in database. Estimate is based on sum of last observed sizes of serialized objects. In case of a fetching error, the value will be -1.", []string{"group", "resource"}, nil)
@@ -97,6 +100,9 @@ func (m *Meter) Describe(ch chan<- *prometheus.Desc) {
 	}
 	ch <- eventsDesc
 	ch <- receivedDesc
+	ch <- sentDesc
+	ch <- beganDesc
+	ch <- capacityDesc
 	ch <- versionDesc
 	ch <- sizeDesc
 	ch <- estimateDesc
@@ -112,9 +118,11 @@ func (m *Meter) Collect(ch chan<- prometheus.Metric) {
 		return
 	}
 	for _, t := range s.Tally() {
-		for _, d := range []*prometheus.Desc{eventsDesc, receivedDesc} { // what comes from the log is what watches are served from
+		for _, d := range []*prometheus.Desc{eventsDesc, receivedDesc, sentDesc} { // what comes from the log is what watches are served from
 			ch <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(t.Published), t.Resource.Group, t.Resource.Resource)
 		}
+		ch <- prometheus.MustNewConstMetric(beganDesc, prometheus.CounterValue, 1, t.Resource.Group, t.Resource.Resource) // there is no other cache to fall behind
+		ch <- prometheus.MustNewConstMetric(capacityDesc, prometheus.GaugeValue, float64(t.Capacity), t.Resource.Group, t.Resource.Resource)
 		ch <- prometheus.MustNewConstMetric(versionDesc, prometheus.GaugeValue, float64(t.Revision%versionDigits), t.Resource.Group, t.Resource.Resource)
 		if m.hidden.Estimates {
 			continue

@@ -24,7 +24,7 @@ import (
 
 // TestMetrics compares what a server shows after some work of every sort with testdata/metrics: the STABLE and BETA
 // metrics of kube-apiserver, kube-controller-manager and kube-scheduler, but for those that take a webhook, an overload,
-// a configuration file that changes, or a job that ends on a node.
+// a configuration file that changes, or a job that ends on a node; and ALPHA ones about requests and watches.
 func TestMetrics(t *testing.T) {
 	s := newServer(t, "s1", "127.0.0.1")
 	c := s.clients()
