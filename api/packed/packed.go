@@ -127,8 +127,8 @@ func open(s *apiextensionsv1.JSONSchemaProps) *apiextensionsv1.JSONSchemaProps {
 	if err != nil {
 		return nil
 	}
-	out := &apiextensionsv1.JSONSchemaProps{}
-	if json.Unmarshal(data, out) != nil {
+	out, err := read(data)
+	if err != nil {
 		return nil
 	}
 	return out
