@@ -208,11 +208,14 @@ type Version struct {
 	Withheld bool   // from clients, as the Resource's own
 	Group    string // where it differs from the Resource's, as for events of events.k8s.io; else ""
 	Version  string
-	New      func() api.Object
-	NewList  func() runtime.Object
-	Default  func(obj api.Object)                    // defaulting of this version, before conversion
-	ToHub    func(in api.Object) (api.Object, error) // to the storage version
-	FromHub  func(in api.Object) (api.Object, error)
+	// Deprecated is what clients of this version are warned of, as the Resource's own; "": what those of all are.
+	Deprecated string
+
+	New     func() api.Object
+	NewList func() runtime.Object
+	Default func(obj api.Object)                    // defaulting of this version, before conversion
+	ToHub   func(in api.Object) (api.Object, error) // to the storage version
+	FromHub func(in api.Object) (api.Object, error)
 	// Resource describes the kind as this version has it, where versions differ in more than shape: custom
 	// resources. Like the Resource that this is a version of it is about objects of the storage version.
 	Resource *Resource

@@ -1,9 +1,11 @@
 // Package enablement is about --runtime-config: which of the built-in group versions and resources are offered to
-// clients. What is withheld from them goes on inside the server as before.
+// clients. What is withheld from them goes on inside the server as before; versions that are off by default are forms of
+// what there is anyway (package catalogue/preview).
 package enablement
 
 import (
 	"fmt"
+	"log/slog"
 	"maps"
 	"regexp"
 	"slices"
@@ -14,21 +16,25 @@ import (
 	"k8s.io/client-go/kubernetes/scheme"
 
 	"clipper/catalogue"
+	"clipper/catalogue/preview"
 )
 
-// A class is a set of versions that the flag can name, in the order in which they count.
-var classes = []struct {
+// A class is a set of versions that the flag can name.
+type class struct {
 	key     string
 	version *regexp.Regexp
-	offered bool // there are such versions here, and all are on
-}{
-	{"api/all", regexp.MustCompile(``), false},
-	{"api/ga", regexp.MustCompile(`^v\d+$`), true},
-	{"api/beta", regexp.MustCompile(`^v\d+beta\d+$`), false},
-	{"api/alpha", regexp.MustCompile(`^v\d+alpha\d+$`), false},
 }
 
-// Apply returns the resources with those withheld that config switches off. What it switches on must be here.
+// classes are in the order in which they count: what a later one says takes the place of what an earlier one said.
+var classes = []class{
+	{"api/all", regexp.MustCompile(``)},
+	{"api/ga", regexp.MustCompile(`^v\d+$`)},
+	{"api/beta", regexp.MustCompile(`^v\d+beta\d+$`)},
+	{"api/alpha", regexp.MustCompile(`^v\d+alpha\d+$`)},
+}
+
+// Apply returns the resources with those withheld that config switches off, and in the versions beside that it switches
+// on. What it names must be here; of a class of versions what is here is switched on.
 func Apply(resources []*catalogue.Resource, config map[string]string) ([]*catalogue.Resource, error) {
 	if len(config) == 0 {
 		return resources, nil
@@ -37,6 +43,7 @@ func Apply(resources []*catalogue.Resource, config map[string]string) ([]*catalo
 	if err := p.read(config, offered(resources)); err != nil {
 		return nil, err
 	}
+	p.tellAbsent()
 	out := make([]*catalogue.Resource, len(resources))
 	for i, r := range resources {
 		c := *r
@@ -44,6 +51,11 @@ func Apply(resources []*catalogue.Resource, config map[string]string) ([]*catalo
 		c.Also = slices.Clone(r.Also)
 		for j := range c.Also {
 			c.Also[j].Withheld = p.off(alsoGVR(r, &r.Also[j]))
+		}
+		for _, v := range preview.Of(r) {
+			if p.says(alsoGVR(r, &v), false) {
+				c.Also = append(c.Also, v)
+			}
 		}
 		out[i] = &c
 	}
@@ -66,25 +78,53 @@ func offered(resources []*catalogue.Resource) map[schema.GroupVersionResource]bo
 		for i := range r.Also {
 			out[alsoGVR(r, &r.Also[i])] = true
 		}
+		for _, v := range preview.Of(r) {
+			out[alsoGVR(r, &v)] = true
+		}
 	}
 	return out
 }
 
 // preferences are what config says: a resource's before its version's, a version's before a class's.
 type preferences struct {
-	classes   []*regexp.Regexp // that are off
+	classes   []said // the later ones count
 	versions  map[schema.GroupVersion]bool
 	resources map[schema.GroupVersionResource]bool
 }
 
-func (p *preferences) off(gvr schema.GroupVersionResource) bool {
+// said is what the flag says of a class.
+type said struct {
+	version *regexp.Regexp
+	on      bool
+}
+
+func (p *preferences) off(gvr schema.GroupVersionResource) bool { return !p.says(gvr, true) }
+
+// says is whether a resource is on, which it is by default or not.
+func (p *preferences) says(gvr schema.GroupVersionResource, byDefault bool) bool {
 	if on, ok := p.resources[gvr]; ok {
-		return !on
+		return on
 	}
 	if on, ok := p.versions[gvr.GroupVersion()]; ok {
-		return !on
+		return on
 	}
-	return slices.ContainsFunc(p.classes, func(c *regexp.Regexp) bool { return c.MatchString(gvr.Version) })
+	for _, c := range slices.Backward(p.classes) {
+		if c.version.MatchString(gvr.Version) {
+			return c.on
+		}
+	}
+	return byDefault
+}
+
+// tellAbsent warns of what upstream's server would offer by the classes that are on, and this one has not.
+func (p *preferences) tellAbsent() {
+	for _, gv := range slices.SortedFunc(maps.Keys(preview.Absent), func(a, b schema.GroupVersion) int { return strings.Compare(a.String(), b.String()) }) {
+		for _, name := range preview.Absent[gv] {
+			if p.says(gv.WithResource(name), false) {
+				slog.Warn("--runtime-config asks for a resource that is not here", "version", gv.String(), "resource", name)
+			}
+		}
+	}
 }
 
 func (p *preferences) read(config map[string]string, there map[schema.GroupVersionResource]bool) error {
@@ -97,14 +137,10 @@ func (p *preferences) read(config map[string]string, there map[schema.GroupVersi
 		delete(named, c.key)
 		switch {
 		case !ok:
-		case value == "false":
-			p.classes = append(p.classes, c.version)
-		case value != "true":
+		case value != "false" && value != "true":
 			return fmt.Errorf("invalid value %s=%s", c.key, value)
-		case c.offered:
-			p.classes = nil // the class that counts later wins, and all versions here are of it
 		default:
-			return fmt.Errorf("%s=true: alpha and beta versions are not supported here; the GA versions are on without it", c.key)
+			p.classes = append(p.classes, said{c.version, value == "true"})
 		}
 	}
 	for _, key := range slices.Sorted(maps.Keys(named)) {

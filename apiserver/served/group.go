@@ -78,11 +78,17 @@ func newKind(group string, m member) *Kind {
 	k := &Kind{
 		Resource: r,
 		Version:  m.version,
+
+		Deprecated: r.Deprecated,
+
 		GVK:      schema.GroupVersionKind{Group: group, Version: version, Kind: r.Kind},
 		GVR:      schema.GroupVersionResource{Group: group, Version: version, Resource: r.Name},
 		Verbs:    r.Verbs,
 		verbs:    allowsAll,
 		withheld: withheld,
+	}
+	if v := m.version; v != nil && v.Deprecated != "" {
+		k.Deprecated = v.Deprecated
 	}
 	if k.Verbs == nil {
 		k.Verbs = allVerbs

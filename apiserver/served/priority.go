@@ -40,6 +40,13 @@ var priorities = map[schema.GroupVersion]Priority{
 	{Group: "discovery.k8s.io", Version: "v1"}:             {16200, 15},
 	{Group: "resource.k8s.io", Version: "v1"}:              {16200, 21},
 	{Group: "flowcontrol.apiserver.k8s.io", Version: "v1"}: {16100, 21},
+
+	{Group: "networking.k8s.io", Version: "v1beta1"}:             {17200, 9},
+	{Group: "storage.k8s.io", Version: "v1beta1"}:                {16800, 9},
+	{Group: "admissionregistration.k8s.io", Version: "v1beta1"}:  {16700, 12},
+	{Group: "admissionregistration.k8s.io", Version: "v1alpha1"}: {16700, 9},
+	{Group: "resource.k8s.io", Version: "v1beta2"}:               {16200, 15},
+	{Group: "resource.k8s.io", Version: "v1beta1"}:               {16200, 9},
 }
 
 // PriorityOf returns the priority of a group version that is served here, and whether it is a built-in one.

@@ -22,7 +22,10 @@ type Kind struct {
 	GVR     schema.GroupVersionResource
 	Version *catalogue.Version // nil for the storage version
 	Verbs   []string
-	verbs   map[string]bool
+	// Deprecated is what clients are warned of whatever they do with the kind in this version.
+	Deprecated string
+
+	verbs map[string]bool
 	// withheld kinds are there for the server itself alone.
 	withheld bool
 	subs     map[string]*catalogue.Subresource

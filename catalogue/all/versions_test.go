@@ -1,26 +1,30 @@
 package all
 
 import (
+	"encoding/json"
 	"math/rand"
+	"slices"
 	"testing"
 
 	autoscalingv1 "k8s.io/api/autoscaling/v1"
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	corev1 "k8s.io/api/core/v1"
+	resourcev1 "k8s.io/api/resource/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/client-go/kubernetes/scheme"
 	"sigs.k8s.io/randfill"
 
 	"clipper/api"
+	"clipper/catalogue/preview"
 )
 
 // TestVersionsLoseNothing takes random objects of the storage version to every other version and back.
 func TestVersionsLoseNothing(t *testing.T) {
 	for _, r := range Resources() {
-		for _, v := range r.Also {
+		for _, v := range slices.Concat(r.Also, preview.Of(r)) {
 			t.Run(r.Name+"."+v.Version, func(t *testing.T) {
-				f := filler(7).Funcs(fitV1)
+				f := filler(7).Funcs(fitV1, fitSlices, fitRequests)
 				for range rounds {
 					obj := r.New()
 					f.Fill(obj)
@@ -51,6 +55,62 @@ func TestVersionsLoseNothing(t *testing.T) {
 			})
 		}
 	}
+}
+
+// TestSameForm: versions that are read from the storage version's protobuf form have their fields under the same names.
+func TestSameForm(t *testing.T) {
+	for _, r := range Resources() {
+		for _, v := range preview.Of(r) {
+			if r.Group == "resource.k8s.io" && v.Version == "v1beta1" {
+				continue // another form
+			}
+			f := filler(11)
+			for range rounds {
+				filled, obj := r.New(), r.New()
+				f.Fill(filled)
+				data, err := filled.(interface{ Marshal() ([]byte, error) }).Marshal() // as stored: what is empty is nil
+				if err == nil {
+					err = obj.(interface{ Unmarshal([]byte) error }).Unmarshal(data)
+				}
+				if err != nil {
+					t.Fatal(err)
+				}
+				out, err := v.FromHub(obj)
+				if err != nil {
+					t.Fatal(err)
+				}
+				want, err := json.Marshal(obj)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if got, err := json.Marshal(out); err != nil || string(got) != string(want) {
+					t.Fatalf("%s in %s: %v\n%s\n%s", r.Name, v.Version, err, got, want)
+				}
+			}
+		}
+	}
+}
+
+// fitSlices keeps pointers that say nothing out of slices: resource.k8s.io/v1beta1 had no pointers there.
+func fitSlices(s *resourcev1.ResourceSliceSpec, c randfill.Continue) {
+	c.FillNoCustom(s)
+	if s.NodeName != nil && *s.NodeName == "" {
+		s.NodeName = nil
+	}
+	if s.AllNodes != nil && !*s.AllNodes {
+		s.AllNodes = nil
+	}
+	for i := range s.Devices {
+		if len(s.Devices[i].ConsumesCounters) == 0 {
+			s.Devices[i].ConsumesCounters = nil
+		}
+	}
+}
+
+// fitRequests keeps to requests that ask for something: there was no other way to tell the two kinds.
+func fitRequests(r *resourcev1.ExactDeviceRequest, c randfill.Continue) {
+	c.FillNoCustom(r)
+	r.DeviceClassName += "x"
 }
 
 // fitV1 keeps random metrics to what v1 can say: exactly one source, whose target fits its type.

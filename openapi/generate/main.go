@@ -14,6 +14,7 @@ import (
 	"slices"
 	"sort"
 	"strings"
+	"sync"
 
 	admissionv1 "k8s.io/api/admission/v1"
 	admissionv1beta1 "k8s.io/api/admission/v1beta1"
@@ -36,6 +37,8 @@ import (
 
 	smdschema "sigs.k8s.io/structured-merge-diff/v6/schema"
 
+	"clipper/catalogue/all"
+	"clipper/catalogue/preview"
 	"clipper/openapi/generate/definitions"
 	"clipper/openapi/mergetype"
 )
@@ -154,14 +157,31 @@ func mergeFile(s *runtime.Scheme, namer *openapi.DefinitionNamer, types []smdsch
 	return f, nil
 }
 
-// unserved reports kinds that no v1.36 server serves by default: alpha versions, most betas and groups
-// that are only known to clients.
+// unserved reports kinds that no server serves: alpha and beta versions, those aside that it can be asked for, and
+// groups that are only known to clients.
 func unserved(gvk schema.GroupVersionKind) bool {
 	if gvk.Group == "extensions" || gvk.Group == "imagepolicy.k8s.io" {
 		return true
 	}
+	if previewed()[gvk] {
+		return false
+	}
 	return strings.Contains(gvk.Version, "alpha") || strings.Contains(gvk.Version, "beta")
 }
+
+// previewed are the kinds, and their lists, that a server can be asked for.
+var previewed = sync.OnceValue(func() map[schema.GroupVersionKind]bool {
+	out := map[schema.GroupVersionKind]bool{}
+	for _, r := range all.Resources() {
+		for _, v := range preview.Of(r) {
+			gvk := schema.GroupVersionKind{Group: r.Group, Version: v.Version, Kind: r.Kind}
+			out[gvk] = true
+			gvk.Kind = r.ListKind
+			out[gvk] = true
+		}
+	}
+	return out
+})
 
 func write(name string, content any) error {
 	data, err := json.Marshal(content)
