@@ -35,6 +35,7 @@ type Registrar struct {
 	nudge   chan struct{}
 	synced  atomic.Bool           // everything has been registered once
 	offered []schema.GroupVersion // by the table that Changed was told of last
+	trouble string                // what kept the APIServices out of step at the last look; "" for nothing
 }
 
 // NewRegistrar returns a registrar that does nothing yet. It also sees to it that extensions answered for in this
@@ -82,9 +83,10 @@ func (r *Registrar) Run(ctx context.Context) error {
 func (r *Registrar) work(ctx context.Context) error {
 	for {
 		var retry <-chan time.Time
-		if err := r.sync(ctx); err != nil && ctx.Err() == nil {
-			slog.Warn("APIServices not in step; trying again", "err", err)
-			retry = time.After(retryEvery)
+		if err := r.sync(ctx); ctx.Err() == nil {
+			if r.report(err); err != nil {
+				retry = time.After(retryEvery)
+			}
 		}
 		select {
 		case <-ctx.Done():
@@ -92,6 +94,22 @@ func (r *Registrar) work(ctx context.Context) error {
 		case <-r.nudge:
 		case <-retry:
 		}
+	}
+}
+
+// report says what keeps the APIServices out of step, once, and when it is over: a definition may be unreadable for days.
+func (r *Registrar) report(err error) {
+	before := r.trouble
+	r.trouble = ""
+	if err != nil {
+		r.trouble = err.Error()
+	}
+	switch {
+	case r.trouble == before:
+	case err != nil:
+		slog.Warn("APIServices not in step; trying every second", "err", err)
+	default:
+		slog.Info("APIServices in step again")
 	}
 }
 

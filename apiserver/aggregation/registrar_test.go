@@ -1,7 +1,10 @@
 package aggregation
 
 import (
+	"bytes"
 	"errors"
+	"log/slog"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -60,20 +63,30 @@ func TestKeptUnderDoubt(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		var said bytes.Buffer
+		defer slog.SetDefault(slog.Default())
+		slog.SetDefault(slog.New(slog.NewTextHandler(&said, nil)))
 		r := NewRegistrar(client, served.NewLive(table))
 		if err := r.sync(t.Context()); err == nil {
 			t.Error("in step, though nobody knows with what")
 		}
 		go func() { _ = r.Run(t.Context()) }()
+		time.Sleep(10*retryEvery + retryEvery/2)
 		synctest.Wait()
 		if len(APIServices.View(client).List("")) != 1 {
 			t.Error("the APIService has gone")
+		}
+		if n := strings.Count(said.String(), "not in step"); n != 1 || !strings.Contains(said.String(), "spoilt") {
+			t.Errorf("said %d times: %s", n, &said)
 		}
 		client.blind.Store(false)
 		time.Sleep(2 * retryEvery)
 		synctest.Wait()
 		if len(APIServices.View(client).List("")) != 0 || r.Ready(t.Context()) != nil {
 			t.Error("the APIService is still there")
+		}
+		if n := strings.Count(said.String(), "in step again"); n != 1 {
+			t.Errorf("said %d times that it is over: %s", n, &said)
 		}
 	})
 }
