@@ -22,16 +22,27 @@ func read(text []byte) (*apiextensionsv1.JSONSchemaProps, error) {
 	return out, json.Unmarshal(text, out)
 }
 
+// IsSchema says whether a valid JSON text is a schema's: of a stored definition that is all there is to look at before somebody
+// asks for it.
+func IsSchema(text []byte) bool {
+	r := reader{text: string(text), checking: true}
+	if r.schema(&apiextensionsv1.JSONSchemaProps{}); r.ended() {
+		return true
+	}
+	return json.Unmarshal(text, &apiextensionsv1.JSONSchemaProps{}) == nil
+}
+
 // deepest is how many schemas may be in one another: what is deeper is unusual enough.
 const deepest = 200
 
 // A reader reads a text from its beginning to its end, or to the first thing that is unusual. What it returns are parts of
 // the text: who has one has all of it.
 type reader struct {
-	text    string
-	at      int
-	depth   int
-	unusual bool
+	text     string
+	at       int
+	depth    int
+	unusual  bool
+	checking bool // the text is valid JSON, and what it says of no interest
 }
 
 func (r *reader) fail() { r.unusual, r.at = true, len(r.text) }
@@ -129,7 +140,7 @@ func (r *reader) escaped(begin int) (s string) {
 			end++
 		case '"':
 			r.at = end + 1
-			if json.Unmarshal([]byte(r.text[begin-1:r.at]), &s) != nil {
+			if !r.checking && json.Unmarshal([]byte(r.text[begin-1:r.at]), &s) != nil {
 				r.fail()
 			}
 			return s
@@ -198,7 +209,7 @@ func (r *reader) raw() []byte {
 			break
 		}
 	}
-	if r.unusual {
+	if r.unusual || r.checking {
 		return nil
 	}
 	out := []byte(r.text[begin:r.at])
@@ -219,7 +230,7 @@ func (r *reader) value() apiextensionsv1.JSON {
 // optional reads a value that is nil for null.
 func (r *reader) optional() *apiextensionsv1.JSON {
 	if v := r.value(); v.Raw != nil {
-		return &v
+		return pointer(v)
 	}
 	return nil
 }
@@ -231,7 +242,12 @@ func list[T any](r *reader, before []T, element func() T) []T {
 	}
 	out := []T{}
 	for more := r.open('[', ']'); more; more = r.more(']') {
-		out = append(out, element())
+		if v := element(); !r.checking {
+			out = append(out, v)
+		}
+	}
+	if r.checking {
+		return nil
 	}
 	return out
 }

@@ -27,6 +27,9 @@ func same(t *testing.T, text string) {
 	if (err == nil) != (fault == nil) || err == nil && !reflect.DeepEqual(got, want) {
 		t.Errorf("%q: %+v, %v\nwant %+v, %v", text, got, err, want, fault)
 	}
+	if json.Valid([]byte(text)) && IsSchema([]byte(text)) != (fault == nil) {
+		t.Errorf("%q: taken for a schema: %v, want %v", text, fault != nil, fault)
+	}
 }
 
 func usual(text string) bool {
@@ -82,5 +85,19 @@ func BenchmarkOpen(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		Open(p)
+	}
+}
+
+// BenchmarkIsSchema shows what a look at a stored definition costs at the start.
+func BenchmarkIsSchema(b *testing.B) {
+	text, err := json.Marshal(definition(200).Spec.Versions[0].Schema.OpenAPIV3Schema)
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.SetBytes(int64(len(text)))
+	for b.Loop() {
+		if !IsSchema(text) {
+			b.Fatal("it is one")
+		}
 	}
 }

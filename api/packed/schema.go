@@ -160,7 +160,9 @@ func (r *reader) schemas(before map[string]apiextensionsv1.JSONSchemaProps) map[
 	out := map[string]apiextensionsv1.JSONSchemaProps{}
 	for more := r.open('{', '}'); more; more = r.more('}') {
 		name := r.key()
-		out[name] = r.element()
+		if v := r.element(); !r.checking {
+			out[name] = v
+		}
 	}
 	return out
 }

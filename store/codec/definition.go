@@ -89,7 +89,7 @@ func (s *storedSchema) packed() (out *apiextensionsv1beta1.CustomResourceValidat
 	out = &apiextensionsv1beta1.CustomResourceValidation{}
 	if p := packed.PackText(s.OpenAPIV3Schema); p != nil {
 		out.OpenAPIV3Schema = &apiextensionsv1beta1.JSONSchemaProps{ID: p.ID, Description: p.Description}
-		return out, true
+		return out, packed.IsSchema(s.OpenAPIV3Schema)
 	}
 	return out, len(s.OpenAPIV3Schema) == 0 || json.Unmarshal(s.OpenAPIV3Schema, &out.OpenAPIV3Schema) == nil
 }

@@ -123,6 +123,23 @@ func TestDefinitionsOfOld(t *testing.T) {
 	}
 }
 
+// TestDefinitionsWithoutSchemas: what stands where a schema should, and is none, is refused, however large it is.
+func TestDefinitionsWithoutSchemas(t *testing.T) {
+	c := New(definitionScheme(t))
+	for _, n := range []int{1, 60} {
+		good, err := c.Encode(store.Key{}, definitionOf(schemaOf(n)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for old, spoilt := range map[string]string{`"openAPIV3Schema":{`: `"openAPIV3Schema":{"pattern":5,`, `"properties":{`: `"required":"all","properties":{`} {
+			bad := bytes.Replace(good, []byte(old), []byte(spoilt), 1)
+			if obj, err := c.Decode(store.Key{}, bad); !json.Valid(bad) || bytes.Equal(bad, good) || err == nil || !strings.Contains(err.Error(), "cannot unmarshal") {
+				t.Errorf("%d fields, %s: %v, %v", n, spoilt, obj, err)
+			}
+		}
+	}
+}
+
 // TestRegistrations: APIServices are written in JSON, as upstream's are.
 func TestRegistrations(t *testing.T) {
 	want := &apiregistrationv1.APIService{
