@@ -4,6 +4,8 @@
 package legacy
 
 import (
+	"slices"
+
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1beta1 "k8s.io/api/discovery/v1beta1"
 	extensionsv1beta1 "k8s.io/api/extensions/v1beta1"
@@ -12,6 +14,7 @@ import (
 
 	"clipper/api"
 	"clipper/catalogue"
+	"clipper/catalogue/preview"
 )
 
 // An Upgrade turns an object that was stored at some time into what would be stored now. It may change obj.
@@ -30,8 +33,6 @@ var renamed = map[schema.GroupKind][]schema.GroupVersion{
 	{Group: "coordination.k8s.io", Kind: "Lease"}:                                     {{Group: "coordination.k8s.io", Version: "v1beta1"}},
 	{Group: "networking.k8s.io", Kind: "NetworkPolicy"}:                               {extensions},
 	{Group: "networking.k8s.io", Kind: "IngressClass"}:                                {networking},
-	{Group: "networking.k8s.io", Kind: "IPAddress"}:                                   {networking},
-	{Group: "networking.k8s.io", Kind: "ServiceCIDR"}:                                 {networking},
 	{Group: "node.k8s.io", Kind: "RuntimeClass"}:                                      {{Group: "node.k8s.io", Version: "v1beta1"}},
 	{Group: "policy", Kind: "PodDisruptionBudget"}:                                    {{Group: "policy", Version: "v1beta1"}},
 	{Group: "rbac.authorization.k8s.io", Kind: "Role"}:                                {rbac},
@@ -44,15 +45,12 @@ var renamed = map[schema.GroupKind][]schema.GroupVersion{
 	{Group: "storage.k8s.io", Kind: "CSIDriver"}:                                      {storage},
 	{Group: "storage.k8s.io", Kind: "CSINode"}:                                        {storage},
 	{Group: "storage.k8s.io", Kind: "CSIStorageCapacity"}:                             {storage},
-	{Group: "storage.k8s.io", Kind: "VolumeAttributesClass"}:                          {storage},
 	{Group: "flowcontrol.apiserver.k8s.io", Kind: "FlowSchema"}:                       flow,
 	{Group: "flowcontrol.apiserver.k8s.io", Kind: "PriorityLevelConfiguration"}:       flow,
 	{Group: "admissionregistration.k8s.io", Kind: "MutatingWebhookConfiguration"}:     {admission},
 	{Group: "admissionregistration.k8s.io", Kind: "ValidatingWebhookConfiguration"}:   {admission},
 	{Group: "admissionregistration.k8s.io", Kind: "ValidatingAdmissionPolicy"}:        {admission},
 	{Group: "admissionregistration.k8s.io", Kind: "ValidatingAdmissionPolicyBinding"}: {admission},
-	{Group: "admissionregistration.k8s.io", Kind: "MutatingAdmissionPolicy"}:          {admission},
-	{Group: "admissionregistration.k8s.io", Kind: "MutatingAdmissionPolicyBinding"}:   {admission},
 }
 
 // meaning mends, after that, what the same form meant otherwise.
@@ -88,7 +86,7 @@ func Upgrades(resources []*catalogue.Resource, primary corev1.IPFamily) map[sche
 		for _, gv := range renamed[r.GVK().GroupKind()] {
 			out[gv.WithKind(r.Kind)] = chain(rewritten(r.New), meaning[r.GVK().GroupKind()], now)
 		}
-		for _, v := range r.Also {
+		for _, v := range slices.Concat(r.Also, preview.Of(r)) {
 			gvk := r.GVK()
 			gvk.Version = v.Version
 			if v.Group != "" {

@@ -12,6 +12,8 @@ import (
 	networkingv1 "k8s.io/api/networking/v1"
 	policyv1 "k8s.io/api/policy/v1"
 	policyv1beta1 "k8s.io/api/policy/v1beta1"
+	resourcev1 "k8s.io/api/resource/v1"
+	resourcev1beta1 "k8s.io/api/resource/v1beta1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/intstr"
@@ -29,7 +31,7 @@ func TestNumbers(t *testing.T) {
 	compared := 0
 	for _, r := range all.Resources() {
 		for gvk := range upgrades {
-			if gvk.Kind != r.Kind || gvk == r.GVK() || gvk.Kind == "Ingress" || gvk.Kind == "EndpointSlice" || isAlso(r.Also, gvk) || !scheme.Scheme.Recognizes(gvk) || related(r.Group) != related(gvk.Group) {
+			if gvk.Kind != r.Kind || gvk == r.GVK() || gvk.Kind == "Ingress" || gvk.Kind == "EndpointSlice" || gvk.GroupVersion() == resourcev1beta1.SchemeGroupVersion || isAlso(r.Also, gvk) || !scheme.Scheme.Recognizes(gvk) || related(r.Group) != related(gvk.Group) {
 				continue
 			}
 			old, err := scheme.Scheme.New(gvk)
@@ -163,5 +165,20 @@ func TestUpgrade(t *testing.T) {
 		if err != nil || out.GetName() != tt.in.GetName() || !tt.check(out) {
 			t.Errorf("%s became %+v: %v", tt.gvk, out, err)
 		}
+	}
+}
+
+// TestNestedRequests: claims for devices that were stored before resource.k8s.io/v1 ask for the same devices.
+func TestNestedRequests(t *testing.T) {
+	upgrade := legacy.Upgrades(all.Resources(), corev1.IPv4Protocol)[resourcev1beta1.SchemeGroupVersion.WithKind("ResourceClaim")]
+	old := &resourcev1beta1.ResourceClaim{Spec: resourcev1beta1.ResourceClaimSpec{Devices: resourcev1beta1.DeviceClaim{
+		Requests: []resourcev1beta1.DeviceRequest{{Name: "gpu", DeviceClassName: "fast", AllocationMode: "ExactCount", Count: 2}},
+	}}}
+	out, err := upgrade(old)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r := out.(*resourcev1.ResourceClaim).Spec.Devices.Requests[0]; r.Exactly == nil || r.Exactly.DeviceClassName != "fast" || r.Exactly.Count != 2 {
+		t.Errorf("got %+v", r)
 	}
 }
