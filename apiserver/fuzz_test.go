@@ -98,6 +98,7 @@ func FuzzNegotiate(f *testing.F) {
 		restrict negotiation.EndpointRestrictions
 	}{
 		{ability{plainOnly, false}, plain, negotiation.DefaultEndpointRestrictions},
+		{ability{metadata, false}, plain, &handlers.RequestScope{MetaGroupVersion: metav1.SchemeGroupVersion}},
 		{ability{tables, false}, plain, scope},
 		{ability{customs, false}, plain, &custom},
 		{ability{plainOnly, true}, withCBOR, negotiation.DefaultEndpointRestrictions},

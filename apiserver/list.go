@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"strconv"
 	"strings"
@@ -232,15 +233,15 @@ func (q *request) transform(m media, objs []api.Object, meta metav1.ListMeta, li
 	case !wantsList && list:
 		return nil, notAcceptableText("you requested PartialObjectMetadata, but the requested object is a list (%s)", q.internalType(q.kind.ListKind, "UnstructuredList"))
 	case !list:
-		return partial(objs[0], gv), nil
+		return q.partial(objs[0], gv), nil
 	}
-	out := &metav1.PartialObjectMetadataList{ListMeta: meta, Items: make([]metav1.PartialObjectMetadata, len(objs))}
-	if len(objs) == 0 && m.target.version == "v1beta1" {
-		out.Items = nil // the older version shows an empty list so
+	out := &metav1.PartialObjectMetadataList{ListMeta: meta}
+	if len(objs) > 0 { // upstream shows an empty list as null
+		out.Items = make([]metav1.PartialObjectMetadata, len(objs))
 	}
 	out.SetGroupVersionKind(gv.WithKind("PartialObjectMetadataList"))
 	for i, obj := range objs {
-		out.Items[i] = *partial(obj, gv)
+		out.Items[i] = *q.partial(obj, gv)
 	}
 	return out, nil
 }
@@ -257,8 +258,12 @@ func (q *request) internalType(kind, custom string) string {
 	return "*" + group + "." + kind
 }
 
-func partial(obj api.Object, gv schema.GroupVersion) *metav1.PartialObjectMetadata {
+func (q *request) partial(obj api.Object, gv schema.GroupVersion) *metav1.PartialObjectMetadata {
 	p := &metav1.PartialObjectMetadata{ObjectMeta: *objectMeta(obj)}
+	if own := q.kind.OwnAnnotation; own != "" && p.Annotations[own] != "" {
+		p.Annotations = maps.Clone(p.Annotations)
+		delete(p.Annotations, own)
+	}
 	p.SetGroupVersionKind(gv.WithKind("PartialObjectMetadata"))
 	return p
 }

@@ -48,6 +48,7 @@ type targets int
 
 const (
 	plainOnly      targets = iota // errors, discovery: objects as they are
+	metadata                      // what is not stored, and parts of objects: also as metadata, which may be all that there is of it
 	tables                        // objects of the API, also as tables and metadata
 	customs                       // custom resources: the same, but they have no protobuf form
 	aggregatedOnly                // discovery that describes all groups at once, and nothing else
@@ -80,12 +81,25 @@ func negotiate(r *http.Request, can ability) (media, bool) {
 // targets says what q's kind can be turned into.
 func (q *request) targets() targets {
 	switch {
-	case q.kind == nil || q.kind.Prefix == "" && q.kind.Columns == nil:
-		return plainOnly // what is not stored, such as reviews, has no tables or metadata
+	case q.kind == nil:
+		return plainOnly
 	case q.kind.Custom != nil:
 		return customs
+	case q.hasTable():
+		return tables
 	}
-	return tables
+	return metadata
+}
+
+// hasTable says whether upstream has a table for q's kind, or for its subresource.
+func (q *request) hasTable() bool {
+	switch sub := q.kind.Subresource(q.info.Subresource); {
+	case sub != nil:
+		return sub.Table
+	case q.info.Subresource == "status" && q.kind.Status != nil:
+		return !q.kind.Status.NoTable
+	}
+	return q.kind.Prefix != "" || q.kind.Columns != nil // reviews have none
 }
 
 // parseAccept takes the first clause that can be served, in the order that upstream's library gives them: by quality,
@@ -132,7 +146,7 @@ func (can ability) offer(f format, params map[string]string) (media, bool) {
 				return m, false
 			}
 		case "sv":
-			if value != "" && (value != "v1" || can.targets != tables && can.targets != customs) {
+			if value != "" && (value != "v1" || can.targets == plainOnly || can.targets == aggregatedOnly) {
 				return m, false
 			}
 		case "pretty":
@@ -155,7 +169,7 @@ func (can ability) allows(f format, into *schema.GroupVersionKind) bool {
 	case can.targets == plainOnly, into.Group != metav1.GroupName, into.Version != "v1" && into.Version != "v1beta1":
 		return false
 	case into.Kind == "Table":
-		return f == formatJSON || f == formatYAML // upstream has no other form of it
+		return can.targets != metadata && (f == formatJSON || f == formatYAML) // upstream has no other form of it
 	}
 	return into.Kind == "PartialObjectMetadata" || into.Kind == "PartialObjectMetadataList"
 }

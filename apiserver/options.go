@@ -84,16 +84,22 @@ func (q *request) deleteOptions() (*metav1.DeleteOptions, error) {
 		return nil, err
 	}
 	if len(body) == 0 {
-		return options(q, "DeleteOptions", metav1.Convert_url_Values_To_v1_DeleteOptions, validation.ValidateDeleteOptions)
+		return options(q, "DeleteOptions", metav1.Convert_url_Values_To_v1_DeleteOptions, validateDeleteOptions)
 	}
 	o := &metav1.DeleteOptions{}
 	if err := q.decodeDeleteOptions(body, o); err != nil {
 		return nil, err
 	}
-	if faults := validation.ValidateDeleteOptions(o); len(faults) > 0 {
+	if faults := validateDeleteOptions(o); len(faults) > 0 {
 		return nil, apierrors.NewInvalid(schema.GroupKind{Group: metav1.GroupName, Kind: "DeleteOptions"}, "", faults)
 	}
 	return o, nil
+}
+
+// validateDeleteOptions drops the option of a feature that upstream has switched off, and checks the others.
+func validateDeleteOptions(o *metav1.DeleteOptions) field.ErrorList {
+	o.IgnoreStoreReadErrorWithClusterBreakingPotential = nil
+	return validation.ValidateDeleteOptions(o)
 }
 
 // decodeDeleteOptions accepts the kind of meta.k8s.io and that of any group: clients send both.
@@ -151,6 +157,9 @@ func openCBORDeleteOptions(body []byte, o *metav1.DeleteOptions) error {
 
 func checkDeleteOptions(have schema.GroupVersionKind) error {
 	if have.Kind != "" && have.Kind != "DeleteOptions" {
+		if have.GroupVersion().Empty() {
+			have.Group, have.Version = metav1.GroupName, "v1"
+		}
 		return runtime.NewNotRegisteredErrForKind(metaScheme, have)
 	}
 	return nil

@@ -110,7 +110,7 @@ func (q *request) rowObject(obj api.Object, include metav1.IncludeObjectPolicy, 
 		c.GetObjectKind().SetGroupVersionKind(q.kind.GVK)
 		return c, nil
 	}
-	return partial(obj, gv), nil
+	return q.partial(obj, gv), nil
 }
 
 func notAcceptableText(format string, args ...any) error {

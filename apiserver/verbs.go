@@ -336,7 +336,7 @@ func (q *request) writeResult(code int, res *pipeline.Result) {
 		}
 		q.writeOther(code, &c, statusKind)
 	case *autoscalingv1.Scale:
-		q.writeScale(code, obj)
+		q.writeOther(code, obj, scaleKind)
 	default:
 		switch {
 		case res.Item != nil && res.Item.Object == res.Object:
@@ -369,18 +369,16 @@ func (q *request) bodyKind() schema.GroupVersionKind {
 
 // writeOther answers with an object of another kind than the resource's.
 func (q *request) writeOther(code int, obj runtime.Object, gvk schema.GroupVersionKind) {
-	if m, ok := q.media(); ok {
-		m.target = target{}
-		q.writeObject(code, m, obj, gvk)
-	}
-}
-
-func (q *request) writeScale(code int, s *autoscalingv1.Scale) {
-	if m, ok := q.media(); ok && m.target.kind != "" {
-		q.writeTransformed(code, m, s)
+	m, ok := q.media()
+	if !ok {
 		return
 	}
-	q.writeOther(code, s, scaleKind)
+	if o, ok := obj.(api.Object); ok && m.target.kind != "" {
+		q.writeTransformed(code, m, o)
+		return
+	}
+	m.target = target{} // what has no metadata has no other form either
+	q.writeObject(code, m, obj, gvk)
 }
 
 var scaleKind = autoscalingv1.SchemeGroupVersion.WithKind("Scale")
@@ -428,5 +426,5 @@ func (q *request) getScale() {
 			return
 		}
 	}
-	q.writeScale(http.StatusOK, pipeline.ScaleOf(q.kind.Resource, item.Object))
+	q.writeOther(http.StatusOK, pipeline.ScaleOf(q.kind.Resource, item.Object), scaleKind)
 }

@@ -50,6 +50,7 @@ type Kind[T api.Object] struct {
 	Row             func(obj T, now time.Time) []any
 	RowConditions   func(T) []metav1.TableRowCondition
 	RowOrder        func(a, b T) int
+	OwnAnnotation   string
 	Fields          map[string]func(T) string
 	Also            []Version
 	Propagation     metav1.DeletionPropagation
@@ -124,6 +125,7 @@ func Describe[O, L any, T interface {
 		Scale:                    k.Scale,
 		Subresources:             k.Subresources,
 		Columns:                  k.Columns,
+		OwnAnnotation:            k.OwnAnnotation,
 		Also:                     k.Also,
 	}
 	if r.Prefix == "" && !k.Unstored {
@@ -276,9 +278,11 @@ func SelectorText(s *metav1.LabelSelector) string {
 	return selector.String()
 }
 
-// StatusOf makes a Status of typed functions, either of which may be nil.
-func StatusOf[T api.Object](prepare func(obj, old T), validate func(obj, old T) field.ErrorList) *Status {
+// StatusOf makes a Status of typed functions, either of which may be nil, and of the looks at the metadata if there are
+// others than usual.
+func StatusOf[T api.Object](prepare func(obj, old T), validate func(obj, old T) field.ErrorList, metadata ...MetaCheck) *Status {
 	return &Status{
+		Metadata: metadata,
 		Prepare: func(obj, old api.Object) {
 			if prepare != nil {
 				prepare(obj.(T), old.(T))

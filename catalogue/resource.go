@@ -105,6 +105,9 @@ type Resource struct {
 	// column for an object, ages as of now.
 	Columns []metav1.TableColumnDefinition
 	Row     func(obj api.Object, now time.Time) []any
+	// OwnAnnotation is what the server writes into an annotation for want of a field: tables and metadata do not show it,
+	// as upstream has a field for it. "" for nearly all kinds.
+	OwnAnnotation string
 	// RowConditions marks rows of objects that are done; nil for nearly all kinds.
 	RowConditions func(obj api.Object) []metav1.TableRowCondition
 	// RowOrder sorts the rows of a list; nil: they stand in the order of its objects.
@@ -180,6 +183,8 @@ type Status struct {
 	// Validate returns every fault of the new status.
 	Validate func(obj, old api.Object) field.ErrorList
 	Metadata []MetaCheck // before, as a Resource's
+	// NoTable says that upstream does not show it as a table.
+	NoTable bool
 }
 
 // A Scale maps an object to and from autoscaling/v1 Scale.
@@ -198,6 +203,8 @@ type Subresource struct {
 	Group, Version, Kind string // of the body; Group and Version may be empty for the parent's
 	Verbs                []string
 	New                  func() runtime.Object // an empty body; nil for connect verbs (log, exec, proxy)
+	// Table says that upstream shows it as a table, too.
+	Table bool
 	// Update is how subresources behave that show the parent and change a part of it, as its status does:
 	// pods/ephemeralcontainers, pods/resize, certificatesigningrequests/approval, namespaces/finalize.
 	Update *Status

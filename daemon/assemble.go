@@ -61,7 +61,7 @@ func (cp *controlPlane) openDoor(live *served.Live) (err error) {
 		return err
 	}
 	self := &user.DefaultInfo{Name: user.APIServerUser, Groups: []string{user.SystemPrivilegedGroup}}
-	cp.client = inprocess.New(cp.auditor.Door(cp.pipeline), live, cp.store, self, "clipper")
+	cp.client = inprocess.New(cp.auditor.Door(cp.pipeline), live, cp.store, self, "kube-apiserver") // the field manager that upstream writes as
 	return nil
 }
 

@@ -56,6 +56,7 @@ func Definition() *catalogue.Resource {
 			Prepare:  prepareStatus,
 			Validate: validateStatus,
 			Metadata: catalogue.NoMetadata,
+			NoTable:  true,
 		},
 		Columns: []metav1.TableColumnDefinition{
 			table.Name,

@@ -64,7 +64,7 @@ func Definition() *catalogue.Resource {
 		Warnings:                 warnings,
 		AllowUnconditionalUpdate: false,
 		BeginDelete:              beginDelete,
-		Status:                   &catalogue.Status{Prepare: prepareStatus, Validate: validateStatus, Metadata: catalogue.NoMetadata},
+		Status:                   &catalogue.Status{Prepare: prepareStatus, Validate: validateStatus, Metadata: catalogue.NoMetadata, NoTable: true},
 		Columns: []metav1.TableColumnDefinition{
 			{Name: "Name", Type: "string", Format: "name", Description: metav1.ObjectMeta{}.SwaggerDoc()["name"]},
 			{Name: "Created At", Type: "date", Description: metav1.ObjectMeta{}.SwaggerDoc()["creationTimestamp"]},

@@ -48,6 +48,9 @@ func (p *Pipeline) bindPod(ctx context.Context, req *Request, body api.Object, o
 
 // bindFromBody is the older path, where the Binding itself names the pod.
 func (p *Pipeline) bindFromBody(ctx context.Context, req *Request, body api.Object, o metav1.CreateOptions) (runtime.Object, error) {
+	if body.GetName() == "" {
+		return nil, apierrors.NewBadRequest("Name parameter required.")
+	}
 	pods := p.served.Table().Resource(api.Pods.Resource)
 	if pods == nil {
 		return nil, req.notFound()

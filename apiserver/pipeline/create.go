@@ -114,6 +114,7 @@ func (w *write) prepareCreate(ctx context.Context, obj api.Object) error {
 	if r.Canonicalize != nil {
 		r.Canonicalize(obj)
 	}
+	storedForm(obj)
 	return w.validate(ctx, admission.Create, obj, nil)
 }
 
@@ -166,6 +167,9 @@ func alreadyExists(req *Request, name string, current *store.Item) error {
 
 // act runs admission for a create that is answered by a Creater, then the Creater.
 func (w *write) act(ctx context.Context, fn Creater, body api.Object, o *metav1.CreateOptions) (*Result, error) {
+	if w.req.Subresource == "" { // reviews show who has written them
+		w.updateFields(nil, body)
+	}
 	if err := w.mutate(ctx, admission.Create, body, nil); err != nil {
 		return nil, err
 	}

@@ -41,13 +41,6 @@ func (req *Request) groupResource() schema.GroupResource {
 	return req.Resource.GroupResource()
 }
 
-func (req *Request) groupKind() schema.GroupKind {
-	if req.Kind != nil {
-		return req.Kind.GVK.GroupKind()
-	}
-	return req.Resource.GVK().GroupKind()
-}
-
 func (req *Request) notFound() error {
 	return apierrors.NewNotFound(req.groupResource(), req.Name)
 }
@@ -185,7 +178,7 @@ func (req *Request) invalid(obj api.Object, faults field.ErrorList) error {
 	if len(faults) == 0 {
 		return nil
 	}
-	return apierrors.NewInvalid(req.groupKind(), obj.GetName(), faults)
+	return apierrors.NewInvalid(req.Resource.GVK().GroupKind(), obj.GetName(), faults)
 }
 
 // checkUID answers a UID precondition that does not hold in the words of upstream's storage.

@@ -229,6 +229,7 @@ func (w *write) prepareUpdate(ctx context.Context, rules rules, next, old api.Ob
 	if rules.prepare != nil {
 		rules.prepare(next, old)
 	}
+	next.SetSelfLink("")
 	if next.GetUID() == "" {
 		next.SetUID(old.GetUID())
 	}
@@ -250,6 +251,7 @@ func (w *write) prepareUpdate(ctx context.Context, rules rules, next, old api.Ob
 	if w.req.Resource.Canonicalize != nil {
 		w.req.Resource.Canonicalize(next)
 	}
+	storedForm(next)
 	clearKind(next)
 	if rules.shown != nil {
 		next, old = rules.shown(next), rules.shown(old)

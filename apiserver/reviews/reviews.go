@@ -106,14 +106,13 @@ func (r *reviewer) subjectAccess(ctx context.Context, _ *pipeline.Request, body 
 
 func (r *reviewer) localSubjectAccess(ctx context.Context, req *pipeline.Request, body api.Object, _ metav1.CreateOptions) (runtime.Object, error) {
 	review := body.(*authorizationv1.LocalSubjectAccessReview)
-	spec, path, meta := &review.Spec, field.NewPath("spec"), review.ObjectMeta
-	meta.Namespace = ""
-	faults := append(validateSpec(spec), noMetadata(meta, "must be empty except for namespace")...)
+	spec, path := &review.Spec, field.NewPath("spec")
+	faults := append(validateSpec(spec), noMetadataBut(review.ObjectMeta, review.Namespace, "must be empty except for namespace")...)
 	if spec.ResourceAttributes != nil && spec.ResourceAttributes.Namespace != req.Namespace {
 		faults = append(faults, field.Invalid(path.Child("resourceAttributes", "namespace"), spec.ResourceAttributes.Namespace, "must match metadata.namespace"))
 	}
 	if spec.NonResourceAttributes != nil {
-		faults = append(faults, field.Invalid(path.Child("nonResourceAttributes"), spec.NonResourceAttributes, "disallowed on this kind of request"))
+		faults = append(faults, field.Invalid(path.Child("nonResourceAttributes"), (*internalPath)(spec.NonResourceAttributes), "disallowed on this kind of request"))
 	}
 	if len(faults) > 0 {
 		return nil, invalid(authorizationv1.GroupName, faults)

@@ -1,6 +1,7 @@
 package reviews
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 
@@ -27,17 +28,32 @@ func validateAttributes(res *authorizationv1.ResourceAttributes, url *authorizat
 	path := field.NewPath("spec")
 	switch {
 	case res != nil && url != nil:
-		return field.ErrorList{field.Invalid(path.Child("nonResourceAttributes"), url, "cannot be specified in combination with resourceAttributes")}
+		return field.ErrorList{field.Invalid(path.Child("nonResourceAttributes"), (*internalPath)(url), "cannot be specified in combination with resourceAttributes")}
 	case res == nil && url == nil:
 		return field.ErrorList{field.Invalid(path.Child("resourceAttributes"), url, "exactly one of nonResourceAttributes or resourceAttributes must be specified")}
 	}
 	return nil
 }
 
+// An internalPath is shown as upstream shows its own form of it, whose fields have no other names.
+type internalPath authorizationv1.NonResourceAttributes
+
+// MarshalJSON implements json.Marshaler.
+func (p internalPath) MarshalJSON() ([]byte, error) {
+	return json.Marshal(struct{ Path, Verb string }{p.Path, p.Verb})
+}
+
 // noMetadata checks that a review, which is no object, does not look like one.
 func noMetadata(m metav1.ObjectMeta, msg string) field.ErrorList {
+	return noMetadataBut(m, "", msg)
+}
+
+func noMetadataBut(m metav1.ObjectMeta, namespace, msg string) field.ErrorList {
 	bare := m
 	bare.ManagedFields = nil
+	if bare.Namespace == namespace {
+		bare.Namespace = ""
+	}
 	if equality.Semantic.DeepEqual(metav1.ObjectMeta{}, bare) {
 		return nil
 	}

@@ -37,6 +37,7 @@ func daemonSets() *catalogue.Resource {
 		PrepareCreate:  prepareDaemonSet,
 		PrepareUpdate:  prepareDaemonSetUpdate,
 		Columns:        daemonSetColumns,
+		OwnAnnotation:  appsv1.DeprecatedTemplateGeneration,
 		Row:            daemonSetRow,
 		Default:        defaultDaemonSet,
 		ShortNames:     []string{"ds"},

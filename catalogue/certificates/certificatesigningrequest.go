@@ -40,11 +40,10 @@ func certificateSigningRequests() *catalogue.Resource {
 		Subresources: []catalogue.Subresource{{
 			Name: "approval", Kind: "CertificateSigningRequest", Verbs: []string{"get", "patch", "update"},
 			New:    func() runtime.Object { return new(certificatesv1.CertificateSigningRequest) },
-			Update: catalogue.StatusOf(prepareApproval, validateApproval),
+			Update: catalogue.StatusOf(prepareApproval, validateApproval, catalogue.ChangesThenWhole...),
 		}},
 	})
 	r.PrepareCreateFor = setRequestor
-	r.Subresources[0].Update.Metadata = catalogue.ChangesThenWhole
 	return r
 }
 

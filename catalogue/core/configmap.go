@@ -26,6 +26,7 @@ func configMaps() *catalogue.Resource {
 		Columns:        configMapColumns,
 		Row:            configMapRow,
 		Default:        defaultConfigMap,
+		Canonicalize:   func(c *corev1.ConfigMap) { dropEmpty(&c.BinaryData) },
 		ShortNames:     []string{"cm"},
 	})
 }
@@ -73,10 +74,22 @@ func validateConfigMapUpdate(c, old *corev1.ConfigMap) field.ErrorList {
 	if old.Immutable != nil && *old.Immutable {
 		sealed(f, "immutable", c.Immutable != nil && *c.Immutable)
 		sealed(f, "data", maps.Equal(c.Data, old.Data))
-		sealed(f, "binaryData", maps.EqualFunc(c.BinaryData, old.BinaryData, bytes.Equal))
+		sealed(f, "binaryData", sameBytes(c.BinaryData, old.BinaryData))
 	}
 	f.Add(validateConfigMap(c)...)
 	return f.List
+}
+
+// sameBytes compares what is immutable: there an empty map is another than none.
+func sameBytes(a, b map[string][]byte) bool {
+	return (a == nil) == (b == nil) && maps.EqualFunc(a, b, bytes.Equal)
+}
+
+// dropEmpty leaves of an empty map what is stored of it: nothing.
+func dropEmpty(m *map[string][]byte) {
+	if len(*m) == 0 {
+		*m = nil
+	}
 }
 
 // sealed refuses a change of what was declared immutable.

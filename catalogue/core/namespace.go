@@ -41,7 +41,7 @@ func namespaces() *catalogue.Resource {
 		},
 		Subresources: []catalogue.Subresource{
 			{
-				Name: "finalize", Kind: "Namespace", Verbs: []string{"update"}, New: func() runtime.Object { return new(corev1.Namespace) },
+				Name: "finalize", Kind: "Namespace", Table: true, Verbs: []string{"update"}, New: func() runtime.Object { return new(corev1.Namespace) },
 				Update: catalogue.StatusOf(func(n, old *corev1.Namespace) { n.Status = old.Status }, func(n, _ *corev1.Namespace) field.ErrorList {
 					return namespaceFinalizers(n, func(i int) *field.Path { return finalizersPath.Index(i) })
 				}),

@@ -1,7 +1,6 @@
 package core
 
 import (
-	"bytes"
 	"crypto/tls"
 	"encoding/json"
 	"maps"
@@ -30,6 +29,7 @@ func secrets() *catalogue.Resource {
 		Columns:        secretColumns,
 		Row:            secretRow,
 		Default:        defaultSecret,
+		Canonicalize:   func(s *corev1.Secret) { dropEmpty(&s.Data) },
 		Fields: map[string]func(*corev1.Secret) string{
 			"type": func(s *corev1.Secret) string { return string(s.Type) },
 		},
@@ -113,7 +113,7 @@ func validateSecretUpdate(s, old *corev1.Secret) field.ErrorList {
 	f.Unchanged(field.NewPath("type"), s.Type, old.Type)
 	if old.Immutable != nil && *old.Immutable {
 		sealed(f, "immutable", s.Immutable != nil && *s.Immutable)
-		sealed(f, "data", maps.EqualFunc(s.Data, old.Data, bytes.Equal))
+		sealed(f, "data", sameBytes(s.Data, old.Data))
 	}
 	f.Add(validateSecret(s)...)
 	return f.List

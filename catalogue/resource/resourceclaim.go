@@ -15,7 +15,7 @@ import (
 
 // resourceClaims describes ResourceClaim.
 func resourceClaims() *catalogue.Resource {
-	return catalogue.Describe[resourcev1.ResourceClaim, resourcev1.ResourceClaimList](catalogue.Kind[*resourcev1.ResourceClaim]{
+	r := catalogue.Describe[resourcev1.ResourceClaim, resourcev1.ResourceClaimList](catalogue.Kind[*resourcev1.ResourceClaim]{
 		Resource:       api.Resource{Group: "resource.k8s.io", Version: "v1", Name: "resourceclaims", Kind: "ResourceClaim", Namespaced: true},
 		ValidateCreate: validateClaim,
 		Metadata:       catalogue.WholeThenChanges,
@@ -31,6 +31,8 @@ func resourceClaims() *catalogue.Resource {
 		Spec:    catalogue.PartOf(func(o *resourcev1.ResourceClaim) *resourcev1.ResourceClaimSpec { return &o.Spec }),
 		Status:  catalogue.PartOf(func(o *resourcev1.ResourceClaim) *resourcev1.ResourceClaimStatus { return &o.Status }),
 	})
+	r.Status.NoTable = true
+	return r
 }
 
 func defaultClaim(c *resourcev1.ResourceClaim) {

@@ -3,7 +3,6 @@ package storage
 import (
 	"maps"
 	"slices"
-	"time"
 
 	storagev1 "k8s.io/api/storage/v1"
 	"k8s.io/apimachinery/pkg/util/validation/field"
@@ -11,7 +10,6 @@ import (
 	"clipper/api"
 	"clipper/catalogue"
 	"clipper/catalogue/rule"
-	"clipper/catalogue/table"
 )
 
 // csiStorageCapacities describes CSIStorageCapacity.
@@ -22,24 +20,8 @@ func csiStorageCapacities() *catalogue.Resource {
 		ValidateCreate: func(c *storagev1.CSIStorageCapacity) field.ErrorList { return validateCapacity(c, false) },
 		Metadata:       catalogue.WholeThenChanges,
 		ValidateUpdate: validateCapacityUpdate,
-		Columns:        csiStorageCapacityColumns,
-		Row:            csiStorageCapacityRow,
 		NeedsRevision:  true,
 	})
-}
-
-var csiStorageCapacityColumns = []table.Column{
-	table.Name,
-	table.String("StorageClassName", table.Doc(storagev1.CSIStorageCapacity{}, "storageClassName")),
-	table.String("Capacity", table.Doc(storagev1.CSIStorageCapacity{}, "capacity")),
-}
-
-func csiStorageCapacityRow(c *storagev1.CSIStorageCapacity, _ time.Time) []any {
-	capacity := table.Unset
-	if c.Capacity != nil {
-		capacity = c.Capacity.String()
-	}
-	return []any{c.Name, c.StorageClassName, capacity}
 }
 
 func capacityWarnings(c, _ *storagev1.CSIStorageCapacity) []string {

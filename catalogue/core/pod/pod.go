@@ -83,7 +83,7 @@ var subresources = []catalogue.Subresource{
 	{Name: "binding", Kind: "Binding", Verbs: []string{"create"}, New: func() runtime.Object { return new(corev1.Binding) }},
 	{
 		Name: "ephemeralcontainers", Kind: "Pod", Verbs: readWrite, New: func() runtime.Object { return new(corev1.Pod) },
-		Update: catalogue.StatusOf(prepareEphemeral, validateEphemeral),
+		Update: catalogue.StatusOf(prepareEphemeral, validateEphemeral, catalogue.ChangesThenWhole...),
 	},
 	{Name: "eviction", Group: "policy", Version: "v1", Kind: "Eviction", Verbs: []string{"create"}, New: func() runtime.Object { return new(policyv1.Eviction) }},
 	{Name: "exec", Kind: "PodExecOptions", Verbs: connect},
