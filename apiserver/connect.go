@@ -18,6 +18,8 @@ import (
 	"k8s.io/apiserver/pkg/authorization/authorizer"
 	streams "k8s.io/apiserver/pkg/util/proxy"
 	"k8s.io/streaming/pkg/httpstream/wsstream"
+
+	"clipper/apiserver/feature"
 )
 
 // isConnect says whether a subresource is a stream to somewhere else rather than an object.
@@ -84,7 +86,7 @@ func withOptions[T any](options *unstructured.Unstructured, open func(*T) error)
 
 // mayStream asks for the permission to create where a WebSocket client opens a stream by GET: it is no read.
 func (q *request) mayStream() error {
-	if q.info.Subresource == "proxy" || q.info.Verb == "create" {
+	if q.info.Subresource == "proxy" || q.info.Verb == "create" || !feature.Enabled(feature.PodWebsocketCreatePermission) {
 		return nil
 	}
 	a := q.attributes()

@@ -8,8 +8,10 @@ import (
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apiserver/pkg/features"
 
 	"clipper/apiserver/aggregation"
+	"clipper/apiserver/feature"
 	"clipper/apiserver/served"
 	"clipper/catalogue"
 )
@@ -105,7 +107,7 @@ func apiResources(k *served.Kind) []metav1.APIResource {
 // storageHash tells clients when the stored form of a resource has changed. It is upstream's, so that the
 // versions of a storage taken over are recognised.
 func storageHash(k *served.Kind) string {
-	if k.Prefix == "" || k.Custom != nil && k.Custom.Unserved {
+	if k.Prefix == "" || k.Custom != nil && k.Custom.Unserved || !feature.Enabled(features.StorageVersionHash) {
 		return ""
 	}
 	sum := sha256.Sum256([]byte(k.Group + "/" + k.Resource.Version + "/" + k.Kind))

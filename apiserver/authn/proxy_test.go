@@ -12,7 +12,10 @@ import (
 
 	"k8s.io/apimachinery/pkg/apis/asn1"
 	"k8s.io/apiserver/pkg/apis/apiserver"
+	"k8s.io/apiserver/pkg/features"
+	featuregatetesting "k8s.io/component-base/featuregate/testing"
 
+	"clipper/apiserver/feature"
 	"clipper/pki"
 )
 
@@ -113,6 +116,17 @@ func TestCertUID(t *testing.T) {
 	}
 	if u, err := certUser(&x509.Certificate{}); u != nil || err != nil {
 		t.Errorf("a certificate of nobody is %v, %v", u, err)
+	}
+}
+
+// TestCertUIDUnread: without the feature whatever stands there is nobody's UID, and no fault.
+func TestCertUIDUnread(t *testing.T) {
+	featuregatetesting.SetFeatureGateDuringTest(t, feature.Gate, features.AllowParsingUserUIDFromCertAuth, false)
+	for _, value := range []any{"7", "", 7} {
+		u, err := certUser(&x509.Certificate{Subject: pkix.Name{CommonName: "ann", Names: []pkix.AttributeTypeAndValue{{Type: asn1.X509UID(), Value: value}}}})
+		if err != nil || u.GetUID() != "" {
+			t.Errorf("%v: %v %v", value, u, err)
+		}
 	}
 }
 

@@ -11,6 +11,9 @@ import (
 
 	"k8s.io/apimachinery/pkg/apis/asn1"
 	"k8s.io/apiserver/pkg/authentication/user"
+	"k8s.io/apiserver/pkg/features"
+
+	"clipper/apiserver/feature"
 )
 
 // verifiedSize bounds the certificates whose verification is remembered.
@@ -102,6 +105,9 @@ func certUser(leaf *x509.Certificate) (user.Info, error) {
 
 // certUID returns the user's UID, which has an attribute of its own in the subject; "" for none.
 func certUID(leaf *x509.Certificate) (uid string, err error) {
+	if !feature.Enabled(features.AllowParsingUserUIDFromCertAuth) {
+		return "", nil
+	}
 	found := false
 	for _, name := range leaf.Subject.Names {
 		if !name.Type.Equal(uidAttribute) {

@@ -1,12 +1,16 @@
 package feature
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
 	"k8s.io/apiserver/pkg/features"
 	"k8s.io/component-base/featuregate"
 )
+
+// library is what upstream's libraries say, before anything else is registered.
+var library = Gate.GetAll()
 
 func TestSet(t *testing.T) {
 	for _, tt := range []struct {
@@ -16,6 +20,7 @@ func TestSet(t *testing.T) {
 	}{
 		{"nothing", nil, ""},
 		{"what there is", map[string][]string{"": {"CBORServingAndStorage=true", "WatchList=false"}}, ""},
+		{"about upstream's inside", map[string][]string{"": {"DetectCacheInconsistency=false", "ListFromCacheSnapshot=false"}}, ""},
 		{"by component", map[string][]string{"kube": {"CBORServingAndStorage=true"}}, ""},
 		{"as it is", map[string][]string{"": {"GangScheduling=false", "PodLevelResources=true", "SidecarContainers=true", "AllAlpha=false"}}, ""},
 		{"of client-go", map[string][]string{"": {"ClientsPreferCBOR=false", "WatchListClient=true"}}, ""},
@@ -53,17 +58,33 @@ func TestSet(t *testing.T) {
 	}
 }
 
+// TestNames: what can be moved is a gate, is not locked, and begins at upstream's default.
+func TestNames(t *testing.T) {
+	all := Gate.DeepCopy()
+	if err := Register(all); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range slices.Concat(movable, inner) {
+		if spec, ok := all.GetAll()[name]; !ok || spec.LockToDefault {
+			t.Errorf("%s: known %v, locked %v", name, ok, spec.LockToDefault)
+		}
+	}
+	if !Enabled(NodeAudienceRestriction) || !Enabled(PodWebsocketCreatePermission) {
+		t.Error("a feature is not as by default")
+	}
+}
+
 // TestKnown: where upstream's libraries know a gate as well, the list says the same of it; doing it twice is no fault.
 func TestKnown(t *testing.T) {
-	there, g := Gate.GetAll(), Gate.DeepCopy()
+	g := Gate.DeepCopy()
 	for range 2 {
 		if err := Register(g); err != nil {
 			t.Fatal(err)
 		}
 	}
-	for line := range strings.Lines(known) {
+	for line := range strings.Lines(gates) {
 		fields := strings.Fields(line)
-		spec, ok := there[featuregate.Feature(fields[0])]
+		spec, ok := library[featuregate.Feature(fields[0])]
 		if want := stages[fields[1]].PreRelease; ok && (spec.Default != (fields[2] == "on") || spec.LockToDefault != (len(fields) > 3) || spec.PreRelease != want) {
 			t.Errorf("%q, and the library says %+v", line, spec)
 		}

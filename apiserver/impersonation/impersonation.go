@@ -15,6 +15,9 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apiserver/pkg/authentication/user"
 	"k8s.io/apiserver/pkg/authorization/authorizer"
+	"k8s.io/apiserver/pkg/features"
+
+	"clipper/apiserver/feature"
 )
 
 // Wanted returns whom the headers of a request name, nil for nobody, and takes the headers away: nothing behind this
@@ -71,11 +74,12 @@ type Judge struct {
 	authorizer authorizer.Authorizer
 	forbidden  func(a authorizer.Attributes, reason string) error
 	last       lastModes
+	oldOnly    bool // the constrained modes are switched off
 }
 
 // NewJudge returns a Judge that asks a. forbidden words its refusals.
 func NewJudge(a authorizer.Authorizer, forbidden func(a authorizer.Attributes, reason string) error) *Judge {
-	return &Judge{authorizer: a, forbidden: forbidden}
+	return &Judge{authorizer: a, forbidden: forbidden, oldOnly: !feature.Enabled(features.ConstrainedImpersonation)}
 }
 
 // As returns the user that the requestor of a becomes, and the verb that allowed it (empty for the old way), which the
@@ -85,7 +89,7 @@ func (j *Judge) As(ctx context.Context, wanted *user.DefaultInfo, a authorizer.A
 	before, known := j.last.get(requestor)
 	var first error
 	try := func(m *mode) bool {
-		if !m.applies(wanted, a.GetUser()) {
+		if j.oldOnly && m.name != "" || !m.applies(wanted, a.GetUser()) {
 			return false
 		}
 		var refusal error

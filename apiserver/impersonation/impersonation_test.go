@@ -10,6 +10,10 @@ import (
 
 	"k8s.io/apiserver/pkg/authentication/user"
 	"k8s.io/apiserver/pkg/authorization/authorizer"
+	"k8s.io/apiserver/pkg/features"
+	featuregatetesting "k8s.io/component-base/featuregate/testing"
+
+	"clipper/apiserver/feature"
 )
 
 // rules allows "verb group/resource[/sub] [namespace/]name", where * is any word.
@@ -93,6 +97,19 @@ func TestModes(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestOldWayOnly: without the feature no constrained mode is tried, and refusals are the old way's.
+func TestOldWayOnly(t *testing.T) {
+	featuregatetesting.SetFeatureGateDuringTest(t, feature.Gate, features.ConstrainedImpersonation, false)
+	a := authorizer.AttributesRecord{User: &user.DefaultInfo{Name: "ann"}, Verb: "list", Resource: "pods", ResourceRequest: true}
+	constrained := rules{"impersonate-on:user-info:list /pods any", "impersonate:user-info authentication.k8s.io/users bob"}
+	if u, _, err := judge(constrained).As(t.Context(), &user.DefaultInfo{Name: "bob"}, a); err == nil || !strings.Contains(err.Error(), "ann cannot impersonate users bob") {
+		t.Errorf("%v, %v", u, err)
+	}
+	if _, constraint, err := judge(rules{"impersonate /users bob"}).As(t.Context(), &user.DefaultInfo{Name: "bob"}, a); err != nil || constraint != "" {
+		t.Errorf("%q, %v", constraint, err)
 	}
 }
 

@@ -17,11 +17,15 @@ import (
 	"k8s.io/klog/v2"
 
 	"clipper/api"
+	"clipper/apiserver/feature"
 )
 
 // audience lets a node have tokens for the audiences that the pod's volumes ask for, and for those that
 // somebody allows it.
 func (r *request) audience(ctx context.Context, tr *authenticationv1.TokenRequest, pod *corev1.Pod) error {
+	if !feature.Enabled(feature.NodeAudienceRestriction) {
+		return nil
+	}
 	audience := ""
 	switch len(tr.Spec.Audiences) {
 	case 0:

@@ -13,10 +13,12 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apiserver/pkg/authentication/user"
 	"k8s.io/apiserver/pkg/authorization/authorizer"
+	featuregatetesting "k8s.io/component-base/featuregate/testing"
 
 	"clipper/api"
 	"clipper/api/apitest"
 	"clipper/apiserver/admission"
+	"clipper/apiserver/feature"
 )
 
 // nobody is allowed anything beyond what the plug-in finds itself.
@@ -148,5 +150,20 @@ func TestNode(t *testing.T) {
 				t.Errorf("a person: %v", err)
 			}
 		})
+	}
+}
+
+// TestAnyAudience: without the feature a pod's token may be for whomever the node says.
+func TestAnyAudience(t *testing.T) {
+	feature.Enabled(feature.NodeAudienceRestriction) // makes it known
+	featuregatetesting.SetFeatureGateDuringTest(t, feature.Gate, feature.NodeAudienceRestriction, false)
+	c := &apitest.Client{}
+	c.Add(api.Pods.Resource, &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "mine", UID: "p1"}, Spec: corev1.PodSpec{NodeName: "n1"}})
+	tr := &authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{Audiences: []string{"a", "b"},
+		BoundObjectRef: &authenticationv1.BoundObjectReference{Kind: "Pod", APIVersion: "v1", Name: "mine", UID: "p1"}}}
+	err := New(c, nobody).Admit(t.Context(), &admission.Attributes{Operation: admission.Create, Resource: api.ServiceAccounts.Resource, Subresource: "token",
+		Namespace: "ns", Name: "robot", Object: tr, User: &user.DefaultInfo{Name: "system:node:n1", Groups: []string{"system:nodes"}}})
+	if err != nil {
+		t.Error(err)
 	}
 }
