@@ -7,6 +7,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"clipper/api"
@@ -77,11 +78,13 @@ func PartOf[T api.Object, F any](at func(T) *F) *Part[T] {
 	}
 }
 
-// Whole returns the part that is all of an object but its metadata.
+// Whole returns the part that is all of an object but its metadata, and its kind: what is read has one, what is stored has
+// not.
 func Whole[T api.Object](meta func(T) *metav1.ObjectMeta) *Part[T] {
 	bare := func(o T) T {
 		c := o.DeepCopyObject().(T)
 		*meta(c) = metav1.ObjectMeta{}
+		c.GetObjectKind().SetGroupVersionKind(schema.GroupVersionKind{})
 		return c
 	}
 	return &Part[T]{equal: func(a, b T) bool { return equality.Semantic.DeepEqual(bare(a), bare(b)) }}
