@@ -36,6 +36,9 @@ var operations = map[string]operation{
 	"page":             {4, (*driver).firstPage},
 	"nextPage":         {6, (*driver).nextPage},
 	"watch":            {3, (*driver).watch},
+	"restart":          {1, (*driver).restart},
+	"forgotten":        {2, (*driver).forgotten},
+	"race":             {4, (*driver).race},
 	"remember":         {3, func(d *driver, _ op) error { return d.remember() }},
 }
 

@@ -83,7 +83,7 @@ func (d *driver) listAt(o op) error {
 		c = c.pageable()
 		q.Set("limit", strconv.Itoa(1+int(o.dice[dieVariant]%5)))
 		next := url.Values{"limit": q["limit"]}
-		return d.turn(pager{first: c.path(through, q), next: c.path(through, next), manner: in, want: past.show(past.list(c), true)})
+		return d.turn(pager{first: c.path(through, q), next: c.path(through, next), manner: in, want: past.show(past.list(c), true), of: c})
 	}
 	return d.compare(c.path(through, q), in, past.show(past.list(c), true))
 }
@@ -104,6 +104,11 @@ type pager struct {
 	token       string
 	manner      manner
 	want        []string // what is still to come
+
+	of       collection
+	revision string   // that it shows
+	last     modelKey // the last object that was shown
+	stale    bool     // the server cannot know that revision any more
 }
 
 // pageable is the collection, or the whole one: where a field selector names the namespace of a list of all of them,
@@ -120,7 +125,7 @@ func (d *driver) firstPage(o op) error {
 	c, through, in := collectionOf(o)
 	c = c.pageable()
 	path := c.path(through, url.Values{"limit": {strconv.Itoa(1 + int(o.dice[dieVariant]%3))}})
-	return d.turn(pager{first: path, next: path, manner: in, want: d.show(d.list(c), true)})
+	return d.turn(pager{first: path, next: path, manner: in, want: d.show(d.list(c), true), of: c})
 }
 
 func (d *driver) nextPage(op) error {
@@ -134,6 +139,9 @@ func (d *driver) nextPage(op) error {
 
 // turn reads one page.
 func (d *driver) turn(p pager) error {
+	if p.stale {
+		return d.renew(p)
+	}
 	path := p.first
 	if p.token != "" {
 		path = p.next + "&continue=" + url.QueryEscape(p.token)
@@ -146,7 +154,10 @@ func (d *driver) turn(p pager) error {
 	if a.code != http.StatusOK || len(got) > len(p.want) || !slices.Equal(got, p.want[:len(got)]) {
 		return fmt.Errorf("%s: %v, page %q, want it to begin %q", path, a, got, p.want)
 	}
-	p.want, p.token = p.want[len(got):], listMeta(a.object, "continue")
+	p.want, p.token, p.revision = p.want[len(got):], listMeta(a.object, "continue"), listMeta(a.object, "resourceVersion")
+	if shown := items(a.object); len(shown) > 0 {
+		p.last, _, _ = observed(shown[len(shown)-1].(map[string]any))
+	}
 	switch {
 	case p.token != "":
 		d.pagers = append(d.pagers, p)

@@ -101,6 +101,7 @@ type driver struct {
 	pagers  []pager
 	watches []*modelWatch
 	points  []point
+	gone    []point // that the server cannot know any more
 	ends    context.Context
 }
 
@@ -123,8 +124,8 @@ func runModel(t *testing.T, ops []op) error {
 		for _, w := range d.watches {
 			w.reading.Wait()
 		}
-		s.client.CloseIdleConnections()
-		if err := s.stop(); err != nil {
+		d.client.CloseIdleConnections()
+		if err := d.stop(); err != nil {
 			t.Error(err)
 		}
 	}()
@@ -137,10 +138,5 @@ func runModel(t *testing.T, ops []op) error {
 			return fmt.Errorf("operation %d, %s: %w", i, o.what, err)
 		}
 	}
-	for _, w := range d.watches {
-		if err := w.check(d.events(w.after, w.collection)); err != nil {
-			return err
-		}
-	}
-	return nil
+	return d.checkWatches()
 }

@@ -21,6 +21,7 @@ type server struct {
 	base   string
 	client *http.Client
 	stop   func() error
+	again  func() (*server, error) // starts it when it was stopped; nil: nobody may stop it
 }
 
 // startServer starts a server of the test's own, or uses the one that a kubeconfig names.
@@ -32,11 +33,20 @@ func startServer(t *testing.T, kubeconfig string) (*server, error) {
 		}
 		return newServer(config, func() error { return nil })
 	}
-	s, err := servertest.Start(t.TempDir(), servertest.Options{Server: func(o *apiserver.Options) { o.Features.CBOR = true }})
+	return startOn(t.TempDir())
+}
+
+// startOn starts a server of the test's own on what is stored in dir.
+func startOn(dir string) (*server, error) {
+	started, err := servertest.Start(dir, servertest.Options{Server: func(o *apiserver.Options) { o.Features.CBOR = true }})
 	if err != nil {
 		return nil, err
 	}
-	return newServer(s.Config, s.Stop)
+	s, err := newServer(started.Config, started.Stop)
+	if err == nil {
+		s.again = func() (*server, error) { return startOn(dir) }
+	}
+	return s, err
 }
 
 func newServer(config *rest.Config, stop func() error) (*server, error) {

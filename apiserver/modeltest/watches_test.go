@@ -21,7 +21,10 @@ type modelWatch struct {
 	reading sync.WaitGroup
 }
 
-const initialEventsEnd = "BOOKMARK initial events end"
+const (
+	initialEventsEnd = "BOOKMARK initial events end"
+	ended            = "the watch ends: "
+)
 
 // watch opens one: from a revision in the past, from what there is, or as a list that goes on.
 func (d *driver) watch(o op) error {
@@ -88,7 +91,7 @@ func (d *driver) open(w *modelWatch, c call, in manner) error {
 				w.events <- e
 			}
 		})
-		w.events <- "the watch ends: " + err.Error()
+		w.events <- ended + err.Error()
 	})
 	d.watches = append(d.watches, w)
 	return nil
