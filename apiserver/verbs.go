@@ -135,6 +135,7 @@ func (q *request) list() {
 		q.fail(err)
 		return
 	}
+	q.traffic.listed(list)
 	q.writeList(list)
 }
 
