@@ -213,6 +213,7 @@ var newlineByte = []byte{'\n'}
 // begin sends the header of an answer of a known size and returns where its body goes.
 func (q *request) begin(code int, contentType string, size int) io.WriteCloser {
 	q.leaveLane()
+	q.handling.Event("About to write a response")
 	h := q.w.Header()
 	q.size = size
 	h["Content-Type"] = contentTypeHeader(contentType)
@@ -222,11 +223,11 @@ func (q *request) begin(code int, contentType string, size int) io.WriteCloser {
 		q.writeHeader(code)
 		gz := gzipPool.Get().(*gzip.Writer)
 		gz.Reset(q.w)
-		return q.recording(pooledGzip{gz}, contentType)
+		return q.serializing(q.recording(pooledGzip{gz}, contentType), contentType, size)
 	}
 	h["Content-Length"] = []string{strconv.Itoa(size)}
 	q.writeHeader(code)
-	return q.recording(plainWriter{q.w}, contentType)
+	return q.serializing(q.recording(plainWriter{q.w}, contentType), contentType, size)
 }
 
 func (q *request) writeHeader(code int) {

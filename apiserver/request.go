@@ -18,6 +18,7 @@ import (
 	"clipper/apiserver/fairness"
 	"clipper/apiserver/pipeline"
 	"clipper/apiserver/served"
+	"clipper/apiserver/tracing"
 )
 
 // A request is one HTTP request on its way through the server.
@@ -46,6 +47,7 @@ type request struct {
 
 	record   *audit.AuditContext // nil: nothing is recorded
 	endSpan  func(code int)      // nil: no spans are made
+	handling *tracing.Part       // the span of what a handler does; nil: there is none
 	auditID  string
 	code     int // answered with; 0: not yet
 	size     int // of the answer's body

@@ -42,6 +42,10 @@ func (q *request) serveResource() {
 	if c := q.kind.Custom; c != nil && c.Deprecated != "" {
 		q.warn(c.Deprecated)
 	}
+	if q.endSpan != nil {
+		q.beginHandling()
+		defer q.endHandling()
+	}
 	if q.info.Subresource != "" {
 		q.serveSubresource()
 		return
@@ -83,6 +87,7 @@ func (q *request) get() {
 		q.fail(err)
 		return
 	}
+	q.handling.Event("About to Get from storage")
 	item, err := q.s.pipeline.GetNotOlder(q.r.Context(), q.pipelineRequest(), version)
 	if err != nil {
 		q.fail(err)
@@ -151,11 +156,14 @@ func (q *request) create(obj api.Object, gvk schema.GroupVersionKind) {
 	}
 	ctx, cancel := context.WithTimeout(q.r.Context(), writeTimeout)
 	defer cancel()
+	q.handling.Event(aboutToStore)
 	res, err := q.s.pipeline.Create(ctx, q.pipelineRequest(), obj, o)
 	if err != nil {
+		q.handling.Event(notStored)
 		q.fail(err)
 		return
 	}
+	q.handling.Event(stored)
 	q.writeResult(http.StatusCreated, res)
 }
 
@@ -172,11 +180,12 @@ func (q *request) readCreate(obj runtime.Object, gvk schema.GroupVersionKind) (*
 	if err != nil {
 		return nil, err
 	}
+	q.handling.Event(bodyRead)
 	o, err := q.createOptions()
 	if err != nil {
 		return nil, err
 	}
-	return o, q.decode(f, body, obj, gvk, o.FieldValidation)
+	return o, q.convert(f, body, obj, gvk, o.FieldValidation)
 }
 
 func (q *request) update() {
@@ -194,7 +203,13 @@ func (q *request) update() {
 	}
 	ctx, cancel := context.WithTimeout(q.r.Context(), writeTimeout)
 	defer cancel()
+	q.handling.Event(aboutToStore)
 	res, err := q.s.pipeline.Update(ctx, q.pipelineRequest(), obj, o)
+	if err != nil {
+		q.handling.Event(notStored)
+	} else {
+		q.handling.Event(stored)
+	}
 	q.writeUpdate(res, err)
 }
 
@@ -207,6 +222,7 @@ func (q *request) readUpdate(obj runtime.Object, gvk schema.GroupVersionKind) (*
 	if err != nil {
 		return nil, err
 	}
+	q.handling.Event(bodyRead)
 	o, err := q.updateOptions()
 	if err != nil {
 		return nil, err
@@ -215,7 +231,7 @@ func (q *request) readUpdate(obj runtime.Object, gvk schema.GroupVersionKind) (*
 	if err != nil {
 		return nil, err
 	}
-	return o, q.decode(f, body, obj, gvk, o.FieldValidation)
+	return o, q.convert(f, body, obj, gvk, o.FieldValidation)
 }
 
 func (q *request) writeUpdate(res *pipeline.Result, err error) {
@@ -246,7 +262,11 @@ func (q *request) patch() {
 	}
 	ctx, cancel := context.WithTimeout(q.r.Context(), writeTimeout)
 	defer cancel()
+	q.handling.Event("About to apply patch")
 	res, err := q.s.pipeline.Patch(ctx, q.pipelineRequest(), pt, body, o)
+	if err == nil {
+		q.handling.Event("Object stored in database")
+	}
 	q.writeUpdate(res, err)
 }
 
@@ -259,6 +279,7 @@ func (q *request) readPatch(pt types.PatchType) ([]byte, *metav1.PatchOptions, e
 	if err != nil {
 		return nil, nil, err
 	}
+	q.handling.Event(bodyRead)
 	o, err := q.patchOptions(pt)
 	if err == nil {
 		err = q.checkPatchAmounts(pt, body)
@@ -282,11 +303,13 @@ func (q *request) delete() {
 	}
 	ctx, cancel := context.WithTimeout(q.r.Context(), writeTimeout)
 	defer cancel()
+	q.handling.Event("About to delete object from database")
 	res, err := q.s.pipeline.Delete(ctx, req, o)
 	if err != nil {
 		q.fail(err)
 		return
 	}
+	q.handling.Event("Object deleted from database")
 	code := http.StatusOK
 	if !res.Gone && o.OrphanDependents != nil && !*o.OrphanDependents {
 		code = http.StatusAccepted

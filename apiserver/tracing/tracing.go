@@ -66,11 +66,15 @@ func Open(ctx context.Context, file, instance string) (*Tracer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("--tracing-config-file %s: %w", file, err)
 	}
-	return newTracer(provider), nil
+	return New(provider), nil
 }
 
-func newTracer(p tracing.TracerProvider) *Tracer {
-	return &Tracer{provider: p, tracer: p.Tracer("clipper/apiserver"), context: tracing.Propagators()}
+// scope names who makes the spans.
+const scope = "clipper/apiserver"
+
+// New returns a Tracer whose spans go to p.
+func New(p tracing.TracerProvider) *Tracer {
+	return &Tracer{provider: p, tracer: p.Tracer(scope), context: tracing.Propagators()}
 }
 
 // Close sends what has not been sent yet.

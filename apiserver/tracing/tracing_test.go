@@ -19,7 +19,7 @@ import (
 
 func TestSpans(t *testing.T) {
 	recorded := tracetest.NewSpanRecorder()
-	tracer := newTracer(sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(recorded)))
+	tracer := New(sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(recorded)))
 	const theirs = "0af7651916cd43dd8448eb211c80319c"
 	for _, groups := range [][]string{{user.SystemPrivilegedGroup}, {user.AllAuthenticated}} {
 		r := httptest.NewRequest("GET", "/api/v1/pods?limit=1", nil)
@@ -66,7 +66,7 @@ func TestOutgoing(t *testing.T) {
 	server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { told <- r.Header.Get("Traceparent") }))
 	defer server.Close()
 	recorded := tracetest.NewSpanRecorder()
-	tracer := newTracer(sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(recorded)))
+	tracer := New(sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(recorded)))
 	ask := func(ctx context.Context) string {
 		t.Helper()
 		r, err := http.NewRequestWithContext(ctx, http.MethodPost, server.URL, nil)
