@@ -131,6 +131,10 @@ func (c custom) nameModels(models map[string]string, definitions part) {
 
 // listSchema is that of a list of c's objects. refs is how the document's version writes a reference to a schema.
 func (c custom) listSchema(model, refs string, selectable []byte) []byte {
+	meta := fmt.Sprintf(`"$ref":"%s%sListMeta"`, refs, metaModel)
+	if refs == schemaRefs { // in version 3 a reference has no siblings
+		meta = `"allOf":[{` + meta + `}]`
+	}
 	more := ""
 	if selectable != nil {
 		more = `,"x-kubernetes-selectable-fields":` + string(selectable)
@@ -138,12 +142,15 @@ func (c custom) listSchema(model, refs string, selectable []byte) []byte {
 	return fmt.Appendf(nil, `{"description":"%[1]s is a list of %[2]s","type":"object","required":["items"],"properties":{`+
 		`"apiVersion":{"description":"%[9]s","type":"string"},"kind":{"description":"%[10]s","type":"string"},`+
 		`"items":{"description":"List of %[3]s. More info: https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md","type":"array","items":{"$ref":"%[4]s%[5]s"}},`+
-		`"metadata":{"$ref":"%[4]s%[6]sListMeta"}},"x-kubernetes-group-version-kind":[{"group":"%[7]s","kind":"%[1]s","version":"%[8]s"}]%[11]s}`,
-		c.ListKind, c.Kind, c.Name, refs, model, metaModel, c.version.Group, c.version.Version, typeDocs["apiVersion"], typeDocs["kind"], more)
+		`"metadata":{"description":"%[12]s",%[6]s}},"x-kubernetes-group-version-kind":[{"group":"%[7]s","kind":"%[1]s","version":"%[8]s"}]%[11]s}`,
+		c.ListKind, c.Kind, c.Name, refs, model, meta, c.version.Group, c.version.Version, typeDocs["apiVersion"], typeDocs["kind"], more, listDocs["metadata"])
 }
 
 // scaleModel begins the names of the schemas that a scale has.
 const scaleModel = "io.k8s.api.autoscaling.v1."
 
-// typeDocs describe what every kind says of itself.
-var typeDocs = metav1.TypeMeta{}.SwaggerDoc()
+// typeDocs describe what every kind says of itself, and listDocs what every list does.
+var (
+	typeDocs = metav1.TypeMeta{}.SwaggerDoc()
+	listDocs = metav1.PartialObjectMetadataList{}.SwaggerDoc()
+)

@@ -2,10 +2,14 @@ package openapi
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
+
+	"k8s.io/kube-openapi/pkg/spec3"
+	"k8s.io/kube-openapi/pkg/validation/spec"
 
 	"clipper/api"
 	"clipper/catalogue"
@@ -73,4 +77,46 @@ func TestNamesakes(t *testing.T) {
 	if d := own.Components.Schemas[pod].Description; d == "" || d == "custom" {
 		t.Errorf("version 3 of the server's own: %q", d)
 	}
+}
+
+// TestCustomOperations: what upstream says of custom kinds in another way than of its own.
+func TestCustomOperations(t *testing.T) {
+	shirt := namesake("example.com", "v1", "Shirt", "com.example.v1.Shirt")
+	shirt.Verbs = []string{"delete", "deletecollection", "get", "list", "patch", "create", "update", "watch"}
+	shirt.Status, shirt.Scale = &catalogue.Status{}, &catalogue.Scale{}
+	documents := New(func() []*catalogue.Resource { return append(testResources(), shirt) })
+	var v2 spec.Swagger
+	var v3 spec3.OpenAPI
+	for path, into := range map[string]any{"/openapi/v2": &v2, "/openapi/v3/apis/example.com/v1": &v3} {
+		w := httptest.NewRecorder()
+		documents.ServeHTTP(w, httptest.NewRequest(http.MethodGet, path, nil))
+		if err := json.Unmarshal(w.Body.Bytes(), into); err != nil {
+			t.Fatalf("%s: %v", path, err)
+		}
+	}
+	const shirts = "/apis/example.com/v1/shirts"
+	all, one, scale := v2.Paths.Paths[shirts], v2.Paths.Paths[shirts+"/{name}"], v2.Paths.Paths[shirts+"/{name}/scale"]
+	for what, got := range map[string]bool{
+		"all are deleted without a body":          !strings.Contains(refsOf(all.Delete.Parameters), "body-") && strings.Contains(refsOf(all.Delete.Parameters), "watch-"),
+		"one is deleted with a body":              strings.Contains(refsOf(one.Delete.Parameters), "body-"),
+		"a read takes a resourceVersion":          strings.Contains(refsOf(one.Get.Parameters), "resourceVersion-"),
+		"a patch makes nothing":                   one.Patch.Responses.StatusCodeResponses[201].Description == "" && one.Put.Responses.StatusCodeResponses[201].Description != "",
+		"the scale is the kind's":                 strings.Contains(fmt.Sprint(scale.Get.Extensions["x-kubernetes-group-version-kind"]), "Shirt"),
+		"a list's metadata are described":         strings.HasPrefix(v2.Definitions["com.example.v1.ShirtList"].Properties["metadata"].Description, "Standard list metadata."),
+		"they are in version 3":                   len(v3.Components.Schemas["com.example.v1.ShirtList"].Properties["metadata"].AllOf) == 1,
+		"version 3 is about custom kinds":         v3.Info.Title == "Kubernetes CRD Swagger" && v3.Info.Version == "v0.1.0" && v2.Info.Title == "Kubernetes",
+		"version 3 does not tell who clients are": v3.Components.SecuritySchemes == nil,
+		"options are those of all kinds":          len(v3.Components.Schemas[deleteModel].Extensions["x-kubernetes-group-version-kind"].([]any)) > 40,
+	} {
+		if !got {
+			t.Errorf("it is not so that %s", what)
+		}
+	}
+}
+
+func refsOf(parameters []spec.Parameter) (refs string) {
+	for _, p := range parameters {
+		refs += p.Ref.String() + " "
+	}
+	return refs
 }

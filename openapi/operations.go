@@ -56,8 +56,8 @@ func operations(r *catalogue.Resource, group, version string, models map[string]
 	b.add("list", "get", "list", collection, "", list, listQuery())
 	b.addForAllNamespaces(list)
 	b.add("create", "post", "post", collection, model, model, writeQuery())
-	b.add("deletecollection", "delete", "deletecollection", collection, deleteModel, statusModel, append(deleteQuery(), collectionQuery()...))
-	b.add("get", "get", "get", item, "", model, nil)
+	b.addDeleteCollection(collection)
+	b.add("get", "get", "get", item, "", model, b.getQuery())
 	b.add("update", "put", "put", item, model, model, writeQuery())
 	b.add("patch", "patch", "patch", item, patchModel, model, patchQuery())
 	b.add("delete", "delete", "delete", item, deleteModel, deleted, deleteQuery())
@@ -136,6 +136,23 @@ func (b *opBuilder) add(verb, method, action, path, body, response string, query
 	b.ops = append(b.ops, o)
 }
 
+// addDeleteCollection adds the deletion of many. Of custom kinds, upstream's documents say that it takes what a list does.
+func (b *opBuilder) addDeleteCollection(collection string) {
+	body, query := deleteModel, append(deleteQuery(), collectionQuery()...)
+	if b.r.Custom != nil {
+		body, query = "", listQuery()
+	}
+	b.add("deletecollection", "delete", "deletecollection", collection, body, statusModel, query)
+}
+
+// getQuery is what a read takes. Of the server's own kinds, upstream's documents do not say.
+func (b *opBuilder) getQuery() []parameter {
+	if b.r.Custom == nil {
+		return nil
+	}
+	return parametersOf(metav1.GetOptions{}.SwaggerDoc(), "resourceVersion")
+}
+
 func (b *opBuilder) addSubresource(item, name string, of metav1.GroupVersionKind, verbs []string) {
 	model := b.model(of.Group, of.Version, of.Kind)
 	for _, verb := range verbs {
@@ -144,6 +161,7 @@ func (b *opBuilder) addSubresource(item, name string, of metav1.GroupVersionKind
 		switch verb {
 		case "get":
 			o = b.operation("get", "get", path)
+			o.query = b.getQuery()
 		case "create":
 			o = b.operation("post", "post", path)
 			o.body, o.query = model, writeQuery()
@@ -157,7 +175,10 @@ func (b *opBuilder) addSubresource(item, name string, of metav1.GroupVersionKind
 			continue
 		}
 		o.id, o.about = operationID(verb, b.r, b.group, b.version, name), b.describe(verb, name)
-		o.gvk, o.response = of, model
+		o.response = model
+		if !o.custom {
+			o.gvk = of
+		}
 		b.ops = append(b.ops, o)
 	}
 }

@@ -91,8 +91,8 @@ func (v *v2Writer) ownPaths() (out part, models []string, err error) {
 	var mu sync.Mutex
 	var writing errgroup.Group
 	writing.SetLimit(runtime.GOMAXPROCS(0))
-	for gv, resources := range v.groupVersions {
-		if resources[0].Custom != nil {
+	for gv := range v.groupVersions {
+		if v.isCustom(gv) {
 			continue
 		}
 		writing.Go(func() error {

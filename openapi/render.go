@@ -79,7 +79,9 @@ func (o operation) statuses() map[string]string {
 	case "post":
 		return map[string]string{"200": "OK", "201": "Created", "202": "Accepted"}
 	case "put", "patch":
-		return map[string]string{"200": "OK", "201": "Created"}
+		if o.method == "put" || !o.custom {
+			return map[string]string{"200": "OK", "201": "Created"}
+		}
 	case "delete":
 		if o.action == "delete" {
 			return map[string]string{"200": "OK", "202": "Accepted"}

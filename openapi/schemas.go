@@ -40,7 +40,7 @@ var patchSchema = json.RawMessage(`{"description":"Patch is provided to give a c
 // ownSchemas returns the server's own schemas for the document of a group version of version 3. Custom kinds refer to few
 // of them, and there may be hundreds of documents of these. The result is the caller's.
 func (e *edition) ownSchemas(gv string) (schemas, error) {
-	if of := e.groupVersions[gv]; len(of) > 0 && of[0].Custom != nil {
+	if e.isCustom(gv) {
 		all, err := besideCustom()
 		return maps.Clone(all), err
 	}
