@@ -71,6 +71,7 @@ func (cp *controlPlane) runControllers(ctx context.Context, group *errgroup.Grou
 	manager, scheduling := cp.as(user.KubeControllerManager), cp.as(user.KubeScheduler)
 	group.Go(func() error { return cp.allocator.Run(ctx) })
 	group.Go(func() error { return cp.addresses.Run(ctx) })
+	group.Go(func() error { return bootstrap.Keep(ctx, cp.client, cp.beginnings()) })
 	ranges := record.New(cp.client, servicecidr.DefaultComponent, "")
 	group.Go(func() error { return ranges.Run(ctx) })
 	group.Go(func() error {

@@ -135,17 +135,21 @@ func newControlPlane(ctx context.Context, o ServerOptions) (_ *controlPlane, err
 	if err := cp.assemble(ctx); err != nil {
 		return nil, err
 	}
-	err = bootstrap.Run(ctx, cp.client, bootstrap.Config{
+	if err := bootstrap.Run(ctx, cp.client, cp.beginnings()); err != nil {
+		return nil, fmt.Errorf("make the objects that every cluster has: %w", err)
+	}
+	return cp, cp.writeKubeconfig()
+}
+
+// beginnings are what the objects that every cluster has say of this one.
+func (cp *controlPlane) beginnings() bootstrap.Config {
+	return bootstrap.Config{
 		Services: cp.services, ServiceIP: cp.serviceIP, Advertise: cp.advertise.Addr(), AdvertisePort: int(cp.advertise.Port()),
 		ServerURL: "https://" + cp.advertise.String(),
 		CA:        cp.pki.CA.CertPEM, FrontProxyCA: cp.pki.FrontProxyCA.CertPEM, FrontProxy: pki.FrontProxyUser,
 		Authentication: cp.published,
-		Now:            time.Now, Elsewhere: cp.shared || o.Operation.Unannounced,
-	})
-	if err != nil {
-		return nil, fmt.Errorf("make the objects that every cluster has: %w", err)
+		Now:            time.Now, Elsewhere: cp.shared || cp.options.Operation.Unannounced,
 	}
-	return cp, cp.writeKubeconfig()
 }
 
 // listen takes the API's ports.

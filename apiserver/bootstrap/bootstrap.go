@@ -83,8 +83,10 @@ func Run(ctx context.Context, c api.Client, cfg Config) error {
 type run struct {
 	c     api.Client
 	again bool // the cluster has been there before
-	group *errgroup.Group
-	ctx   context.Context
+	// running: the server has started, and Services are as somebody may have changed them since.
+	running bool
+	group   *errgroup.Group
+	ctx     context.Context
 }
 
 // ensure creates want, or updates what is there to what reconcile says; a nil reconcile leaves it alone.

@@ -135,7 +135,7 @@ func (r *run) apiService(cfg Config) {
 		Ports: []corev1.ServicePort{{Name: portName, Port: 443, Protocol: corev1.ProtocolTCP,
 			TargetPort: intstr.FromInt32(int32(cfg.AdvertisePort))}},
 	}}, func(have, want *corev1.Service) *corev1.Service {
-		if len(have.Spec.Ports) == 1 && have.Spec.Ports[0].TargetPort == want.Spec.Ports[0].TargetPort {
+		if r.running || len(have.Spec.Ports) == 1 && have.Spec.Ports[0].TargetPort == want.Spec.Ports[0].TargetPort {
 			return nil
 		}
 		next := have.DeepCopy()
