@@ -450,5 +450,10 @@ func (q *request) getScale() {
 			return
 		}
 	}
-	q.writeOther(http.StatusOK, pipeline.ScaleOf(q.kind.Resource, item.Object), scaleKind)
+	scale, err := pipeline.Scale(q.kind.Resource, item.Object)
+	if err != nil {
+		q.fail(err)
+		return
+	}
+	q.writeOther(http.StatusOK, scale, scaleKind)
 }

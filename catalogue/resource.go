@@ -195,6 +195,9 @@ type Scale struct {
 	// Paths lead to the replicas in an object of each version that has a scale; nil: spec, replicas. Their owner
 	// owns the scale's.
 	Paths map[string][]any
+	// Find says where obj would have its replicas, and whether they are there: of a custom kind they need not be. Such a
+	// kind's own validation tells how many there may be. Nil: they are always there.
+	Find func(obj api.Object) (path string, found bool, err error)
 }
 
 // A Subresource is an entry of discovery such as pods/eviction.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 	"strings"
 
@@ -97,6 +98,7 @@ func (v *version) resource() *catalogue.Resource {
 		AllowUnconditionalUpdate: false,
 		PrepareCreate:            func(o api.Object) { prepareObject(o, v.hasStatus()) },
 		PrepareUpdate:            func(o, old api.Object) { prepareObjectUpdate(o, old, v.hasStatus()) },
+		Canonicalize:             func(o api.Object) { settle(content(o)) },
 		Warnings:                 finalizerWarnings,
 		Scale:                    v.scale(),
 		Fields:                   v.fields(),
@@ -174,6 +176,29 @@ func prepareObjectUpdate(o, old api.Object, hasStatus bool) {
 	if !equality.Semantic.DeepEqual(withoutMetadata(next), withoutMetadata(was)) {
 		o.SetGeneration(old.GetGeneration() + 1)
 	}
+}
+
+// settle gives an object the numbers that it is read back with: JSON does not tell 1.0 from 1.
+func settle(v any) any {
+	switch v := v.(type) {
+	case map[string]any:
+		for k, e := range v {
+			if _, number := e.(float64); number {
+				v[k] = settle(e)
+			} else {
+				settle(e)
+			}
+		}
+	case []any:
+		for i, e := range v {
+			v[i] = settle(e)
+		}
+	case float64:
+		if v == math.Trunc(v) && -1<<63 <= v && v < 1<<63 {
+			return int64(v)
+		}
+	}
+	return v
 }
 
 func withoutMetadata(in map[string]any) map[string]any {

@@ -35,19 +35,26 @@ func (v *version) scale() *catalogue.Scale {
 	}
 	return &catalogue.Scale{
 		Replicas: func(o api.Object) (spec, status int32) {
-			seen, err := v.seen(o)
+			seen, err := v.read([]api.Object{o})
 			if err != nil {
 				return 0, 0
 			}
-			return number(seen[0], s.SpecReplicasPath), number(seen[0], s.StatusReplicasPath)
+			return number(content(seen[0]), s.SpecReplicasPath), number(content(seen[0]), s.StatusReplicasPath)
+		},
+		Find: func(o api.Object) (path string, found bool, err error) {
+			seen, err := v.read([]api.Object{o})
+			if err == nil {
+				_, found, err = unstructured.NestedInt64(content(seen[0]), segments(s.SpecReplicasPath)...)
+			}
+			return s.SpecReplicasPath, found, err
 		},
 		SetReplicas: func(o api.Object, n int32) { v.setReplicas(o, s.SpecReplicasPath, n) },
 		Selector: func(o api.Object) string {
-			seen, err := v.seen(o)
+			seen, err := v.read([]api.Object{o})
 			if s.LabelSelectorPath == nil || err != nil {
 				return ""
 			}
-			text, _, _ := unstructured.NestedString(seen[0], segments(*s.LabelSelectorPath)...)
+			text, _, _ := unstructured.NestedString(content(seen[0]), segments(*s.LabelSelectorPath)...)
 			return text
 		},
 		Paths: v.of.replicasPaths(),

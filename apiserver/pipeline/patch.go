@@ -113,7 +113,7 @@ func (pa *patch) apply(ctx context.Context, old api.Object) (api.Object, error) 
 	}
 	pruned, err := pa.prune(into)
 	if err != nil {
-		return nil, err
+		return nil, invalidPatch(shown(), err)
 	}
 	if err := pa.unknownFields(append(unknown, pruned...), shown); err != nil {
 		return nil, err
@@ -130,7 +130,7 @@ func (pa *patch) apply(ctx context.Context, old api.Object) (api.Object, error) 
 func (pa *patch) prune(into api.Object) (unknown []error, err error) {
 	paths, err := pa.kind.Prune(into)
 	if err != nil {
-		return nil, apierrors.NewBadRequest(err.Error())
+		return nil, err
 	}
 	for _, path := range paths {
 		unknown = append(unknown, fmt.Errorf("unknown field %q", path))
@@ -181,9 +181,24 @@ func checkPatchedKind(text []byte, want schema.GroupVersionKind) error {
 	case have.Kind == "" || have.Version == "" || *have == want:
 		return nil
 	case have.GroupKind() != want.GroupKind() || !scheme.Scheme.Recognizes(*have): // another version is converted
-		return runtime.NewNotRegisteredErrForKind("clipper", *have)
+		return NoSuchKind(*have, want)
 	}
 	return nil
+}
+
+// legacyScheme is how upstream names its table of kinds when one is missing from it.
+const legacyScheme = "k8s.io/kubernetes/pkg/api/legacyscheme/scheme.go:30"
+
+// NoSuchKind says why an object is not of the wanted kind: nobody knows what it is, or it is something else.
+func NoSuchKind(have, want schema.GroupVersionKind) error {
+	if !scheme.Scheme.Recognizes(have) {
+		return runtime.NewNotRegisteredErrForKind(legacyScheme, have)
+	}
+	internal, _, _ := strings.Cut(want.Group, ".") // upstream's package of the type
+	if internal == "" {
+		internal = "core"
+	}
+	return fmt.Errorf("converting (%s.%s) to (%s.%s): unknown conversion", have.Version, have.Kind, internal, want.Kind)
 }
 
 // A jsonPatchOp is one operation of a JSON patch, read only to find fields that it should not have.

@@ -2,6 +2,8 @@ package pipeline
 
 import (
 	"context"
+	"fmt"
+	"math"
 
 	autoscalingv1 "k8s.io/api/autoscaling/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -33,6 +35,21 @@ func ScaleOf(r *catalogue.Resource, obj api.Object) *autoscalingv1.Scale {
 		scale.Status.Selector = r.Scale.Selector(obj)
 	}
 	return scale
+}
+
+// Scale returns the scale subresource of a stored object, or why it has none.
+func Scale(r *catalogue.Resource, obj api.Object) (*autoscalingv1.Scale, error) {
+	if r.Scale.Find == nil {
+		return ScaleOf(r, obj), nil
+	}
+	path, found, err := r.Scale.Find(obj)
+	if err != nil {
+		return nil, err
+	}
+	if !found {
+		return nil, apierrors.NewInternalError(fmt.Errorf("the spec replicas field %q does not exist", path))
+	}
+	return ScaleOf(r, obj), nil
 }
 
 // updateScale sets the parent's replicas from a Scale.
@@ -86,13 +103,13 @@ func (w *write) scaled(ctx context.Context, old api.Object, fn scaleChange) (api
 	if err != nil {
 		return nil, err
 	}
-	if scale, err = fn(scale, w); err != nil {
+	if scale, err = w.wanted(old, scale, fn); err != nil {
 		return nil, err
 	}
 	if err := w.mutate(ctx, admission.Update, scale, ScaleOf(r, old)); err != nil {
 		return nil, err
 	}
-	if scale.Spec.Replicas < 0 {
+	if r.Scale.Find == nil && scale.Spec.Replicas < 0 {
 		return nil, apierrors.NewInvalid(schema.GroupKind{Group: "autoscaling", Kind: "Scale"}, scale.Name, field.ErrorList{
 			field.Invalid(field.NewPath("spec", "replicas"), scale.Spec.Replicas, "must be greater than or equal to 0").WithOrigin("minimum"),
 		})
@@ -106,6 +123,29 @@ func (w *write) scaled(ctx context.Context, old api.Object, fn scaleChange) (api
 	r.Scale.SetReplicas(next, scale.Spec.Replicas)
 	next.SetManagedFields(entries)
 	return next, nil
+}
+
+// noReplicas stands for replicas that are not there, as upstream.
+const noReplicas = math.MinInt32
+
+// wanted returns what fn makes of old's scale. Where there are no replicas, fn must give some.
+func (w *write) wanted(old api.Object, scale *autoscalingv1.Scale, fn scaleChange) (*autoscalingv1.Scale, error) {
+	find := w.req.Resource.Scale.Find
+	if find == nil {
+		return fn(scale, w)
+	}
+	path, found, err := find(old)
+	if err != nil {
+		return nil, err
+	}
+	if !found {
+		scale.Spec.Replicas = noReplicas
+	}
+	scale, err = fn(scale, w)
+	if err == nil && scale.Spec.Replicas == noReplicas {
+		err = apierrors.NewBadRequest(fmt.Sprintf("the spec replicas field %q cannot be empty", path))
+	}
+	return scale, err
 }
 
 // patchScale applies a patch to the Scale.
