@@ -30,9 +30,6 @@ import (
 // maxBody bounds a request's body. Upstream's figure.
 const maxBody = 3 << 20
 
-// legacyScheme is how upstream names its table of kinds when one is missing from it.
-const legacyScheme = "k8s.io/kubernetes/pkg/api/legacyscheme/scheme.go:30"
-
 // believed is how much room is made for a body on its mere announcement: whoever says three megabytes and
 // sends none must not hold three.
 const believed = 64 << 10
@@ -233,16 +230,10 @@ func checkKind(have, want schema.GroupVersionKind) error {
 	switch {
 	case have == want, have == oldEviction && want.Kind == have.Kind:
 		return nil
-	case !scheme.Scheme.Recognizes(have):
-		return cannotHandle(have, want, runtime.NewNotRegisteredErrForKind(legacyScheme, have))
-	case have.Kind == want.Kind:
+	case have.Kind == want.Kind && scheme.Scheme.Recognizes(have):
 		return apierrors.NewBadRequest(fmt.Sprintf("the API version in the data (%s) does not match the expected API version (%s)", have.GroupVersion(), want.GroupVersion()))
 	}
-	internal := want.Group
-	if internal == "" {
-		internal = "core"
-	}
-	return cannotHandle(have, want, fmt.Errorf("converting (%s.%s) to (%s.%s): unknown conversion", have.Version, have.Kind, internal, want.Kind))
+	return cannotHandle(have, want, pipeline.NoSuchKind(have, want))
 }
 
 func cannotHandle(have, want schema.GroupVersionKind, err error) error {

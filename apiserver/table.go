@@ -47,6 +47,9 @@ func (q *request) table(m media, objs []api.Object, meta metav1.ListMeta, header
 	}
 	gv := schema.GroupVersion{Group: metav1.GroupName, Version: m.target.version}
 	t := &metav1.Table{ListMeta: meta, Rows: make([]metav1.TableRow, len(objs))}
+	if len(objs) == 0 && q.kind.Row == nil && q.kind.Custom == nil { // upstream's tables of kinds without columns of their own
+		t.Rows = nil
+	}
 	t.SetGroupVersionKind(gv.WithKind("Table"))
 	columns, row := q.columns()
 	if headers {

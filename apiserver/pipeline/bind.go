@@ -26,6 +26,9 @@ func (p *Pipeline) bindPod(ctx context.Context, req *Request, body api.Object, o
 	if faults := validateBinding(binding); len(faults) > 0 {
 		return nil, faults.ToAggregate() // upstream forgets to make an API error of it: a bare 500
 	}
+	if req.Name == "" {
+		return nil, apierrors.NewBadRequest("Name parameter required.")
+	}
 	of := *req
 	of.Admitted = true // as a binding
 	w := p.begin(&of, o.DryRun, o.FieldManager)
@@ -48,9 +51,6 @@ func (p *Pipeline) bindPod(ctx context.Context, req *Request, body api.Object, o
 
 // bindFromBody is the older path, where the Binding itself names the pod.
 func (p *Pipeline) bindFromBody(ctx context.Context, req *Request, body api.Object, o metav1.CreateOptions) (runtime.Object, error) {
-	if body.GetName() == "" {
-		return nil, apierrors.NewBadRequest("Name parameter required.")
-	}
 	pods := p.served.Table().Resource(api.Pods.Resource)
 	if pods == nil {
 		return nil, req.notFound()

@@ -155,7 +155,7 @@ func (w *write) deleted(item *store.Item, last api.Object, gone bool) *Result {
 	}
 	return &Result{Gone: gone, Item: item, Object: &metav1.Status{
 		Status:  metav1.StatusSuccess,
-		Details: &metav1.StatusDetails{Name: obj.GetName(), Group: r.Group, Kind: r.Name, UID: obj.GetUID()}, // sic: the plural
+		Details: &metav1.StatusDetails{Name: obj.GetName(), Group: w.req.groupResource().Group, Kind: r.Name, UID: obj.GetUID()}, // sic: the plural
 	}}
 }
 

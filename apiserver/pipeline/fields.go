@@ -171,7 +171,7 @@ func (c converter) typed(k *served.Kind, in runtime.Object) (api.Object, error) 
 		return u, nil
 	}
 	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(u.Object, obj); err != nil {
-		return nil, err
+		return nil, fmt.Errorf("unable to convert unstructured object to %v: %w", k.GVK, err)
 	}
 	return obj, nil
 }

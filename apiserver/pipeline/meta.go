@@ -182,7 +182,7 @@ func (req *Request) invalid(obj api.Object, faults field.ErrorList) error {
 }
 
 // checkUID answers a UID precondition that does not hold in the words of upstream's storage.
-func (req *Request) checkUID(want types.UID, current api.Object) error {
+func (w *write) checkUID(want types.UID, current api.Object) error {
 	var have types.UID
 	if current != nil {
 		have = current.GetUID()
@@ -190,11 +190,15 @@ func (req *Request) checkUID(want types.UID, current api.Object) error {
 	if want == "" || want == have {
 		return nil
 	}
-	return req.conflict(req.invalidObject(fmt.Sprintf("Precondition failed: UID in precondition: %v, UID in object meta: %v", want, have)))
+	return w.req.conflict(w.invalidObject(fmt.Sprintf("Precondition failed: UID in precondition: %v, UID in object meta: %v", want, have)))
 }
 
-func (req *Request) invalidObject(detail string) error {
-	key := "/registry/" + req.Resource.Prefix + "/"
+// invalidObject names the key of what is stored; a dry run does not get as far as the store, whose keys have a prefix.
+func (w *write) invalidObject(detail string) error {
+	req, key := w.req, "/"+w.req.Resource.Prefix+"/"
+	if !w.dryRun {
+		key = "/registry" + key
+	}
 	if req.Namespace != "" {
 		key += req.Namespace + "/"
 	}

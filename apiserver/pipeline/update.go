@@ -142,7 +142,7 @@ func (w *write) tryUpdate(ctx context.Context, u update, current *store.Item) (*
 	if old == nil && !u.allowCreate {
 		return nil, w.req.notFound()
 	}
-	if err := w.req.checkUID(u.uid, old); err != nil {
+	if err := w.checkUID(u.uid, old); err != nil {
 		return nil, err
 	}
 	if c := w.req.Resource.Custom; c != nil && old != nil {

@@ -250,12 +250,12 @@ func (r *reviewer) token(ctx context.Context, req *pipeline.Request, body api.Ob
 	if len(audiences) == 0 {
 		audiences = r.Tokens.Audiences()
 	}
-	review.Status = authenticationv1.TokenReviewStatus{}
+	review.Status.Authenticated = false // the rest of what was sent stays, as upstream, where nothing takes its place
 	u, auds, err := r.Tokens.Token(ctx, review.Spec.Token, audiences)
 	if err != nil {
 		review.Status.Error = utilerrors.NewAggregate([]error{errBadToken, err}).Error()
 		return review, nil
 	}
-	review.Status = authenticationv1.TokenReviewStatus{Authenticated: true, User: userInfo(u), Audiences: auds}
+	review.Status.Authenticated, review.Status.User, review.Status.Audiences = true, userInfo(u), auds
 	return review, nil
 }
