@@ -170,15 +170,13 @@ func (e *edition) v3(gv string) ([]byte, error) {
 		lift(item)
 	}
 	used := all.closure(roots)
-	doc := map[string]any{"openapi": "3.0.0", "paths": paths}
-	if e.isCustom(gv) { // upstream makes these in another way
-		doc["info"], doc["components"] = customInfo(), map[string]any{"schemas": used}
-		return json.Marshal(doc)
-	}
-	if err := used.narrow(parseGroupVersion(gv)); err != nil {
+	if err := used.narrow(e.served(gv)); err != nil {
 		return nil, err
 	}
-	doc["info"], doc["components"] = info(), components(used)
+	doc := map[string]any{"openapi": "3.0.0", "info": info(), "paths": paths, "components": components(used)}
+	if e.isCustom(gv) { // upstream makes these in another way
+		doc["info"], doc["components"] = customInfo(), map[string]any{"schemas": used}
+	}
 	return json.Marshal(doc)
 }
 

@@ -12,7 +12,9 @@ import (
 	"strings"
 	"sync"
 
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	apiregistrationv1 "k8s.io/kube-aggregator/pkg/apis/apiregistration/v1"
 )
 
 //go:embed v2.json.gz
@@ -111,8 +113,22 @@ func (s schemas) closure(roots []string) schemas {
 // everywhere are the models that are kinds of every group version.
 var everywhere = []string{deleteModel, eventModel}
 
-// narrow leaves of the kinds that such models are those that a document is about, and that of the core group.
-func (s schemas) narrow(group, version string) error {
+// served says of which kinds such a model is in a document of version 3: of those of its group version, and that of the core
+// group. What upstream says of custom kinds it makes where two groups are not known.
+func (e *edition) served(gv string) func(metav1.GroupVersionKind) bool {
+	if e.isCustom(gv) {
+		return func(k metav1.GroupVersionKind) bool {
+			return k.Group != apiextensionsv1.GroupName && k.Group != apiregistrationv1.GroupName
+		}
+	}
+	group, version := parseGroupVersion(gv)
+	return func(k metav1.GroupVersionKind) bool {
+		return k.Version == version && k.Group == group || k.Group == "" && k.Version == "v1"
+	}
+}
+
+// narrow leaves of the kinds that such models are those that keep says.
+func (s schemas) narrow(keep func(metav1.GroupVersionKind) bool) error {
 	for _, name := range everywhere {
 		text, ok := s[name]
 		if !ok {
@@ -127,9 +143,7 @@ func (s schemas) narrow(group, version string) error {
 		if err := json.Unmarshal(model[key], &kinds); err != nil {
 			return fmt.Errorf("schema %s: %w", name, err)
 		}
-		kinds = slices.DeleteFunc(kinds, func(k metav1.GroupVersionKind) bool {
-			return !(k.Version == version && k.Group == group) && !(k.Group == "" && k.Version == "v1")
-		})
+		kinds = slices.DeleteFunc(kinds, func(k metav1.GroupVersionKind) bool { return !keep(k) })
 		var err error
 		if model[key], err = json.Marshal(kinds); err != nil {
 			return err

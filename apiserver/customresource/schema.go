@@ -12,6 +12,7 @@ import (
 	openapiv2 "k8s.io/apiextensions-apiserver/pkg/controller/openapi/v2"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/managedfields"
+	"k8s.io/kube-openapi/pkg/handler"
 	"k8s.io/kube-openapi/pkg/validation/spec"
 	"sigs.k8s.io/structured-merge-diff/v6/typed"
 
@@ -110,6 +111,9 @@ func (v *version) published(s *structuralschema.Structural, d dialect) *spec.Sch
 	root := rootSchema(s)
 	v.complete(root, d.metadata())
 	embedAll(root, d)
+	if d.v2 {
+		return handler.PruneDefaultsSchema(root)
+	}
 	return root
 }
 

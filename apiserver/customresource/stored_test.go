@@ -164,6 +164,24 @@ func TestSelectableFieldsArePublished(t *testing.T) {
 	}
 }
 
+// TestDefaultsArePublished: version 3 tells of defaults, version 2 of none, wherever they are, as upstream.
+func TestDefaultsArePublished(t *testing.T) {
+	r, _ := gadgets(t, func(d *apiextensionsv1.CustomResourceDefinition) {
+		text := apiextensionsv1.JSONSchemaProps{Type: "string", Default: &apiextensionsv1.JSON{Raw: []byte(`"x"`)}}
+		list := apiextensionsv1.JSONSchemaProps{Type: "array", Items: &apiextensionsv1.JSONSchemaPropsOrArray{
+			Schema: &apiextensionsv1.JSONSchemaProps{Type: "object", Properties: map[string]apiextensionsv1.JSONSchemaProps{"a": text}}}}
+		props := d.Spec.Versions[0].Schema.OpenAPIV3Schema.Properties
+		props["text"], props["list"] = text, list
+		props["map"] = apiextensionsv1.JSONSchemaProps{Type: "object", AdditionalProperties: &apiextensionsv1.JSONSchemaPropsOrBool{Allows: true, Schema: &list}}
+	})
+	for version, want := range map[catalogue.OpenAPI]int{catalogue.OpenAPI2: 0, catalogue.OpenAPI3: 3} {
+		s, err := r.Custom.Schema(version)
+		if n := strings.Count(string(s.Text), `"default":"x"`); err != nil || n != want {
+			t.Errorf("version %d: %d defaults, want %d: %v\n%s", version, n, want, err, s.Text)
+		}
+	}
+}
+
 // TestAdditionalPropertiesByProtobuf: a client that writes protobuf can describe additional properties without
 // allowing them; JSON cannot.
 func TestAdditionalPropertiesByProtobuf(t *testing.T) {
