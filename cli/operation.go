@@ -45,7 +45,7 @@ func operationFlags(cmd *cobra.Command, o *daemon.OperationOptions) {
 	})
 	o.Metrics.AddFlags(f)
 	always(cmd, "enable-garbage-collector", "dependents are deleted after their owners")
-	watchCacheFlags(cmd)
+	watchCacheFlags(cmd, &o.WatchCache)
 	f.StringVar(&o.DebugSocket, "debug-socket-path", "", "Unix socket at which /debug is served to everybody who may connect to it")
 	f.BoolVar(&o.Profiling, "profiling", o.Profiling, "serve /debug/pprof and /debug/flags")
 	f.DurationVar(&o.EventTTL, "event-ttl", o.EventTTL, "how long events stay after they were last written")

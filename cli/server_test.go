@@ -7,6 +7,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
 	"clipper/daemon"
 )
 
@@ -32,6 +34,12 @@ func TestUpstreamsForms(t *testing.T) {
 	if l := o.Operation.Limits; l.MinWatch != 1800*time.Second || l.WatchGrace != 20*time.Second || o.Operation.DeleteWorkers != 3 {
 		t.Errorf("%+v %+v", l, o.Operation)
 	}
+	if w := o.Operation.WatchCache; w.Off || w.NoDefault || !w.Named[schema.GroupResource{Group: "apps", Resource: "deployments"}] {
+		t.Errorf("%+v", w)
+	}
+	if o, err := parse("--watch-cache=false", "--default-watch-cache-size=0"); err != nil || !o.Operation.WatchCache.Off || !o.Operation.WatchCache.NoDefault {
+		t.Errorf("%+v, %v", o, err)
+	}
 	if d := o.Datastore; !d.HideCounts || d.HideSize || d.Backend != "etcd3" {
 		t.Errorf("%+v", d)
 	}
@@ -40,12 +48,9 @@ func TestUpstreamsForms(t *testing.T) {
 // TestFlagFaults: what no flag takes.
 func TestFlagFaults(t *testing.T) {
 	for arg, want := range map[string]string{
-		"--watch-cache=false":                     `invalid argument "false" for "--watch-cache" flag: this cannot be switched off here`,
-		"--default-watch-cache-size=0":            "this cannot be switched off here",
 		"--watch-cache-sizes=pods#100,nodes":      "invalid value of watch cache size: nodes",
 		"--watch-cache-sizes=pods#many":           "invalid size of watch cache size: pods#many",
 		"--watch-cache-sizes=pods#-1":             "watch cache size cannot be negative: pods#-1",
-		"--watch-cache-sizes=deployments.apps#0":  "this cannot be switched off here",
 		"--endpoint-reconciler-type=master-count": "there are lease and none",
 		"--v=much":                                         `invalid argument "much" for "--v" flag`,
 		"--min-request-timeout=30m":                        `invalid argument "30m" for "--min-request-timeout" flag`,

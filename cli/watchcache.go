@@ -7,26 +7,27 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"clipper/apiserver/pipeline"
 )
 
 // errAlways is what comes of switching off what a server cannot do without.
 var errAlways = errors.New("this cannot be switched off here")
 
 // watchCacheFlags adds kube-apiserver's flags about its watch cache. As there, sizes say no more than whether there is one.
-func watchCacheFlags(cmd *cobra.Command) {
+func watchCacheFlags(cmd *cobra.Command, to *pipeline.WatchCache) {
 	f := cmd.Flags()
-	always(cmd, "watch-cache", "watches are served from memory")
-	f.Func("default-watch-cache-size", "any size but 0: the history for watches follows the load", func(s string) error {
+	f.BoolFunc("watch-cache", "false: lists of any state come in pages, as of a server without a cache", negated(&to.Off))
+	f.Func("default-watch-cache-size", "0: lists of any state come in pages, of resources that --watch-cache-sizes does not name; the history for watches follows the load", func(s string) error {
 		n, err := strconv.Atoi(s)
-		if err == nil && n == 0 {
-			return errAlways
-		}
+		to.NoDefault = err == nil && n == 0
 		return err
 	})
 	_ = f.MarkDeprecated("default-watch-cache-size", "watch caches are sized automatically and this flag will be removed in a future version")
-	f.Func("watch-cache-sizes", "resource[.group]#size, comma separated: any size but 0, as the history for watches follows the load", func(s string) error {
+	f.Func("watch-cache-sizes", "resource[.group]#size, comma separated: 0 for lists of any state in pages; the history for watches follows the load", func(s string) error {
 		for one := range strings.SplitSeq(s, ",") {
-			if err := checkWatchCacheSize(one); err != nil {
+			if err := readWatchCacheSize(one, to); err != nil {
 				return err
 			}
 		}
@@ -34,9 +35,9 @@ func watchCacheFlags(cmd *cobra.Command) {
 	})
 }
 
-// checkWatchCacheSize finds faults in upstream's words.
-func checkWatchCacheSize(s string) error {
-	_, size, ok := strings.Cut(s, "#")
+// readWatchCacheSize finds faults in upstream's words.
+func readWatchCacheSize(s string, to *pipeline.WatchCache) error {
+	name, size, ok := strings.Cut(s, "#")
 	if !ok || strings.Contains(size, "#") {
 		return fmt.Errorf("invalid value of watch cache size: %s", s)
 	}
@@ -46,8 +47,10 @@ func checkWatchCacheSize(s string) error {
 		return fmt.Errorf("invalid size of watch cache size: %s", s)
 	case n < 0:
 		return fmt.Errorf("watch cache size cannot be negative: %s", s)
-	case n == 0:
-		return errAlways
 	}
+	if to.Named == nil {
+		to.Named = map[schema.GroupResource]bool{}
+	}
+	to.Named[schema.ParseGroupResource(name)] = n > 0
 	return nil
 }

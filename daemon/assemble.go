@@ -56,7 +56,7 @@ func (cp *controlPlane) assemble(ctx context.Context) error {
 // openDoor makes the one door to the store, and the client that goes through it in the API server's own name.
 func (cp *controlPlane) openDoor(live *served.Live) (err error) {
 	cp.pipeline = pipeline.New(pipeline.Config{Store: cp.store, Served: live, TypeConverter: openapi.TypeConverter(),
-		DeleteWorkers: max(cp.options.Operation.DeleteWorkers, 1)})
+		DeleteWorkers: max(cp.options.Operation.DeleteWorkers, 1), WatchCache: cp.options.Operation.WatchCache})
 	if cp.auditor, err = audit.New(cp.options.Operation.Audit); err != nil {
 		return err
 	}

@@ -38,6 +38,7 @@ type OperationOptions struct {
 	DebugSocket  string // serves /debug without asking who it is; "": there is none
 	// DeleteWorkers is how many objects of a collection are deleted at a time.
 	DeleteWorkers int
+	WatchCache    pipeline.WatchCache
 	// NodeAddresses are the types of addresses at which nodes are spoken to, best first; none: upstream's.
 	NodeAddresses []string
 	Audit         audit.Options

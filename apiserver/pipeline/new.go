@@ -28,6 +28,8 @@ type Config struct {
 	TypeConverter managedfields.TypeConverter
 	// DeleteWorkers is how many objects of a collection are deleted at a time; 0: DefaultDeleteWorkers.
 	DeleteWorkers int
+	// WatchCache is about resources of which any state will do.
+	WatchCache WatchCache
 }
 
 // A Pipeline carries reads and writes through their stages. Set it up with Admit and Handle before use;
@@ -44,6 +46,7 @@ type Pipeline struct {
 	scales    scales
 
 	deleteWorkers int
+	cache         WatchCache
 }
 
 var _ Door = (*Pipeline)(nil)
@@ -56,6 +59,7 @@ func New(c Config) *Pipeline {
 		types:  c.TypeConverter,
 
 		deleteWorkers: max(cmp.Or(c.DeleteWorkers, DefaultDeleteWorkers), 1),
+		cache:         c.WatchCache,
 	}
 	if p.types == nil {
 		p.types = managedfields.NewDeducedTypeConverter()

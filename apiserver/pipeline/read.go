@@ -11,7 +11,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
-	"clipper/api"
 	"clipper/catalogue"
 	"clipper/store"
 )
@@ -107,13 +106,13 @@ func (p *Pipeline) List(ctx context.Context, req *Request, o *metav1.ListOptions
 	if err != nil {
 		return nil, err
 	}
-	return collect(req, snap, sel, store.Key{}, pageSize(req, o), time.Now()), nil
+	return collect(req, snap, sel, store.Key{}, p.pageSize(req, o), time.Now()), nil
 }
 
 // pageSize is how many objects a list may have that continues no other; 0: any number. Where any state will do, upstream
-// answers from a cache that knows of no limits. Events it does not cache.
-func pageSize(req *Request, o *metav1.ListOptions) int64 {
-	if o.ResourceVersion == "0" && req.Resource.Resource != api.CoreEvents.Resource {
+// answers from a cache that knows of no limits, if it has one.
+func (p *Pipeline) pageSize(req *Request, o *metav1.ListOptions) int64 {
+	if o.ResourceVersion == "0" && o.Limit > 0 && p.cache.has(req.Resource.Resource) {
 		return 0
 	}
 	return o.Limit
