@@ -184,10 +184,11 @@ func (a *accepted) Write(b []byte) (int, error) {
 			_ = a.Conn.Close() // who reads is to learn of it
 		}
 	}
-	a.note(b)
 	a.mu.Lock()
-	defer a.mu.Unlock()
-	if a.broken != nil && a.over {
+	over := a.over // as it is before the answers are noted, for which the end may be waiting
+	a.mu.Unlock()
+	a.note(b)
+	if a.broken != nil && over {
 		return 0, a.broken
 	}
 	return len(b), nil

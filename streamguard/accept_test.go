@@ -122,3 +122,29 @@ func FuzzAccept(f *testing.F) {
 		}
 	})
 }
+
+// TestLastAnswer: the answer for which the end was kept back is written, whoever learns of it first.
+func TestLastAnswer(t *testing.T) {
+	client := said(t, &spdy.SynStreamFrame{StreamId: 1, Headers: http.Header{"A": {"b"}}})
+	for range 2000 {
+		a, _ := accepting(t, client, len(client), 1, time.Now, true)
+		framer, err := spdy.NewFramer(a, a)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := framer.ReadFrame(); err != nil {
+			t.Fatal(err)
+		}
+		ended := make(chan error)
+		go func() {
+			_, err := a.Read(make([]byte, 1))
+			ended <- err
+		}()
+		if err := framer.WriteFrame(&spdy.SynReplyFrame{StreamId: 1}); err != nil {
+			t.Fatal(err)
+		}
+		if err := <-ended; !errors.Is(err, io.EOF) {
+			t.Fatal(err)
+		}
+	}
+}
