@@ -126,10 +126,16 @@ func (q *request) health() {
 func (q *request) healthOf(root string, checks []check) {
 	var report strings.Builder
 	excluded, failed := slices.Compact(slices.Sorted(slices.Values(q.query()["exclude"]))), false
+	unmatched := slices.Clone(excluded)
 	for _, c := range checks {
-		if at := slices.Index(excluded, c.name); at >= 0 {
-			excluded = slices.Delete(excluded, at, at+1)
+		if slices.Contains(excluded, c.name) {
+			unmatched = slices.DeleteFunc(unmatched, func(name string) bool { return name == c.name })
 			fmt.Fprintf(&report, "[+]%s excluded: ok\n", c.name)
+			continue
+		}
+		if group := checkGroup(c.name); group != "" && slices.Contains(excluded, group) {
+			unmatched = slices.DeleteFunc(unmatched, func(name string) bool { return name == group })
+			fmt.Fprintf(&report, "[+]%s excluded with %s: ok\n", c.name, group)
 			continue
 		}
 		if err := q.s.runCheck(q.r.Context(), root, c); err != nil {
@@ -139,8 +145,8 @@ func (q *request) healthOf(root string, checks []check) {
 		}
 		fmt.Fprintf(&report, "[+]%s ok\n", c.name)
 	}
-	if len(excluded) > 0 {
-		fmt.Fprintf(&report, "warn: some health checks cannot be excluded: no matches for %s\n", quoted(excluded))
+	if len(unmatched) > 0 {
+		fmt.Fprintf(&report, "warn: some health checks cannot be excluded: no matches for %s\n", quoted(unmatched))
 	}
 	_, verbose := q.query()["verbose"]
 	switch {
@@ -151,6 +157,19 @@ func (q *request) healthOf(root string, checks []check) {
 	default:
 		q.writeText(http.StatusOK, "ok")
 	}
+}
+
+// checkGroup is what excludes a check together with others: those of etcds that keep some resources go with etcd's.
+func checkGroup(name string) string {
+	const own = "etcd-override-"
+	rest, ok := strings.CutPrefix(name, own)
+	switch {
+	case !ok:
+		return ""
+	case strings.HasPrefix(rest, "readiness-"):
+		return "etcd-readiness"
+	}
+	return "etcd"
 }
 
 func quoted(names []string) string {
