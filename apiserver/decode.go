@@ -151,7 +151,7 @@ func (q *request) decodeText(f format, body []byte, into runtime.Object, want sc
 		return unrecognized(body, want, err)
 	}
 	if validation == metav1.FieldValidationIgnore {
-		err = kjson.UnmarshalCaseSensitivePreserveInts(text, into)
+		unknown, err = nil, kjson.UnmarshalCaseSensitivePreserveInts(text, into)
 	} else {
 		var more []error
 		more, err = kjson.UnmarshalStrict(text, into)
