@@ -7,6 +7,7 @@ package customresource
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"slices"
 	"time"
@@ -19,6 +20,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	utiljson "k8s.io/apimachinery/pkg/util/json"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	"k8s.io/apiserver/pkg/cel/environment"
 	"k8s.io/client-go/kubernetes/scheme"
@@ -59,6 +61,7 @@ func Definition() *catalogue.Resource {
 		PrepareUpdate:            prepareUpdate,
 		ValidateCreate:           validateCreate,
 		ValidateUpdate:           validateUpdate,
+		Canonicalize:             settleValues,
 		Metadata:                 catalogue.NoMetadata,
 		MetadataLast:             true,
 		Warnings:                 warnings,
@@ -89,6 +92,27 @@ func setDefaults(o api.Object) {
 			if b != nil && b.Schema != nil {
 				b.Allows = true // reached by pointer: what s may be a copy of has it, too
 			}
+		}
+	})
+}
+
+// settleValues writes what users say in JSON of their own as upstream stores it: it is read back with other numbers, for one,
+// and enumerations tell 1.0 from 1.
+func settleValues(o api.Object) {
+	settled := func(v *apiextensionsv1.JSON) {
+		var value any
+		if v == nil || utiljson.Unmarshal(v.Raw, &value) != nil {
+			return
+		}
+		if text, err := json.Marshal(settle(value)); err == nil {
+			v.Raw = text
+		}
+	}
+	eachSchema(crd(o), func(s *apiextensionsv1.JSONSchemaProps) {
+		settled(s.Default)
+		settled(s.Example)
+		for i := range s.Enum {
+			settled(&s.Enum[i])
 		}
 	})
 }

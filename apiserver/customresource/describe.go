@@ -98,14 +98,14 @@ func (v *version) resource() *catalogue.Resource {
 		AllowUnconditionalUpdate: false,
 		PrepareCreate:            func(o api.Object) { prepareObject(o, v.hasStatus()) },
 		PrepareUpdate:            func(o, old api.Object) { prepareObjectUpdate(o, old, v.hasStatus()) },
-		Canonicalize:             func(o api.Object) { settle(content(o)) },
+		Canonicalize:             v.canonicalize,
 		Warnings:                 finalizerWarnings,
 		Scale:                    v.scale(),
 		Fields:                   v.fields(),
 		Types:                    d.types,
 	}
 	if v != d.storage {
-		r.Default = d.storage.store
+		r.Default = nil // what is written in v has the defaults of v
 	}
 	if d.DeletionTimestamp != nil {
 		r.Verbs = terminatingVerbs
@@ -176,6 +176,15 @@ func prepareObjectUpdate(o, old api.Object, hasStatus bool) {
 	if !equality.Semantic.DeepEqual(withoutMetadata(next), withoutMetadata(was)) {
 		o.SetGeneration(old.GetGeneration() + 1)
 	}
+}
+
+// canonicalize brings an object that is valid in v into the form that it is stored in: of another version only what the
+// storage version knows is left.
+func (v *version) canonicalize(o api.Object) {
+	if storage := v.of.storage; v != storage {
+		storage.store(o)
+	}
+	settle(content(o))
 }
 
 // settle gives an object the numbers that it is read back with: JSON does not tell 1.0 from 1.

@@ -16,7 +16,7 @@ import (
 	"k8s.io/client-go/dynamic"
 )
 
-// shirts are of a kind whose replicas are at .spec.a in one version and nowhere in the other.
+// shirts are of a kind whose replicas are at .spec.a in one version and nowhere in the next; the last has a field of its own.
 const shirts = `{
   "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition", "metadata": {"name": "shirts.peer.example.com"},
   "spec": {"group": "peer.example.com", "scope": "Cluster", "names": {"plural": "shirts", "singular": "shirt", "kind": "Shirt", "listKind": "ShirtList"},
@@ -26,10 +26,12 @@ const shirts = `{
          "a": {"type": "integer"}, "size": {"type": "number", "default": 1.5}, "any": {"x-kubernetes-preserve-unknown-fields": true},
          "part": {"type": "object", "x-kubernetes-embedded-resource": true, "x-kubernetes-preserve-unknown-fields": true}}}}}}},
       {"name": "v2", "served": true, "storage": false, "subresources": {"scale": {"specReplicasPath": ".spec.b", "statusReplicasPath": ".status.b"}},
-       "schema": {"openAPIV3Schema": {"type": "object", "properties": {"spec": {"type": "object"}}}}}]}}`
+       "schema": {"openAPIV3Schema": {"type": "object", "properties": {"spec": {"type": "object"}}}}},
+      {"name": "v3", "served": true, "storage": false, "schema": {"openAPIV3Schema": {"type": "object", "required": ["more"], "properties": {
+         "more": {"enum": [1.0, {"b": [2.0], "a": 1}], "x-kubernetes-preserve-unknown-fields": true}}}}}]}}`
 
 // peerFixture serves shirts.
-func peerFixture(t *testing.T) (v1, v2 dynamic.ResourceInterface) {
+func peerFixture(t *testing.T) (v1, v2, v3 dynamic.ResourceInterface) {
 	f := setUp(t)
 	var d apiextensionsv1.CustomResourceDefinition
 	if err := json.Unmarshal([]byte(shirts), &d); err != nil {
@@ -46,7 +48,7 @@ func peerFixture(t *testing.T) (v1, v2 dynamic.ResourceInterface) {
 		_, err := of("v1").List(t.Context(), metav1.ListOptions{})
 		return err == nil
 	})
-	return of("v1"), of("v2")
+	return of("v1"), of("v2"), of("v3")
 }
 
 func shirt(t *testing.T, v1 dynamic.ResourceInterface, name, spec string) *unstructured.Unstructured {
@@ -64,7 +66,7 @@ func shirt(t *testing.T, v1 dynamic.ResourceInterface, name, spec string) *unstr
 
 // TestNumbersAreSettled: a number that was written as 1.0 is the one that is read, so that a patch of nothing is no change.
 func TestNumbersAreSettled(t *testing.T) {
-	v1, _ := peerFixture(t)
+	v1, _, _ := peerFixture(t)
 	// The library would send 10000000000.0 as it is read back.
 	made, err := v1.Patch(t.Context(), "a", types.ApplyPatchType, []byte(`{"apiVersion":"peer.example.com/v1","kind":"Shirt","metadata":{"name":"a"},
 		"spec":{"size":10000000000.0,"any":[1.0,2.5,{"x":-0.0,"y":1e300,"z":1e20}]}}`), metav1.PatchOptions{FieldManager: "m"})
@@ -79,9 +81,34 @@ func TestNumbersAreSettled(t *testing.T) {
 	}
 }
 
+// TestValidInTheVersionWritten: an object is looked at as it was written, although the storage version does not know all of
+// it, and enumerations are those that the definition is read back with.
+func TestValidInTheVersionWritten(t *testing.T) {
+	v1, _, v3 := peerFixture(t)
+	write := func(name, more string) error {
+		u := &unstructured.Unstructured{}
+		if err := u.UnmarshalJSON([]byte(`{"apiVersion":"peer.example.com/v3","kind":"Shirt","metadata":{"name":"` + name + `"}` + more + `}`)); err != nil {
+			t.Fatal(err)
+		}
+		_, err := v3.Create(t.Context(), u, metav1.CreateOptions{})
+		return err
+	}
+	if err := write("none", ``); !apierrors.IsInvalid(err) || !strings.Contains(err.Error(), "more: Required value") {
+		t.Errorf("without a field that v3 requires: %v", err)
+	}
+	for name, more := range map[string]string{"one": `1`, "many": `{"a":1,"b":[2]}`} {
+		if err := write(name, `,"more":`+more); err != nil {
+			t.Errorf("%s: %v", more, err)
+		}
+		if stored, err := v1.Get(t.Context(), name, metav1.GetOptions{}); err != nil || stored.Object["more"] != nil {
+			t.Errorf("%s: v1 shows %v, %v", more, stored, err)
+		}
+	}
+}
+
 // TestPatchOfEmbeddedMetadata: what a patch makes of embedded metadata is refused as a patch, with what it has made.
 func TestPatchOfEmbeddedMetadata(t *testing.T) {
-	v1, _ := peerFixture(t)
+	v1, _, _ := peerFixture(t)
 	shirt(t, v1, "a", `{}`)
 	_, err := v1.Patch(t.Context(), "a", types.MergePatchType, []byte(`{"spec":{"part":{"apiVersion":"v1","kind":"Pod","metadata":{"name":1}}}}`), metav1.PatchOptions{})
 	if !apierrors.IsInvalid(err) || !strings.HasPrefix(err.Error(), ` "" is invalid: patch: Invalid value: "{\"apiVersion\":\"peer.example.com/v1\"`) ||
@@ -92,7 +119,7 @@ func TestPatchOfEmbeddedMetadata(t *testing.T) {
 
 // TestScaleWithoutReplicas: where an object has no replicas there is no scale, until somebody gives it some.
 func TestScaleWithoutReplicas(t *testing.T) {
-	v1, v2 := peerFixture(t)
+	v1, v2, _ := peerFixture(t)
 	shirt(t, v1, "a", `{}`)
 	scale := func(of dynamic.ResourceInterface, patch string) (replicas int64, found bool, err error) {
 		var out *unstructured.Unstructured

@@ -116,7 +116,7 @@ func TestDefaultsOfAnotherVersion(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	inV1.Default(hub)
+	inV1.Canonicalize(hub)
 	want := parseObject(t, `{"apiVersion":"example.com/v1beta1","kind":"Widget","metadata":{"name":"w"},"spec":{"both":"both","ga":"ga"}}`)
 	if a, b := text(t, hub), text(t, want); a != b {
 		t.Errorf("stored is\n%s, not\n%s", a, b)
