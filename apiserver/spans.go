@@ -1,7 +1,9 @@
 package apiserver
 
 import (
+	"context"
 	"io"
+	"strings"
 
 	"go.opentelemetry.io/otel/attribute"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -13,6 +15,40 @@ import (
 
 // Where spans are made, those of a request have parts under upstream's names: what a handler does, with the steps that it
 // takes as events, and the sending of its answer.
+
+// startSpan begins the request's part of a trace.
+func (q *request) startSpan() {
+	if q.s.options.Tracing == nil {
+		return
+	}
+	var ctx context.Context
+	ctx, q.endSpan = q.s.options.Tracing.Start(q.r, q.spanName(), q.user, q.auditID, q.start)
+	q.r = q.r.WithContext(ctx)
+}
+
+// spanName is the request's path without what differs from object to object.
+func (q *request) spanName() string {
+	in := &q.info
+	if !in.IsResource {
+		return q.r.Method
+	}
+	parts := []string{q.r.Method + " ", in.Prefix}
+	if in.Group != "" {
+		parts = append(parts, in.Group)
+	}
+	parts = append(parts, in.Version)
+	if in.Namespace != "" {
+		parts = append(parts, "namespaces/{:namespace}")
+	}
+	parts = append(parts, in.Resource)
+	if in.Name != "" {
+		parts = append(parts, "{:name}")
+	}
+	if in.Subresource != "" {
+		parts = append(parts, in.Subresource)
+	}
+	return strings.Join(parts, "/")
+}
 
 // The steps of writes.
 const (
