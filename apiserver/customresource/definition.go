@@ -61,7 +61,6 @@ func Definition() *catalogue.Resource {
 		PrepareUpdate:            prepareUpdate,
 		ValidateCreate:           validateCreate,
 		ValidateUpdate:           validateUpdate,
-		Canonicalize:             settleValues,
 		Metadata:                 catalogue.NoMetadata,
 		MetadataLast:             true,
 		Warnings:                 warnings,
@@ -86,6 +85,7 @@ func crd(o api.Object) *apiextensionsv1.CustomResourceDefinition {
 // forbidden nevertheless. Upstream stores JSON, and so has them allowed.
 func setDefaults(o api.Object) {
 	d := crd(o)
+	settleValues(d)
 	apiextensionsv1.SetObjectDefaults_CustomResourceDefinition(d)
 	eachSchema(d, func(s *apiextensionsv1.JSONSchemaProps) {
 		for _, b := range []*apiextensionsv1.JSONSchemaPropsOrBool{s.AdditionalProperties, s.AdditionalItems} {
@@ -97,8 +97,8 @@ func setDefaults(o api.Object) {
 }
 
 // settleValues writes what users say in JSON of their own as upstream stores it: it is read back with other numbers, for one,
-// and enumerations tell 1.0 from 1.
-func settleValues(o api.Object) {
+// and enumerations tell 1.0 from 1. This is before anything is compared: the order of fields is no change.
+func settleValues(d *apiextensionsv1.CustomResourceDefinition) {
 	settled := func(v *apiextensionsv1.JSON) {
 		var value any
 		if v == nil || utiljson.Unmarshal(v.Raw, &value) != nil {
@@ -108,7 +108,7 @@ func settleValues(o api.Object) {
 			v.Raw = text
 		}
 	}
-	eachSchema(crd(o), func(s *apiextensionsv1.JSONSchemaProps) {
+	eachSchema(d, func(s *apiextensionsv1.JSONSchemaProps) {
 		settled(s.Default)
 		settled(s.Example)
 		for i := range s.Enum {

@@ -81,6 +81,45 @@ func TestNumbersAreSettled(t *testing.T) {
 	}
 }
 
+// TestValuesAreSettled: a definition whose values are written in another way is the same definition.
+func TestValuesAreSettled(t *testing.T) {
+	of := func(values string) *apiextensionsv1.CustomResourceDefinition {
+		var d apiextensionsv1.CustomResourceDefinition
+		if err := json.Unmarshal([]byte(shirts), &d); err != nil {
+			t.Fatal(err)
+		}
+		props := d.Spec.Versions[0].Schema.OpenAPIV3Schema.Properties["spec"].Properties
+		if err := json.Unmarshal([]byte(values), &props); err != nil {
+			t.Fatal(err)
+		}
+		return &d
+	}
+	f := setUp(t)
+	crds := f.crds.ApiextensionsV1().CustomResourceDefinitions()
+	was, err := crds.Create(t.Context(), of(`{"any":{"x-kubernetes-preserve-unknown-fields":true,"default":{"b":1,"a":[2]},"enum":[1,{"b":1,"a":[2]}]}}`), metav1.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, values := range []string{
+		`{"any":{"x-kubernetes-preserve-unknown-fields":true,"default":{"a":[2],"b":1},"enum":[1,{"a":[2],"b":1}]}}`,
+		`{"any":{"x-kubernetes-preserve-unknown-fields":true,"default":{"b":1, "a":[ 2 ]},"enum":[1,{"b":1,"a":[2]}]}}`,
+	} {
+		f.until("the definition is written", func() bool {
+			now, err := crds.Get(t.Context(), was.Name, metav1.GetOptions{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			next := of(values)
+			next.ResourceVersion = now.ResourceVersion
+			next, err = crds.Update(t.Context(), next, metav1.UpdateOptions{})
+			if err == nil && next.Generation != 1 {
+				t.Errorf("%s: generation %d", values, next.Generation)
+			}
+			return err == nil
+		})
+	}
+}
+
 // TestValidInTheVersionWritten: an object is looked at as it was written, although the storage version does not know all of
 // it, and enumerations are those that the definition is read back with.
 func TestValidInTheVersionWritten(t *testing.T) {
