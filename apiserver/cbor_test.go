@@ -217,7 +217,7 @@ func TestCBORForms(t *testing.T) {
 		t.Errorf("discovery %v, %v", resources, err)
 	}
 	for _, tt := range []struct{ path, accept, text string }{
-		{"/apis", cborT, "Available representations: application/json, application/yaml, application/vnd.kubernetes.protobuf\","},
+		{"/apis", cborT, "are accepted: application/json, application/yaml, application/vnd.kubernetes.protobuf\","},
 		{cms + "?watch=1", "application/yaml, text/x", "application/vnd.kubernetes.protobuf;stream=watch, application/cbor-seq"},
 		{cms + "?watch=1", "text/x", "application/vnd.kubernetes.protobuf, application/cbor"}, // what no list comes in either
 		{cms + "?watch=1", cborT + ";as=Table;v=v1;g=meta.k8s.io", "application/vnd.kubernetes.protobuf, application/cbor"},

@@ -27,9 +27,9 @@ func (q *request) componentStatuses() {
 }
 
 func (q *request) componentStatus() {
+	q.warn(q.kind.Deprecated)
 	for _, c := range q.s.components() {
 		if c.name == q.info.Name {
-			q.warn(q.kind.Deprecated)
 			q.writeItem(http.StatusOK, itemOfComponent(q.r.Context(), c))
 			return
 		}

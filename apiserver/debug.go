@@ -48,7 +48,7 @@ func debugHandler(path string) http.Handler {
 	}
 	switch rest {
 	case "pprof":
-		return http.RedirectHandler("/debug/pprof/", http.StatusMovedPermanently)
+		return http.RedirectHandler("/debug/pprof/", http.StatusFound)
 	case "pprof/cmdline":
 		return http.HandlerFunc(pprof.Cmdline)
 	case "pprof/profile":

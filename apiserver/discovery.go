@@ -13,7 +13,11 @@ import (
 
 // discovery answers the paths above the resources.
 func (q *request) discovery() {
-	if q.builtin() {
+	if strings.HasPrefix(q.info.Path, "//") || strings.HasPrefix(q.info.Path, "/apis//") {
+		q.plainNotFound()
+		return
+	}
+	if q.inRouter() {
 		if err := q.unacceptable(); err != nil {
 			q.fail(err)
 			return
@@ -90,5 +94,9 @@ func (q *request) resources(t *served.Table, group, version string) {
 	for _, k := range v.Kinds {
 		out.APIResources = append(out.APIResources, apiResources(k)...)
 	}
-	q.plain(out, metav1.Unversioned.WithKind("APIResourceList"))
+	kind := metav1.Unversioned.WithKind("APIResourceList")
+	if group == "" {
+		kind.Version = "" // as old as APIVersions
+	}
+	q.plain(out, kind)
 }

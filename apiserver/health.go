@@ -106,7 +106,7 @@ func (s *Server) notStopping(context.Context) error {
 func (q *request) health() {
 	root, part, single := strings.Cut(strings.TrimPrefix(q.info.Path, "/"), "/")
 	checks := q.s.checks(root)
-	if !single || part == "" {
+	if !single {
 		q.healthOf(root, checks)
 		return
 	}
@@ -119,7 +119,7 @@ func (q *request) health() {
 		q.writeText(http.StatusInternalServerError, fmt.Sprintf("internal server error: %v\n", err))
 		return
 	}
-	q.writeText(http.StatusOK, "ok")
+	q.writeSniffed(http.StatusOK, "ok")
 }
 
 // healthOf runs all checks but the excluded ones. What is wrong stays in the log: strangers may ask.
@@ -190,9 +190,13 @@ func (s *Server) runCheck(ctx context.Context, root string, c check) error {
 }
 
 func (q *request) writeText(code int, text string) {
-	h := q.w.Header()
-	h.Set("Content-Type", "text/plain; charset=utf-8")
-	h.Set("X-Content-Type-Options", "nosniff")
+	q.w.Header().Set("X-Content-Type-Options", "nosniff")
+	q.writeSniffed(code, text)
+}
+
+// writeSniffed is writeText where upstream leaves it to the library to find out that it is text.
+func (q *request) writeSniffed(code int, text string) {
+	q.w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	q.writeHeader(code)
 	_, _ = q.w.Write([]byte(text))
 }

@@ -16,7 +16,7 @@ func (q *request) serveOther() {
 	if path == "/metrics" && q.r.Method == http.MethodDelete && q.s.options.Profiling {
 		foreign = q.s.metrics
 	}
-	if q.r.Method != http.MethodGet && q.r.Method != http.MethodHead && foreign == nil {
+	if q.r.Method != http.MethodGet && q.inRouter() {
 		q.methodNotAllowed()
 		return
 	}
@@ -40,6 +40,18 @@ func (q *request) serveOther() {
 	default:
 		q.delegate(nil)
 	}
+}
+
+// inRouter says whether upstream's router knows the path: there it can be read, and nothing else. What answers at other
+// paths does not look at the method.
+func (q *request) inRouter() bool {
+	switch path := strings.TrimSuffix(q.info.Path, "/"); path {
+	case "/api", "/version":
+		return true
+	case "/api/" + q.info.Version, "/apis/" + q.info.Group + "/" + q.info.Version:
+		return q.builtin() && q.s.pipeline.Table().Find(q.info.Group, q.info.Version) != nil
+	}
+	return q.s.options.Extra[q.info.Path] != nil && !strings.HasPrefix(q.info.Path, unlisted)
 }
 
 // foreign returns the handler of a path that answers for itself; nil: there is none.

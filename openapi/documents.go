@@ -88,9 +88,9 @@ func (d *Documents) edition() *edition {
 	return d.current
 }
 
-// ServeHTTP answers GET below /openapi/.
+// ServeHTTP answers below /openapi/, whatever the method, as upstream.
 func (d *Documents) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	path := strings.TrimSuffix(r.URL.Path, "/")
+	path := r.URL.Path
 	switch {
 	case path == v2Path:
 		d.serve(w, r, mediaProtoV2, d.v2)
@@ -109,11 +109,12 @@ func (d *Documents) serveV3(w http.ResponseWriter, r *http.Request, gv string) {
 	e, path := d.edition(), indexPath+"/"+gv
 	hash, ok := e.hash(path)
 	if !ok {
-		http.NotFound(w, r)
+		w.WriteHeader(http.StatusNotFound)
 		return
 	}
 	if asked := r.URL.Query().Get("hash"); asked != "" {
 		if asked != hash {
+			w.Header().Set("Content-Type", mediaJSON) // upstream's is set by now, and so the answer has no page in it
 			http.Redirect(w, r, addressV3(gv, hash), http.StatusMovedPermanently)
 			return
 		}
@@ -174,10 +175,6 @@ func negotiate(r *http.Request, proto string) (media string, ok bool) {
 
 // serve answers with the document that find returns of a media type: JSON, or proto if the client prefers that.
 func (d *Documents) serve(w http.ResponseWriter, r *http.Request, proto string, find func(media string) *document) {
-	if r.Method != http.MethodGet && r.Method != http.MethodHead {
-		w.WriteHeader(http.StatusMethodNotAllowed)
-		return
-	}
 	media, ok := negotiate(r, proto)
 	if !ok {
 		w.WriteHeader(http.StatusNotAcceptable)
@@ -190,6 +187,9 @@ func (d *Documents) serve(w http.ResponseWriter, r *http.Request, proto string, 
 	}
 	h := w.Header()
 	h.Set("Content-Type", media)
+	if proto == "" {
+		h.Set("Content-Type", "text/plain; charset=utf-8") // upstream has the index's found out from what it begins with
+	}
 	h.Set("Etag", doc.etag)
 	h.Set("Vary", "Accept, Accept-Encoding")
 	if r.Header.Get("If-None-Match") == doc.etag {

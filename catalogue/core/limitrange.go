@@ -5,7 +5,6 @@ import (
 	"maps"
 	"slices"
 	"strings"
-	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
@@ -15,7 +14,6 @@ import (
 	"clipper/catalogue"
 	"clipper/catalogue/core/podspec"
 	"clipper/catalogue/rule"
-	"clipper/catalogue/table"
 )
 
 // limitRanges describes LimitRange.
@@ -25,8 +23,6 @@ func limitRanges() *catalogue.Resource {
 		ValidateCreate: validateLimitRange,
 		Metadata:       catalogue.OnlyWhole,
 		ValidateUpdate: func(r, _ *corev1.LimitRange) field.ErrorList { return validateLimitRange(r) },
-		Columns:        limitRangeColumns,
-		Row:            limitRangeRow,
 		Default:        defaultLimitRange,
 		ShortNames:     []string{"limits"}, CreateOnUpdate: true,
 	})
@@ -58,15 +54,6 @@ func filled(list corev1.ResourceList, others ...corev1.ResourceList) corev1.Reso
 		}
 	}
 	return list
-}
-
-var limitRangeColumns = []table.Column{
-	table.Name,
-	table.CreatedAt,
-}
-
-func limitRangeRow(r *corev1.LimitRange, _ time.Time) []any {
-	return []any{r.Name, table.Created(r.CreationTimestamp)}
 }
 
 func validateLimitRange(r *corev1.LimitRange) field.ErrorList {
