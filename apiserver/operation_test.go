@@ -136,7 +136,7 @@ func TestDebugAndPages(t *testing.T) {
 			t.Errorf("%s %s: %d %.300q, want %q", x.method, x.path, resp.StatusCode, text, x.want)
 		}
 	}
-	if resp, _ := ask(t, s, "denied", "GET", "/debug/pprof/", ""); resp.StatusCode != http.StatusForbidden {
+	if resp, _ := ask(t, s, "denied", "GET", "/debug/pprof/", ""); resp.StatusCode != http.StatusForbidden || resp.Header.Get("X-Content-Type-Options") != "nosniff" {
 		t.Errorf("a stranger at /debug/pprof: %d", resp.StatusCode)
 	}
 }
