@@ -26,7 +26,6 @@ var elsewhere = []string{
 	"apiserver-count",                             // servers find each other
 	"bind-address",                                // always loopback
 	"cert-dir",                                    // the data directory
-	"default-watch-cache-size",                    // there is no watch cache
 	"emulated-version",                            // GatesOf
 	"enable-aggregator-routing",                   // always
 	"endpoint-reconciler-type",                    // loopback addresses are never written
@@ -45,8 +44,6 @@ var elsewhere = []string{
 	"storage-media-type",                          // values are protobuf or JSON, by their kind
 	"tls-cert-file",                               // the cluster's own
 	"tls-private-key-file",                        // the same
-	"watch-cache",                                 // there is none
-	"watch-cache-sizes",                           // the same
 	"experimental-watch-progress-notify-interval", // bookmarks need no help from etcd
 }
 
