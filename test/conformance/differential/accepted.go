@@ -91,6 +91,16 @@ var accepted = []acceptance{
 	},
 	// What is wrong upstream.
 	{
+		why:    "upstream has a printer for these, which its server does not use",
+		kinds:  `csistoragecapacities\.storage\.k8s\.io`,
+		aspect: columns, upstream: `^(StorageClassName|Capacity)\|`, ours: `^Created At\|`,
+	},
+	{
+		why:    "the same, and what stands in the columns",
+		kinds:  `csistoragecapacities\.storage\.k8s\.io`,
+		aspect: cells, upstream: `^(StorageClassName|Capacity) = `, ours: `^Created At = `,
+	},
+	{
 		why:    "upstream counts a change of fields that it drops afterwards as one of the object",
 		kinds:  `(endpointslices|resourceslices)\..*`,
 		aspect: object, upstream: `^\.metadata\.generation: `, ours: `^\.metadata\.generation: `,
