@@ -60,6 +60,14 @@ func TestKeep(t *testing.T) {
 		if svc, _ := api.Services.View(c).Get("default", "kubernetes"); len(svc.Spec.Ports) != 2 {
 			t.Errorf("ports: %+v", svc.Spec.Ports)
 		}
+		if err := api.Services.Delete(ctx, c, "default", "kubernetes", metav1.DeleteOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(keepPeriod)
+		synctest.Wait()
+		if _, ok := api.Services.View(c).Get("default", "kubernetes"); !ok {
+			t.Error("no service, after it has been deleted for the second time")
+		}
 		cancel()
 		if err := <-done; err != nil {
 			t.Error(err)
