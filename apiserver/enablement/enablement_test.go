@@ -106,9 +106,10 @@ func TestPreview(t *testing.T) {
 	}
 }
 
-// TestWithheld: no path leads to what is switched off, discovery and schemas do not know it, and the rest works on.
-func TestWithheld(t *testing.T) {
-	resources, err := enablement.Apply(all.Resources(), map[string]string{"autoscaling/v2": "false", "batch/v1": "false", "apps/v1/daemonsets": "false", "api/v1/configmaps": "false"})
+// start starts a server that has what is switched on, and lacks what is switched off.
+func start(t *testing.T, switches map[string]string) *servertest.Server {
+	t.Helper()
+	resources, err := enablement.Apply(all.Resources(), switches)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -121,6 +122,12 @@ func TestWithheld(t *testing.T) {
 			t.Error(err)
 		}
 	})
+	return s
+}
+
+// TestWithheld: no path leads to what is switched off, discovery and schemas do not know it, and the rest works on.
+func TestWithheld(t *testing.T) {
+	s := start(t, map[string]string{"autoscaling/v2": "false", "batch/v1": "false", "apps/v1/daemonsets": "false", "api/v1/configmaps": "false"})
 	for path, code := range map[string]int{
 		"/apis/batch/v1": 404, "/apis/batch": 404, "/apis/batch/v1/jobs": 404, "/apis/apps/v1/daemonsets": 404, "/api/v1/configmaps": 404, "/openapi/v3/apis/batch/v1": 404,
 		"/apis/autoscaling/v2/horizontalpodautoscalers": 404, "/apis/autoscaling/v1/horizontalpodautoscalers": 200, "/apis/apps/v1/deployments": 200, "/openapi/v3/apis/apps/v1": 200, "/api/v1/secrets": 200,
@@ -157,19 +164,7 @@ func TestWithheld(t *testing.T) {
 // TestPreviewServed: what is written in a version that is off by default is there in the final one, defaults, field owners
 // and warnings are those of the version, and clients still prefer the final one.
 func TestPreviewServed(t *testing.T) {
-	resources, err := enablement.Apply(all.Resources(), map[string]string{"resource.k8s.io/v1beta1": "true", "admissionregistration.k8s.io/v1alpha1": "true"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	s, err := servertest.Start(t.TempDir(), servertest.Options{Resources: resources})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := s.Stop(); err != nil {
-			t.Error(err)
-		}
-	})
+	s := start(t, map[string]string{"resource.k8s.io/v1beta1": "true", "admissionregistration.k8s.io/v1alpha1": "true"})
 	said := &warnings{}
 	config := *s.Config
 	config.WarningHandler = said
