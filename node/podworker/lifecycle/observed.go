@@ -233,9 +233,13 @@ func (r *Record) Drop(id string) {
 	r.Unborn = slices.DeleteFunc(r.Unborn, func(unborn string) bool { return unborn == id })
 }
 
-// BeginAgain forgets a container that has been removed to restart its pod in place.
+// BeginAgain forgets a container that has been removed to restart its pod in place. It is told so twice of one that was
+// seen once more by who had looked before: that counts as one restart.
 func (r *Record) BeginAgain() {
-	restarts := r.restartCount() + 1
+	restarts := r.Restarts
+	if r.Current != nil {
+		restarts = max(restarts, r.Current.Attempt+1)
+	}
 	*r = Record{Restarts: restarts, Ran: true, Reset: true, Granted: r.Granted}
 }
 
