@@ -2,6 +2,10 @@ package h2
 
 import "net/http"
 
+// offersLimit is how much Offer gathers before it is written. Of much more, the processor's cache would hold the beginning no
+// longer when it is encrypted.
+const offersLimit = 64 << 10
+
 // Shared is an http.ResponseWriter of a connection that carries many.
 type Shared interface {
 	http.ResponseWriter
@@ -14,7 +18,8 @@ type Shared interface {
 
 // A Connection is what the responses to one client share.
 type Connection interface {
-	// Push writes what Offer has queued, as far as the client takes it; what it does not is written when it does.
+	// Push writes what Offer has queued and not written already, as far as the client takes it; what it does not is written
+	// when it does.
 	Push()
 }
 
@@ -32,7 +37,11 @@ func (r *response) Offer(p []byte) (bool, error) {
 	case !r.sent || len(r.parts.piece) > 0 || int64(len(p)) > st.window:
 		return false, nil
 	}
-	return true, st.sendLocked(false, p)
+	err := st.sendLocked(false, p)
+	if c.queue.len() >= offersLimit {
+		c.flushLocked()
+	}
+	return true, err
 }
 
 // Push implements Connection.
