@@ -6,11 +6,13 @@ import (
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apiserver/pkg/authentication/user"
+
+	"clipper/apiserver/h2"
 )
 
 // ServeHTTP implements http.Handler.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	growStack(0)
 	if s.options.Browsers.headers(w, r) {
 		return
 	}
@@ -76,6 +78,9 @@ func (q *request) identifyUser() error {
 		return err
 	}
 	q.s.metrics.identity.authentication(q.user.GetName(), nil, time.Since(q.start))
+	if c, ok := q.w.(h2.Shared); ok && q.user.GetName() != user.Anonymous {
+		c.Connection().Trust()
+	}
 	q.startSpan()
 	if err := q.received(); err != nil {
 		return err

@@ -21,7 +21,9 @@ type Limits struct {
 	// GoAwayChance is the probability that an HTTP/2 client is asked to connect anew, so that clients
 	// spread over several servers.
 	GoAwayChance float64
-	MaxStreams   int // concurrent HTTP/2 requests of a connection; 0: 100
+	// MaxStreams is how many HTTP/2 requests a client may have at once on a connection; 0: 100, and 1000 as soon as it has
+	// made one that it was known by. Those who have hundreds of watches then need not connect as often.
+	MaxStreams int
 	// ShutdownDelay is how long the server goes on serving while /readyz fails already: load balancers
 	// need time to notice.
 	ShutdownDelay time.Duration
@@ -42,9 +44,6 @@ func (l *Limits) complete() {
 	}
 	if l.MinWatch <= 0 {
 		l.MinWatch = 30 * time.Minute
-	}
-	if l.MaxStreams <= 0 {
-		l.MaxStreams = 100
 	}
 }
 

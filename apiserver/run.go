@@ -23,6 +23,8 @@ const (
 	maxHeader     = 1 << 20
 	streamWindow  = 256 << 10 // most bodies are smaller
 	connWindow    = 16 << 20
+	// maxStreams is what upstream allows; trustedStreams is what clients take for granted that hear of no limit.
+	maxStreams, trustedStreams = 100, 1000
 )
 
 // Run serves until ctx ends, and records what it does.
@@ -64,7 +66,10 @@ func (s *Server) serve(ctx context.Context) error {
 		h.Protocols = new(http.Protocols)
 		h.Protocols.SetHTTP1(true)
 	default:
-		o := h2.Options{MaxStreams: uint32(s.limits.MaxStreams), IdleTimeout: idleTimeout, StreamWindow: streamWindow, ConnWindow: connWindow} // #nosec G115 -- not negative
+		o := h2.Options{MaxStreams: maxStreams, TrustedStreams: trustedStreams, IdleTimeout: idleTimeout, StreamWindow: streamWindow, ConnWindow: connWindow}
+		if n := s.limits.MaxStreams; n > 0 {
+			o.MaxStreams, o.TrustedStreams = uint32(n), 0 // #nosec G115 -- positive
+		}
 		if err := h2.Configure(h, o); err != nil {
 			return err
 		}

@@ -26,7 +26,7 @@ func operationFlags(cmd *cobra.Command, o *daemon.OperationOptions) {
 	f.IntVar(&o.MaxReads, "max-requests-inflight", o.MaxReads, "reads that are served at the same time; with priority and fairness, part of the seats to share")
 	f.IntVar(&o.MaxWrites, "max-mutating-requests-inflight", o.MaxWrites, "writes that are served at the same time; with priority and fairness, part of the seats to share")
 	f.Float64Var(&o.Limits.GoAwayChance, "goaway-chance", 0, "probability that an HTTP/2 client is asked to connect anew: spreads clients over servers; at most 0.02")
-	f.IntVar(&o.Limits.MaxStreams, "http2-max-streams-per-connection", 0, "concurrent requests that a client may make over one HTTP/2 connection; 0: 100")
+	f.IntVar(&o.Limits.MaxStreams, "http2-max-streams-per-connection", 0, "concurrent requests that a client may make over one HTTP/2 connection; 0: 100, and 1000 for a client that has been authenticated")
 	f.DurationVar(&o.Limits.ShutdownDelay, "shutdown-delay-duration", 0, "how long to go on serving after /readyz has begun to fail")
 	f.BoolVar(&o.Limits.ShutdownRetryAfter, "shutdown-send-retry-after", false, "answer requests that come during shutdown with 429 and Retry-After in place of 503")
 	f.DurationVar(&o.Limits.WatchGrace, "shutdown-watch-termination-grace-period", 0, "how long watches are given, at most, to end one after the other on shutdown; 0: they end together")

@@ -5,12 +5,14 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
+	"encoding/binary"
 	"errors"
 	"io"
 	"math"
 	"net"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/net/http2"
@@ -38,8 +40,10 @@ type conn struct {
 	ctx     context.Context // ends with the connection
 	state   tls.ConnectionState
 	remote  string
+	reader  *bufio.Reader
 	framer  *http2.Framer // reads for the goroutine that serves; writes into the queue, under mu
 	names   names         // of header fields
+	trusted atomic.Bool
 
 	mu        sync.Mutex
 	queue     queue
@@ -47,6 +51,7 @@ type conn struct {
 	block     bytes.Buffer // what pack makes
 	streams   map[uint32]*stream
 	newest    uint32 // of the client's streams
+	limit     uint32 // of streams
 	running   uint32 // handlers
 	unstarted []*stream
 	idleSince time.Time
@@ -65,10 +70,11 @@ type conn struct {
 func newConn(s *server, t net.Conn, w *wire, state tls.ConnectionState) *conn {
 	c := &conn{s: s, tls: t, wire: w, state: state, remote: t.RemoteAddr().String(),
 		streams: map[uint32]*stream{}, window: defaultWindow, initial: defaultWindow, frameSize: 16 << 10, idleSince: time.Now(),
-		in: newInflow(defaultWindow)}
+		in: newInflow(defaultWindow), limit: s.options.MaxStreams}
 	c.pack = hpack.NewEncoder(&c.block)
 	c.pack.SetMaxDynamicTableSizeLimit(tableSize)
-	c.framer = http2.NewFramer(&c.queue, bufio.NewReaderSize(t, readAhead))
+	c.reader = bufio.NewReaderSize(t, readAhead)
+	c.framer = http2.NewFramer(&c.queue, c.reader)
 	c.framer.ReadMetaHeaders = hpack.NewDecoder(tableSize, nil)
 	c.framer.MaxHeaderListSize = c.maxHeaders()
 	c.framer.SetMaxReadFrameSize(frameSize)
@@ -98,14 +104,52 @@ func (c *conn) serve() {
 		c.mu.Unlock()
 	}
 	for {
-		f, err := c.framer.ReadFrame()
-		if err == nil {
-			err = c.process(f)
-		}
-		if err != nil && !c.survives(err) {
+		if err := c.next(); err != nil && !c.survives(err) {
 			return
 		}
 	}
+}
+
+// next reads what comes next, and deals with it.
+func (c *conn) next() error {
+	if done, err := c.updates(); done || err != nil {
+		return err
+	}
+	f, err := c.framer.ReadFrame()
+	if err != nil {
+		return err
+	}
+	return c.process(f)
+}
+
+// updates deals with the WINDOW_UPDATE frames that come next: two for every few kilobytes that a client has read, which is
+// most of what one with many watches sends. It says whether there were any.
+func (c *conn) updates() (some bool, err error) {
+	head, err := c.reader.Peek(headerSize)
+	if err != nil || !isUpdate(head) {
+		return false, nil // the framer meets the error again
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for c.settings && c.reader.Buffered() >= updateSize {
+		frame, _ := c.reader.Peek(updateSize)
+		increment := binary.BigEndian.Uint32(frame[headerSize:]) & math.MaxInt32
+		if !isUpdate(frame) || increment == 0 { // which the framer knows how to refuse
+			break
+		}
+		id := binary.BigEndian.Uint32(frame[5:]) & math.MaxInt32
+		_, _ = c.reader.Discard(updateSize)
+		some = true
+		if err := c.updateLocked(id, increment); err != nil {
+			return true, err
+		}
+	}
+	return some, nil
+}
+
+// isUpdate says whether a frame's header is that of a WINDOW_UPDATE of the right size.
+func isUpdate(head []byte) bool {
+	return head[0] == 0 && head[1] == 0 && head[2] == updateSize-headerSize && http2.FrameType(head[3]) == http2.FrameWindowUpdate
 }
 
 // discard reads what is on its way until the client closes, or has had time to. Whoever goes on all the same is not
@@ -118,7 +162,7 @@ func (c *conn) hello() bool {
 	c.mu.Lock()
 	_ = c.framer.WriteSettings(
 		http2.Setting{ID: http2.SettingMaxFrameSize, Val: frameSize},
-		http2.Setting{ID: http2.SettingMaxConcurrentStreams, Val: o.MaxStreams},
+		http2.Setting{ID: http2.SettingMaxConcurrentStreams, Val: c.limit},
 		http2.Setting{ID: http2.SettingMaxHeaderListSize, Val: c.maxHeaders()},
 		http2.Setting{ID: http2.SettingInitialWindowSize, Val: uint32(o.StreamWindow)}, // #nosec G115 -- positive
 		http2.Setting{ID: http2.SettingNoRFC7540Priorities, Val: 1},
@@ -184,7 +228,7 @@ func (c *conn) process(f http2.Frame) error {
 	case *http2.DataFrame:
 		return c.dataLocked(f)
 	case *http2.WindowUpdateFrame:
-		return c.updateLocked(f)
+		return c.updateLocked(f.StreamID, f.Increment)
 	case *http2.RSTStreamFrame:
 		return c.resetByClientLocked(f)
 	case *http2.SettingsFrame:
@@ -249,21 +293,21 @@ func (c *conn) settingLocked(s http2.Setting) error {
 	return nil
 }
 
-// updateLocked lets more be sent.
-func (c *conn) updateLocked(f *http2.WindowUpdateFrame) error {
-	if f.StreamID == 0 {
-		if c.window += int64(f.Increment); c.window > math.MaxInt32 {
+// updateLocked lets more be sent: of a stream, or with id 0 of all.
+func (c *conn) updateLocked(id, increment uint32) error {
+	if id == 0 {
+		if c.window += int64(increment); c.window > math.MaxInt32 {
 			return http2.ConnectionError(http2.ErrCodeFlowControl)
 		}
 		c.wakeNextLocked()
 		return nil
 	}
-	st := c.streams[f.StreamID]
+	st := c.streams[id]
 	if st == nil {
-		return c.mustHaveBeenLocked(f.StreamID)
+		return c.mustHaveBeenLocked(id)
 	}
-	if st.window += int64(f.Increment); st.window > math.MaxInt32 {
-		return http2.StreamError{StreamID: f.StreamID, Code: http2.ErrCodeFlowControl}
+	if st.window += int64(increment); st.window > math.MaxInt32 {
+		return http2.StreamError{StreamID: id, Code: http2.ErrCodeFlowControl}
 	}
 	st.wakeLocked()
 	return nil

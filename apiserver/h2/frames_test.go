@@ -121,7 +121,13 @@ func TestFaults(t *testing.T) {
 		"frames that are too small":  {func(p *peer) { _ = p.WriteSettings(http2.Setting{ID: 5, Val: 1}) }, http2.ErrCodeProtocol, whole},
 		"window beyond 2^31":         {func(p *peer) { _ = p.WriteWindowUpdate(0, 1<<31-1) }, http2.ErrCodeFlowControl, whole},
 		"a frame that is too large":  {func(p *peer) { _ = p.WriteRawFrame(http2.FrameData, 0, 1, make([]byte, frameSize+1)) }, http2.ErrCodeFrameSize, whole},
-		"a ping that is too short":   {func(p *peer) { _ = p.WriteRawFrame(http2.FramePing, 0, 0, []byte{1}) }, http2.ErrCodeFrameSize, whole},
+		"a window of nothing more":   {func(p *peer) { _ = p.WriteRawFrame(http2.FrameWindowUpdate, 0, 0, make([]byte, 4)) }, http2.ErrCodeProtocol, whole},
+		"a window that is too long":  {func(p *peer) { _ = p.WriteRawFrame(http2.FrameWindowUpdate, 0, 0, make([]byte, 5)) }, http2.ErrCodeFrameSize, whole},
+		"a window within headers": {func(p *peer) {
+			_ = p.WriteRawFrame(http2.FrameHeaders, 0, 1, nil)
+			_ = p.WriteWindowUpdate(0, 1)
+		}, http2.ErrCodeProtocol, whole},
+		"a ping that is too short": {func(p *peer) { _ = p.WriteRawFrame(http2.FramePing, 0, 0, []byte{1}) }, http2.ErrCodeFrameSize, whole},
 		"headers that are no HPACK": {func(p *peer) {
 			_ = p.WriteRawFrame(http2.FrameHeaders, 5, 1, []byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff})
 		}, http2.ErrCodeCompression, whole},
@@ -129,6 +135,7 @@ func TestFaults(t *testing.T) {
 		"more than the connection may": {func(p *peer) { flood(p, 3, 2<<20) }, http2.ErrCodeFlowControl, whole},
 		"more than the stream may":     {func(p *peer) { p.ask(1, "POST", "/hold"); flood(p, 1, 300<<10) }, http2.ErrCodeFlowControl, false},
 		"window of a stream beyond":    {func(p *peer) { p.ask(1, "GET", "/"); _ = p.WriteWindowUpdate(1, 1<<31-1) }, http2.ErrCodeFlowControl, false},
+		"nothing more of a stream":     {func(p *peer) { p.ask(1, "GET", "/"); _ = p.WriteWindowUpdate(1, 0) }, http2.ErrCodeProtocol, false},
 		"data behind the end":          {func(p *peer) { p.ask(1, "GET", "/"); _ = p.WriteData(1, true, []byte("x")) }, http2.ErrCodeStreamClosed, false},
 		"headers behind the end":       {func(p *peer) { p.ask(1, "GET", "/"); p.ask(1, "GET", "/") }, http2.ErrCodeStreamClosed, false},
 		"no path":                      {func(p *peer) { p.ask(1, "GET", "") }, http2.ErrCodeProtocol, false},

@@ -8,6 +8,8 @@
 //   - one goroutine reads, and deals with a frame where it has read it;
 //   - whoever has something to send adds it to the connection's queue, and if nobody writes already, writes all that is
 //     there: the answers and events of many streams are one write (queue.go);
+//   - while much is sent to watches, their client's small frames, which let more be sent, are read a few at a time (wire.go);
+//   - handlers run on goroutines that stay for the next request (workers.go);
 //   - nobody waits for a slow client but those who have something to send to it: what the socket does not take at once is
 //     written by a goroutine that lasts until it has (wire.go).
 //
@@ -31,10 +33,11 @@ import (
 
 // Options are what clients are told, and how long they are waited for.
 type Options struct {
-	MaxStreams   uint32        // concurrent requests of a connection
-	IdleTimeout  time.Duration // a connection without requests is closed after it
-	StreamWindow int32         // bytes of a request's body that a client may send ahead of its reader
-	ConnWindow   int32         // the same of all requests of a connection
+	MaxStreams     uint32        // concurrent requests of a connection
+	TrustedStreams uint32        // the same once the client is known (Connection.Trust); 0: no more than before
+	IdleTimeout    time.Duration // a connection without requests is closed after it
+	StreamWindow   int32         // bytes of a request's body that a client may send ahead of its reader
+	ConnWindow     int32         // the same of all requests of a connection
 }
 
 const (
@@ -55,6 +58,7 @@ const (
 type server struct {
 	hs      *http.Server
 	options Options
+	workers workers
 
 	mu      sync.Mutex
 	conns   map[*conn]struct{}
@@ -133,6 +137,7 @@ func (s *server) enter(c *conn) bool {
 	defer s.mu.Unlock()
 	if !s.closing {
 		s.conns[c] = struct{}{}
+		s.workers.admit(true)
 	}
 	return !s.closing
 }
@@ -141,6 +146,9 @@ func (s *server) leave(c *conn) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.conns, c)
+	if len(s.conns) == 0 {
+		s.workers.admit(false)
+	}
 }
 
 // shutDown asks all clients to leave when their requests have been answered.

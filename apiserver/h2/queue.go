@@ -14,6 +14,7 @@ const (
 	// read what they have caused.
 	controlLimit = 256 << 10
 	headerSize   = 9
+	updateSize   = headerSize + 4 // a WINDOW_UPDATE (section 6.9)
 )
 
 // A queue is what a connection has to write: frames, in order.

@@ -28,7 +28,7 @@ func (c *conn) headersLocked(f *http2.MetaHeadersFrame) error {
 		return http2.ConnectionError(http2.ErrCodeStreamClosed) // section 5.1.1, and for closed ones 5.1
 	}
 	c.newest = id
-	if len(c.streams) >= int(c.s.options.MaxStreams) {
+	if len(c.streams) >= int(c.limit) {
 		return http2.StreamError{StreamID: id, Code: http2.ErrCodeRefusedStream} // it may not have had our settings
 	}
 	if f.HasPriority() && f.Priority.StreamDep == id {

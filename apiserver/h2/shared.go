@@ -1,6 +1,10 @@
 package h2
 
-import "net/http"
+import (
+	"net/http"
+
+	"golang.org/x/net/http2"
+)
 
 // offersLimit is how much Offer gathers before it is written. Of much more, the processor's cache would hold the beginning no
 // longer when it is encrypted.
@@ -21,6 +25,8 @@ type Connection interface {
 	// Push writes what Offer has queued and not written already, as far as the client takes it; what it does not is written
 	// when it does.
 	Push()
+	// Trust lets the client, who is known now, have as many streams as Options say for that.
+	Trust()
 }
 
 // Connection implements Shared.
@@ -37,11 +43,26 @@ func (r *response) Offer(p []byte) (bool, error) {
 	case !r.sent || len(r.parts.piece) > 0 || int64(len(p)) > st.window:
 		return false, nil
 	}
+	c.wire.offered.Add(int64(len(p)))
 	err := st.sendLocked(false, p)
 	if c.queue.len() >= offersLimit {
 		c.flushLocked()
 	}
 	return true, err
+}
+
+// Trust implements Connection. What it tells the client goes along with the next answer.
+func (c *conn) Trust() {
+	if c.trusted.Swap(true) {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if more := c.s.options.TrustedStreams; more > c.limit && c.err == nil {
+		c.limit = more
+		_ = c.framer.WriteSettings(http2.Setting{ID: http2.SettingMaxConcurrentStreams, Val: more})
+		c.unacked++
+	}
 }
 
 // Push implements Connection.

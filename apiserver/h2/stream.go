@@ -97,12 +97,11 @@ func (c *conn) resetLocked(id uint32, code http2.ErrCode, err error) {
 // startLocked runs a stream's handler, or has it wait for another to end: the handlers of streams that a client has opened and
 // reset are still running.
 func (c *conn) startLocked(st *stream) error {
-	limit := c.s.options.MaxStreams
 	switch {
-	case c.running < limit:
+	case c.running < c.limit:
 		c.running++
-		go st.run()
-	case len(c.unstarted) > int(4*limit):
+		c.s.workers.run(st)
+	case len(c.unstarted) > int(4*c.limit):
 		return http2.ConnectionError(http2.ErrCodeEnhanceYourCalm)
 	default:
 		c.unstarted = append(c.unstarted, st)
@@ -113,12 +112,12 @@ func (c *conn) startLocked(st *stream) error {
 // doneLocked starts the handlers that wait for another to end.
 func (c *conn) doneLocked() {
 	c.running--
-	for len(c.unstarted) > 0 && c.running < c.s.options.MaxStreams {
+	for len(c.unstarted) > 0 && c.running < c.limit {
 		st := c.unstarted[0]
 		c.unstarted = c.unstarted[1:]
 		if !st.closed {
 			c.running++
-			go st.run()
+			c.s.workers.run(st)
 		}
 	}
 }

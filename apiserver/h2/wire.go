@@ -4,7 +4,9 @@ import (
 	"errors"
 	"net"
 	"sync"
+	"sync/atomic"
 	"syscall"
+	"time"
 )
 
 // A wire is a connection below TLS. Once it holds, what is written to it stays until it is pushed or drained: many
@@ -12,6 +14,9 @@ import (
 type wire struct {
 	net.Conn
 	raw syscall.RawConn // nil: a connection that is no socket
+
+	offered atomic.Int64 // bytes that watches have been offered, less lullBytes for each lull
+	filled  bool         // the last read got as much as it could take: there may be more
 
 	mu    sync.Mutex
 	holds bool
@@ -50,6 +55,37 @@ func (w *wire) Write(p []byte) (int, error) {
 	}
 	*w.held = append(*w.held, p...)
 	return len(p), nil
+}
+
+const (
+	// lullBytes is how much is offered to watches for each lull in reading from their client.
+	lullBytes = 64 << 10
+	lull      = 2 * time.Millisecond
+	// lullsAhead is how many of them one burst may cause.
+	lullsAhead = 16
+	// lullMark is how much comes before a lull ends in the socket's eyes: what it says earlier would wake a thread in vain.
+	lullMark = 16 << 10
+)
+
+// Read implements net.Conn. The client of many watches sends a small frame or two for every few kilobytes that it has got, and
+// to be woken for each costs more than the events do: they are let gather for a moment, as long as there is much to send.
+func (w *wire) Read(p []byte) (int, error) {
+	if w.raw != nil && !w.filled && w.offered.Load() >= lullBytes {
+		if w.offered.Add(-lullBytes) > lullsAhead*lullBytes {
+			w.offered.Store(lullsAhead * lullBytes)
+		}
+		w.mark(lullMark)
+		time.Sleep(lull)
+		w.mark(1)
+	}
+	n, err := w.Conn.Read(p)
+	w.filled = n == len(p)
+	return n, err
+}
+
+// mark sets how much has come before the socket says that it can be read from (SO_RCVLOWAT).
+func (w *wire) mark(n int) {
+	_ = w.raw.Control(func(fd uintptr) { _ = syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_RCVLOWAT, n) })
 }
 
 // push writes as much as the socket takes now, and says whether that is all.
