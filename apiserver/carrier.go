@@ -3,6 +3,7 @@ package apiserver
 import (
 	"slices"
 	"sync"
+	"time"
 
 	"clipper/apiserver/h2"
 	"clipper/apiserver/pipeline"
@@ -91,6 +92,23 @@ func (cs *carriers) remove(w *watcher, c *carrier) (last bool) {
 	return true
 }
 
+const (
+	// restPerWatch is how long a carrier rests for each watch that it has just looked after. When changes come one on the
+	// other, those of the meantime go to each watch together: a frame costs its client as much as a few events.
+	restPerWatch = 50 * time.Microsecond
+	// minRest is as short as rests are worth while; those of a few watches would be shorter, and are left out.
+	minRest = time.Millisecond
+	maxRest = 10 * time.Millisecond
+)
+
+// restAfter is how long a carrier rests when it has looked after n watches.
+func restAfter(n int) time.Duration {
+	if rest := min(time.Duration(n)*restPerWatch, maxRest); rest >= minRest {
+		return rest
+	}
+	return 0
+}
+
 // run sends what there is whenever something has changed.
 func (c *carrier) run() {
 	defer close(c.ended)
@@ -104,6 +122,19 @@ func (c *carrier) run() {
 		watches = c.concerned(watches[:0])
 		c.carry(watches)
 		clear(watches)
+		if rest := restAfter(len(watches)); rest > 0 && !c.rest(rest) {
+			return
+		}
+	}
+}
+
+// rest waits, unless it is to stop.
+func (c *carrier) rest(d time.Duration) bool {
+	select {
+	case <-time.After(d):
+		return true
+	case <-c.stop:
+		return false
 	}
 }
 
