@@ -1,12 +1,11 @@
 package apiserver
 
 import (
-	"bufio"
 	"encoding/json"
 	"fmt"
-	"io"
 	"maps"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -61,7 +60,7 @@ func (q *request) writeProtobufList(items []*store.Item, meta metav1.ListMeta) {
 		q.fail(err)
 		return
 	}
-	objects := make([]wire.Message, len(items))
+	objects, sizes := make([]wire.Message, len(items)), make([]int, len(items))
 	size := fieldSize(len(head))
 	for i, item := range items {
 		obj, err := q.kind.FromHub(item.Object)
@@ -70,23 +69,30 @@ func (q *request) writeProtobufList(items []*store.Item, meta metav1.ListMeta) {
 			return
 		}
 		objects[i] = obj.(wire.Message)
-		size += fieldSize(objects[i].Size())
+		sizes[i] = objects[i].Size()
+		size += fieldSize(sizes[i])
 	}
 	open, tail := q.listKind().Envelope(size)
 	out := q.begin(http.StatusOK, typeProtobuf, len(open)+size+len(tail))
 	defer out.Close()
-	w := bufio.NewWriterSize(out, 32<<10)
-	_, _ = w.Write(open)
-	_, _ = w.Write(appendField(nil, 0x0a, head))
-	var buf []byte
-	for _, obj := range objects {
-		if buf, err = writeMessage(w, buf, obj); err != nil {
-			return // the client is gone, or half an answer is out already
+	part := append(make([]byte, 0, listPart), open...)
+	part = appendField(part, 0x0a, head)
+	for i, obj := range objects {
+		if len(part) > 0 && len(part)+fieldSize(sizes[i]) > listPart {
+			if _, err := out.Write(part); err != nil {
+				return // the client is gone
+			}
+			part = part[:0]
+		}
+		if part, err = appendMessage(part, sizes[i], obj); err != nil {
+			return // half an answer is out already
 		}
 	}
-	_, _ = w.Write(tail)
-	_ = w.Flush()
+	_, _ = out.Write(append(part, tail...))
 }
+
+// listPart is how much of a list is made at a time, unless one object is larger.
+const listPart = 64 << 10
 
 func fieldSize(n int) int {
 	size := 1 + n
@@ -110,19 +116,13 @@ func appendHead(dst []byte, tag byte, n int) []byte {
 	return append(dst, byte(n))
 }
 
-func writeMessage(w io.Writer, buf []byte, m wire.Message) ([]byte, error) {
-	size := m.Size()
-	buf = appendHead(buf[:0], 0x12, size)
-	head := len(buf)
-	if cap(buf) < head+size {
-		buf = append(make([]byte, 0, 2*(head+size)), buf...)
-	}
-	buf = buf[:head+size]
-	if _, err := m.MarshalToSizedBuffer(buf[head:]); err != nil {
-		return buf, err
-	}
-	_, err := w.Write(buf)
-	return buf, err
+// appendMessage appends an item of a list.
+func appendMessage(dst []byte, size int, m wire.Message) ([]byte, error) {
+	dst = appendHead(dst, 0x12, size)
+	at := len(dst)
+	dst = slices.Grow(dst, size)[:at+size]
+	_, err := m.MarshalToSizedBuffer(dst[at:])
+	return dst, err
 }
 
 // writeJSONList writes the items without their kind, as typed lists have them.
