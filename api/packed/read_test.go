@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+
+	"clipper/api/jsonscan"
 )
 
 // everything has each field of a schema that is read without the library.
@@ -33,9 +35,9 @@ func same(t *testing.T, text string) {
 }
 
 func usual(text string) bool {
-	r := reader{text: text}
+	r := reader{Reader: jsonscan.New(text)}
 	r.schema(&apiextensionsv1.JSONSchemaProps{})
-	return r.ended()
+	return r.Ended()
 }
 
 func TestReadIsTheLibrarys(t *testing.T) {

@@ -7,11 +7,11 @@ import (
 // schema reads a schema into out. What few schemas have, and none that is structural, is unusual.
 func (r *reader) schema(out *apiextensionsv1.JSONSchemaProps) {
 	if r.depth++; r.depth > deepest {
-		r.fail()
+		r.Fail()
 	}
-	for more := r.open('{', '}'); more; more = r.more('}') {
-		if name := r.key(); !r.describe(name, out) && !r.limit(name, out) && !r.part(name, out) && !r.extension(name, out) {
-			r.fail()
+	for more := r.Open('{', '}'); more; more = r.More('}') {
+		if name := r.Key(); !r.describe(name, out) && !r.limit(name, out) && !r.part(name, out) && !r.extension(name, out) {
+			r.Fail()
 		}
 	}
 	r.depth--
@@ -21,25 +21,25 @@ func (r *reader) schema(out *apiextensionsv1.JSONSchemaProps) {
 func (r *reader) describe(name string, out *apiextensionsv1.JSONSchemaProps) bool {
 	switch name {
 	case "id":
-		out.ID = r.string()
+		out.ID = r.Text()
 	case "$schema":
-		out.Schema = apiextensionsv1.JSONSchemaURL(r.string())
+		out.Schema = apiextensionsv1.JSONSchemaURL(r.Text())
 	case "$ref":
-		out.Ref = pointer(r.string())
+		out.Ref = pointer(r.Text())
 	case "description":
-		out.Description = r.string()
+		out.Description = r.Text()
 	case "type":
-		out.Type = r.string()
+		out.Type = r.Text()
 	case "format":
-		out.Format = r.string()
+		out.Format = r.Text()
 	case "title":
-		out.Title = r.string()
+		out.Title = r.Text()
 	case "default":
 		out.Default = r.optional()
 	case "example":
 		out.Example = r.optional()
 	case "nullable":
-		out.Nullable = r.bool()
+		out.Nullable = r.Bool()
 	case "externalDocs":
 		out.ExternalDocs = r.documentation(out.ExternalDocs)
 	default:
@@ -52,35 +52,35 @@ func (r *reader) describe(name string, out *apiextensionsv1.JSONSchemaProps) boo
 func (r *reader) limit(name string, out *apiextensionsv1.JSONSchemaProps) bool {
 	switch name {
 	case "maximum":
-		out.Maximum = r.number()
+		out.Maximum = r.Number()
 	case "exclusiveMaximum":
-		out.ExclusiveMaximum = r.bool()
+		out.ExclusiveMaximum = r.Bool()
 	case "minimum":
-		out.Minimum = r.number()
+		out.Minimum = r.Number()
 	case "exclusiveMinimum":
-		out.ExclusiveMinimum = r.bool()
+		out.ExclusiveMinimum = r.Bool()
 	case "maxLength":
-		out.MaxLength = r.integer()
+		out.MaxLength = r.Integer()
 	case "minLength":
-		out.MinLength = r.integer()
+		out.MinLength = r.Integer()
 	case "pattern":
-		out.Pattern = r.string()
+		out.Pattern = r.Text()
 	case "maxItems":
-		out.MaxItems = r.integer()
+		out.MaxItems = r.Integer()
 	case "minItems":
-		out.MinItems = r.integer()
+		out.MinItems = r.Integer()
 	case "uniqueItems":
-		out.UniqueItems = r.bool()
+		out.UniqueItems = r.Bool()
 	case "multipleOf":
-		out.MultipleOf = r.number()
+		out.MultipleOf = r.Number()
 	case "maxProperties":
-		out.MaxProperties = r.integer()
+		out.MaxProperties = r.Integer()
 	case "minProperties":
-		out.MinProperties = r.integer()
+		out.MinProperties = r.Integer()
 	case "enum":
 		out.Enum = list(r, out.Enum, r.value)
 	case "required":
-		out.Required = list(r, out.Required, r.string)
+		out.Required = list(r, out.Required, r.Text)
 	default:
 		return false
 	}
@@ -119,17 +119,17 @@ func (r *reader) part(name string, out *apiextensionsv1.JSONSchemaProps) bool {
 func (r *reader) extension(name string, out *apiextensionsv1.JSONSchemaProps) bool {
 	switch name {
 	case "x-kubernetes-preserve-unknown-fields":
-		out.XPreserveUnknownFields = pointer(r.bool())
+		out.XPreserveUnknownFields = pointer(r.Bool())
 	case "x-kubernetes-embedded-resource":
-		out.XEmbeddedResource = r.bool()
+		out.XEmbeddedResource = r.Bool()
 	case "x-kubernetes-int-or-string":
-		out.XIntOrString = r.bool()
+		out.XIntOrString = r.Bool()
 	case "x-kubernetes-list-map-keys":
-		out.XListMapKeys = list(r, out.XListMapKeys, r.string)
+		out.XListMapKeys = list(r, out.XListMapKeys, r.Text)
 	case "x-kubernetes-list-type":
-		out.XListType = pointer(r.string())
+		out.XListType = pointer(r.Text())
 	case "x-kubernetes-map-type":
-		out.XMapType = pointer(r.string())
+		out.XMapType = pointer(r.Text())
 	case "x-kubernetes-validations":
 		out.XValidations = list(r, out.XValidations, r.rule)
 	default:
@@ -143,7 +143,7 @@ func pointer[T any](v T) *T { return &v }
 // once returns a place for what is read. A field that is there twice is unusual.
 func once[T any](r *reader, before *T) *T {
 	if before != nil {
-		r.fail()
+		r.Fail()
 	}
 	return new(T)
 }
@@ -155,12 +155,12 @@ func (r *reader) element() (out apiextensionsv1.JSONSchemaProps) {
 
 func (r *reader) schemas(before map[string]apiextensionsv1.JSONSchemaProps) map[string]apiextensionsv1.JSONSchemaProps {
 	if before != nil {
-		r.fail()
+		r.Fail()
 	}
 	out := map[string]apiextensionsv1.JSONSchemaProps{}
-	for more := r.open('{', '}'); more; more = r.more('}') {
-		name := r.key()
-		if v := r.element(); !r.checking {
+	for more := r.Open('{', '}'); more; more = r.More('}') {
+		name := r.Key()
+		if v := r.element(); !r.Checking {
 			out[name] = v
 		}
 	}
@@ -169,7 +169,7 @@ func (r *reader) schemas(before map[string]apiextensionsv1.JSONSchemaProps) map[
 
 func (r *reader) items() *apiextensionsv1.JSONSchemaPropsOrArray {
 	out := &apiextensionsv1.JSONSchemaPropsOrArray{}
-	if r.peek() == '[' {
+	if r.Peek() == '[' {
 		out.JSONSchemas = list(r, nil, r.element)
 		return out
 	}
@@ -179,8 +179,8 @@ func (r *reader) items() *apiextensionsv1.JSONSchemaPropsOrArray {
 }
 
 func (r *reader) orBool() *apiextensionsv1.JSONSchemaPropsOrBool {
-	if r.peek() != '{' {
-		return &apiextensionsv1.JSONSchemaPropsOrBool{Allows: r.bool()}
+	if r.Peek() != '{' {
+		return &apiextensionsv1.JSONSchemaPropsOrBool{Allows: r.Bool()}
 	}
 	out := &apiextensionsv1.JSONSchemaPropsOrBool{Allows: true, Schema: &apiextensionsv1.JSONSchemaProps{}}
 	r.schema(out.Schema)
@@ -189,36 +189,36 @@ func (r *reader) orBool() *apiextensionsv1.JSONSchemaPropsOrBool {
 
 func (r *reader) documentation(before *apiextensionsv1.ExternalDocumentation) *apiextensionsv1.ExternalDocumentation {
 	out := once(r, before)
-	for more := r.open('{', '}'); more; more = r.more('}') {
-		switch r.key() {
+	for more := r.Open('{', '}'); more; more = r.More('}') {
+		switch r.Key() {
 		case "description":
-			out.Description = r.string()
+			out.Description = r.Text()
 		case "url":
-			out.URL = r.string()
+			out.URL = r.Text()
 		default:
-			r.fail()
+			r.Fail()
 		}
 	}
 	return out
 }
 
 func (r *reader) rule() (out apiextensionsv1.ValidationRule) {
-	for more := r.open('{', '}'); more; more = r.more('}') {
-		switch r.key() {
+	for more := r.Open('{', '}'); more; more = r.More('}') {
+		switch r.Key() {
 		case "rule":
-			out.Rule = r.string()
+			out.Rule = r.Text()
 		case "message":
-			out.Message = r.string()
+			out.Message = r.Text()
 		case "messageExpression":
-			out.MessageExpression = r.string()
+			out.MessageExpression = r.Text()
 		case "reason":
-			out.Reason = pointer(apiextensionsv1.FieldValueErrorReason(r.string()))
+			out.Reason = pointer(apiextensionsv1.FieldValueErrorReason(r.Text()))
 		case "fieldPath":
-			out.FieldPath = r.string()
+			out.FieldPath = r.Text()
 		case "optionalOldSelf":
-			out.OptionalOldSelf = pointer(r.bool())
+			out.OptionalOldSelf = pointer(r.Bool())
 		default:
-			r.fail()
+			r.Fail()
 		}
 	}
 	return out
