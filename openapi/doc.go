@@ -6,7 +6,8 @@
 // one applies to or explains from never opens them.
 //
 // Documents are made when they are asked for, and made anew when kinds come or go. That of version 2, which has all kinds, is
-// joined from parts that stay as long as what they are about does (part.go, v2.go, own.go, write.go).
+// joined from parts that stay as long as what they are about does (part.go, v2.go, own.go, write.go). Those in protobuf are made
+// of those in JSON (transcode.go, form.go).
 package openapi
 
 //go:generate ./generate.sh

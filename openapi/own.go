@@ -67,7 +67,7 @@ func (v *v2Writer) makeOwn(media string, roots []string) ([]byte, error) {
 	if media == mediaJSON {
 		return data, nil
 	}
-	return inProtobuf(data)
+	return inProtobuf(data, v.forms())
 }
 
 // ownPaths writes the paths of the server's own kinds, and those that are about no kind: a group version at a time, on

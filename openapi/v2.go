@@ -22,10 +22,12 @@ type v2Writer struct {
 	own *ownPart
 	// schemas opens those of the server's own kinds, which takes longer than to join parts.
 	schemas func() (schemas, error)
+	// forms are what JSON becomes protobuf by.
+	forms func() *forms
 }
 
 func newV2Writer(e *edition, own *ownPart) *v2Writer {
-	return &v2Writer{edition: e, own: own, schemas: sync.OnceValues(func() (schemas, error) {
+	return &v2Writer{edition: e, own: own, forms: sync.OnceValue(newForms), schemas: sync.OnceValues(func() (schemas, error) {
 		var all schemas
 		err := unpack(packedV2, &all)
 		if err == nil {
@@ -101,7 +103,7 @@ func (v *v2Writer) kept(c custom, media string) ([]byte, error) {
 		if err != nil {
 			return nil, err
 		}
-		return inProtobuf(data)
+		return inProtobuf(data, v.forms())
 	})
 }
 

@@ -85,18 +85,37 @@ func (j *joint) parse() (*openapiv2.Document, error) {
 }
 
 // inProtobuf returns a part, given and returned encoded, with protobuf messages for JSON.
-func inProtobuf(data []byte) ([]byte, error) {
+func inProtobuf(data []byte, f *forms) ([]byte, error) {
 	p, err := decodePart(data)
 	if err != nil {
 		return nil, err
 	}
+	var out, odd part
+	for _, e := range p {
+		if e.section == inPaths || e.section == inDefinitions {
+			message, ok := f.transcode(e)
+			if !ok {
+				odd = append(odd, e)
+				continue
+			}
+			e.text = message
+		}
+		out = append(out, e)
+	}
+	more, err := odd.inProtobuf()
+	return append(out, more...).encode(), err
+}
+
+// inProtobuf returns p with protobuf messages for JSON, as the library makes them.
+func (p part) inProtobuf() (out part, err error) {
+	if len(p) == 0 {
+		return nil, nil
+	}
 	j := join([]part{p})
-	j[inParameters] = nil // described when parts are joined
 	doc, err := j.parse()
 	if err != nil {
 		return nil, err
 	}
-	out := part{}
 	add := func(of section, name string, m proto.Message) {
 		if err == nil {
 			var text []byte
@@ -110,12 +129,7 @@ func inProtobuf(data []byte) ([]byte, error) {
 	for _, m := range doc.GetDefinitions().GetAdditionalProperties() {
 		add(inDefinitions, m.Name, m)
 	}
-	for _, e := range p {
-		if e.section == inParameters || e.section == asReferences {
-			out = append(out, e)
-		}
-	}
-	return out.encode(), err
+	return out, err
 }
 
 // writeProtobuf writes the document of version 2 that consists of j, whose parameters alone are JSON.
