@@ -78,9 +78,27 @@ func (w *wire) Read(p []byte) (int, error) {
 		time.Sleep(lull)
 		w.mark(1)
 	}
+	if w.unpushed() > heldLimit {
+		return 0, errUnread
+	}
 	n, err := w.Conn.Read(p)
 	w.filled = n == len(p)
 	return n, err
+}
+
+// heldLimit is how much may be held while the client goes on: several times what a connection queues. TLS has answers of its own,
+// to a client that changes its keys, and nobody else counts them.
+const heldLimit = 4 << 20
+
+var errUnread = errors.New("http2: TLS has more to say than the client reads")
+
+func (w *wire) unpushed() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.held == nil {
+		return 0
+	}
+	return len(*w.held) - w.off
 }
 
 // mark sets how much has come before the socket says that it can be read from (SO_RCVLOWAT).
