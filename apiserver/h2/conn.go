@@ -51,9 +51,7 @@ type conn struct {
 	block     bytes.Buffer // what pack makes
 	streams   map[uint32]*stream
 	newest    uint32 // of the client's streams
-	limit     uint32 // of streams
-	running   uint32 // handlers
-	unstarted []*stream
+	load      load
 	idleSince time.Time
 	idle      *time.Timer
 	settings  bool // the client's have come
@@ -70,7 +68,7 @@ type conn struct {
 func newConn(s *server, t net.Conn, w *wire, state tls.ConnectionState) *conn {
 	c := &conn{s: s, tls: t, wire: w, state: state, remote: t.RemoteAddr().String(),
 		streams: map[uint32]*stream{}, window: defaultWindow, initial: defaultWindow, frameSize: 16 << 10, idleSince: time.Now(),
-		in: newInflow(defaultWindow), limit: s.options.MaxStreams}
+		in: newInflow(defaultWindow), load: newLoad(&s.options)}
 	c.pack = hpack.NewEncoder(&c.block)
 	c.pack.SetMaxDynamicTableSizeLimit(tableSize)
 	c.reader = bufio.NewReaderSize(t, readAhead)
@@ -162,7 +160,7 @@ func (c *conn) hello() bool {
 	c.mu.Lock()
 	_ = c.framer.WriteSettings(
 		http2.Setting{ID: http2.SettingMaxFrameSize, Val: frameSize},
-		http2.Setting{ID: http2.SettingMaxConcurrentStreams, Val: c.limit},
+		http2.Setting{ID: http2.SettingMaxConcurrentStreams, Val: c.load.mostStreams},
 		http2.Setting{ID: http2.SettingMaxHeaderListSize, Val: c.maxHeaders()},
 		http2.Setting{ID: http2.SettingInitialWindowSize, Val: uint32(o.StreamWindow)}, // #nosec G115 -- positive
 		http2.Setting{ID: http2.SettingNoRFC7540Priorities, Val: 1},
@@ -394,7 +392,7 @@ func (c *conn) failLocked(err error) {
 	for _, st := range c.streams {
 		c.closeLocked(st, err)
 	}
-	c.unstarted = nil
+	c.load.unstarted = nil
 	_ = c.wire.Conn.SetReadDeadline(time.Unix(1, 0)) // the reader notices
 }
 

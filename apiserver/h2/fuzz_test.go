@@ -93,7 +93,7 @@ func FuzzConnection(f *testing.F) {
 		})
 		c.serve()
 		c.mu.Lock()
-		open, running := len(c.streams), c.running
+		open, running := len(c.streams), c.load.running
 		c.mu.Unlock()
 		if open != 0 {
 			t.Errorf("%d streams are left", open)
@@ -104,7 +104,7 @@ func FuzzConnection(f *testing.F) {
 			}
 			time.Sleep(time.Millisecond)
 			c.mu.Lock()
-			running = c.running
+			running = c.load.running
 			c.mu.Unlock()
 		}
 		r.mu.Lock()

@@ -10,6 +10,7 @@
 //     there: the answers and events of many streams are one write (queue.go);
 //   - while much is sent to watches, their client's small frames, which let more be sent, are read a few at a time (wire.go);
 //   - handlers run on goroutines that stay for the next request (workers.go);
+//   - what a client's requests hold is bounded, those included that it has opened and reset (load.go);
 //   - nobody waits for a slow client but those who have something to send to it: what the socket does not take at once is
 //     written by a goroutine that lasts until it has (wire.go).
 //

@@ -28,13 +28,14 @@ func (c *conn) headersLocked(f *http2.MetaHeadersFrame) error {
 		return http2.ConnectionError(http2.ErrCodeStreamClosed) // section 5.1.1, and for closed ones 5.1
 	}
 	c.newest = id
-	if len(c.streams) >= int(c.limit) {
+	head := headSize(f)
+	if !c.load.fits(len(c.streams), head) {
 		return http2.StreamError{StreamID: id, Code: http2.ErrCodeRefusedStream} // it may not have had our settings
 	}
 	if f.HasPriority() && f.Priority.StreamDep == id {
 		return http2.StreamError{StreamID: id, Code: http2.ErrCodeProtocol}
 	}
-	st := c.openLocked(id, f.StreamEnded())
+	st := c.openLocked(id, head, f.StreamEnded())
 	if fault := st.readHead(f); fault != "" {
 		return http2.StreamError{StreamID: id, Code: http2.ErrCodeProtocol, Cause: fmt.Errorf("http2: %s", fault)}
 	}

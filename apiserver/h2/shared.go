@@ -58,8 +58,8 @@ func (c *conn) Trust() {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if more := c.s.options.TrustedStreams; more > c.limit && c.err == nil {
-		c.limit = more
+	if more := c.s.options.TrustedStreams; more > c.load.mostStreams && c.err == nil {
+		c.load.mostStreams = more
 		_ = c.framer.WriteSettings(http2.Setting{ID: http2.SettingMaxConcurrentStreams, Val: more})
 		c.unacked++
 	}

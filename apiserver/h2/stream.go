@@ -23,8 +23,10 @@ type stream struct {
 	body     body
 	response response
 	wake     chan struct{} // something may have changed for who waits to send
+	head     int64         // bytes of the request's fields
+	phase    phase         // the connection's mu guards it and all below
 
-	// Of what comes; the connection's mu guards it and all below.
+	// Of what comes.
 	declared, got int64 // bytes of the body; declared -1: unknown
 	in            inflow
 	ended         bool        // the client has sent everything
@@ -46,12 +48,13 @@ func (st *stream) wakeLocked() {
 }
 
 // openLocked makes a stream of a request whose head has come.
-func (c *conn) openLocked(id uint32, ended bool) *stream {
-	st := &stream{c: c, id: id, ended: ended, declared: -1, window: c.initial, in: newInflow(c.s.options.StreamWindow), wake: make(chan struct{}, 1)}
+func (c *conn) openLocked(id uint32, head int64, ended bool) *stream {
+	st := &stream{c: c, id: id, head: head, ended: ended, declared: -1, window: c.initial, in: newInflow(c.s.options.StreamWindow), wake: make(chan struct{}, 1)}
 	st.ctx, st.cancel = context.WithCancel(c.ctx)
 	st.body.init(st)
 	st.response.st = st
 	c.streams[id] = st
+	c.load.heads += head
 	return st
 }
 
@@ -69,6 +72,7 @@ func (c *conn) closeLocked(st *stream, err error) {
 		}
 	}
 	delete(c.streams, st.id)
+	c.load.desert(st)
 	for _, t := range []*time.Timer{st.readTimer, st.writeTimer} {
 		if t != nil {
 			t.Stop()
@@ -94,34 +98,6 @@ func (c *conn) resetLocked(id uint32, code http2.ErrCode, err error) {
 	c.flushControlLocked()
 }
 
-// startLocked runs a stream's handler, or has it wait for another to end: the handlers of streams that a client has opened and
-// reset are still running.
-func (c *conn) startLocked(st *stream) error {
-	switch {
-	case c.running < c.limit:
-		c.running++
-		c.s.workers.run(st)
-	case len(c.unstarted) > int(4*c.limit):
-		return http2.ConnectionError(http2.ErrCodeEnhanceYourCalm)
-	default:
-		c.unstarted = append(c.unstarted, st)
-	}
-	return nil
-}
-
-// doneLocked starts the handlers that wait for another to end.
-func (c *conn) doneLocked() {
-	c.running--
-	for len(c.unstarted) > 0 && c.running < c.limit {
-		st := c.unstarted[0]
-		c.unstarted = c.unstarted[1:]
-		if !st.closed {
-			c.running++
-			c.s.workers.run(st)
-		}
-	}
-}
-
 // run answers the request.
 func (st *stream) run() {
 	returned := false
@@ -134,7 +110,7 @@ func (st *stream) run() {
 		}
 		st.c.mu.Lock()
 		defer st.c.mu.Unlock()
-		st.c.doneLocked()
+		st.c.doneLocked(st)
 	}()
 	st.handler.ServeHTTP(&st.response, st.request)
 	returned = true
@@ -186,6 +162,7 @@ func (c *conn) finishLocked(st *stream) {
 	if !st.ended {
 		_ = c.framer.WriteRSTStream(st.id, http2.ErrCodeNo)
 	}
+	st.phase = answered
 	c.closeLocked(st, errHandlerDone)
 }
 
