@@ -213,6 +213,9 @@ func (c *conn) process(f http2.Frame) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	defer c.flushControlLocked()
+	if c.err != nil { // what has been read ahead is not begun: nobody would end it
+		return c.err
+	}
 	if !c.settings {
 		if s, ok := f.(*http2.SettingsFrame); !ok || s.IsAck() {
 			return http2.ConnectionError(http2.ErrCodeProtocol)
