@@ -2,7 +2,8 @@ package h2
 
 import "golang.org/x/net/http2"
 
-// unstartedFactor is how many requests may wait for a handler, as a multiple of the streams that may be open.
+// unstartedFactor is how many requests may wait for a handler, as a multiple of the streams that may be open; and how many may
+// have been closed meanwhile, as one of the handlers that may be deserted.
 const unstartedFactor = 4
 
 // A load is what the requests of one connection hold of the server. The connection's mu guards it.
@@ -15,6 +16,7 @@ type load struct {
 	deserted  uint32 // those of them whose streams have been closed
 	heads     int64
 	unstarted []*stream
+	stillborn uint32 // those of them that have been closed
 }
 
 func newLoad(o *Options) load {
@@ -25,7 +27,8 @@ func newLoad(o *Options) load {
 type phase uint8
 
 const (
-	unstarted phase = iota
+	fresh phase = iota
+	unstarted
 	running
 	answered // and about to return
 	deserted // it runs, but the stream has been closed
@@ -54,9 +57,10 @@ func (c *conn) startLocked(st *stream) error {
 	switch l := &c.load; {
 	case l.free():
 		c.runLocked(st)
-	case len(l.unstarted) > int(unstartedFactor*l.mostStreams):
+	case len(l.unstarted) > int(unstartedFactor*l.mostStreams), l.stillborn > unstartedFactor*l.mostDeserted:
 		return http2.ConnectionError(http2.ErrCodeEnhanceYourCalm)
 	default:
+		st.phase = unstarted
 		l.unstarted = append(l.unstarted, st)
 	}
 	return nil
@@ -71,8 +75,11 @@ func (c *conn) runLocked(st *stream) {
 // desert is when a stream is closed. What nobody will answer is not kept.
 func (l *load) desert(st *stream) {
 	switch st.phase {
+	case fresh:
+		l.heads -= st.head
 	case unstarted:
 		l.heads -= st.head
+		l.stillborn++
 		st.request, st.handler = nil, nil
 	case running:
 		st.phase = deserted
@@ -91,7 +98,9 @@ func (c *conn) doneLocked(st *stream) {
 	for len(l.unstarted) > 0 && l.free() {
 		next := l.unstarted[0]
 		l.unstarted = l.unstarted[1:]
-		if !next.closed {
+		if next.closed {
+			l.stillborn--
+		} else {
 			c.runLocked(next)
 		}
 	}

@@ -59,7 +59,7 @@ func TestRapidReset(t *testing.T) {
 	p.ask(1, "GET", "/known")
 	until(p, func(f *http2.MetaHeadersFrame) bool { return f.StreamID == 1 })
 	id := uint32(3)
-	for range 3 * many {
+	for range 4 * few {
 		p.ask(id, "GET", "/absorbed")
 		_ = p.WriteRSTStream(id, http2.ErrCodeCancel)
 		id += 2
@@ -82,6 +82,24 @@ func TestRapidReset(t *testing.T) {
 		id += 2
 	}
 	eventually(t, "as many are served as may be there", func() bool { return a.running.Load() == many })
+}
+
+// TestCalm: a client that goes on with that has to leave.
+func TestCalm(t *testing.T) {
+	const few, many = 4, 100
+	a := &absorbed{over: make(chan struct{})}
+	defer close(a.over)
+	s := startWith(t, a, Options{MaxStreams: few, TrustedStreams: many, StreamWindow: 1 << 10, ConnWindow: 1 << 20})
+	p := connect(t, s.Listener.Addr())
+	p.ask(1, "GET", "/known")
+	until(p, func(f *http2.MetaHeadersFrame) bool { return f.StreamID == 1 })
+	for i := range uint32(6 * few) {
+		p.ask(2*i+3, "GET", "/absorbed")
+		_ = p.WriteRSTStream(2*i+3, http2.ErrCodeCancel)
+	}
+	if code := p.ends(); code != http2.ErrCodeEnhanceYourCalm {
+		t.Error(code)
+	}
 }
 
 // TestHeads: what requests' fields may hold of a connection is bounded, and given back.
