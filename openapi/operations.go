@@ -39,15 +39,23 @@ const (
 
 // operations lists what can be done to r in one of its groups and versions.
 func operations(r *catalogue.Resource, group, version string, models map[string]string) []operation {
-	b := opBuilder{r: r, group: group, version: version, models: models, base: basePath(group, version)}
-	collection := b.base
+	b := opBuilder{
+		r: r, group: group, version: version, models: models, base: basePath(group, version),
+		api: apiName(group, version), tag: tagOf(group, version), article: article(r.Kind),
+	}
+	return b.operations()
+}
+
+// operations lists what can be done to b's resource.
+func (b *opBuilder) operations() []operation {
+	r, collection := b.r, b.base
 	if r.Namespaced {
 		collection += "/namespaces/{namespace}"
 	}
 	collection += "/" + r.Name
 	item := collection + "/{name}"
-	model := b.model(group, version, r.Kind)
-	list := b.model(group, version, r.ListKind)
+	model := b.model(b.group, b.version, r.Kind)
+	list := b.model(b.group, b.version, r.ListKind)
 
 	deleted := statusModel
 	if catalogue.ReturnsDeleted(r.GroupResource()) {
@@ -75,7 +83,7 @@ func operations(r *catalogue.Resource, group, version string, models map[string]
 		}
 		of := metav1.GroupVersionKind{Group: s.Group, Version: s.Version, Kind: s.Kind}
 		if of.Version == "" {
-			of.Group, of.Version = group, version
+			of.Group, of.Version = b.group, b.version
 		}
 		b.addSubresource(item, s.Name, of, s.Verbs)
 	}
@@ -94,7 +102,10 @@ type opBuilder struct {
 	group   string
 	version string
 	models  map[string]string
-	base    string
+	base    string // of all paths
+	api     string // the group version as part of operations' names
+	tag     string // and as what clients that are generated have in common
+	article string // what is before the kind
 	ops     []operation
 }
 
@@ -121,7 +132,7 @@ func (b *opBuilder) gvk() metav1.GroupVersionKind {
 // operation starts the description of one on a path of b's resource.
 func (b *opBuilder) operation(method, action, path string) operation {
 	return operation{
-		path: path, method: method, action: action, tag: tagOf(b.group, b.version), gvk: b.gvk(), custom: b.r.Custom != nil,
+		path: path, method: method, action: action, tag: b.tag, gvk: b.gvk(), custom: b.r.Custom != nil,
 		namespaced: strings.Contains(path, "{namespace}"), named: strings.Contains(path, "{name}"),
 	}
 }
@@ -131,7 +142,7 @@ func (b *opBuilder) add(verb, method, action, path, body, response string, query
 		return
 	}
 	o := b.operation(method, action, path)
-	o.id, o.about = operationID(verb, b.r, b.group, b.version, ""), b.describe(verb, "")
+	o.id, o.about = b.operationID(verb, ""), b.describe(verb, "")
 	o.body, o.response, o.query = body, response, query
 	b.ops = append(b.ops, o)
 }
@@ -174,7 +185,7 @@ func (b *opBuilder) addSubresource(item, name string, of metav1.GroupVersionKind
 		default:
 			continue
 		}
-		o.id, o.about = operationID(verb, b.r, b.group, b.version, name), b.describe(verb, name)
+		o.id, o.about = b.operationID(verb, name), b.describe(verb, name)
 		o.response = model
 		if !o.custom {
 			o.gvk = of
@@ -189,7 +200,7 @@ func (b *opBuilder) addForAllNamespaces(list string) {
 		return
 	}
 	o := b.operation("get", "list", b.base+"/"+b.r.Name)
-	o.id, o.about = "list"+apiName(b.group, b.version)+b.r.Kind+"ForAllNamespaces", b.describe("list", "")
+	o.id, o.about = "list"+b.api+b.r.Kind+"ForAllNamespaces", b.describe("list", "")
 	o.response, o.query = list, listQuery()
 	b.ops = append(b.ops, o)
 }
@@ -201,7 +212,7 @@ func (b *opBuilder) addWatches(collection, item string) {
 	}
 	add := func(action, path, id, about string) {
 		o := b.operation("get", action, strings.Replace(path, b.base, b.base+"/watch", 1))
-		o.id, o.about, o.response, o.query = "watch"+apiName(b.group, b.version)+id, about, eventModel, listQuery()
+		o.id, o.about, o.response, o.query = "watch"+b.api+id, about, eventModel, listQuery()
 		b.ops = append(b.ops, o)
 	}
 	const instead = ". deprecated: use the 'watch' parameter with a list operation instead"
@@ -231,9 +242,9 @@ func (b *opBuilder) describe(verb, sub string) string {
 		return "delete collection of " + kind
 	case "create", "delete":
 		if sub != "" {
-			return verb + " " + sub + " of" + article(kind) + kind
+			return verb + " " + sub + " of" + b.article + kind
 		}
-		return verb + article(kind) + kind
+		return verb + b.article + kind
 	case "get":
 		return "read " + the + kind
 	case "update":
@@ -268,11 +279,11 @@ func (b *opBuilder) addConnect(item string, s catalogue.Subresource) {
 	}
 	for _, method := range methods {
 		o := b.operation(method, "connect", item+"/"+s.Name)
-		o.id = "connect" + apiName(b.group, b.version) + camel(method) + scoped(b.r) + camel(s.Name)
+		o.id = "connect" + b.api + camel(method) + scoped(b.r) + camel(s.Name)
 		o.about = "connect " + strings.ToUpper(method) + " requests to " + s.Name + " of " + b.r.Kind
 		o.gvk.Kind, o.query = s.Kind, connectQuery(s)
 		if s.Name == "log" {
-			o.action, o.id, o.about = "get", operationID("get", b.r, b.group, b.version, s.Name), b.describe("get", s.Name)
+			o.action, o.id, o.about = "get", b.operationID("get", s.Name), b.describe("get", s.Name)
 		}
 		b.ops = append(b.ops, o)
 		if s.Name == "proxy" {
@@ -283,17 +294,17 @@ func (b *opBuilder) addConnect(item string, s catalogue.Subresource) {
 }
 
 // operationID builds upstream's names: readAppsV1NamespacedDeploymentStatus.
-func operationID(verb string, r *catalogue.Resource, group, version, sub string) string {
+func (b *opBuilder) operationID(verb, sub string) string {
 	words := map[string]string{"get": "read", "update": "replace", "deletecollection": "delete"}
 	id := verb
 	if w, ok := words[verb]; ok {
 		id = w
 	}
-	id += apiName(group, version)
+	id += b.api
 	if verb == "deletecollection" {
 		id += "Collection"
 	}
-	return id + scoped(r) + camel(sub)
+	return id + scoped(b.r) + camel(sub)
 }
 
 // apiName is a group version as part of an operation's name: AppsV1.

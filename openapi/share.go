@@ -57,13 +57,16 @@ func lift(item pathItem) {
 	setParameters(item, lifted)
 }
 
+// sharedModels begins the names of the models that bodies are shared of.
+const sharedModels = "io.k8s.apimachinery"
+
 // isShared leaves out what names a kind, and what clients before 1.27 look for in the operation itself.
 func isShared(p map[string]any) bool {
 	switch p["name"] {
 	case "name", "fieldValidation", "dryRun":
 		return false
 	case "body":
-		return strings.HasPrefix(p["schema"].(map[string]string)["$ref"], "#/definitions/io.k8s.apimachinery")
+		return strings.HasPrefix(p["schema"].(map[string]string)["$ref"], definitionRefs+sharedModels)
 	}
 	return true
 }

@@ -23,7 +23,8 @@ type v2Writer struct {
 	// schemas opens those of the server's own kinds, which takes longer than to join parts.
 	schemas func() (schemas, error)
 	// forms are what JSON becomes protobuf by.
-	forms func() *forms
+	forms      func() *forms
+	blueprints sync.Map // shape → *blueprint
 }
 
 func newV2Writer(e *edition, own *ownPart) *v2Writer {
@@ -117,7 +118,7 @@ func (v *v2Writer) customPart(c custom) (out part, err error) {
 	out, err = c.definitions(catalogue.OpenAPI2, definitionRefs, v.free)
 	c.report(err)
 	c.nameModels(models, out)
-	paths, _, err := common.paths(operations(c.Resource, c.version.Group, c.version.Version, models))
+	paths, err := v.paths(c, models)
 	if err != nil {
 		return nil, err
 	}
