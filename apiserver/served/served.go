@@ -61,7 +61,8 @@ func (k *Kind) Prune(obj api.Object) (unknown []string, err error) {
 	return k.Custom.Prune(obj)
 }
 
-// ToHub defaults a freshly decoded object of the served version and converts it to the storage version.
+// ToHub defaults a freshly decoded object of the served version and converts it to the storage version. A version that has
+// defaults of its own is not given those of the storage version.
 func (k *Kind) ToHub(obj api.Object) (api.Object, error) {
 	if k.Version == nil {
 		if k.Default != nil {
@@ -73,7 +74,7 @@ func (k *Kind) ToHub(obj api.Object) (api.Object, error) {
 		k.Version.Default(obj)
 	}
 	hub, err := k.Version.ToHub(obj)
-	if err == nil && k.Default != nil {
+	if err == nil && k.Default != nil && k.Version.Default == nil {
 		k.Default(hub)
 	}
 	return hub, err

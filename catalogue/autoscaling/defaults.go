@@ -7,6 +7,13 @@ import (
 	"clipper/catalogue/rule"
 )
 
+// decoded makes of what a client wrote what the server works with: v2 has fields for all that v1 carries in annotations,
+// and takes none of these.
+func decoded(h *autoscalingv2.HorizontalPodAutoscaler) {
+	dropNotes(h)
+	setDefaults(h)
+}
+
 func setDefaults(h *autoscalingv2.HorizontalPodAutoscaler) {
 	rule.SetIfNil(&h.Spec.MinReplicas, 1)
 	if len(h.Spec.Metrics) == 0 {

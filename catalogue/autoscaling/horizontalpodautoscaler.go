@@ -19,7 +19,8 @@ func horizontalPodAutoscalers() *catalogue.Resource {
 		ValidateStatus: validateStatus,
 		Columns:        columns,
 		Row:            row,
-		Default:        setDefaults,
+		Default:        decoded,
+		Canonicalize:   setDefaults, // what came as v1 has not had all of these
 		Also: []catalogue.Version{{
 			Version: "v1",
 			New:     func() api.Object { return new(autoscalingv1.HorizontalPodAutoscaler) },

@@ -20,7 +20,12 @@ const (
 	behaviorNote   = "autoscaling.alpha.kubernetes.io/behavior"
 )
 
-var notes = []string{metricsNote, statusesNote, conditionsNote, behaviorNote}
+// notes are all the annotations that stand for fields in some version. Of those for tolerances, which only versions had
+// that are served no more, nothing is read.
+var notes = []string{
+	metricsNote, statusesNote, conditionsNote, behaviorNote,
+	"autoscaling.alpha.kubernetes.io/scale-down-tolerance", "autoscaling.alpha.kubernetes.io/scale-up-tolerance",
+}
 
 // toV2 makes the stored form of a v1 object. Annotations that are not what toV1 writes are dropped, as
 // upstream does.
@@ -38,7 +43,8 @@ func toV2(in api.Object) (api.Object, error) {
 		CurrentReplicas:    h.Status.CurrentReplicas,
 		DesiredReplicas:    h.Status.DesiredReplicas,
 	}
-	for _, m := range readNote[[]autoscalingv1.MetricSpec](h, metricsNote) {
+	others, _ := readNote[[]autoscalingv1.MetricSpec](h, metricsNote)
+	for _, m := range others {
 		out.Spec.Metrics = append(out.Spec.Metrics, specToV2(m))
 	}
 	if percent := h.Spec.TargetCPUUtilizationPercentage; percent != nil {
@@ -47,7 +53,7 @@ func toV2(in api.Object) (api.Object, error) {
 	if len(out.Spec.Metrics) == 0 {
 		out.Spec.Metrics = []autoscalingv2.MetricSpec{cpuUtilization(80)}
 	}
-	if b := readNote[autoscalingv2.HorizontalPodAutoscalerBehavior](h, behaviorNote); b != (autoscalingv2.HorizontalPodAutoscalerBehavior{}) {
+	if b, ok := readNote[autoscalingv2.HorizontalPodAutoscalerBehavior](h, behaviorNote); ok && b != (autoscalingv2.HorizontalPodAutoscalerBehavior{}) {
 		out.Spec.Behavior = &b
 	}
 	if percent := h.Status.CurrentCPUUtilizationPercentage; percent != nil {
@@ -59,13 +65,13 @@ func toV2(in api.Object) (api.Object, error) {
 			},
 		}}
 	}
-	if statuses := readNote[[]autoscalingv1.MetricStatus](h, statusesNote); statuses != nil { // these know more
+	if statuses, ok := readNote[[]autoscalingv1.MetricStatus](h, statusesNote); ok { // these know more, even if that is: nothing
 		out.Status.CurrentMetrics = nil
 		for _, m := range statuses {
 			out.Status.CurrentMetrics = append(out.Status.CurrentMetrics, statusToV2(m))
 		}
 	}
-	out.Status.Conditions = readNote[[]autoscalingv2.HorizontalPodAutoscalerCondition](h, conditionsNote)
+	out.Status.Conditions, _ = readNote[[]autoscalingv2.HorizontalPodAutoscalerCondition](h, conditionsNote)
 	dropNotes(out)
 	return out, nil
 }
@@ -134,13 +140,13 @@ func writeNotes(out *autoscalingv1.HorizontalPodAutoscaler, h *autoscalingv2.Hor
 	return nil
 }
 
-func readNote[V any](o api.Object, key string) V {
-	var v, zero V
+func readNote[V any](o api.Object, key string) (value V, ok bool) {
+	var zero V
 	text, ok := o.GetAnnotations()[key]
-	if !ok || json.Unmarshal([]byte(text), &v) != nil {
-		return zero
+	if !ok || json.Unmarshal([]byte(text), &value) != nil {
+		return zero, false
 	}
-	return v
+	return value, true
 }
 
 func dropNotes(o api.Object) {

@@ -83,12 +83,16 @@ func apiVersion(text string, coreToo bool) error {
 	return nil
 }
 
+func metricType(f *rule.Faults, t autoscalingv2.MetricSourceType, at *field.Path) {
+	rule.OneOf(f, at.Child("type"), t, autoscalingv2.ObjectMetricSourceType, autoscalingv2.PodsMetricSourceType,
+		autoscalingv2.ResourceMetricSourceType, autoscalingv2.ExternalMetricSourceType, autoscalingv2.ContainerResourceMetricSourceType)
+}
+
 func metricSpec(f *rule.Faults, m *autoscalingv2.MetricSpec, laxTarget bool, at *field.Path) {
 	if m.Type == "" {
 		f.Required(at.Child("type"), "must specify a metric source type")
 	}
-	rule.OneOf(f, at.Child("type"), m.Type, autoscalingv2.ObjectMetricSourceType, autoscalingv2.PodsMetricSourceType,
-		autoscalingv2.ResourceMetricSourceType, autoscalingv2.ExternalMetricSourceType, autoscalingv2.ContainerResourceMetricSourceType)
+	metricType(f, m.Type, at)
 	sources := []struct {
 		name  string
 		of    autoscalingv2.MetricSourceType
@@ -116,6 +120,7 @@ func metricSpec(f *rule.Faults, m *autoscalingv2.MetricSpec, laxTarget bool, at 
 			}
 		}
 	}
+	metricType(f, m.Type, at) // upstream says it again
 	for _, s := range sources {
 		if s.of == m.Type && !s.set {
 			f.Required(at.Child(s.name), "must populate information for the given metric source")

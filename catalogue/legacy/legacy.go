@@ -79,7 +79,7 @@ func Upgrades(resources []*catalogue.Resource, primary corev1.IPFamily) map[sche
 		if r.Prefix == "" {
 			continue
 		}
-		now := defaulted(r.Default)
+		now := chain(defaulted(r.Default), defaulted(r.Canonicalize))
 		if r.Kind == "Service" {
 			now = chain(now, service(primary))
 		}
