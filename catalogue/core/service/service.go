@@ -2,8 +2,6 @@
 package service
 
 import (
-	"slices"
-
 	corev1 "k8s.io/api/core/v1"
 	apivalidation "k8s.io/apimachinery/pkg/api/validation"
 	"k8s.io/apimachinery/pkg/util/intstr"
@@ -25,6 +23,7 @@ func Resource() *catalogue.Resource {
 		Columns:        columns,
 		Row:            row,
 		Default:        setDefaults,
+		Canonicalize:   hideInternalPolicy,
 		ShortNames:     []string{"svc"},
 		Categories:     []string{"all"},
 		Prefix:         "services/specs",
@@ -62,8 +61,6 @@ func setDefaults(s *corev1.Service) {
 	}
 	if spec.Type != corev1.ServiceTypeExternalName {
 		rule.SetIfNil(&spec.InternalTrafficPolicy, corev1.ServiceInternalTrafficPolicyCluster)
-	} else if p := spec.InternalTrafficPolicy; p != nil && slices.Contains(internalPolicies, *p) {
-		spec.InternalTrafficPolicy = nil // once a default by mistake: still taken, no longer shown
 	}
 	if spec.Type == corev1.ServiceTypeLoadBalancer {
 		rule.SetIfNil(&spec.AllocateLoadBalancerNodePorts, true)
@@ -72,6 +69,14 @@ func setDefaults(s *corev1.Service) {
 				rule.SetIfNil(&ing.IPMode, corev1.LoadBalancerIPModeVIP)
 			}
 		}
+	}
+}
+
+// hideInternalPolicy drops what was once a default of external names by mistake: it is still taken, and whoever writes it
+// owns it, but it is not shown.
+func hideInternalPolicy(s *corev1.Service) {
+	if s.Spec.Type == corev1.ServiceTypeExternalName {
+		s.Spec.InternalTrafficPolicy = nil
 	}
 }
 
