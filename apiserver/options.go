@@ -1,10 +1,13 @@
 package apiserver
 
 import (
+	"fmt"
 	"net/url"
+	"strings"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/apis/meta/internalversion"
+	metaoptions "k8s.io/apimachinery/pkg/apis/meta/internalversion/scheme"
 	internalvalidation "k8s.io/apimachinery/pkg/apis/meta/internalversion/validation"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/validation"
@@ -160,7 +163,11 @@ func checkDeleteOptions(have schema.GroupVersionKind) error {
 		if have.GroupVersion().Empty() {
 			have.Group, have.Version = metav1.GroupName, "v1"
 		}
-		return runtime.NewNotRegisteredErrForKind(metaScheme, have)
+		known, err := metaoptions.Scheme.New(have)
+		if err != nil {
+			return runtime.NewNotRegisteredErrForKind(metaScheme, have)
+		}
+		return fmt.Errorf("converting (%s) to (v1.DeleteOptions): unknown conversion", strings.TrimPrefix(fmt.Sprintf("%T", known), "*"))
 	}
 	return nil
 }

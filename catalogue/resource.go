@@ -206,6 +206,10 @@ type Subresource struct {
 	Group, Version, Kind string // of the body; Group and Version may be empty for the parent's
 	Verbs                []string
 	New                  func() runtime.Object // an empty body; nil for connect verbs (log, exec, proxy)
+	// Default fills in what a body leaves out. Nil for nearly all.
+	Default func(body runtime.Object)
+	// Answered says that a create is answered with its body, which shows who has written what of it.
+	Answered bool
 	// Table says that upstream shows it as a table, too.
 	Table bool
 	// Update is how subresources behave that show the parent and change a part of it, as its status does:

@@ -56,7 +56,7 @@ func (p *Pipeline) bindFromBody(ctx context.Context, req *Request, body api.Obje
 		return nil, req.notFound()
 	}
 	to := *req
-	to.Resource, to.Subresource, to.Name = pods, "binding", body.GetName()
+	to.Resource, to.Kind, to.Subresource, to.Name = pods, p.served.Table().Storage(pods), "binding", body.GetName()
 	return p.bindPod(ctx, &to, body, o)
 }
 

@@ -130,11 +130,14 @@ func (w *write) warnings(obj, old api.Object) {
 // commitCreate stores obj, or for a dry run says whether that could work. A taken name is a
 // *store.ConflictError.
 func (w *write) commitCreate(ctx context.Context, obj api.Object) (*Result, error) {
-	// A revision that is no number, or none at all, is passed over, as upstream does.
-	if revision, err := strconv.ParseUint(obj.GetResourceVersion(), 10, 64); err == nil && revision != 0 {
-		return nil, errRevisionOnCreate
+	if !w.dryRun { // whose answer shows both as they came
+		// A revision that is no number, or none at all, is passed over, as upstream does.
+		if revision, err := strconv.ParseUint(obj.GetResourceVersion(), 10, 64); err == nil && revision != 0 {
+			return nil, errRevisionOnCreate
+		}
+		obj.SetResourceVersion("")
+		obj.SetSelfLink("")
 	}
-	obj.SetResourceVersion("")
 	clearKind(obj)
 	obj = packed.Pack(obj)
 	key := w.req.key()
@@ -167,12 +170,16 @@ func alreadyExists(req *Request, name string, current *store.Item) error {
 
 // act runs admission for a create that is answered by a Creater, then the Creater.
 func (w *write) act(ctx context.Context, fn Creater, body api.Object, o *metav1.CreateOptions) (*Result, error) {
+	sub := w.body()
+	defaultBody(sub, body)
 	if w.req.Subresource == "" { // reviews show who has written them
 		w.updateFields(nil, body)
 	}
+	w.ownBody(sub, body)
 	if err := w.mutate(ctx, admission.Create, body, nil); err != nil {
 		return nil, err
 	}
+	defaultBody(sub, body) // a webhook may have taken something away
 	if err := w.validate(ctx, admission.Create, body, nil); err != nil {
 		return nil, err
 	}

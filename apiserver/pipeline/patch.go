@@ -191,14 +191,15 @@ const legacyScheme = "k8s.io/kubernetes/pkg/api/legacyscheme/scheme.go:30"
 
 // NoSuchKind says why an object is not of the wanted kind: nobody knows what it is, or it is something else.
 func NoSuchKind(have, want schema.GroupVersionKind) error {
-	if !scheme.Scheme.Recognizes(have) {
+	known, err := scheme.Scheme.New(have) // some kinds, such as Status, are the same in every group and version
+	if err != nil {
 		return runtime.NewNotRegisteredErrForKind(legacyScheme, have)
 	}
 	internal, _, _ := strings.Cut(want.Group, ".") // upstream's package of the type
 	if internal == "" {
 		internal = "core"
 	}
-	return fmt.Errorf("converting (%s.%s) to (%s.%s): unknown conversion", have.Version, have.Kind, internal, want.Kind)
+	return fmt.Errorf("converting (%s) to (%s.%s): unknown conversion", strings.TrimPrefix(fmt.Sprintf("%T", known), "*"), internal, want.Kind)
 }
 
 // A jsonPatchOp is one operation of a JSON patch, read only to find fields that it should not have.

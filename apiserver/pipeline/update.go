@@ -187,6 +187,9 @@ func (w *write) createInstead(ctx context.Context, u update, obj api.Object) (*R
 		return nil, err
 	}
 	w.dedupOwners(obj, duplicateOwnersAfter)
+	if _, err := revisionOf(obj); err != nil {
+		return nil, err
+	}
 	if err := w.prepareCreate(ctx, obj); err != nil {
 		return nil, err
 	}
@@ -195,14 +198,22 @@ func (w *write) createInstead(ctx context.Context, u update, obj api.Object) (*R
 			return nil, err
 		}
 	}
-	obj.SetResourceVersion("")
+	if !w.dryRun { // whose answer shows it as it came
+		obj.SetResourceVersion("")
+	}
 	return w.commitCreate(ctx, obj)
 }
 
 // checkRevision enforces the resourceVersion that the client based its change on.
 func (w *write) checkRevision(next, old api.Object) error {
-	version := next.GetResourceVersion()
-	if version == "" || version == "0" {
+	if next.GetResourceVersion() == old.GetResourceVersion() {
+		return nil
+	}
+	revision, err := revisionOf(next)
+	if err != nil {
+		return err
+	}
+	if revision == 0 {
 		if w.req.Resource.AllowUnconditionalUpdate {
 			next.SetResourceVersion(old.GetResourceVersion())
 			return nil
@@ -211,13 +222,20 @@ func (w *write) checkRevision(next, old api.Object) error {
 		fault := field.Invalid(field.NewPath("metadata").Child("resourceVersion"), 0, "must be specified for an update")
 		return apierrors.NewInvalid(gk, w.req.Name, field.ErrorList{fault})
 	}
-	if version == old.GetResourceVersion() {
-		return nil
-	}
-	if _, err := strconv.ParseUint(version, 10, 64); err != nil {
-		return err // upstream's is a bare 500, too
+	if current, err := revisionOf(old); err == nil && current == revision {
+		return nil // the same number, in other figures
 	}
 	return w.req.conflict(errors.New(optimisticLock))
+}
+
+// revisionOf is an object's resourceVersion as a number: 0 where there is none. For what is no number upstream's answer
+// is a bare 500, too.
+func revisionOf(obj api.Object) (uint64, error) {
+	version := obj.GetResourceVersion()
+	if version == "" {
+		return 0, nil
+	}
+	return strconv.ParseUint(version, 10, 64)
 }
 
 // prepareUpdate takes a mutated object through the stages up to the commit.

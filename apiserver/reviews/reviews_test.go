@@ -133,7 +133,7 @@ func TestTokenRequestAndReview(t *testing.T) {
 		body *authenticationv1.TokenRequest
 		err  string
 	}{
-		{"plain", req, &authenticationv1.TokenRequest{}, ""},
+		{"plain", req, spec(60*60, nil), ""},
 		{"pod", req, spec(3607, pod), ""},
 		{"too short", req, spec(599, pod), "may not specify a duration less than 10 minutes"},
 		{"too long", req, spec(1<<33, pod), "may not specify a duration larger than 2^32 seconds"},

@@ -21,7 +21,6 @@ import (
 )
 
 const (
-	defaultSeconds  = 60 * 60
 	shortestSeconds = 10 * 60
 	longestSeconds  = 1 << 32
 	// A token asked for with exactly this life, by kubelet for a pod's own use, really lasts a year, so
@@ -92,10 +91,6 @@ func sameTarget(tr *authenticationv1.TokenRequest, req *pipeline.Request) error 
 
 // complete fills in what the request leaves open.
 func (r *reviewer) complete(tr *authenticationv1.TokenRequest, sa *corev1.ServiceAccount, now time.Time) {
-	if tr.Spec.ExpirationSeconds == nil {
-		seconds := int64(defaultSeconds)
-		tr.Spec.ExpirationSeconds = &seconds
-	}
 	if len(tr.Spec.Audiences) == 0 {
 		tr.Spec.Audiences = r.Signer.Audiences()
 	}

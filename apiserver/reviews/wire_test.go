@@ -45,6 +45,14 @@ func TestTokensOnTheWire(t *testing.T) {
 	if !apierrors.IsConflict(err) || err.Error() != want {
 		t.Errorf("%v, want %s", err, want)
 	}
+	issued, err := accounts.CreateToken(t.Context(), "robot", &authenticationv1.TokenRequest{}, metav1.CreateOptions{FieldManager: "m"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if m := issued.ManagedFields; len(m) != 1 || m[0].Manager != "m" || m[0].APIVersion != "authentication.k8s.io/v1" || m[0].Subresource != "token" ||
+		m[0].FieldsV1 == nil || m[0].FieldsV1.String() != `{"f:spec":{"f:expirationSeconds":{}}}` {
+		t.Errorf("managed fields %v", m)
+	}
 
 	secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "robot-token", Annotations: map[string]string{corev1.ServiceAccountNameKey: "robot"}},
 		Type: corev1.SecretTypeServiceAccountToken}

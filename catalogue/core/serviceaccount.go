@@ -9,6 +9,7 @@ import (
 
 	"clipper/api"
 	"clipper/catalogue"
+	"clipper/catalogue/rule"
 	"clipper/catalogue/table"
 )
 
@@ -25,9 +26,18 @@ func serviceAccounts() *catalogue.Resource {
 		ShortNames:    []string{"sa"},
 		Subresources: []catalogue.Subresource{{
 			Name: "token", Group: "authentication.k8s.io", Version: "v1", Kind: "TokenRequest", Verbs: []string{"create"},
-			New: func() runtime.Object { return new(authenticationv1.TokenRequest) },
+			New:      func() runtime.Object { return new(authenticationv1.TokenRequest) },
+			Default:  defaultLife,
+			Answered: true,
 		}},
 	})
+}
+
+// defaultLife has a token that is asked for last an hour.
+func defaultLife(body runtime.Object) {
+	if tr, ok := body.(*authenticationv1.TokenRequest); ok {
+		rule.SetIfNil(&tr.Spec.ExpirationSeconds, 60*60)
+	}
 }
 
 var serviceAccountColumns = []table.Column{
