@@ -16,10 +16,12 @@ import (
 // componentStatuses answers for ComponentStatus, which is stored nowhere: it says at the moment of asking
 // how the control plane's parts are.
 func (q *request) componentStatuses() {
-	switch q.info.Verb {
-	case "get":
+	switch {
+	case q.info.deprecatedWatch:
+		q.notFound()
+	case q.info.Verb == "get":
 		q.componentStatus()
-	case "list":
+	case q.info.Verb == "list":
 		q.listComponentStatuses()
 	default:
 		q.methodNotAllowed()

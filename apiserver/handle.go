@@ -1,8 +1,10 @@
 package apiserver
 
 import (
+	"fmt"
 	"net/http"
 	"runtime/debug"
+	"strings"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -19,6 +21,10 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	q := &request{s: s, w: w, r: r, info: parseInfo(r), start: time.Now()}
 	q.long = isLongRunning(&q.info)
 	q.identify()
+	if q.info.incomplete {
+		q.refuseIncomplete()
+		return
+	}
 	q.goAway()
 	if !s.inflight.enter(q) {
 		q.refuseLate()
@@ -119,6 +125,17 @@ func (q *request) refuseLate() {
 	}
 	q.w.Header().Set("Retry-After", "1")
 	q.fail(apierrors.NewServiceUnavailable("apiserver is shutting down"))
+}
+
+// markup is what a browser would take for more than text.
+var markup = strings.NewReplacer("&", "&amp;", "<", "&lt;", ">", "&gt;")
+
+// refuseIncomplete turns away a path that has an old verb and nothing behind it. Upstream does so before it asks who is
+// there, and takes the fault upon itself.
+func (q *request) refuseIncomplete() {
+	q.w.Header().Del("Cache-Control")
+	http.Error(q.w, markup.Replace(fmt.Sprintf("Internal Server Error: %q: failed to create RequestInfo: unable to determine kind and namespace from url, %v",
+		q.r.RequestURI, q.r.URL)), http.StatusInternalServerError)
 }
 
 // route finds what the path is about.

@@ -18,6 +18,7 @@ type info struct {
 	Subresource            string
 	Rest                   string // what follows the subresource, with its leading slash; proxies use it
 	deprecatedWatch        bool   // /api/v1/watch/…
+	incomplete             bool   // /api/v1/watch: of what?
 }
 
 // namespaceSubresource says whether what follows a namespace is a part of it, and no resource within it.
@@ -48,7 +49,7 @@ func parseInfo(r *http.Request) info {
 	in.IsResource = true
 	in.Verb = verbOf(r.Method)
 	if first, after := next(rest); first == "watch" || first == "proxy" {
-		in.Verb, in.deprecatedWatch = first, first == "watch"
+		in.Verb, in.deprecatedWatch, in.incomplete = first, first == "watch", after == ""
 		rest = after
 	}
 	in.resource(rest)
