@@ -95,12 +95,20 @@ func typedCell(value any, kind string, now time.Time) any {
 		}
 	case "date":
 		if text, ok := value.(string); ok {
-			at, err := time.Parse(time.RFC3339, text)
-			if err != nil {
-				return "<invalid>"
-			}
-			return duration.HumanDuration(now.Sub(at))
+			return age(text, now)
 		}
 	}
 	return nil
+}
+
+// age shows how long ago a time was that an object has as text, which may be empty.
+func age(text string, now time.Time) string {
+	var at metav1.Time
+	if err := at.UnmarshalQueryParameter(text); err != nil {
+		return "<invalid>"
+	}
+	if at.IsZero() {
+		return "<unknown>"
+	}
+	return duration.HumanDuration(now.Sub(at.Time))
 }

@@ -34,10 +34,10 @@ func ipAddresses() *catalogue.Resource {
 
 var ipAddressColumns = []table.Column{
 	table.Name,
-	table.String("ParentRef", table.Doc(networkingv1.IPAddressSpec{}, "parentRef")), // no age, as upstream shows none
+	table.String("ParentRef", table.Doc(networkingv1.IPAddressSpec{}, "parentRef")), // rows have an age that no column shows, as upstream's
 }
 
-func ipAddressRow(a *networkingv1.IPAddress, _ time.Time) []any {
+func ipAddressRow(a *networkingv1.IPAddress, now time.Time) []any {
 	parent := table.None
 	if ref := a.Spec.ParentRef; ref != nil {
 		parent = strings.ToLower(schema.GroupResource{Group: ref.Group, Resource: ref.Resource}.String())
@@ -46,5 +46,5 @@ func ipAddressRow(a *networkingv1.IPAddress, _ time.Time) []any {
 		}
 		parent += "/" + ref.Name
 	}
-	return []any{a.Name, parent}
+	return []any{a.Name, parent, table.Since(a.CreationTimestamp, now)}
 }
