@@ -128,7 +128,7 @@ func (d *Documents) serveV3(w http.ResponseWriter, r *http.Request, gv string) {
 			if err != nil {
 				return err
 			}
-			return writeAs(w, media, data)
+			return writeV3(w, media, data)
 		})
 		return doc
 	})

@@ -94,11 +94,13 @@ func (s *sharing) name(p map[string]any) (string, error) {
 	return name, nil
 }
 
-// describe gives entries, which name parameters, their texts.
+// describe gives entries that only name a parameter its text.
 func (s *sharing) describe(entries []entry) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for i, e := range entries {
-		entries[i].text = s.texts[e.name]
+		if len(e.text) == 0 {
+			entries[i].text = s.texts[e.name]
+		}
 	}
 }

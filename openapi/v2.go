@@ -1,7 +1,6 @@
 package openapi
 
 import (
-	"bytes"
 	"fmt"
 	"io"
 	"runtime"
@@ -38,38 +37,32 @@ func newV2Writer(e *edition, own *ownPart) *v2Writer {
 	})}
 }
 
-// write writes the document. What other servers say is merged into it as a whole.
+// write writes the document.
 func (v *v2Writer) write(w io.Writer, media string) error {
-	extensions := v.extensions()
-	if !slices.ContainsFunc(extensions, func(e Extension) bool { return e.V2 != nil }) {
-		return v.writeJoined(w, media)
-	}
-	var doc bytes.Buffer
-	if err := v.writeJoined(&doc, mediaJSON); err != nil {
-		return err
-	}
-	merged, err := mergeV2(doc.Bytes(), extensions)
+	parts, err := v.parts(media)
 	if err != nil {
 		return err
 	}
-	return writeAs(w, media, merged)
-}
-
-func (v *v2Writer) writeJoined(w io.Writer, media string) error {
-	parts, err := v.customParts(media)
+	foreign, err := v.foreignPart(media, parts)
 	if err != nil {
 		return err
 	}
-	own, err := v.ownPart(media, join(parts)[asReferences])
-	if err != nil {
-		return err
-	}
-	all := join(append(parts, own))
+	all := join(slices.Concat([]part{foreign}, parts)) // it also has what is said in another way because of it
 	common.describe(all[inParameters])
 	if media == mediaJSON {
 		return all.writeJSON(w)
 	}
 	return all.writeProtobuf(w)
+}
+
+// parts returns the parts of all kinds that this server serves.
+func (v *v2Writer) parts(media string) ([]part, error) {
+	parts, err := v.customParts(media)
+	if err != nil {
+		return nil, err
+	}
+	own, err := v.ownPart(media, join(parts)[asReferences])
+	return append(parts, own), err
 }
 
 // customParts returns the parts of all custom kinds.

@@ -90,7 +90,13 @@ func inProtobuf(data []byte, f *forms) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	var out, odd part
+	out, err := p.transcoded(f)
+	return out.encode(), err
+}
+
+// transcoded returns p with protobuf messages for JSON.
+func (p part) transcoded(f *forms) (out part, err error) {
+	var odd part
 	for _, e := range p {
 		if e.section == inPaths || e.section == inDefinitions {
 			message, ok := f.transcode(e)
@@ -103,7 +109,7 @@ func inProtobuf(data []byte, f *forms) ([]byte, error) {
 		out = append(out, e)
 	}
 	more, err := odd.inProtobuf()
-	return append(out, more...).encode(), err
+	return append(out, more...), err
 }
 
 // inProtobuf returns p with protobuf messages for JSON, as the library makes them.
@@ -169,25 +175,17 @@ func writeMessage(out *bufio.Writer, field, repeats protowire.Number, entries []
 	}
 }
 
-// writeAs writes a document that is given in JSON in the form that media names.
-func writeAs(w io.Writer, media string, data []byte) error {
-	var doc proto.Message
-	var err error
-	switch media {
-	case mediaJSON:
-		_, err = w.Write(data)
-		return err
-	case mediaProtoV2:
-		doc, err = parseV2(data)
-	case mediaProtoV3:
-		doc, err = parseV3(data)
+// writeV3 writes a document of version 3 that is given in JSON in the form that media names.
+func writeV3(w io.Writer, media string, data []byte) error {
+	if media == mediaProtoV3 {
+		doc, err := parseV3(data)
+		if err != nil {
+			return err
+		}
+		if data, err = proto.Marshal(doc); err != nil {
+			return err
+		}
 	}
-	if err != nil {
-		return err
-	}
-	if data, err = proto.Marshal(doc); err != nil {
-		return err
-	}
-	_, err = w.Write(data)
+	_, err := w.Write(data)
 	return err
 }
