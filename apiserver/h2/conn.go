@@ -62,6 +62,7 @@ type conn struct {
 	in        inflow
 	away      bool // GOAWAY has been sent
 	fault     bool // with an error
+	mute      bool // nothing more is sent
 	err       error
 }
 

@@ -3,6 +3,7 @@ package h2
 import (
 	"encoding/binary"
 	"slices"
+	"time"
 
 	"golang.org/x/net/http2"
 )
@@ -46,6 +47,14 @@ func (q *queue) len() int {
 	return len(*q.frames)
 }
 
+// drop forgets what nobody can be told any more.
+func (q *queue) drop() {
+	if q.frames != nil {
+		giveBuffer(q.frames)
+		q.frames = nil
+	}
+}
+
 // data adds a DATA frame (section 6.1).
 func (q *queue) data(stream uint32, p []byte, end bool) {
 	flags := byte(0)
@@ -60,6 +69,9 @@ func (q *queue) data(stream uint32, p []byte, end bool) {
 
 // flushLocked writes what is queued, unless somebody does already. It never waits for the client.
 func (c *conn) flushLocked() {
+	if c.mute {
+		c.queue.drop()
+	}
 	if c.queue.writing {
 		return
 	}
@@ -76,8 +88,27 @@ func (c *conn) flushLocked() {
 			return
 		}
 	}
+	if c.away && !c.fault && len(c.streams) == 0 && c.err == nil {
+		c.farewellLocked()
+	}
 	c.queue.writing = false
 	c.wakeNextLocked()
+}
+
+// farewellLocked tells a client that has been asked to leave, and waits for nothing, that nothing more comes: many that are idle
+// would not leave otherwise, and be waited for. The client is still read from.
+func (c *conn) farewellLocked() {
+	if c.mute {
+		return
+	}
+	c.mute = true
+	c.mu.Unlock()
+	if t, ok := c.tls.(interface{ CloseWrite() error }); ok {
+		_ = t.CloseWrite()
+		_ = c.wire.SetWriteDeadline(time.Time{}) // which is past then, but the wire still holds what was said
+		_, _ = c.wire.push()                     // a client that does not take it now is waited for
+	}
+	c.mu.Lock()
 }
 
 // sealLocked hands what is queued to TLS, and so to the wire, which holds it.
