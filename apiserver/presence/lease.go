@@ -33,7 +33,7 @@ func Identity(host string) string {
 	return "apiserver-" + strings.ToLower(base32.StdEncoding.WithPadding(base32.NoPadding).EncodeToString(sum[:16]))
 }
 
-// renew says that the server is alive.
+// renew says that the server is alive, if that is not to be seen.
 func (a *Announcer) renew(ctx context.Context) error {
 	now := metav1.NewMicroTime(a.now())
 	have, ok := api.Leases.View(a.Client).Get(metav1.NamespaceSystem, a.identity)
@@ -45,6 +45,9 @@ func (a *Announcer) renew(ctx context.Context) error {
 		})
 		return err
 	}
+	if a.stands(have) {
+		return nil
+	}
 	next := have.DeepCopy()
 	next.Spec = a.spec(now)
 	if next.Labels == nil {
@@ -53,6 +56,14 @@ func (a *Announcer) renew(ctx context.Context) error {
 	next.Labels[identityLabel], next.Labels[corev1.LabelHostname] = component, a.Host
 	_, err := api.Leases.Update(ctx, a.Client, next)
 	return err
+}
+
+// stands says that a lease is this server's, as it wrote it, and not old.
+func (a *Announcer) stands(l *coordinationv1.Lease) bool {
+	s := &l.Spec
+	return s.RenewTime != nil && a.now().Sub(s.RenewTime.Time) < renewEvery &&
+		ptr.Deref(s.HolderIdentity, "") == a.holder && ptr.Deref(s.LeaseDurationSeconds, 0) == int32(leaseDuration/time.Second) &&
+		l.Labels[identityLabel] == component && l.Labels[corev1.LabelHostname] == a.Host
 }
 
 func (a *Announcer) spec(now metav1.MicroTime) coordinationv1.LeaseSpec {

@@ -18,10 +18,11 @@ import (
 	"clipper/store"
 )
 
-// Upstream's figures, but for the first: kube-apiserver renews every ten seconds. A lease of an hour does not
+// Upstream's figures, but for the first: kube-apiserver renews whenever it looks. A lease of an hour does not
 // need that, and a server that nobody uses should not write.
 const (
 	renewEvery     = 10 * time.Minute
+	lookEvery      = 10 * time.Second // somebody may have deleted or changed it
 	leaseDuration  = time.Hour
 	collectEvery   = time.Hour
 	reconcileEvery = 10 * time.Second
@@ -69,7 +70,7 @@ func New(cfg Config) *Announcer {
 // Run announces the server until ctx ends; then it takes the server's address out of the endpoints.
 func (a *Announcer) Run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error { return every(ctx, renewEvery, a.log("renew the server's lease", a.renew)) })
+	group.Go(func() error { return every(ctx, lookEvery, a.log("renew the server's lease", a.renew)) })
 	group.Go(func() error { return every(ctx, collectEvery, a.log("delete stale servers' leases", a.collect)) })
 	if a.Shared {
 		group.Go(func() error {

@@ -37,10 +37,10 @@ func TestLease(t *testing.T) {
 		if err := a.renew(ctx); err != nil {
 			t.Fatal(err)
 		}
-		a.now = func() time.Time { return start.Add(10 * time.Second) }
+		a.now = func() time.Time { return start.Add(renewEvery) }
 	}
 	l, ok := api.Leases.View(client).Get("kube-system", a.identity)
-	if !ok || *l.Spec.HolderIdentity != a.holder || *l.Spec.LeaseDurationSeconds != 3600 || !l.Spec.RenewTime.Time.Equal(start.Add(10*time.Second)) ||
+	if !ok || *l.Spec.HolderIdentity != a.holder || *l.Spec.LeaseDurationSeconds != 3600 || !l.Spec.RenewTime.Time.Equal(start.Add(renewEvery)) ||
 		l.Labels["apiserver.kubernetes.io/identity"] != "kube-apiserver" || l.Labels["kubernetes.io/hostname"] != "one" {
 		t.Errorf("lease: %v", l)
 	}
@@ -60,6 +60,51 @@ func TestLease(t *testing.T) {
 		if _, ok := api.Leases.View(client).Get("kube-system", name); ok != want {
 			t.Errorf("%s: there is %v, want %v", name, ok, want)
 		}
+	}
+}
+
+// TestLeaseIsKept: what becomes of a lease is put right at the next look, and one that stands is not written.
+func TestLeaseIsKept(t *testing.T) {
+	client := inprocesstest.New(t)
+	a := New(Config{Client: client, Host: "one"})
+	now := time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC)
+	a.now = func() time.Time { return now }
+	look := func() *coordinationv1.Lease {
+		t.Helper()
+		if err := a.renew(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		l, ok := api.Leases.View(client).Get("kube-system", a.identity)
+		if !ok {
+			t.Fatal("there is no lease")
+		}
+		return l
+	}
+	first := look()
+	now = now.Add(lookEvery)
+	if l := look(); l.ResourceVersion != first.ResourceVersion {
+		t.Error("a lease that stands was written")
+	}
+	for name, spoil := range map[string]func(*coordinationv1.Lease){
+		"holder":     func(l *coordinationv1.Lease) { l.Spec.HolderIdentity = ptr.To("somebody") },
+		"duration":   func(l *coordinationv1.Lease) { l.Spec.LeaseDurationSeconds = ptr.To(int32(1)) },
+		"renew time": func(l *coordinationv1.Lease) { l.Spec.RenewTime = nil },
+		"labels":     func(l *coordinationv1.Lease) { l.Labels = nil },
+	} {
+		l := look().DeepCopy()
+		spoil(l)
+		if _, err := api.Leases.Update(t.Context(), client, l); err != nil {
+			t.Fatal(err)
+		}
+		if l := look(); !a.stands(l) {
+			t.Errorf("%s: %v", name, l)
+		}
+	}
+	if err := api.Leases.Delete(t.Context(), client, "kube-system", a.identity, metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if l := look(); l.UID == first.UID {
+		t.Error("it was not deleted")
 	}
 }
 
