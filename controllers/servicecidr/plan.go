@@ -95,15 +95,18 @@ func addressesOf(svc *corev1.Service) []netip.Addr {
 	return out
 }
 
+func familyOf(ip netip.Addr) corev1.IPFamily {
+	if ip.Is6() {
+		return corev1.IPv6Protocol
+	}
+	return corev1.IPv4Protocol
+}
+
 // addressFor is the IPAddress that stands for an address of a service.
 func addressFor(svc *corev1.Service, ip netip.Addr) *networkingv1.IPAddress {
-	family := corev1.IPv4Protocol
-	if ip.Is6() {
-		family = corev1.IPv6Protocol
-	}
 	return &networkingv1.IPAddress{
 		ObjectMeta: metav1.ObjectMeta{Name: ip.String(), Labels: map[string]string{
-			networkingv1.LabelIPAddressFamily: string(family),
+			networkingv1.LabelIPAddressFamily: string(familyOf(ip)),
 			networkingv1.LabelManagedBy:       allocate.ManagedBy,
 		}},
 		Spec: networkingv1.IPAddressSpec{ParentRef: &networkingv1.ParentReference{

@@ -2,6 +2,7 @@ package servicecidr
 
 import (
 	"context"
+	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
@@ -177,4 +178,46 @@ func TestFollow(t *testing.T) {
 			t.Errorf("%v to %v: %v, want %s", was, is, got, tt.want)
 		}
 	}
+}
+
+// TestRepairsAreTold: what is repaired is told of the object it is about, with upstream's reasons and messages.
+func TestRepairsAreTold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := &apitest.Client{}
+		service := func(name string, ips ...string) *corev1.Service {
+			return &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: name}, Spec: corev1.ServiceSpec{Type: corev1.ServiceTypeClusterIP, ClusterIPs: ips}}
+		}
+		address := func(name, ip string) *networkingv1.IPAddress {
+			return addressFor(service(name), netip.MustParseAddr(ip))
+		}
+		elsewhere := address("g", "10.96.0.4")
+		elsewhere.Spec.ParentRef = &networkingv1.ParentReference{Group: "example.com", Resource: "gateways", Name: "g"}
+		c.Add(api.Services.Resource, service("missing", "10.96.0.1"), service("taken", "10.96.0.2"), service("fine", "10.96.0.6"))
+		c.Add(api.IPAddresses.Resource, address("gone", "10.96.0.2"), address("gone", "10.96.0.3"), elsewhere, address("fine", "10.96.0.5"), address("fine", "10.96.0.6"))
+		ctx, cancel := context.WithCancel(t.Context())
+		var group errgroup.Group
+		group.Go(func() error { return NewAddresses(c).Run(ctx) })
+		time.Sleep(10 * settling)
+		synctest.Wait()
+		var got []string
+		for _, e := range api.CoreEvents.View(c).List("") {
+			got = append(got, fmt.Sprintf("%s %s %s %s: %s", e.Source.Component, e.Type, e.InvolvedObject.Kind+"/"+e.InvolvedObject.Name, e.Reason, e.Message))
+		}
+		slices.Sort(got)
+		const by = "ipallocator-repair-controller Warning "
+		want := []string{
+			by + "IPAddress/10.96.0.3 IPAddressNotAllocated: IPAddress: 10.96.0.3 for Service ns/gone appears to have leaked: cleaning up",
+			by + "IPAddress/10.96.0.4 IPAddressNotAllocated: IPAddress 10.96.0.4 appears to have been modified, not referencing a Service " + fmt.Sprint(elsewhere.Spec.ParentRef) + ": cleaning up",
+			by + "IPAddress/10.96.0.5 IPAddressWrongReference: IPAddress: 10.96.0.5 for Service ns/fine has a wrong reference; cleaning up",
+			by + "Service/missing ClusterIPNotAllocated: Cluster IP [IPv4]: 10.96.0.1 is not allocated; repairing",
+		}
+		got = slices.DeleteFunc(got, func(line string) bool { // whichever comes first finds it: the service, or its predecessor's address
+			return strings.Contains(line, "10.96.0.2")
+		})
+		if !slices.Equal(got, want) {
+			t.Errorf("told:\n%s\nwant:\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+		}
+		cancel()
+		group.Wait()
+	})
 }
