@@ -7,7 +7,8 @@
 //
 // Documents are made when they are asked for, and made anew when kinds come or go. That of version 2, which has all kinds, is
 // joined from parts that stay as long as what they are about does (part.go, v2.go, own.go, write.go). Those in protobuf are made
-// of those in JSON (transcode.go, form.go).
+// of those in JSON (transcode.go, form.go). Custom kinds' paths differ in names alone (blueprint.go), and what other servers
+// say is a part as well (extension.go).
 package openapi
 
 //go:generate ./generate.sh
