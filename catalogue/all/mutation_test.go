@@ -227,7 +227,7 @@ func (l *life) look(obj api.Object) {
 	l.untouched("looking", obj, func() {
 		if l.Row != nil {
 			cells := l.Row(obj, time.Now())
-			if len(cells) != len(l.Columns) {
+			if len(cells) != cellsOf(l.Resource) {
 				l.t.Errorf("%s: %d cells for %d columns", l.Name, len(cells), len(l.Columns))
 			}
 			if _, err := json.Marshal(cells); err != nil {

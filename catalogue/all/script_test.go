@@ -309,6 +309,10 @@ func show(obj api.Object) (string, error) {
 func (s *script) row() string {
 	var b strings.Builder
 	for i, cell := range s.r.Row(s.obj, scriptNow) {
+		if i == len(s.r.Columns) {
+			fmt.Fprintf(&b, "(in no column): %v\n", cell)
+			break
+		}
 		name := s.r.Columns[i].Name
 		if s.r.Columns[i].Priority > 0 {
 			name += " (wide)"
