@@ -46,8 +46,11 @@ func validateJobUpdate(j, old *batchv1.Job) field.ErrorList {
 	_, named := old.Spec.Template.Labels[batchv1.JobNameLabel]
 	_, owned := old.Spec.Template.Labels[batchv1.ControllerUidLabel]
 	generatedSelector(f, j, named && owned)
+	before := len(f.List)
 	wholeJobSpec(f, &j.Spec, specPath, podspec.OptionsFor(&old.Spec.Template.Spec), rule.LaxSelector(old.Spec.Selector))
+	found := slices.Clone(f.List[before:])
 	indexedName(f, j)
+	f.List = append(f.List, found...) // upstream looks twice
 	s, was := &j.Spec, &old.Spec
 	completionsUpdate(f, s, was)
 	f.Unchanged(specPath.Child("selector"), s.Selector, was.Selector)

@@ -3,6 +3,7 @@ package volume
 import (
 	"fmt"
 	"path"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
@@ -133,7 +134,8 @@ func mountOptions(f *rule.Faults, v *corev1.PersistentVolume) {
 }
 
 func validateVolumeUpdate(v, old *corev1.PersistentVolume) field.ErrorList {
-	f := &rule.Faults{List: validateVolume(v)}
+	found := validateVolume(v)
+	f := &rule.Faults{List: slices.Concat(found, found)} // upstream looks twice
 	is, was := v.Spec.PersistentVolumeSource, old.Spec.PersistentVolumeSource
 	if was.CSI != nil && was.CSI.ControllerExpandSecretRef == nil && is.CSI != nil && is.CSI.ControllerExpandSecretRef != nil {
 		c := *is.CSI // the one field that may be added
