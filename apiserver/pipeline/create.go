@@ -87,7 +87,7 @@ func (w *write) tryCreate(ctx context.Context, obj api.Object, again bool) (*Res
 		return nil, err
 	case generated && again:
 		return nil, errNameTaken
-	case generated:
+	case obj.GetGenerateName() != "": // upstream says so of names that were given, too
 		return nil, apierrors.NewGenerateNameConflict(w.req.groupResource(), final.GetName(), 1)
 	}
 	return nil, alreadyExists(w.req, final.GetName(), taken.Current)

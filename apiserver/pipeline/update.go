@@ -247,7 +247,9 @@ func (w *write) prepareUpdate(ctx context.Context, rules rules, next, old api.Ob
 	if rules.prepare != nil {
 		rules.prepare(next, old)
 	}
-	next.SetSelfLink("")
+	if !w.dryRun {
+		next.SetSelfLink("")
+	}
 	if next.GetUID() == "" {
 		next.SetUID(old.GetUID())
 	}
