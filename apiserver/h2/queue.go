@@ -24,6 +24,7 @@ type queue struct {
 	writing   bool    // somebody writes, and will write what is added
 	gathering bool    // somebody is about to
 	waiting   []*stream
+	ahead     int // so many of them have sent nothing yet: a small answer does not wait for the turns of hundreds of watches
 }
 
 // Write implements io.Writer, for the Framer.
@@ -65,6 +66,31 @@ func (q *queue) data(stream uint32, p []byte, end bool) {
 	head := [headerSize]byte{byte(len(p) >> 16), byte(len(p) >> 8), byte(len(p)), byte(http2.FrameData), flags}
 	binary.BigEndian.PutUint32(head[5:], stream)
 	*b = append(append(*b, head[:]...), p...)
+}
+
+// wait puts a stream into the list: behind those that are like it.
+func (q *queue) wait(st *stream) {
+	st.waits = true
+	if st.begun {
+		q.waiting = append(q.waiting, st)
+		return
+	}
+	q.waiting = slices.Insert(q.waiting, q.ahead, st)
+	q.ahead++
+}
+
+// leave takes a stream out of the list.
+func (q *queue) leave(i int) {
+	q.waiting[i].waits = false
+	if i < q.ahead {
+		q.ahead--
+	}
+	if i == 0 {
+		q.waiting[0] = nil
+		q.waiting = q.waiting[1:]
+		return
+	}
+	q.waiting = slices.Delete(q.waiting, i, i+1)
 }
 
 // flushLocked writes what is queued, unless somebody does already. It never waits for the client.
@@ -156,6 +182,7 @@ func (c *conn) roomLocked(st *stream, n int) (int, error) {
 			st.window -= part
 			c.window -= part
 			c.leaveLocked(st)
+			st.begun = true
 			return int(part), nil
 		}
 		if !flushed {
@@ -171,8 +198,7 @@ func (c *conn) roomLocked(st *stream, n int) (int, error) {
 // waitLocked waits for the window of a stream, or its turn for that of all, or room in the queue.
 func (c *conn) waitLocked(st *stream) {
 	if st.window > 0 && !st.waits {
-		st.waits = true
-		c.queue.waiting = append(c.queue.waiting, st)
+		c.queue.wait(st)
 	}
 	c.wakeNextLocked()
 	c.mu.Unlock()
@@ -186,8 +212,7 @@ func (c *conn) waitLocked(st *stream) {
 // leaveLocked takes a stream out of the list that has not waited for its turn: it would be woken in vain.
 func (c *conn) leaveLocked(st *stream) {
 	if st.waits {
-		st.waits = false
-		c.queue.waiting = slices.DeleteFunc(c.queue.waiting, func(w *stream) bool { return w == st })
+		c.queue.leave(slices.Index(c.queue.waiting, st))
 	}
 }
 
@@ -196,8 +221,7 @@ func (c *conn) wakeNextLocked() {
 	q := &c.queue
 	for len(q.waiting) > 0 && c.window > 0 && q.len() < queueLimit {
 		st := q.waiting[0]
-		q.waiting = q.waiting[1:]
-		st.waits = false
+		q.leave(0)
 		if !st.closed {
 			st.wakeLocked()
 			return

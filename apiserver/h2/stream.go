@@ -33,6 +33,7 @@ type stream struct {
 	trailer       http.Header // what it has sent behind the body
 	// Of what goes.
 	window int64
+	begun  bool // something of the body has gone
 	waits  bool // in the queue's list
 	closed bool
 	err    error // why it is closed
