@@ -21,6 +21,10 @@ import (
 	"clipper/api"
 )
 
+// NoDependents as a DefaultPropagation means that nobody cares for dependents: no delete waits for what becomes of them,
+// whatever its options say.
+const NoDependents metav1.DeletionPropagation = "NoDependents"
+
 // A Resource describes one kind of object. Nil functions mean "nothing to do".
 type Resource struct {
 	api.Resource // the storage version, which is also the preferred served one
@@ -90,7 +94,7 @@ type Resource struct {
 	// does not ask, as upstream's. Nil: all may go.
 	Permanent func(name string) string
 	// DefaultPropagation for deletes that name none; "" means background. Upstream: orphan for
-	// replication controllers of v1, background for the rest.
+	// replication controllers of v1, background for the rest, NoDependents for events.
 	DefaultPropagation metav1.DeletionPropagation
 
 	// Status describes the status subresource; nil: there is none.

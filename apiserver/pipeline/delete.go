@@ -20,10 +20,6 @@ import (
 	"clipper/store/log"
 )
 
-// unsupported as a description's DefaultPropagation means that dependents are nobody's business: no
-// finalizer is ever added for them (events, for one).
-const unsupported metav1.DeletionPropagation = "Unsupported"
-
 // orphaningJobs is said to those who delete a job and have not thought of its pods.
 const orphaningJobs = "child pods are preserved by default when jobs are deleted; set propagationPolicy=Background to remove them or set propagationPolicy=Orphan to suppress this warning"
 
@@ -279,9 +275,6 @@ func markDeleting(obj api.Object, now time.Time) {
 
 // finalizers returns have with the garbage collector's own two added or dropped as o asks.
 func finalizers(r *catalogue.Resource, have []string, o *metav1.DeleteOptions) []string {
-	if r.DefaultPropagation == unsupported {
-		return have
-	}
 	policy := propagation(r, have, o)
 	out := slices.DeleteFunc(slices.Clone(have), func(f string) bool {
 		return f == metav1.FinalizerOrphanDependents || f == metav1.FinalizerDeleteDependents
@@ -305,6 +298,8 @@ func sameSet(a, b []string) bool {
 // propagation is what happens to dependents: as o says, else as an earlier delete said, else the default.
 func propagation(r *catalogue.Resource, have []string, o *metav1.DeleteOptions) metav1.DeletionPropagation {
 	switch {
+	case r.DefaultPropagation == catalogue.NoDependents:
+		return metav1.DeletePropagationBackground
 	case o.OrphanDependents != nil && *o.OrphanDependents:
 		return metav1.DeletePropagationOrphan
 	case o.OrphanDependents != nil:

@@ -24,6 +24,7 @@ func events() *catalogue.Resource {
 		AnyFinalizers:  true,
 		MetadataLast:   true,
 		Also:           []catalogue.Version{eventsv1.Version()},
+		Propagation:    catalogue.NoDependents,
 		Columns:        eventColumns,
 		Row:            eventRow,
 		ShortNames:     []string{"ev"}, CreateOnUpdate: true,
