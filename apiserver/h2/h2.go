@@ -138,7 +138,6 @@ func (s *server) enter(c *conn) bool {
 	defer s.mu.Unlock()
 	if !s.closing {
 		s.conns[c] = struct{}{}
-		s.workers.admit(true)
 	}
 	return !s.closing
 }
@@ -147,9 +146,6 @@ func (s *server) leave(c *conn) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.conns, c)
-	if len(s.conns) == 0 {
-		s.workers.admit(false)
-	}
 }
 
 // shutDown asks all clients to leave when their requests have been answered.

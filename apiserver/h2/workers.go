@@ -1,16 +1,24 @@
 package h2
 
-import "sync"
+import (
+	"sync"
+	"time"
+)
 
-// idleWorkers is how many goroutines wait for requests: as many as a busy server answers side by side.
-const idleWorkers = 64
+const (
+	// idleWorkers is how many goroutines wait for requests: as many as a busy server answers side by side.
+	idleWorkers = 64
+	// idleWorkersFor is how long there may be some that nobody needs.
+	idleWorkersFor = 2 * time.Second
+)
 
 // workers are the goroutines that handlers run on. One that is done with a request waits for another: its stack has grown to
 // what handlers need, while that of a new one is moved several times on its way there, which costs a tenth of a small request.
 type workers struct {
-	mu   sync.Mutex
-	open bool
-	idle []chan *stream // the one that was busy last is last
+	mu    sync.Mutex
+	idle  []chan *stream // the one that was busy last is last
+	spare int            // how many of them have waited since the last sweep
+	timer *time.Timer    // for the next one; nil as long as nobody waits
 }
 
 // run runs a stream's handler.
@@ -25,6 +33,7 @@ func (w *workers) run(st *stream) {
 	w.idle[last] <- st
 	w.idle[last] = nil
 	w.idle = w.idle[:last]
+	w.spare = min(w.spare, last)
 }
 
 func (w *workers) work(st *stream) {
@@ -41,23 +50,27 @@ func (w *workers) work(st *stream) {
 func (w *workers) wait(next chan *stream) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if !w.open || len(w.idle) == idleWorkers {
+	if len(w.idle) == idleWorkers {
 		return false
 	}
 	w.idle = append(w.idle, next)
+	if w.timer == nil {
+		w.timer = time.AfterFunc(idleWorkersFor, w.sweep)
+	}
 	return true
 }
 
-// admit says whether there are connections. Without any, nobody waits.
-func (w *workers) admit(some bool) {
+// sweep ends those that nobody has needed since the last time.
+func (w *workers) sweep() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.open = some
-	if some {
+	for i := range w.spare {
+		close(w.idle[i])
+	}
+	w.idle = append([]chan *stream(nil), w.idle[w.spare:]...)
+	if w.spare = len(w.idle); w.spare == 0 {
+		w.timer = nil
 		return
 	}
-	for _, next := range w.idle {
-		close(next)
-	}
-	w.idle = nil
+	w.timer.Reset(idleWorkersFor)
 }

@@ -9,8 +9,7 @@ import (
 	"golang.org/x/net/http2"
 )
 
-// TestWorkers: who has answered requests waits for others, whatever became of the handlers; when the last client has left,
-// nobody waits.
+// TestWorkers: who has answered requests waits for others, whatever became of the handlers, and ends when there are none.
 func TestWorkers(t *testing.T) {
 	const atOnce = idleWorkers + 10
 	served := make(chan *server, 1)
@@ -64,6 +63,11 @@ func TestWorkers(t *testing.T) {
 	wait(0)
 	close(over)
 	wait(idleWorkers)
-	p.Close()
+	workers.sweep() // some have worked since there was one
+	workers.sweep()
 	wait(0)
+	p.ask(stream, "GET", "/")
+	until(p, func(f *http2.MetaHeadersFrame) bool { return f.StreamID == stream })
+	wait(1)
+	wait(0) // by and by
 }

@@ -111,11 +111,6 @@ var accepted = []acceptance{
 		aspect: faults, upstream: `^panic: `, ours: `.`,
 	},
 	{
-		why:    "upstream's row has a cell more than its table has columns",
-		kinds:  `ipaddresses\.networking\.k8s\.io`,
-		aspect: cells, upstream: `^\(no column\) = `,
-	},
-	{
 		why:    "upstream shows <nil> where a status has no value",
 		kinds:  `horizontalpodautoscalers\.autoscaling.*`,
 		aspect: cells, upstream: `^Targets = .*nil`, ours: `^Targets = .*unknown`,
