@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"net/http"
 	"runtime/debug"
-	"strings"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -127,14 +126,11 @@ func (q *request) refuseLate() {
 	q.fail(apierrors.NewServiceUnavailable("apiserver is shutting down"))
 }
 
-// markup is what a browser would take for more than text.
-var markup = strings.NewReplacer("&", "&amp;", "<", "&lt;", ">", "&gt;")
-
 // refuseIncomplete turns away a path that has an old verb and nothing behind it. Upstream does so before it asks who is
 // there, and takes the fault upon itself.
 func (q *request) refuseIncomplete() {
 	q.w.Header().Del("Cache-Control")
-	http.Error(q.w, markup.Replace(fmt.Sprintf("Internal Server Error: %q: failed to create RequestInfo: unable to determine kind and namespace from url, %v",
+	http.Error(q.w, noMarkup.Replace(fmt.Sprintf("Internal Server Error: %q: failed to create RequestInfo: unable to determine kind and namespace from url, %v",
 		q.r.RequestURI, q.r.URL)), http.StatusInternalServerError)
 }
 

@@ -83,31 +83,35 @@ func (e Extension) addTo(all joint) (part, error) {
 
 // around returns those of j's paths, definitions and parameters that more may be in conflict with.
 func (j *joint) around(more *spec.Swagger) (*spec.Swagger, error) {
-	out := &spec.Swagger{SwaggerProps: spec.SwaggerProps{
-		Paths: &spec.Paths{Paths: map[string]spec.PathItem{}}, Definitions: spec.Definitions{}, Parameters: map[string]spec.Parameter{},
-	}}
+	paths := map[string]spec.PathItem{}
 	for _, e := range j[inPaths] {
 		if more.Paths != nil && has(more.Paths.Paths, e.name) {
-			out.Paths.Paths[e.name] = spec.PathItem{} // it stays, whatever it says
+			paths[e.name] = spec.PathItem{} // it stays, whatever it says
 		}
 	}
-	for _, e := range j[inDefinitions] {
-		if has(more.Definitions, e.name) {
-			s := spec.Schema{}
-			if err := json.Unmarshal(e.text, &s); err != nil {
-				return nil, fmt.Errorf("definition %s: %w", e.name, err)
-			}
-			out.Definitions[e.name] = s
-		}
+	definitions, err := near(j[inDefinitions], more.Definitions)
+	if err != nil {
+		return nil, fmt.Errorf("definition %w", err)
 	}
-	for _, e := range j[inParameters] {
-		if has(more.Parameters, e.name) {
-			p := spec.Parameter{}
-			if err := json.Unmarshal(e.text, &p); err != nil {
-				return nil, fmt.Errorf("parameter %s: %w", e.name, err)
-			}
-			out.Parameters[e.name] = p
+	parameters, err := near(j[inParameters], more.Parameters)
+	if err != nil {
+		return nil, fmt.Errorf("parameter %w", err)
+	}
+	return &spec.Swagger{SwaggerProps: spec.SwaggerProps{Paths: &spec.Paths{Paths: paths}, Definitions: definitions, Parameters: parameters}}, nil
+}
+
+// near reads those of entries that have the names of more, or may have.
+func near[V any](entries []entry, more map[string]V) (map[string]V, error) {
+	out := map[string]V{}
+	for _, e := range entries {
+		if !has(more, e.name) {
+			continue
 		}
+		var v V
+		if err := json.Unmarshal(e.text, &v); err != nil {
+			return nil, fmt.Errorf("%s: %w", e.name, err)
+		}
+		out[e.name] = v
 	}
 	return out, nil
 }

@@ -33,15 +33,7 @@ const foreign = `{"swagger":"2.0","info":{"title":"m","version":"1"},"paths":{
 
 // TestExtensionsAreTheLibrarys: the document is what upstream's merging of whole documents makes, in both forms.
 func TestExtensionsAreTheLibrarys(t *testing.T) {
-	body := func(d *Documents, media string) []byte {
-		r := httptest.NewRequest(http.MethodGet, "/openapi/v2", nil)
-		r.Header.Set("Accept", media)
-		w := httptest.NewRecorder()
-		if d.ServeHTTP(w, r); w.Code != http.StatusOK {
-			t.Fatalf("%d %s", w.Code, w.Body)
-		}
-		return w.Body.Bytes()
-	}
+	body := func(d *Documents, media string) []byte { return servedV2(t, d, media) }
 	read := func(text []byte) *spec.Swagger {
 		out := &spec.Swagger{}
 		if err := json.Unmarshal(text, out); err != nil {

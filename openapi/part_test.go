@@ -69,15 +69,7 @@ func TestPartsAreMadeOnce(t *testing.T) {
 	kinds, present := []*catalogue.Resource{kind(0), kind(1), kind(2), kind(3), kind(4)}, testResources()
 	resources := func() []*catalogue.Resource { return present }
 	documents := New(resources)
-	read := func(d *Documents, media string) []byte {
-		r := httptest.NewRequest(http.MethodGet, "/openapi/v2", nil)
-		r.Header.Set("Accept", media)
-		w := httptest.NewRecorder()
-		if d.ServeHTTP(w, r); w.Code != http.StatusOK {
-			t.Fatalf("%d %s", w.Code, w.Body)
-		}
-		return w.Body.Bytes()
-	}
+	read := func(d *Documents, media string) []byte { return servedV2(t, d, media) }
 	for _, n := range []int{0, 1, 3, 5, 2, 4, 0, 5} {
 		present = append(testResources(), kinds[:n]...)
 		documents.Invalidate()
@@ -122,4 +114,16 @@ func TestOneDocumentAtATime(t *testing.T) {
 	if most != 1 || total > 8 {
 		t.Errorf("%d were made, %d at a time", total, most)
 	}
+}
+
+// servedV2 is what d answers who asks for version 2 in a form.
+func servedV2(t *testing.T, d *Documents, media string) []byte {
+	t.Helper()
+	r := httptest.NewRequest(http.MethodGet, "/openapi/v2", nil)
+	r.Header.Set("Accept", media)
+	w := httptest.NewRecorder()
+	if d.ServeHTTP(w, r); w.Code != http.StatusOK {
+		t.Fatalf("%d %s", w.Code, w.Body)
+	}
+	return w.Body.Bytes()
 }

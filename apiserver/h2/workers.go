@@ -1,6 +1,7 @@
 package h2
 
 import (
+	"slices"
 	"sync"
 	"time"
 )
@@ -67,7 +68,7 @@ func (w *workers) sweep() {
 	for i := range w.spare {
 		close(w.idle[i])
 	}
-	w.idle = append([]chan *stream(nil), w.idle[w.spare:]...)
+	w.idle = slices.Delete(w.idle, 0, w.spare)
 	if w.spare = len(w.idle); w.spare == 0 {
 		w.timer = nil
 		return
